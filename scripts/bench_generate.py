@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +30,7 @@ from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, engine_settings,
 from vsr1_bench.models import default_pixels, find_model
 from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.prompts import build_messages, get_format
-from vsr1_bench.records import EncodedImage, Request, Sampling
+from vsr1_bench.records import Completion, EncodedImage, Request, Sampling
 from vsr1_bench.registry import load_registry
 from vsr1_bench.tiny.scenes import make_row, to_sample
 
@@ -161,32 +161,34 @@ def compare(generator: VllmGenerator, llm: object, n: int, rounds: int, plugins:
 
 
 def stream(generator: VllmGenerator, n: int, home: Path) -> None:
-    """Print resident memory along a long run."""
-    rows = []
-    for size in sorted({n // 20, n // 4, n}):
-        plugins = plugin(home, size, made=False)
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            ours(_Short(generator), plugins, Path(folder))
-            took = time.perf_counter() - start
-        rows.append([size, f"{took:.0f}", f"{resident_mib():.0f}"])
-    print("\nMemory after runs of growing size in one process (8 tokens each):\n")
-    print(tabulate(rows, ["image samples", "seconds", "resident MiB"], tablefmt="pipe"))
+    """Print resident memory along one long run."""
+    watched = _Watched(generator, every=n // 10)
+    with tempfile.TemporaryDirectory() as folder:
+        ours(watched, plugin(home, n, made=False), Path(folder))
+    print(f"\nMemory along one run of {n} image samples (8 tokens each):\n")
+    print(tabulate(watched.seen, ["samples", "seconds", "resident MiB"], tablefmt="pipe"))
 
 
-class _Short(Generator):
-    """Cuts answers to 8 tokens: the stream is about memory, not about the model."""
+class _Watched(Generator):
+    """Cuts answers to 8 tokens, for the stream is about memory and not about the model; looks at
+    the memory as requests come by."""
 
-    def __init__(self, inner: VllmGenerator) -> None:
-        self.inner = inner
-        self.capacity = inner.capacity
-        self.completions = inner.completions  # type: ignore[method-assign]
+    def __init__(self, inner: VllmGenerator, every: int) -> None:
+        self.inner, self.capacity, self.every = inner, inner.capacity, every
+        self.start = time.perf_counter()
+        self.finished = 0
+        self.seen: list[list[object]] = []
 
     def submit(self, request: Request) -> None:
         self.inner.submit(replace(request, sampling=replace(request.sampling, max_tokens=8)))
 
-    def completions(self):  # type: ignore[no-untyped-def]
-        raise AssertionError("replaced in __init__")
+    def completions(self) -> Iterator[Completion]:
+        for completion in self.inner.completions():
+            yield completion
+            self.finished += 1
+            if self.finished % self.every == 0:
+                took = f"{time.perf_counter() - self.start:.0f}"
+                self.seen.append([self.finished, took, f"{resident_mib():.0f}"])
 
     def close(self) -> None:
         """Leave the engine up."""
