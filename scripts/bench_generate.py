@@ -170,8 +170,7 @@ def stream(generator: VllmGenerator, n: int, home: Path) -> None:
 
 
 class _Watched(Generator):
-    """Cuts answers to 8 tokens, for the stream is about memory and not about the model; looks at
-    the memory as requests come by."""
+    """Cuts answers short, for the stream is about memory, and looks at it as they come by."""
 
     def __init__(self, inner: VllmGenerator, every: int) -> None:
         self.inner, self.capacity, self.every = inner, inner.capacity, every
