@@ -173,7 +173,10 @@ class CallingGenerator(Generator):
         try:
             async with self._slots:
                 prepared = await self._loop.run_in_executor(self._encoders, self._prepare, request)
-                self._done.put(await self._call(request, prepared))
+                completion = await self._call(request, prepared)
+                if self.on_arrival is not None:
+                    self.on_arrival(completion)
+                self._done.put(completion)
         except ImageError as error:
             self._done.put(failed(request, str(error)))
         except UnicodeEncodeError:

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any
 
 from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.judge_names import stored_name
 from vsr1_bench.records import Judgment
 from vsr1_bench.store import RunFolder
 
@@ -66,8 +67,8 @@ def named_judges(text: str, known: Iterable[str]) -> list[str]:
     rest = text.split(",")
     while rest:
         for size in range(len(rest), 0, -1):
-            name = ",".join(rest[:size]).strip()
-            if name in stored:
+            name = stored_name(",".join(rest[:size]), stored, "--judges")
+            if name is not None:
                 names.append(name)
                 rest = rest[size:]
                 break
