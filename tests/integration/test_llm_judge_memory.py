@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli import cli, command
+from cli import cli, command, here
 from servers import Asked, ChatServer, Reply
 
 from judges import CORRECT, INCORRECT, OPENAI, box, outcomes, sums, verdicts
@@ -107,15 +107,15 @@ def test_equal_questions_are_judged_once_across_resumes_and_runs(tmp_path: Path)
     with ChatServer(plan) as server:
         flags = ("--include_path", path, "--judge", "openai", *OPENAI.flags(server))
         flags = (*flags, "--judge_concurrency", 1)
-        assert cli("judge", runs, *flags).returncode == 75
+        assert here("judge", runs, *flags).returncode == 75
         open_for[0], closed = 1000, len(server.asked) - 6
-        done = cli("judge", runs, others, *flags)
+        done = here("judge", runs, others, *flags)
         assert done.returncode == 0, done.stderr
         assert len(server.asked) == different + closed
         # The second run has what it needs, alone.
         for journal in others.glob("*/*/judgments/*"):
             journal.unlink()
-        assert cli("judge", others, *flags).returncode == 0
+        assert here("judge", others, *flags).returncode == 0
         assert len(server.asked) == different + closed
     assert len(verdicts(runs)) == 3 * different and len(verdicts(others)) == different
 
@@ -152,10 +152,10 @@ def test_an_unreadable_reply_is_asked_for_again_and_a_tie_is_not(tmp_path: Path)
         flags = ("--include_path", path, *OPENAI.flags(server), "--judge_concurrency", 1)
         majority = ("--judge", "majority:openai*2")
         for _ in range(2):
-            assert cli("judge", runs, *flags, *majority).returncode == 75
+            assert here("judge", runs, *flags, *majority).returncode == 75
         assert len(server.asked) == 2
-        assert cli("judge", runs, *flags, "--judge", "openai").returncode == 75
-        assert cli("judge", runs, *flags, "--judge", "openai").returncode == 0
+        assert here("judge", runs, *flags, "--judge", "openai").returncode == 75
+        assert here("judge", runs, *flags, "--judge", "openai").returncode == 0
         assert len(server.asked) == 4
 
 

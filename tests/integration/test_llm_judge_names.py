@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli import cli, error_line
+from cli import error_line, here
 from servers import Asked, ChatServer, Reply
 
 from judges import CORRECT, INCORRECT, OPENAI, box, sums
@@ -35,13 +35,13 @@ def test_two_models_stand_side_by_side(tmp_path: Path) -> None:
         for model in ("org/A", "B:7b"):
             flags = (*shared, "--judge_model", model, "--judge")
             for spec in ("openai", "cascade:string_match,openai", "majority:openai*2"):
-                done = cli("judge", runs, *flags, spec)
+                done = here("judge", runs, *flags, spec)
                 assert done.returncode == 0, done.stderr
         # The model may stand in the name, as the table prints it, with the prompt behind it.
-        done = cli("judge", runs, *shared, "--judge", "openai[org/A,paper]")
+        done = here("judge", runs, *shared, "--judge", "openai[org/A,paper]")
         assert done.returncode == 0, done.stderr
         legacy = "legacy_vsr1:mathruler,openai[B:7b,paper]"
-        assert cli("judge", runs, *shared, "--judge", legacy).returncode == 0
+        assert here("judge", runs, *shared, "--judge", legacy).returncode == 0
     wanted = {
         "openai[org/A]": 0.0,
         "openai[B:7b]": 1.0,
@@ -54,34 +54,34 @@ def test_two_models_stand_side_by_side(tmp_path: Path) -> None:
     }
     assert scored(runs) == wanted
     plugins = ("--include_path", path)
-    table = cli("table", runs, *plugins).stdout
+    table = here("table", runs, *plugins).stdout
     assert all(f"| {name} " in table for name in wanted)
-    listed = cli("ls", "runs", runs, *plugins).stdout
+    listed = here("ls", "runs", runs, *plugins).stdout
     assert all(name in listed for name in wanted)
     for command in ("table", "score"):
-        done = cli(command, runs, *plugins, "--judge", "cascade:string_match,openai[B:7b]")
+        done = here(command, runs, *plugins, "--judge", "cascade:string_match,openai[B:7b]")
         rows = [line for line in done.stdout.splitlines() if "accuracy" in line]
         assert len(rows) == 1 and "| 100.0 " in rows[0], done.stderr
         # The bare name will do where it is one judge's alone.
-        assert legacy in cli(command, runs, *plugins, "--judge", "legacy_vsr1").stdout
-        done = cli(command, runs, *plugins, "--judge", "openai")
+        assert legacy in here(command, runs, *plugins, "--judge", "legacy_vsr1").stdout
+        done = here(command, runs, *plugins, "--judge", "openai")
         said = error_line(done.returncode, 2, done.stderr)
-        assert "openai[B:7b], openai[org/A], openai[org/A,paper]" in said
+        assert "openai[B:7b], openai[org/A,paper], openai[org/A]" in said
     judges = "openai[org/A,paper],cascade:string_match,openai[B:7b],legacy_vsr1"
-    done = cli("agreement", runs, "--judges", judges, "--json")
+    done = here("agreement", runs, "--judges", judges, "--json")
     assert done.returncode == 0, done.stderr
     pairs = [found["judges"] for found in json.loads(done.stdout)]
     assert [legacy in pair for pair in pairs] == [False, True, True]
-    done = cli("agreement", runs, "--judges", "openai,legacy_vsr1")
-    assert "openai[B:7b], openai[org/A]" in error_line(done.returncode, 2, done.stderr)
+    done = here("agreement", runs, "--judges", "openai,legacy_vsr1")
+    assert "openai[B:7b], openai[org/A,paper]" in error_line(done.returncode, 2, done.stderr)
 
 
 def test_a_name_and_a_flag_that_name_two_models_are_refused(tmp_path: Path) -> None:
     runs, path = sums(tmp_path, box(0))
     flags = ("--include_path", path, "--judge_base_url", "http://127.0.0.1:9/v1")
-    done = cli("judge", runs, *flags, "--judge", "openai[A]", "--judge_model", "B")
+    done = here("judge", runs, *flags, "--judge", "openai[A]", "--judge_model", "B")
     assert "--judge_model B" in error_line(done.returncode, 2, done.stderr)
-    done = cli("judge", runs, *flags, "--judge", "openai[A,papr]")
+    done = here("judge", runs, *flags, "--judge", "openai[A,papr]")
     assert "did you mean paper" in error_line(done.returncode, 2, done.stderr)
-    done = cli("judge", runs, *flags, "--judge", "openai:A")
+    done = here("judge", runs, *flags, "--judge", "openai:A")
     assert "openai[A]" in error_line(done.returncode, 2, done.stderr)

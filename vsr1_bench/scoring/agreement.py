@@ -134,9 +134,11 @@ def kappa(
     # All in one corner: agreement by chance is certain, and kappa divides by zero.
     if n == 0 or any(table[i][i] == n for i in range(len(table))):
         return None, None, None
+    import numpy as np
     from statsmodels.stats.inter_rater import cohens_kappa
 
-    found = cohens_kappa(table)
+    with np.errstate(invalid="ignore", divide="ignore"):  # its test of kappa = 0, not used here
+        found = cohens_kappa(table)
     bounds = (float(found.kappa_low), float(found.kappa_upp))
     low, high = bounds if all(map(isfinite, bounds)) else (None, None)
     return float(found.kappa), low, high
