@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def vote(asked: Asked) -> int:
 def test_votes_are_not_copies_of_each_other() -> None:
     def plan(number: int, asked: Asked) -> Reply:
         right = vote(asked) in said[asked.text.count("case 1")]
-        return OPENAI.says(CORRECT if right else INCORRECT)
+        return OPENAI.says(CORRECT if right else INCORRECT, wait=0 if vote(asked) else 0.3)
 
     said = ((0, 2), (1,))
     found, server = judge(OPENAI, plan, item(0), item(1), spec="majority:openai*3")
@@ -97,6 +98,8 @@ def test_votes_are_not_copies_of_each_other() -> None:
     assert {k: j.verdict.outcome for k, j in by_id.items()} == {"k0": "correct", "k1": "incorrect"}
     assert by_id["k0"].verdict.reason == "2 correct, 1 incorrect"
     assert by_id["k0"].usage.prompt_tokens == 33
+    # In the order of the votes, whichever came first.
+    assert json.loads(str(by_id["k0"].raw)) == [CORRECT, INCORRECT, CORRECT]
     assert len(server.asked) == 6
     assert {a.body["temperature"] for a in server.asked} == {0.7}
 

@@ -150,6 +150,7 @@ class Majority(RunningJudge):
                 yield ballot
 
     def _count(self, item: Item, votes: list[Judged]) -> Judged:
+        votes.sort(key=lambda vote: vote.item.vote)  # the same record, whichever came first
         counts = Counter(vote.verdict.outcome for vote in votes)
         said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
         scores = [vote.verdict.score for vote in votes if vote.verdict.score is not None]
