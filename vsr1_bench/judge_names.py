@@ -61,7 +61,7 @@ def model_label(model: str) -> str:
     plain = _ODD.sub("-", model)
     if plain == model and len(quote(model, safe="")) <= LONGEST:
         return model
-    return f"{plain[-LONGEST // 3 :]}~{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+    return f"{plain[-LONGEST // 3 :]}~{hashlib.sha256(model.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def bare(name: str) -> str:
