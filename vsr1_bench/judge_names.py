@@ -61,7 +61,8 @@ def model_label(model: str) -> str:
     plain = _ODD.sub("-", model)
     if plain == model and len(quote(model, safe="")) <= LONGEST:
         return model
-    return f"{plain[-LONGEST // 3 :]}~{hashlib.sha256(model.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    digest = hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{plain[-LONGEST // 3 :]}~{digest[:8]}"
 
 
 def bare(name: str) -> str:
