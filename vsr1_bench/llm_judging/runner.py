@@ -59,6 +59,8 @@ class _Asked:
     key: str
     items: list[tuple[Item, str | None]]
     """Each with its extracted answer."""
+    shown: str
+    """The candidate, as the judge sees it."""
     structured: bool
     most: float
     """What it can cost."""
@@ -246,7 +248,7 @@ class LLMRunner(RunningJudge):
         tokens = OVERHEAD_TOKENS + len(text.encode("utf-8", "replace"))
         limit = self._connection.sampling.max_tokens
         most = self._price.of(tokens, limit) if self._price else 0.0
-        return _Asked(key, [(item, extracted)], self._structured, most)
+        return _Asked(key, [(item, extracted)], shown[0], self._structured, most)
 
     @property
     def _zero(self) -> float | None:
@@ -259,9 +261,7 @@ class LLMRunner(RunningJudge):
 
     def _submit(self, asked: _Asked) -> None:
         item, _ = asked.items[0]
-        shown = candidate(item, graded=self.prompt.graded)
-        assert shown is not None
-        text = self._prompt(item, shown[0], structured=asked.structured)
+        text = self._prompt(item, asked.shown, structured=asked.structured)
         schema = self.prompt.schema if asked.structured else None
         self._opened().submit(
             Request(
