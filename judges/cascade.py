@@ -1,19 +1,22 @@
 """cascade:RULE,LLM: the paper's way, an LLM where the rule says that an answer is wrong."""
 
+from dataclasses import replace
+
 from vsr1_bench.judging import ModelJudge, Opening, RunningJudge
 from vsr1_bench.llm_judging.combining import Cascade, two_specs
+
+ALL = "(all)"
 
 
 def open_cascade(opening: Opening) -> RunningJudge:
     """Open both; with --judge_all the LLM sees every response, and the name says so."""
-    rule, model = two_specs(opening.argument, opening.spec)
-    options = opening.options
-    return Cascade(
-        f"{opening.spec}(all)" if options.judge_all else opening.spec,
-        opening.open(rule, options),
-        opening.open(model, options),
-        judge_all=options.judge_all,
-    )
+    options, argument = opening.options, opening.argument
+    if argument.endswith(ALL):  # a stored name, typed as it stands
+        options, argument = replace(options, judge_all=True), argument.removesuffix(ALL)
+    first, second = two_specs(argument, opening.spec)
+    rule, model = opening.open(first, options), opening.open(second, options)
+    name = f"cascade:{rule.name},{model.name}{ALL if options.judge_all else ''}"
+    return Cascade(name, rule, model, judge_all=options.judge_all)
 
 
 JUDGE = ModelJudge(

@@ -14,9 +14,10 @@ DEFAULT = "mathruler,gemini"
 
 def open_legacy(opening: Opening) -> RunningJudge:
     """Open rule and LLM, the latter with the paper's own prompt."""
-    rule, model = two_specs(opening.argument or DEFAULT, opening.spec)
+    first, second = two_specs(opening.argument or DEFAULT, opening.spec)
     options = replace(opening.options, prompt="paper", task_prompt=None)
-    return Legacy(opening.spec, opening.open(rule, options), opening.open(model, options))
+    rule, model = opening.open(first, options), opening.open(second, options)
+    return Legacy(f"legacy_vsr1:{rule.name},{model.name}", rule, model)
 
 
 JUDGE = ModelJudge(

@@ -14,7 +14,8 @@ def open_majority(opening: Opening) -> RunningJudge:
     spec, votes = spec_times(opening.argument, opening.spec)
     options = opening.options
     told = replace(options, args={"temperature": TEMPERATURE, **options.args})
-    return Majority(opening.spec, opening.open(spec, told), votes)
+    voter = opening.open(spec, told)
+    return Majority(f"majority:{voter.name}*{votes}", voter, votes)
 
 
 JUDGE = ModelJudge(

@@ -1,12 +1,14 @@
 """MM-Vet (arXiv:2308.02490): open questions, each on some of six capabilities, graded 0 to 1.
 
-`<AND>` and `<OR>` in the gold answer are for the judge, whose prompt explains them.
+`<AND>` and `<OR>` in the gold answer are for the judge, whose prompt explains them. The paper's
+copy names no capabilities: only the mean over all can be told there.
 """
 
 from __future__ import annotations
 
 from vsr1_bench.images import example_image
 from vsr1_bench.llm_judging.prompts import GRADED
+from vsr1_bench.problem_rows import problem_copy
 from vsr1_bench.records import Sample
 from vsr1_bench.task import Copy, Metric, Row, Source, Task, interleave
 
@@ -51,5 +53,8 @@ TASK = Task(
     description="open questions on six capabilities, graded 0 to 1 by a model",
     citation="arXiv:2308.02490",
     example=example,
-    copies={"lmms_eval": Copy(Source("lmms-lab-encoder/MMVet", "test", images=COLUMNS), to_sample)},
+    copies={
+        "lmms_eval": Copy(Source("lmms-lab-encoder/MMVet", "test", images=COLUMNS), to_sample),
+        "paper": problem_copy("zli12321/mm-vet", wants="text"),
+    },
 )

@@ -1,7 +1,8 @@
 """MLLM_test: the merged set of the Vision-SR1 paper (arXiv:2508.19652), groups by `file_name`.
 
 It holds the paper's MMMU-Pro (4 options), CLEVR-count, MM-Vet, MathVerse, MathVista, MATH-Vision
-and RealWorldQA. MM-Vet's golds (`<AND>`, `<OR>`) want an LLM judge: by rule they are hardly met.
+and RealWorldQA. As in the paper, a model judges what the rule does not find correct; without one
+MM-Vet's golds (`<AND>`, `<OR>`) are hardly ever met.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ def example() -> Row:
 
 TASK = Task(
     name="mllm_test",
-    version=1,
+    version=2,
     source=Source("zli12321/MLLM_test", "test", images=IMAGE_COLUMNS),
     to_sample=to_sample,
     answer_type=None,
-    judge="math",
+    judge="cascade:math,gemini",
+    judge_fallback="math",
     license="those of the sets it merges",
     description="seven benchmarks merged by the authors of Vision-SR1",
     citation="arXiv:2508.19652",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,21 @@ def cli(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[
     return subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+def here(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same in this process: a tenth of the time, where nothing is killed or measured."""
+    from vsr1_bench.cli.main import main
+
+    words = list(map(str, arguments))
+    out, err = io.StringIO(), io.StringIO()
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(words)
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:

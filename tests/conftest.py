@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -20,6 +21,25 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("HF_DATASETS_CACHE", str(root / "datasets"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("VSR1_DATA_ROOT", raising=False)
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key of a model that judges, and no proxy on the way to a server on loopback."""
+    for name in os.environ:
+        if name.upper().startswith(("OPENAI_", "GOOGLE_", "GEMINI_", "VSR1_JUDGE")):
+            monkeypatch.delenv(name)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
+@pytest.fixture
+def judge_keys(no_keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys for both kinds of endpoints; no other."""
+    from judges import KEY
+
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    monkeypatch.setenv("VSR1_JUDGE_API_KEY", KEY)
 
 
 @pytest.fixture(scope="session")

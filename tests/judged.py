@@ -16,7 +16,7 @@ RED, BLUE, GREEN = (EncodedImage(data=bytes([n])) for n in (1, 2, 3))
 
 
 def judged(task: Task | str, sample: Sample, response: str) -> Verdict:
-    """The verdict of the task's own judge."""
+    """The verdict of the task's own judge, or of the rule before a model."""
     found = get_task(task) if isinstance(task, str) else task
     item = Item(
         sample.id,
@@ -27,7 +27,7 @@ def judged(task: Task | str, sample: Sample, response: str) -> Verdict:
         sample.question_text,
         extra=sample.extra,
     )
-    return get_judge(found.judge).grade(item)
+    return get_judge(found.judge_fallback or found.judge).grade(item)
 
 
 def one(mapped: Sample | tuple[Sample, ...]) -> Sample:

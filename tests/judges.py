@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from cli import cli, plugins, script
-from servers import ChatServer, Reply, chat, failure, gemini, gemini_blocked
+import pytest
+from cli import here, plugins, script
+from servers import ChatServer, Plan, Reply, chat, failure, gemini, gemini_blocked
 
-from vsr1_bench.judging import JudgeOptions
+from vsr1_bench.judging import Item, Judged, JudgeOptions
+from vsr1_bench.running import open_judge
 
 KEY = "sk-judge-0123456789abcdef"
 CORRECT, INCORRECT = '{"verdict": "correct"}', '{"verdict": "incorrect"}'
@@ -60,12 +63,29 @@ OPENAI = Protocol(
 GEMINI = Protocol("gemini", gemini, Reply(200, gemini_blocked("SAFETY")), "MAX_TOKENS")
 
 
+PROTOCOLS = pytest.mark.parametrize("protocol", [OPENAI, GEMINI], ids=lambda p: p.judge)
+
+
+def item(n: int = 0, response: str = "\\boxed{8}", **more: Any) -> Item:
+    told = {"answer": "7", "answer_type": "number", "question": f"How many, case {n}?"} | more
+    return Item(id=f"k{n}", response=response, sample_id=f"q{n}", **told)
+
+
+def judge(
+    protocol: Protocol, plan: Plan, *items: Item, spec: str = "", **options: Any
+) -> tuple[list[Judged], ChatServer]:
+    with ChatServer(plan) as server:
+        told = protocol.options(server, **options)
+        with open_judge(spec or protocol.judge, (), told) as running:
+            return list(running.judge(items or (item(),))), server
+
+
 def sums(folder: Path, *responses: str, samples: int = 1) -> tuple[Path, Path]:
     """Generate a run of task `adding` from a script; returns its output path and the plug-ins."""
     path, runs = plugins(folder / "plugins"), folder / "runs"
     lines = [{"id": f"q{n:03d}", "response": text} for n, text in enumerate(responses)]
     written = script(folder / "script.jsonl", *lines)
-    done = cli(
+    done = here(
         *("run", "--model", "m", "--tasks", "adding", "--backend", "scripted"),
         *("--model_args", f"script={written}", "--limit", len(responses), "--predict_only"),
         *("--include_path", path, "--output_path", runs, "--num_samples", samples),
@@ -80,9 +100,10 @@ def box(answer: object) -> str:
 
 def verdicts(runs: Path, judge: str = "*") -> list[dict[str, Any]]:
     """Every line of the journals of judges of this name."""
+    named = judge if judge == "*" else quote(judge, safe="")
     return [
         json.loads(line)
-        for path in sorted(runs.glob(f"*/*/judgments/{judge}-*.jsonl"))
+        for path in sorted(runs.glob(f"*/*/judgments/{named}-*.jsonl"))
         for line in path.read_text("ascii").splitlines()
     ]
 

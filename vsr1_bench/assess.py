@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.journal import Journal, Lock
+from vsr1_bench.judge_names import bare
 from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Generation, Judgment, Sample, Verdict
@@ -33,8 +35,9 @@ def judge_run(
 ) -> Path:
     """Judge every response of a run that has no verdict yet; return the journal of verdicts.
 
-    A verdict is written down the moment it is there, so that the death of the process loses none
-    that was paid for. Unscored ones are asked for again.
+    A verdict is written down the moment it is there, and what a model replies the moment it comes,
+    so that the death of the process loses nothing that was paid for. Unscored ones are asked for
+    again.
 
     Args:
         run: A stored run.
@@ -59,7 +62,12 @@ def judge_run(
     try:
         samples, missing, items = _unjudged(run, path)
         bar = progress_bar(len(missing), f"judge {task.name}", "resp", shown=progress)
-        with Journal(path) as journal, bar, closing(judge.judge(items)) as verdicts:
+        with (
+            Journal(path) as journal,
+            bar,
+            judge.keeping(run.replies),
+            closing(judge.judge(items)) as verdicts,
+        ):
             for judged in verdicts:
                 generation = missing[judged.item.id]
                 final = apply_label(task, samples[generation.sample_id][1], judged.verdict)
@@ -74,6 +82,7 @@ def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tup
     """What judging the rest of a run would take, and the judge's name; calls no model."""
     task = get_task(run.spec().task.name, pool.include_path)
     judge = pool.get(judge_name or task.judge, task)
+    judge.recall(run.replies)
     _, _, items = _unjudged(run, run.judgment_path(judge.name, judge.identity))
     return judge.name, judge.estimate(items)
 
@@ -150,6 +159,7 @@ def _judgment(generation: Generation, judged: Judged) -> Judgment:
         cost=judged.cost,
         judge_model=judged.model,
         prompt_hash=judged.prompt_hash,
+        asked=judged.asked,
     )
 
 
@@ -179,7 +189,7 @@ def score_run(
     if path is None or (verdicts is None and not path.exists()):
         raise StoreError(
             f"{run.path}: not judged by {judge_name!r}; run: vsr1-bench judge {run.path} "
-            f"--judge {judge_name}"
+            f"--judge {shlex.quote(judge_name)}"
         )
     if task.version != spec.task.version:
         raise UsageError(
@@ -209,16 +219,20 @@ def score_run(
 
 
 def _judging(judged: dict[str, Judgment]) -> dict[str, Any] | None:
-    """Which model judged, by which prompt, and what it took; None where no model did."""
+    """Which model judged, by which prompt, and what it took; None where no model did.
+
+    A reply that several verdicts share is counted once, whichever command has paid for it.
+    """
     asked = [judgment for judgment in judged.values() if judgment.judge_model is not None]
     if not asked:
         return None
-    costs = [judgment.cost for judgment in asked if judgment.cost is not None]
+    paid = {judgment.asked or judgment.key: judgment for judgment in asked}.values()
+    costs = [judgment.cost for judgment in paid if judgment.cost is not None]
     return {
         "models": sorted({judgment.judge_model or "" for judgment in asked}),
         "prompts": sorted({judgment.prompt_hash or "" for judgment in asked}),
-        "prompt_tokens": sum(judgment.usage.prompt_tokens or 0 for judgment in asked),
-        "completion_tokens": sum(judgment.usage.completion_tokens or 0 for judgment in asked),
+        "prompt_tokens": sum(judgment.usage.prompt_tokens or 0 for judgment in paid),
+        "completion_tokens": sum(judgment.usage.completion_tokens or 0 for judgment in paid),
         "cost": sum(costs) if costs else None,
     }
 
@@ -252,8 +266,11 @@ def score_unjudged(
     run: RunFolder, judge_name: str, include_path: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Score a run whose judge cannot be had here: what it said before counts, the rest is open."""
-    path = run.judged().get(judge_name) or run.judgment_path(judge_name, "0" * 8)
-    return score_run(run, judge_name, include_path, verdicts=path)
+    judged = run.judged()
+    found = [name for name in judged if bare(name) == judge_name]  # of several, which is meant?
+    name = found[0] if len(found) == 1 else judge_name
+    path = judged.get(name) or run.judgment_path(name, "0" * 8)
+    return score_run(run, name, include_path, verdicts=path)
 
 
 def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:

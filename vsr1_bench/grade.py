@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import asdict
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TextIO, get_args
 
 from vsr1_bench.answers import read_number
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.journal import Journal, Lock, read_journal
 from vsr1_bench.judging import (
-    Estimate,
     Item,
-    Judged,
     JudgeOptions,
-    ModelJudge,
     RunningJudge,
-    Verdicts,
 )
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import LETTERS, AnswerType, Verdict
-from vsr1_bench.registry import find_judge
 from vsr1_bench.running import open_judge
-from vsr1_bench.spec import canonical_json
 
 WANTED = "wanted: {id, response, answer, choices?, answer_type?, question?}"
 _TYPES: tuple[str, ...] = get_args(AnswerType)
@@ -51,8 +42,8 @@ def grade_file(
 
     Writes `{id, verdict, extracted, unparsed, reason}` in the same order, whole or not at all: a
     temporary file beside `out_path` takes its name when it is complete. The input is checked to
-    its end before the first line is graded. Verdicts of a judge that asks a model are kept in a
-    journal beside `out_path` until all are there: the same command asks for the missing ones only.
+    its end before the first line is graded. What a model replies is kept in a folder beside
+    `out_path` until every line has a verdict: the same command asks for what is missing only.
 
     Without `answer_type` a line with choices is a `choice`. Otherwise it is what the judge says
     (`math` for formula judges); where that is `text`, a gold answer that is a bare number makes it
@@ -70,67 +61,19 @@ def grade_file(
     if out_path.is_dir():
         raise UsageError(f"--output {out_path} is a folder: name a file in it")
     folders = [str(path) for path in include_path]
-    asks = isinstance(find_judge(judge_name.partition(":")[0], folders), ModelJudge)
     with open_judge(judge_name, folders, options) as judge:
-        if not asks or (out_path.exists() and not out_path.is_file()):
+        if out_path.exists() and not out_path.is_file():
             return _grade(judge, in_path, out_path, progress)
-        kept = out_path.with_name(f".{out_path.name}.{judge.identity[:8]}.jsonl")
-        lock = Lock(kept.with_suffix(".lock"))
-        try:
-            with Journal(kept) as journal:
-                counts = _grade(_Kept(judge, journal), in_path, out_path, progress)
-            if not counts["unscored"]:
-                kept.unlink()
-        finally:
-            lock.release()
-            kept.with_suffix(".lock").unlink(missing_ok=True)
+        folder = out_path.with_name(f".{out_path.name}.replies")
+        with judge.keeping(folder) as kept:
+            counts = _grade(judge, in_path, out_path, progress)
+        if not counts["unscored"]:
+            for path in kept:
+                for name in (path.name, f".{path.stem}.lock"):
+                    path.with_name(name).unlink(missing_ok=True)
+            with suppress(OSError):  # not there, or another judge's are still in it
+                folder.rmdir()
         return counts
-
-
-class _Kept(RunningJudge):
-    """A judge whose verdicts are written down as they come, and not asked for twice."""
-
-    def __init__(self, judge: RunningJudge, journal: Journal) -> None:
-        self.name, self.identity, self.answer_type = judge.name, judge.identity, judge.answer_type
-        self._judge, self._journal = judge, journal
-        self._known = {
-            record["item"]: Verdict(**record["verdict"]) for record in read_journal(journal.path)
-        }
-
-    def judge(self, items: Iterable[Item]) -> Verdicts:
-        """Yield the kept verdicts, and ask for the others."""
-        kept: deque[Judged] = deque()
-
-        def missing() -> Iterator[Item]:
-            for item in items:
-                verdict = self._known.get(_content(item))
-                if verdict is None:
-                    yield item
-                else:
-                    kept.append(Judged(item, verdict))
-
-        with closing(self._judge.judge(missing())) as verdicts:
-            for judged in verdicts:
-                if judged.verdict.outcome != "unscored":
-                    record = {"item": _content(judged.item), "verdict": asdict(judged.verdict)}
-                    self._journal.append(record)
-                yield judged
-                while kept:
-                    yield kept.popleft()
-        yield from kept
-
-    def estimate(self, items: Iterable[Item]) -> Estimate:
-        """What the missing verdicts would take."""
-        return self._judge.estimate(i for i in items if _content(i) not in self._known)
-
-    def close(self) -> None:
-        """The judge is closed by who opened it."""
-
-
-def _content(item: Item) -> str:
-    """What a verdict depends on: all of an item but its id."""
-    words = canonical_json({**asdict(item), "id": None})
-    return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
 def _grade(judge: RunningJudge, in_path: Path, out_path: Path, progress: bool) -> dict[str, int]:

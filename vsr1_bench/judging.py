@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -114,6 +115,8 @@ class Judged:
     cost: float | None = None
     model: str | None = None
     prompt_hash: str | None = None
+    asked: str | None = None
+    """Hash of what the model was asked; equal ones share one reply, its tokens and its cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class RunningJudge(ABC):
     """A judge at work: items in, verdicts out, each as it is there."""
 
     name: str
-    """As it was named on the command line."""
+    """Under which its verdicts are stored (see `judge_names`); it can be typed after `--judge`."""
     identity: str
     """Digest of everything that decides; verdicts of another identity are never mixed in."""
     answer_type: AnswerType = "text"
@@ -162,6 +165,28 @@ class RunningJudge(ABC):
     @abstractmethod
     def estimate(self, items: Iterable[Item]) -> Estimate:
         """What `judge` would take; calls no model."""
+
+    def recall(self, folder: Path) -> set[str]:
+        """Know the replies that are kept in a folder, so that `estimate` leaves them out.
+
+        Returns:
+            The hashes of what was asked.
+        """
+        return set()
+
+    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
+        """Keep what models reply in a folder, and use what is there, until the context ends.
+
+        Args:
+            folder: Where; it is made with the first reply.
+
+        Returns:
+            A context with the journals that are written.
+
+        Raises:
+            StoreError: another process writes one of them, or one is damaged.
+        """
+        return nullcontext(())
 
     @abstractmethod
     def close(self) -> None:
@@ -189,6 +214,8 @@ class Opening:
     """As it was named, argument included: `cascade:math,gemini`."""
     argument: str
     """What follows the first colon; empty where there is none."""
+    brackets: str
+    """What stands in its brackets, `MODEL` or `MODEL,PROMPT`; empty where there are none."""
     options: JudgeOptions
     open: Callable[[str, JudgeOptions], RunningJudge]
     """Opens another judge by its spec."""

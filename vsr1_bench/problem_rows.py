@@ -39,7 +39,13 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3}")
 _FORMULA = re.compile(r"[\\^_={}$]")
 
 
-def problem_row(row: Row, *, own_id: bool = True, extra: Mapping[str, Any] | None = None) -> Sample:
+def problem_row(
+    row: Row,
+    *,
+    own_id: bool = True,
+    extra: Mapping[str, Any] | None = None,
+    wants: AnswerType | None = None,
+) -> Sample:
     """Map a row of this layout.
 
     Args:
@@ -47,6 +53,7 @@ def problem_row(row: Row, *, own_id: bool = True, extra: Mapping[str, Any] | Non
         own_id: Use the row's own `id`. Without one the id is the row's number and a hash of its
             problem: unique, and never taken for a row of another data set.
         extra: `Sample.extra` of every row.
+        wants: What every row wants, with the gold as it stands; None = as the gold says.
 
     Raises:
         TaskError: an answer that is no single value.
@@ -54,7 +61,7 @@ def problem_row(row: Row, *, own_id: bool = True, extra: Mapping[str, Any] | Non
     problem = row["problem"]
     given = row.get("id") if own_id else None
     digest = hashlib.sha256(problem.encode()).hexdigest()[:8]
-    return problem_sample(
+    sample = problem_sample(
         f"{row.get(ROW_NUMBER, 0):05d}-{digest}" if given in (None, "") else str(given),
         problem,
         row["answer"],
@@ -62,6 +69,9 @@ def problem_row(row: Row, *, own_id: bool = True, extra: Mapping[str, Any] | Non
         options=read_list(row.get("options")),
         extra=extra,
     )
+    if wants is None:
+        return sample
+    return replace(_open(sample), answer=str(row["answer"]).strip(), answer_type=wants)
 
 
 def problem_sample(
@@ -197,8 +207,13 @@ def open_question(sample: Sample, gold: str) -> Sample:
     golds = read_list(gold) if gold.startswith(("['", '["')) else (gold.strip(),)
     numbers = all(read_quantity(text, lead_in=False) for text in golds)
     kind: AnswerType = "number" if numbers else "text"
-    bare = replace(sample, choices=None, choice_parts=None, choices_in_image=False)
-    return replace(bare, answer=golds[0], answer_type=kind, extra={"alternatives": list(golds)})
+    extra = {"alternatives": list(golds)}
+    return replace(_open(sample), answer=golds[0], answer_type=kind, extra=extra)
+
+
+def _open(sample: Sample) -> Sample:
+    """Without choices: what looks like some is part of the question."""
+    return replace(sample, choices=None, choice_parts=None, choices_in_image=False)
 
 
 def problem_copy(hub_id: str, n: int | None = None, **mapping: Any) -> Copy:

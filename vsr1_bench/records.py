@@ -233,4 +233,7 @@ class Judgment:
     judge_model: str | None = None
     prompt_hash: str | None = None
     """Of the judge's prompt, both of its forms."""
+    asked: str | None = None
+    """Hash of what the judge was asked: verdicts that share it share one reply, its tokens and
+    its cost."""
     schema: int = SCHEMA_VERSION

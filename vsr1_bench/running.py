@@ -1,7 +1,7 @@
 """Judges at work: opened from what the command line names, whether they decide by rule or by model.
 
-A spec is `NAME`, or `NAME:ARGUMENT` for judges made of others: `cascade:RULE,LLM`,
-`majority:SPEC*K`, nested as one likes.
+A spec is `NAME`, `NAME[MODEL]`, or `NAME:ARGUMENT` for judges made of others: `cascade:RULE,LLM`,
+`majority:SPEC*K`, nested as one likes (see `judge_names`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vsr1_bench import answers
 from vsr1_bench.environment import GRADERS, package_versions
 from vsr1_bench.errors import JudgeMissingError, UsageError
 from vsr1_bench.grading import grade_all
+from vsr1_bench.judge_names import read_name
 from vsr1_bench.judging import (
     Estimate,
     Item,
@@ -86,17 +87,22 @@ def open_judge(
         UsageError: an unknown judge, or one that was not told what it needs.
     """
     told = options or JudgeOptions()
-    name, colon, argument = spec.strip().partition(":")
-    judge = find_judge(name, include_path)
+    name = read_name(spec)
+    judge = find_judge(name.kind, include_path)
     if isinstance(judge, ModelJudge):
 
         def inner(spec: str, options: JudgeOptions) -> RunningJudge:
             return open_judge(spec, include_path, options)
 
-        return judge.open(Opening(spec.strip(), argument.strip(), told, inner))
-    if colon:
-        raise UsageError(f"judge {spec!r}: {name!r} takes nothing after a colon")
-    return RuleRunner(get_judge(name, include_path, told), include_path)
+        opening = Opening(spec.strip(), name.argument or "", name.brackets or "", told, inner)
+        opened = judge.open(opening)
+        if name.brackets is not None and not opened.name.startswith(f"{name.kind}["):
+            raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing in brackets")
+        return opened
+    if name.argument is not None or name.brackets is not None:
+        where = "after a colon" if name.argument is not None else "in brackets"
+        raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing {where}")
+    return RuleRunner(get_judge(name.kind, include_path, told), include_path)
 
 
 class JudgePool:

@@ -5,6 +5,7 @@
       samples.jsonl       the questions asked, so that judging and viewing need no data set
       generations.jsonl   a line per response, written the moment it finishes
       judgments/<judge>-<8 hex>.jsonl
+      replies/<judge>-<8 hex>.jsonl    what a judging model said, keyed by what it was asked
       scores/<judge>.json appears only complete
 
 A shard (`--shard i/n`) writes `generations.<i>-of-<n>.jsonl` and its own samples beside the others;
@@ -28,6 +29,7 @@ from pydantic import ValidationError
 
 from vsr1_bench.errors import StoreError
 from vsr1_bench.journal import Journal, Lock, read_journal, write_atomic
+from vsr1_bench.judge_names import bare
 from vsr1_bench.records import (
     SCHEMA_VERSION,
     Generation,
@@ -163,6 +165,11 @@ class RunFolder:
         """Journal of one judge's verdicts."""
         return self.path / "judgments" / f"{quote(judge, safe='')}-{digest[:8]}.jsonl"
 
+    @property
+    def replies(self) -> Path:
+        """Folder of what judging models have replied, for whichever judge asks the same again."""
+        return self.path / "replies"
+
     def judged(self) -> dict[str, Path]:
         """Judge's name -> the journal of verdicts that its score was made of, else its newest."""
         found = (self.path / "judgments").glob("*.jsonl")
@@ -202,9 +209,16 @@ class RunFolder:
 
     def write_scores(self, judge: str, document: dict[str, Any]) -> Path:
         """Write `scores/<judge>.json`, which appears only complete."""
-        path = self.path / "scores" / f"{quote(judge, safe='')}.json"
+        path, unnamed = (self._score_path(name) for name in (judge, bare(judge)))
         write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+        # What a judge that could not be had has left open stands under a name without its model.
+        for known in self.scores() if unnamed != path and unnamed.exists() else ():
+            if known["judge"] == bare(judge) and bare(judge) not in self.judged():
+                unnamed.unlink()
         return path
+
+    def _score_path(self, judge: str) -> Path:
+        return self.path / "scores" / f"{quote(judge, safe='')}.json"
 
 
 class RunWriter:

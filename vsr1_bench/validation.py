@@ -9,6 +9,7 @@ from vsr1_bench.assess import apply_label
 from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.errors import TaskError
 from vsr1_bench.grading import grade_all
+from vsr1_bench.judge_names import read_name
 from vsr1_bench.judging import Item, ModelJudge, RuleJudge
 from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import ImagePlace, Message, Sample
@@ -75,7 +76,7 @@ def rule_judge(task: Task, include_path: Sequence[str]) -> RuleJudge | None:
     Raises:
         UsageError: the judge does not exist.
     """
-    judge = find_judge(task.judge.partition(":")[0], include_path)
+    judge = find_judge(read_name(task.judge).kind, include_path)
     if not isinstance(judge, ModelJudge):
         return get_judge(task.judge, include_path)
     return get_judge(task.judge_fallback, include_path) if task.judge_fallback else None

@@ -5,12 +5,6 @@ Its verdicts are poor, and shown as they are: what is tested is the path.
 
 from __future__ import annotations
 
-import os
-import queue
-import signal
-import subprocess
-import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +14,11 @@ import pytest
 pytest.importorskip("vllm", reason="a local LLM judges through vLLM")
 
 from cli import cli
-from smollm import smollm
+from serving import base_url, served
+from smollm import NAME, smollm
 
 from judges import box, outcomes, sums, verdicts
 
-START = 240  # seconds; a crowded machine takes long to import vLLM
 PAIRS = 24
 ENGINE = "dtype=bfloat16,max_model_len=2048,max_num_seqs=32,enforce_eager=true"
 
@@ -45,30 +39,8 @@ def judged_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    command = [sys.executable, "-m", "vsr1_bench", "serve", "--model", str(smollm())]
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--model_args", ENGINE],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    lines: queue.Queue[str] = queue.Queue()
-    errors: list[str] = []
-    assert process.stdout is not None and process.stderr is not None
-    out, err = process.stdout, process.stderr
-    threading.Thread(target=lambda: [lines.put(line) for line in out], daemon=True).start()
-    threading.Thread(target=lambda: [errors.append(line) for line in err], daemon=True).start()
-    try:
-        while not (line := lines.get(timeout=START)).startswith("ready"):
-            pass
-        yield line.split("--base_url ")[1].split()[0]
-    except queue.Empty:
-        pytest.fail("the server was not ready: " + "".join(errors[-20:]))
-    finally:
-        os.kill(process.pid, signal.SIGTERM)
-        process.wait(60)
+    with served(smollm(), ENGINE) as announced:
+        yield base_url(announced)
 
 
 def report(runs: Path, judge: str) -> Counter[str]:
@@ -88,21 +60,26 @@ def test_a_real_llm_judges_behind_a_real_server(
     flags = (*flags, "--judge_args", "max_tokens=24,timeout=120", "--judge_concurrency", "8")
     done = cli("judge", runs, "--judge", "openai", *flags, timeout=300)
     assert done.returncode in (0, 75), done.stderr
-    counts = report(runs, "openai")
-    lines = verdicts(runs, "openai")
+    counts = report(runs, f"openai[{NAME}]")
+    lines = verdicts(runs, f"openai[{NAME}]")
     assert counts.total() == PAIRS and all(line["raw"] for line in lines)
     assert all(line["usage"]["prompt_tokens"] > 100 for line in lines)
     # Held to the schema, even this model gives verdicts.
     assert counts["unscored"] == 0 and all(line["raw"].startswith("{") for line in lines)
-    spec = "cascade:string_match,openai"
-    assert cli("judge", runs, "--judge", spec, *flags, timeout=300).returncode in (0, 75)
-    legacy = "legacy_vsr1:mathruler,openai"
-    assert cli("judge", runs, "--judge", legacy, *flags, timeout=300).returncode in (0, 75)
+    for spec in ("cascade:string_match,openai", "legacy_vsr1:mathruler,openai"):
+        assert cli("judge", runs, "--judge", spec, *flags, timeout=300).returncode in (0, 75)
     assert cli("judge", runs, "--include_path", path, "--judge", "string_match").returncode == 0
     table = cli("table", runs, "--include_path", path).stdout
     print(table)
-    assert all(f"| {judge} " in table for judge in ("string_match", spec, legacy))
-    done = cli("agreement", runs, "--judges", f"string_match,{spec}")
+    rows = {row.split("|")[4].strip(): row for row in table.splitlines() if "| accuracy " in row}
+    cascade = f"cascade:string_match,openai[{NAME}]"
+    legacy = f"legacy_vsr1:mathruler,openai[{NAME},paper]"
+    assert rows.keys() >= {"string_match", f"openai[{NAME}]", cascade, legacy}
+    assert all(f"/{PAIRS} " in rows[name] for name in ("string_match", cascade, legacy))
+    # The cascade has asked nothing that the LLM by itself had not said before.
+    asked = {line["asked"] for line in lines}
+    assert asked > {line["asked"] for line in verdicts(runs, cascade) if line["asked"]}
+    done = cli("agreement", runs, "--judges", f"string_match,{cascade}")
     print(done.stdout)
     assert done.returncode == 0, done.stderr
 
@@ -115,8 +92,8 @@ def test_a_real_llm_judges_in_this_process(judged_run: tuple[Path, Path]) -> Non
         timeout=300,
     )
     assert done.returncode in (0, 75), done.stderr
-    counts = report(runs, "vllm")
-    lines = verdicts(runs, "vllm")
+    counts = report(runs, f"vllm[{NAME}]")
+    lines = verdicts(runs, f"vllm[{NAME}]")
     assert counts.total() == PAIRS and counts["unscored"] == 0
     assert {line["judge_model"] for line in lines} == {smollm().name}
     assert all(line["raw"].startswith("{") for line in lines)

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import queue
 import shlex
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,45 +11,22 @@ import pytest
 
 pytest.importorskip("vllm", reason="serve needs vLLM")
 
-from tests.cli import cli
+from cli import cli
+from serving import base_url, served
+
 from vsr1_bench.errors import UsageError
 from vsr1_bench.serving import free_port, server_command
-
-START = 240  # seconds; a crowded machine takes long to import vLLM three times
 
 
 @pytest.fixture(scope="module")
 def announced() -> Iterator[str]:
-    command = [sys.executable, "-m", "vsr1_bench", "serve", "--model", "tiny", "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--model_args", "dtype=float32,max_model_len=4096"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    lines: queue.Queue[str] = queue.Queue()
-    errors: list[str] = []
-    assert process.stdout is not None and process.stderr is not None
-    out, err = process.stdout, process.stderr
-    threading.Thread(target=lambda: [lines.put(line) for line in out], daemon=True).start()
-    threading.Thread(target=lambda: [errors.append(line) for line in err], daemon=True).start()
-    try:
-        while not (line := lines.get(timeout=START)).startswith("ready"):
-            pass
+    with served("tiny", "dtype=float32,max_model_len=4096") as line:
         yield line
-    except queue.Empty:
-        pytest.fail("the server was not ready: " + "".join(errors[-20:]))
-    finally:
-        os.kill(process.pid, signal.SIGTERM)
-        process.wait(60)
-        with pytest.raises(ProcessLookupError):  # the engine's processes are gone, too
-            os.killpg(process.pid, 0)
 
 
 @pytest.fixture(scope="module")
 def endpoint(announced: str) -> str:
-    return announced.split("--base_url ")[1].split()[0]
+    return base_url(announced)
 
 
 def documents(folder: Path, *arguments: str) -> tuple[dict[str, object], dict[str, object]]:

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Grade and say how many came out how."""
     from vsr1_bench.grade import grade_file
+    from vsr1_bench.judge_names import read_name
     from vsr1_bench.judging import ModelJudge
     from vsr1_bench.registry import find_judge
 
@@ -47,5 +48,5 @@ def execute(options: argparse.Namespace) -> int:
     said = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{options.output}: {said}", file=sys.stderr)
     # A rule's unscored lines stay so; a model that failed may answer the next time.
-    asks = isinstance(find_judge(options.judge.partition(":")[0], options.include_path), ModelJudge)
+    asks = isinstance(find_judge(read_name(options.judge).kind, options.include_path), ModelJudge)
     return EXIT_INCOMPLETE if asks and counts["unscored"] else EXIT_DONE

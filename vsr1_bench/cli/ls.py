@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Print the list."""
     if options.kind == "runs":
-        print(_columns(("model", "task", "prompt", "generated", "folder"), _runs(options.path)))
+        print(
+            _columns(
+                ("model", "task", "prompt", "generated", "judges", "folder"), _runs(options.path)
+            )
+        )
         return 0
     if options.kind == "prompts":
         from vsr1_bench.prompts import FORMATS
@@ -72,7 +76,8 @@ def _runs(path: Path) -> Iterable[tuple[str, ...]]:
     for run in find_runs(path):
         spec = run.spec()
         done = sum(g.error is None for g in run.generations().values())
-        yield spec.model.id, spec.task.name, spec.prompt.format, str(done), str(run.path)
+        judges = " ".join(sorted(run.judged())) or "–"
+        yield spec.model.id, spec.task.name, spec.prompt.format, str(done), judges, str(run.path)
 
 
 def _columns(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -26,6 +26,7 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.store import find_runs
 
     runs = [run for path in options.runs for run in find_runs(path)]
+    options.judge = common.stored_judge(options.judge, runs)
     documents, left_out = [], 0
     for run in runs:
         judges = [options.judge] if options.judge else sorted(run.judged())

@@ -24,6 +24,7 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.store import find_runs
 
     runs = [run for path in options.runs for run in find_runs(path)]
+    options.judge = common.stored_judge(options.judge, runs)
     documents = [
         document
         for run in runs

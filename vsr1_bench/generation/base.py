@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -26,6 +26,9 @@ class Generator(ABC):
 
     capacity: int = 1
     """Requests worth having submitted at once; more only hold memory."""
+    on_arrival: Callable[[Completion], None] | None = None
+    """Where a completion can lie ready before `completions` is asked for it (an endpoint's, while
+    the reader is busy elsewhere), this is called with it at once, in the thread that it came in."""
 
     @abstractmethod
     def submit(self, request: Request) -> None:

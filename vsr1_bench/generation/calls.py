@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from vsr1_bench.errors import BenchError, GenerationError, UsageError
+from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
 from vsr1_bench.generation.base import BackendArgs, Generator
 from vsr1_bench.images import ImageError
 from vsr1_bench.records import Completion, Request, Usage
@@ -173,7 +173,10 @@ class CallingGenerator(Generator):
         try:
             async with self._slots:
                 prepared = await self._loop.run_in_executor(self._encoders, self._prepare, request)
-                self._done.put(await self._call(request, prepared))
+                completion = await self._call(request, prepared)
+                if self.on_arrival is not None:
+                    self.on_arrival(completion)
+                self._done.put(completion)
         except ImageError as error:
             self._done.put(failed(request, str(error)))
         except UnicodeEncodeError:
@@ -197,6 +200,25 @@ class CallingGenerator(Generator):
                     return failed(request, str(error))
                 await asyncio.sleep(wait_seconds(attempt, error.wait))
             attempt += 1
+
+    def _fatal(self, trouble: str) -> BenchError:
+        """What ends the run: once answers have come, the same command finishes it afterwards."""
+        return (GenerationError if self._answered else ModelError)(f"endpoint {self.url} {trouble}")
+
+    def _gone(self, reason: str, question: str) -> GenerationError:
+        """What ends the run where nobody answers."""
+        more = " any more" if self._answered else ""
+        return GenerationError(f"endpoint {self.url} does not answer{more} ({reason}); {question}")
+
+    def _timed_out(self) -> TryAgainError:
+        """What took this long once will most likely do so again; a busy server takes harm."""
+        return TryAgainError(f"no answer in {self._call_args.timeout:g} s", retries=1)
+
+    def _later(self, reason: str, wait: float) -> Exception:
+        """What follows from an endpoint that asks to wait: patience, or the end of the run."""
+        if wait > LONGEST_WAIT:
+            return GenerationError(f"endpoint {self.url} asks to wait {wait:.0f} s ({reason})")
+        return TryAgainError(reason, wait=wait)
 
     def _clean(self, text: str) -> str:
         """What the endpoint says as one short line, without the key and without image data."""

@@ -16,10 +16,9 @@ from google import genai
 from google.genai import errors, types
 from pydantic import Field
 
-from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
+from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
-    LONGEST_WAIT,
     RETRIED_STATUS,
     CallArgs,
     CallingGenerator,
@@ -143,8 +142,7 @@ class GeminiGenerator(CallingGenerator):
                     model=self.model, contents=contents, config=config
                 )
         except TimeoutError:
-            # What took this long once will most likely do so again; a busy server takes harm.
-            raise TryAgainError(f"no answer in {self.args.timeout:g} s", retries=1) from None
+            raise self._timed_out() from None
         except errors.APIError as error:
             return self._refused(request, error)
         except httpx.HTTPError as error:
@@ -172,24 +170,14 @@ class GeminiGenerator(CallingGenerator):
         if status < 500 and status not in RETRIED_STATUS:
             return failed(request, reason)
         asked = error.response.headers.get("retry-after")
-        wait = asked_seconds(asked) or _retry_delay(error.details)
-        if wait > LONGEST_WAIT:
-            raise GenerationError(f"endpoint {self.url} asks to wait {wait:.0f} s ({reason})")
-        raise TryAgainError(reason, wait=wait)
-
-    def _fatal(self, trouble: str) -> BenchError:
-        # Once answers have come, the same command finishes the run when the trouble is over.
-        return (GenerationError if self._answered else ModelError)(f"endpoint {self.url} {trouble}")
+        raise self._later(reason, asked_seconds(asked) or _retry_delay(error.details))
 
     async def _raise_if_gone(self, reason: str) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._http.get(self.url)
         except (TimeoutError, httpx.HTTPError):
-            more = " any more" if self._answered else ""
-            raise GenerationError(
-                f"endpoint {self.url} does not answer{more} ({reason}); is the network up?"
-            ) from None
+            raise self._gone(reason, "is the network up?") from None
 
     def _read(self, request: Request, reply: types.GenerateContentResponse) -> Completion:
         usage = _usage(reply)

@@ -12,11 +12,9 @@ from typing import Any
 import openai
 from pydantic import BaseModel, ValidationError
 
-from vsr1_bench.errors import BenchError, GenerationError, ModelError
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     GONE_STATUS,
-    LONGEST_WAIT,
     RETRIED_STATUS,
     CallArgs,
     CallingGenerator,
@@ -83,8 +81,7 @@ class OpenAIGenerator(CallingGenerator):
                     **self._fields(request),
                 )
         except TimeoutError:
-            # What took this long once will most likely do so again; a busy server takes harm.
-            raise TryAgainError(f"no answer in {self.args.timeout:g} s", retries=1) from None
+            raise self._timed_out() from None
         except openai.APIStatusError as error:
             return self._refused(request, error)
         except openai.APIConnectionError as error:
@@ -138,10 +135,7 @@ class OpenAIGenerator(CallingGenerator):
             )
         if status < 500 and status not in RETRIED_STATUS:
             return failed(request, self._hint(reason))
-        wait = asked_seconds(error.response.headers.get("retry-after"))
-        if wait > LONGEST_WAIT:
-            raise GenerationError(f"endpoint {self.url} asks to wait {wait:.0f} s ({reason})")
-        raise TryAgainError(reason, wait=wait)
+        raise self._later(reason, asked_seconds(error.response.headers.get("retry-after")))
 
     def _hint(self, reason: str) -> str:
         if self.args.vllm_fields and any(f in reason for f in ("top_k", "min_p", "repetition_pen")):
@@ -149,10 +143,6 @@ class OpenAIGenerator(CallingGenerator):
         if "max_completion_tokens" in reason and not self.args.max_completion_tokens:
             return f"{reason} (--model_args max_completion_tokens=true)"
         return reason
-
-    def _fatal(self, trouble: str) -> BenchError:
-        # Once answers have come, the same command finishes the run when the trouble is over.
-        return (GenerationError if self._answered else ModelError)(f"endpoint {self.url} {trouble}")
 
     async def _raise_if_gone(self, reason: str) -> None:
         """Tell one bad request from an endpoint that is not there."""
@@ -165,10 +155,7 @@ class OpenAIGenerator(CallingGenerator):
                 return
         except (TimeoutError, openai.APIConnectionError):
             pass
-        more = " any more" if self._answered else ""
-        raise GenerationError(
-            f"endpoint {self.url} does not answer{more} ({reason}); is its server running?"
-        )
+        raise self._gone(reason, "is its server running?")
 
     def _read(self, request: Request, body: bytes) -> Completion:
         try:

@@ -6,9 +6,12 @@ import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from vsr1_bench.errors import UsageError
+from vsr1_bench.judge_names import read_name, split_first
 from vsr1_bench.judging import Estimate, Item, Judged, RunningJudge, Verdicts
 from vsr1_bench.records import Usage, Verdict
 
@@ -44,6 +47,16 @@ class Cascade(RunningJudge):
             if self._all or judged.verdict.outcome != "correct"
         )
         return self._model.estimate(doubted)
+
+    def recall(self, folder: Path) -> set[str]:
+        """Both know what they have replied."""
+        return self._rule.recall(folder) | self._model.recall(folder)
+
+    @contextmanager
+    def keeping(self, folder: Path) -> Iterator[tuple[Path, ...]]:
+        """Both keep what they reply: it is theirs, whatever stands before or beside them."""
+        with self._rule.keeping(folder) as first, self._model.keeping(folder) as second:
+            yield (*first, *second)
 
     def close(self) -> None:
         """Close both."""
@@ -116,6 +129,14 @@ class Majority(RunningJudge):
         ballots = (replace(item, vote=k) for item in items for k in range(self._votes))
         return self._inner.estimate(ballots)
 
+    def recall(self, folder: Path) -> set[str]:
+        """Know the votes that are kept."""
+        return self._inner.recall(folder)
+
+    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
+        """Every vote is kept as it comes."""
+        return self._inner.keeping(folder)
+
     def close(self) -> None:
         """Close the judge that votes."""
         self._inner.close()
@@ -129,6 +150,7 @@ class Majority(RunningJudge):
                 yield ballot
 
     def _count(self, item: Item, votes: list[Judged]) -> Judged:
+        votes.sort(key=lambda vote: vote.item.vote)  # the same record, whichever came first
         counts = Counter(vote.verdict.outcome for vote in votes)
         said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
         scores = [vote.verdict.score for vote in votes if vote.verdict.score is not None]
@@ -164,10 +186,10 @@ def two_specs(argument: str, judge: str) -> tuple[str, str]:
     Raises:
         UsageError: there are not two.
     """
-    first, comma, second = argument.partition(",")
-    if not (comma and first.strip() and second.strip()):
-        raise UsageError(f"judge {judge!r}: wanted {judge.partition(':')[0]}:RULE,LLM")
-    return first.strip(), second.strip()
+    first, second = split_first(argument)
+    if not (first and second):
+        raise UsageError(f"judge {judge!r}: wanted {read_name(judge).kind}:RULE,LLM")
+    return first, second
 
 
 def spec_times(argument: str, judge: str) -> tuple[str, int]:

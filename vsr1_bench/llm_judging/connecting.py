@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.errors import JudgeMissingError, UsageError
+from vsr1_bench.judge_names import llm_name, model_label, read_name, split_first
 from vsr1_bench.judging import JudgeOptions, Opening, RunningJudge
-from vsr1_bench.llm_judging.prompts import get_prompt
+from vsr1_bench.llm_judging.prompts import STRICT, get_prompt
 from vsr1_bench.records import Sampling
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ HARMLESS = (
 
 def open_openai(opening: Opening) -> RunningJudge:
     """An LLM behind any OpenAI-compatible URL."""
-    options = opening.options
+    options = _named(opening)
     if not options.model or not options.base_url:
         raise JudgeMissingError(
             "judge 'openai' needs --judge_model NAME and --judge_base_url http://HOST:PORT/v1"
@@ -59,12 +61,14 @@ def open_openai(opening: Opening) -> RunningJudge:
         checked_url(url)
         return parse_backend_args(OpenAIArgs, "openai", told)
 
-    return _runner(opening, model, _endpoint_mark(url, model), sampling, told, checked, connect)
+    return _runner(
+        opening, options, model, _endpoint_mark(url, model), sampling, told, checked, connect
+    )
 
 
 def open_gemini(opening: Opening) -> RunningJudge:
     """Gemini, by Google's own client."""
-    options = opening.options
+    options = _named(opening)
     sampling, rest = split_args(options, {"max_tokens": 8192})  # thinking counts, too
     model, url = options.model or "gemini-2.5-flash", (options.base_url or "").rstrip("/")
     told = {"concurrency": options.concurrency or 16} | rest
@@ -85,12 +89,14 @@ def open_gemini(opening: Opening) -> RunningJudge:
 
         return parse_backend_args(GeminiArgs, "gemini", told)
 
-    return _runner(opening, model, _endpoint_mark(url, model), sampling, told, checked, connect)
+    return _runner(
+        opening, options, model, _endpoint_mark(url, model), sampling, told, checked, connect
+    )
 
 
 def open_vllm(opening: Opening) -> RunningJudge:
     """A local LLM in vLLM's engine, in this process."""
-    options = opening.options
+    options = _named(opening)
     if not options.model:
         raise JudgeMissingError("judge 'vllm' needs --judge_model: a folder or a hub id")
     if options.base_url:
@@ -116,11 +122,31 @@ def open_vllm(opening: Opening) -> RunningJudge:
 
         return parse_backend_args(VllmArgs, "vllm", told)
 
-    return _runner(opening, model.id, model.fingerprint, sampling, told, checked, connect)
+    return _runner(opening, options, model.id, model.fingerprint, sampling, told, checked, connect)
+
+
+def _named(opening: Opening) -> JudgeOptions:
+    """The options, with the model and prompt that stand in the judge's brackets.
+
+    Raises:
+        UsageError: an argument, which such a judge does not take.
+    """
+    kind, options = read_name(opening.spec).kind, opening.options
+    if opening.argument:
+        raise UsageError(
+            f"judge {opening.spec!r} takes nothing after a colon; a model stands in brackets: "
+            f"'{kind}[{opening.argument}]', or in --judge_model"
+        )
+    if not opening.brackets:
+        return options
+    model, prompt = split_first(opening.brackets)
+    # A folder's name stands for the folder that --judge_model gives; `_runner` compares them.
+    return replace(options, model=options.model or model, prompt=prompt or options.prompt)
 
 
 def _runner(
     opening: Opening,
+    options: JudgeOptions,
     model: str,
     mark: str,
     sampling: Sampling,
@@ -130,8 +156,15 @@ def _runner(
 ) -> RunningJudge:
     from vsr1_bench.llm_judging.runner import Connection, LLMRunner  # `ls` does without pydantic
 
-    options = opening.options
+    kind = read_name(opening.spec).kind
+    asked = split_first(opening.brackets)[0]
+    if asked and asked != model_label(model):
+        raise UsageError(
+            f"judge {opening.spec!r} and --judge_model {model} name two models; drop one of them"
+        )
     prompt = options.task_prompt or get_prompt(options.prompt)
+    usual = prompt in (STRICT, options.task_prompt)
+    name = llm_name(kind, model, None if usual else prompt.name)
     try:
         args = checked()  # a typing error must not cost a generation
     except UsageError as error:
@@ -139,7 +172,7 @@ def _runner(
         raise UsageError(said.replace("--base_url", "--judge_base_url")) from None
     decides = {name: value for name, value in told.items() if name not in HARMLESS}
     connection = Connection(model, mark, lambda: connect(args), sampling, decides)
-    return LLMRunner(opening.spec, 1, connection, prompt, options.spending)
+    return LLMRunner(name, 1, connection, prompt, options.spending)
 
 
 def split_args(

@@ -150,7 +150,7 @@ GRADED = JudgePrompt(
     reply_tags="Reply with <judgment>NUMBER</judgment>, and nothing after it.",
     graded=True,
 )
-PROMPTS = {prompt.name: prompt for prompt in (STRICT, PAPER)}
+PROMPTS = {prompt.name: prompt for prompt in (STRICT, PAPER, GRADED)}
 
 
 def get_prompt(name: str) -> JudgePrompt:

@@ -7,7 +7,9 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from vsr1_bench import answers
@@ -16,15 +18,15 @@ from vsr1_bench.generation.base import NO_SCHEMA, Generator
 from vsr1_bench.judging import Estimate, Item, Judged, RunningJudge, Verdicts
 from vsr1_bench.llm_judging import reading
 from vsr1_bench.llm_judging.prompts import JudgePrompt
+from vsr1_bench.llm_judging.replies import Reply, ReplyJournal, read_replies, replies_path
 from vsr1_bench.llm_judging.spending import BudgetSpentError, Spending, cost_of
-from vsr1_bench.records import Completion, Message, Request, Sampling, Usage, Verdict
+from vsr1_bench.records import Completion, Message, Request, Sampling, Verdict
 from vsr1_bench.spec import canonical_json
 
 TAIL = 2000
 """Characters of a final region that are shown where no final answer can be extracted."""
 FILL_SECONDS = 1.0
-"""How long new items are prepared before the replies that are there are handed on: what a killed
-process can lose is what came back in that time."""
+"""How long new items are prepared before the replies that are there are handed on."""
 # Chat templates and schemas add tokens that no text of ours shows.
 OVERHEAD_TOKENS = 32
 # How an endpoint says that it cannot be held to a schema.
@@ -57,13 +59,19 @@ class _Asked:
     key: str
     items: list[tuple[Item, str | None]]
     """Each with its extracted answer."""
+    shown: str
+    """The candidate, as the judge sees it."""
     structured: bool
     most: float
     """What it can cost."""
 
 
 class LLMRunner(RunningJudge):
-    """Judges by asking a model once for each different (question, gold, candidate, choices)."""
+    """Judges by asking a model once for each different (question, gold, candidate, choices).
+
+    A reply is written down the moment it comes, before anybody reads a verdict from it (see
+    `keeping`), and one that can be read is not asked for again.
+    """
 
     def __init__(
         self,
@@ -84,19 +92,24 @@ class LLMRunner(RunningJudge):
         self._connection, self._spending = connection, spending
         self._price = spending.price(connection.model)
         sampling = connection.sampling
-        decides = {
-            "judge": [name, version, reading.VERSION],
+        asks = {
+            "judge": [name, version],
             "model": [connection.model, connection.mark],
             "prompt": self.prompt_hash,
             "sampling": [sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed],
             "told": dict(connection.told),
         }
-        self.identity = hashlib.sha256(canonical_json(decides).encode()).hexdigest()
+        self._asks = hashlib.sha256(canonical_json(asks).encode()).hexdigest()
+        """Digest of what decides a reply; how it is read is no part of that."""
+        decides = canonical_json([self._asks, reading.VERSION])
+        self.identity = hashlib.sha256(decides.encode()).hexdigest()
         self._structured = prompt.schema is not None
         self._generator: Generator | None = None
         self._asked: dict[str, _Asked] = {}
         """Prompts on their way."""
-        self._known: dict[str, Judged] = {}
+        self._known: dict[str, Reply] = {}
+        """Replies by the hash of what was asked."""
+        self._journal: ReplyJournal | None = None
         self._free: deque[Judged] = deque()
         """Verdicts that took no call of their own."""
         self._held: _Asked | None = None
@@ -104,7 +117,7 @@ class LLMRunner(RunningJudge):
         self._ended = False
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
-        """Judge items; a verdict costs nothing twice within the life of this judge.
+        """Judge items; nothing is asked twice within the life of this judge.
 
         Raises:
             BudgetSpentError: the bound on the cost is reached; every reply on its way has come.
@@ -128,12 +141,36 @@ class LLMRunner(RunningJudge):
                 continue
             text = self._prompt(item, shown[0])
             key = _key(text, item.vote)
-            if key not in seen:
+            if key not in seen and key not in self._known:
                 seen.add(key)
                 tokens += OVERHEAD_TOKENS + len(text) // 4
         replies = len(seen) * self._connection.sampling.max_tokens
         cost = self._price.of(tokens, replies) if self._price else None
         return Estimate(len(seen), tokens, replies, cost if seen else 0.0)
+
+    def recall(self, folder: Path) -> set[str]:
+        """Know the replies of a folder that can be read, and return their keys."""
+        found = read_replies(replies_path(folder, self.name, self._asks))
+        readable = {
+            key: reply
+            for key, reply in found.items()
+            if self._verdict(reply.completion).outcome != "unscored"
+        }
+        self._known |= readable
+        return set(readable)
+
+    @contextmanager
+    def keeping(self, folder: Path) -> Iterator[tuple[Path, ...]]:
+        """Write each reply into a folder as it comes, and use those that are there."""
+        path = replies_path(folder, self.name, self._asks)
+        self._journal = ReplyJournal(path, set())
+        try:
+            # Read under the lock: what another process has just paid for is here by now.
+            self._journal.held |= self.recall(folder)
+            yield (path,)
+        finally:
+            journal, self._journal = self._journal, None
+            journal.close()
 
     def close(self) -> None:
         """Free the model, or end the calls."""
@@ -166,6 +203,7 @@ class LLMRunner(RunningJudge):
     def _opened(self) -> Generator:
         if self._generator is None:
             self._generator = self._connection.open()
+            self._generator.on_arrival = self._arrived
         return self._generator
 
     def _fill(self, source: Iterator[Item]) -> None:
@@ -200,7 +238,8 @@ class LLMRunner(RunningJudge):
         text, extracted = self._prompt(item, shown[0]), shown[1]
         key = _key(text, item.vote)
         if key in self._known:
-            self._free.append(_copy(self._known[key], item, extracted))
+            self._keep(self._known[key])  # in this run's folder, too
+            self._free.append(self._said(item, extracted, self._known[key]))
             return None
         if key in self._asked:
             self._asked[key].items.append((item, extracted))
@@ -209,7 +248,7 @@ class LLMRunner(RunningJudge):
         tokens = OVERHEAD_TOKENS + len(text.encode("utf-8", "replace"))
         limit = self._connection.sampling.max_tokens
         most = self._price.of(tokens, limit) if self._price else 0.0
-        return _Asked(key, [(item, extracted)], self._structured, most)
+        return _Asked(key, [(item, extracted)], shown[0], self._structured, most)
 
     @property
     def _zero(self) -> float | None:
@@ -222,9 +261,7 @@ class LLMRunner(RunningJudge):
 
     def _submit(self, asked: _Asked) -> None:
         item, _ = asked.items[0]
-        shown = candidate(item, graded=self.prompt.graded)
-        assert shown is not None
-        text = self._prompt(item, shown[0], structured=asked.structured)
+        text = self._prompt(item, asked.shown, structured=asked.structured)
         schema = self.prompt.schema if asked.structured else None
         self._opened().submit(
             Request(
@@ -244,18 +281,33 @@ class LLMRunner(RunningJudge):
             self._structured = asked.structured = False
             self._submit(asked)
             return
+        self._arrived(completion)
         del self._asked[completion.key]
-        cost = cost_of(self._price, completion.usage)
+        reply = Reply(completion, cost_of(self._price, completion.usage))
         unknown = 0.0 if completion.error is not None else asked.most
-        self._spending.settle(asked.most, unknown if cost is None else cost)
-        first, extracted = asked.items[0]
-        verdict = replace(self._verdict(completion), extracted=extracted)
-        raw = completion.text if completion.error is None else None
-        judged = replace(self._judged(first, verdict), raw=raw, usage=completion.usage, cost=cost)
-        self._known[completion.key] = judged
-        yield judged
-        for item, value in asked.items[1:]:
-            yield _copy(judged, item, value)
+        self._spending.settle(asked.most, unknown if reply.cost is None else reply.cost)
+        self._known[completion.key] = reply
+        for item, extracted in asked.items:
+            yield self._said(item, extracted, reply)
+
+    def _arrived(self, completion: Completion) -> None:
+        """Write a reply down; called in whatever thread it came in."""
+        self._keep(Reply(completion, cost_of(self._price, completion.usage)))
+
+    def _keep(self, reply: Reply) -> None:
+        if self._journal is not None and reply.completion.error is None:
+            self._journal.add(reply.completion.key, reply)
+
+    def _said(self, item: Item, extracted: str | None, reply: Reply) -> Judged:
+        """What a reply says of an item; equal ones share it, and `asked` tells that they do."""
+        completion = reply.completion
+        return replace(
+            self._judged(item, replace(self._verdict(completion), extracted=extracted)),
+            raw=completion.text if completion.error is None else None,
+            usage=completion.usage,
+            cost=reply.cost,
+            asked=completion.key,
+        )
 
     def _verdict(self, completion: Completion) -> Verdict:
         if completion.error is not None:
@@ -284,13 +336,6 @@ def candidate(item: Item, *, graded: bool = False) -> tuple[str, str | None] | N
 def _key(text: str, vote: int) -> str:
     words = f"{vote}\0{text}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(words).hexdigest()[:32]
-
-
-def _copy(judged: Judged, item: Item, extracted: str | None) -> Judged:
-    """The same verdict for another item; what it took is counted once."""
-    verdict = replace(judged.verdict, extracted=extracted)
-    cost = None if judged.cost is None else 0.0
-    return replace(judged, item=item, verdict=verdict, usage=Usage(), cost=cost)
 
 
 def _cannot_be_held(error: str | None) -> bool:

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any
 
 from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.judge_names import stored_name
 from vsr1_bench.records import Judgment
 from vsr1_bench.store import RunFolder
 
@@ -66,8 +67,8 @@ def named_judges(text: str, known: Iterable[str]) -> list[str]:
     rest = text.split(",")
     while rest:
         for size in range(len(rest), 0, -1):
-            name = ",".join(rest[:size]).strip()
-            if name in stored:
+            name = stored_name(",".join(rest[:size]), stored, "--judges")
+            if name is not None:
                 names.append(name)
                 rest = rest[size:]
                 break
@@ -133,9 +134,11 @@ def kappa(
     # All in one corner: agreement by chance is certain, and kappa divides by zero.
     if n == 0 or any(table[i][i] == n for i in range(len(table))):
         return None, None, None
+    import numpy as np
     from statsmodels.stats.inter_rater import cohens_kappa
 
-    found = cohens_kappa(table)
+    with np.errstate(invalid="ignore", divide="ignore"):  # its test of kappa = 0, not used here
+        found = cohens_kappa(table)
     bounds = (float(found.kappa_low), float(found.kappa_upp))
     low, high = bounds if all(map(isfinite, bounds)) else (None, None)
     return float(found.kappa), low, high

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli import cli, error_line
+from cli import error_line, here
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from judges import box, sums
@@ -68,9 +68,9 @@ def test_two_judges_and_people(tmp_path: Path) -> None:
     rows = [json.dumps({"row": n, "label": label}) for n, label in enumerate(said)]
     labels.write_text("\n".join(rows))
     plugins = ("--include_path", path)
-    assert cli("judge", runs, "--judge", "exact", *plugins).returncode == 0
-    assert cli("judge", runs, "--judge", "labels", "--labels", labels, *plugins).returncode == 75
-    done = cli("agreement", runs, "--judges", "exact,labels", "--json")
+    assert here("judge", runs, "--judge", "exact", *plugins).returncode == 0
+    assert here("judge", runs, "--judge", "labels", "--labels", labels, *plugins).returncode == 75
+    done = here("agreement", runs, "--judges", "exact,labels", "--json")
     assert done.returncode == 0, done.stderr
     [found] = json.loads(done.stdout)
     assert (found["n"], found["unscored"]) == (5, 1)
@@ -78,8 +78,8 @@ def test_two_judges_and_people(tmp_path: Path) -> None:
     assert found["kappa"]["value"] == pytest.approx((0.6 - 0.52) / 0.48)
     differ = {d["sample_id"]: (d["first"], d["second"]) for d in found["disagreements"]}
     assert differ == {"q001": ("correct", "incorrect"), "q002": ("incorrect", "correct")}
-    done = cli("agreement", runs, "--judges", "exact,labels", "--show", "1")
+    done = here("agreement", runs, "--judges", "exact,labels", "--show", "1")
     assert "exact and labels: kappa 0.167 (95 % " in done.stdout
     assert "1 more: --show N" in done.stdout
-    done = cli("agreement", runs, "--judges", "exact,math")
+    done = here("agreement", runs, "--judges", "exact,math")
     assert "no verdicts of 'math'" in error_line(done.returncode, 2, done.stderr)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vsr1_bench.errors import JudgeMissingError, UsageError
+from vsr1_bench.judge_names import bare, llm_name, read_name, stored_name
 from vsr1_bench.judging import Item, JudgeOptions
 from vsr1_bench.llm_judging.combining import spec_times, two_specs
 from vsr1_bench.llm_judging.prompts import GRADED, PAPER, PROMPTS, STRICT, escape, get_prompt
@@ -17,13 +21,9 @@ from vsr1_bench.llm_judging.runner import candidate
 from vsr1_bench.llm_judging.spending import Price, Spending, cost_of, read_prices
 from vsr1_bench.records import Usage
 from vsr1_bench.running import open_judge
+from vsr1_bench.store import RunFolder
 
-
-@pytest.fixture(autouse=True)
-def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.upper().startswith(("OPENAI_", "GOOGLE_", "GEMINI_", "VSR1_JUDGE")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_keys")
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,10 @@ def test_tags_of_the_prompt_become_text(text: str, shown: str) -> None:
 
 
 def test_prompts_have_hashes_that_follow_every_word() -> None:
-    from dataclasses import replace
-
     digests = {p.digest() for p in (STRICT, PAPER, GRADED)}
     changed = (replace(STRICT, version=2), replace(STRICT, reply_tags="Reply."))
     assert len(digests | {p.digest() for p in changed}) == 5
-    assert set(PROMPTS) == {"strict", "paper"}
+    assert set(PROMPTS) == {"strict", "paper", "graded"}
     with pytest.raises(UsageError, match="did you mean strict"):
         get_prompt("strikt")
 
@@ -179,6 +177,7 @@ def test_a_price_file_of_another_form_is_refused(text: str, tmp_path: Path) -> N
 
 def test_specs_split() -> None:
     assert two_specs("math,majority:cascade:a,b*3", "cascade") == ("math", "majority:cascade:a,b*3")
+    assert two_specs("a[M,paper] , b[N,paper]", "cascade") == ("a[M,paper]", "b[N,paper]")
     assert spec_times("cascade:a,b*3", "majority") == ("cascade:a,b", 3)
 
 
@@ -192,6 +191,10 @@ def test_specs_split() -> None:
         ("majority:math*1", "K from 2"),
         ("majority:math*x", "K from 2"),
         ("math:3", "takes nothing after a colon"),
+        ("math[m]", "takes nothing in brackets"),
+        ("cascade[m]:math,string_match", "takes nothing in brackets"),
+        ("openai[m", r"wanted NAME, NAME\[MODEL\]"),
+        ("openai:m", r"stands in brackets: 'openai\[m\]'"),
         ("cascade:math,nobody", "unknown judge 'nobody'"),
         ("opanai", "did you mean openai"),
     ],
@@ -230,6 +233,50 @@ def test_wrong_judge_args_are_said_before_any_call(args: dict[str, object], said
     options = JudgeOptions(model="m", base_url="http://127.0.0.1:9/v1", args=args)
     with pytest.raises(UsageError, match=said):
         open_judge("openai", (), options)
+
+
+NAMES = {
+    "openai": "openai[m]",
+    "openai[m]": "openai[m]",
+    "openai[m,paper]": "openai[m,paper]",
+    "openai[m,strict]": "openai[m]",
+    "majority:openai*3": "majority:openai[m]*3",
+    "cascade:math,openai": "cascade:math,openai[m]",
+    "cascade:openai[m,paper],openai[m]": "cascade:openai[m,paper],openai[m]",
+    "cascade:math,majority:openai*2(all)": "cascade:math,majority:openai[m]*2(all)",
+    "legacy_vsr1:math,openai": "legacy_vsr1:math,openai[m,paper]",
+}
+
+
+@pytest.mark.parametrize("spec", NAMES)
+def test_a_name_holds_model_and_prompt_and_opens_the_same_judge_again(spec: str) -> None:
+    url = "http://127.0.0.1:9/v1"
+    with open_judge(spec, (), JudgeOptions(model="m", base_url=url)) as judge:
+        assert judge.name == NAMES[spec]
+    with open_judge(judge.name, (), JudgeOptions(base_url=url)) as again:
+        assert (again.name, again.identity) == (judge.name, judge.identity)
+
+
+def test_the_prompt_of_a_task_is_its_usual_one() -> None:
+    options = JudgeOptions(model="m", base_url="http://127.0.0.1:9/v1", prompt="graded")
+    with open_judge("openai", (), options) as judge:
+        assert judge.name == "openai[m,graded]"
+    with open_judge("openai", (), replace(options, task_prompt=GRADED)) as judge:
+        assert judge.name == "openai[m]"
+
+
+ODD = st.one_of(st.text(min_size=1), st.sampled_from(["a,b", "a[b]", "..", "/", "Qwen/Q:7b"]))
+
+
+@given(ODD, ODD)
+def test_any_model_gives_a_name_of_its_own_that_can_be_stored_and_found(a: str, b: str) -> None:
+    name, other = (f"cascade:math,{llm_name('openai', model, 'paper')}" for model in (a, b))
+    assert (name == other) == (a == b)
+    path = RunFolder(Path("run")).judgment_path(name, "0123456789")
+    assert path.parent == Path("run/judgments") and len(path.name) < 200
+    assert unquote(path.stem) == f"{name}-01234567"
+    assert two_specs(str(read_name(name).argument), name)[0] == "math"
+    assert bare(name) == "cascade:math,openai" and stored_name("cascade", [name]) == name
 
 
 def test_the_identity_follows_what_decides_and_nothing_else() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from judged import load, mirrored
 
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.registry import get_task
@@ -29,6 +31,23 @@ def test_a_row_with_and_without_an_image() -> None:
     assert found.groups == {"capabilities": "ocr,rec", "ocr": "yes", "rec": "yes"}
     assert len(found.images) == 1 and found.question_text == "What is it?"
     assert sample(image=None).images == ()
+
+
+def test_the_papers_copy_is_graded_alike_and_names_no_capabilities(tmp_path: Path) -> None:
+    rows = [
+        {"problem": "<image>What are x and y?\n(A) 1 (B) 2", "answer": "-1 <AND> 5"},
+        {"problem": "<image>How many gallons?", "answer": "7"},
+        {"problem": "<image>Which one?", "answer": "A"},
+    ]
+    mirrored(tmp_path, "zli12321/mm-vet/test", [r | {"images": None} for r in rows])
+    found = load("mmvet", tmp_path, "paper")
+    assert [(s.answer, s.answer_type, s.choices, s.groups) for s in found] == [
+        (r["answer"], "text", None, {}) for r in rows
+    ]
+    assert len({s.id for s in found}) == 3 and "(A) 1 (B) 2" in found[0].question_text
+    responses = [Response(s.id, s.groups, 0.5) for s in found]
+    score = score_responses(responses, TASK.metrics, cluster=None, per_sample=1)
+    assert score.metrics["graded_mean"].value == 0.5 and score.metrics["rec"].n == 0
 
 
 def test_a_model_grades_it_with_its_own_prompt() -> None:

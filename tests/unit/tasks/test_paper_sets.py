@@ -11,8 +11,10 @@ import pytest
 from judged import judged, load, mirrored
 
 from vsr1_bench.data import DataOptions
+from vsr1_bench.preflight import choose_judges
 from vsr1_bench.problem_rows import IMAGE_COLUMNS
 from vsr1_bench.registry import load_registry, resolve_tasks
+from vsr1_bench.running import JudgePool
 from vsr1_bench.task import Chosen, Procedural, Source
 from vsr1_bench.tasks.paper_sets import TASK
 from vsr1_bench.validation import validate_task
@@ -77,7 +79,7 @@ def test_the_copies_of_every_task_name_other_rows(name: str) -> None:
 def test_every_copy_of_the_papers_scripts_can_be_read() -> None:
     names = (
         "mmstar MLLM_test visnumbench mmmu_pro_10options mmmu-pro-vision hallusionbench MMMU MMSI "
-        "mathverse mathvision mathvista realWorldQA mmlu_pro SuperGPQA"
+        "mathverse mathvision mathvista realWorldQA mmlu_pro SuperGPQA mm-vet"
     ).split()
     tasks = load_registry().tasks.values()
     copies = {task.copies["paper"].source.hub_id for task in tasks if "paper" in task.copies}
@@ -112,9 +114,17 @@ def test_the_merged_set_is_read_group_by_group(tmp_path: Path) -> None:
     said = [r"\boxed{blue}", "4", r"\boxed{a red car}", r"\boxed{65^\circ}", r"\boxed{1/2}"]
     said += [r"\boxed{\sqrt{117}}", "Yes.", "4"]
     outcomes = [judged(TASK, s, text).outcome for s, text in zip(samples, said, strict=True)]
-    # MM-Vet wants both facts and partial credit, which no rule gives: it stays wrong, not right
+    # MM-Vet wants both facts and partial credit, which no rule gives: it is left to the model
     right = [True, True, False, True, True, True, True, False]
     assert [outcome == "correct" for outcome in outcomes] == right
+
+
+def test_the_merged_set_is_judged_as_in_the_paper(no_keys: None) -> None:
+    """By rule, and by a model where the rule says wrong; without a key by the rule, and said so."""
+    assert (TASK.judge, TASK.judge_fallback) == ("cascade:math,gemini", "math")
+    with JudgePool() as pool:
+        chosen = choose_judges([TASK], None, pool)["mllm_test"]
+    assert chosen.spec == "math" and "judged by rule 'math' instead" in str(chosen.warning)
 
 
 def test_listing_every_task_stays_light_and_shows_what_a_reader_needs() -> None:

@@ -1,0 +1,99 @@
+"""Names of judges: what is typed after `--judge`, and what a judge's verdicts are stored under.
+
+A name is `NAME`, `NAME[MODEL]`, `NAME[MODEL,PROMPT]`, or `NAME:ARGUMENT`, where the argument of a
+judge made of others holds their names: `cascade:math,openai[org/M,paper]`. A stored name always has
+the model, so that verdicts of two models never take each other's place; it can be typed as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from vsr1_bench.errors import UsageError
+
+LONGEST = 90
+"""Characters of a model in a file's name; two of them in one name still fit a file system."""
+_SPEC = re.compile(r"([^\[\]:]+)(?:\[([^\[\]]*)\])?(?::(.*))?", re.DOTALL)
+_BRACKETS = re.compile(r"\[[^\[\]]*\]")
+_ODD = re.compile(r"[^A-Za-z0-9._:/@+=~-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeName:
+    """A judge's name, taken apart."""
+
+    kind: str
+    """Under which the registry has it."""
+    brackets: str | None = None
+    """What stands in its brackets: a model, or a model and a prompt."""
+    argument: str | None = None
+    """What follows its colon."""
+
+
+def read_name(spec: str) -> JudgeName:
+    """Take a name apart.
+
+    Raises:
+        UsageError: its brackets are in no order.
+    """
+    found = _SPEC.fullmatch(spec.strip())
+    if found is None:
+        raise UsageError(f"judge {spec!r}: wanted NAME, NAME[MODEL], or NAME:ARGUMENT")
+    kind, brackets, argument = found.groups()
+    return JudgeName(
+        kind.strip(),
+        None if brackets is None else brackets.strip(),
+        None if argument is None else argument.strip(),
+    )
+
+
+def llm_name(kind: str, model: str, prompt: str | None) -> str:
+    """Name of a model that judges; `prompt` only where it is not the usual one."""
+    return f"{kind}[{model_label(model)}{f',{prompt}' if prompt else ''}]"
+
+
+def model_label(model: str) -> str:
+    """A model as it stands in names: itself, unless it is long or would break the name."""
+    plain = _ODD.sub("-", model)
+    if plain == model and len(quote(model, safe="")) <= LONGEST:
+        return model
+    digest = hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{plain[-LONGEST // 3 :]}~{digest[:8]}"
+
+
+def bare(name: str) -> str:
+    """A name without its models and prompts."""
+    return _BRACKETS.sub("", name)
+
+
+def split_first(text: str) -> tuple[str, str]:
+    """Split at the first comma that stands in no brackets; the second part may be empty."""
+    depth = 0
+    for place, char in enumerate(text):
+        depth += (char == "[") - (char == "]")
+        if char == "," and depth == 0:
+            return text[:place].strip(), text[place + 1 :].strip()
+    return text.strip(), ""
+
+
+def stored_name(asked: str, stored: Collection[str], flag: str = "--judge") -> str | None:
+    """The stored name that is meant: the very one, else the only one that differs by its models.
+
+    `openai` is `openai[M]` where no other model has judged; the kind alone (`cascade`) will do,
+    too. None = nothing is stored under such a name.
+
+    Raises:
+        UsageError: several may be meant.
+    """
+    wanted = ",".join(part.strip() for part in asked.split(","))
+    if wanted in stored:
+        return wanted
+    found = sorted({name for name in stored if bare(name) == wanted})
+    found = found or sorted({name for name in stored if read_name(name).kind == wanted})
+    if len(found) > 1:
+        raise UsageError(f"{flag} {asked}: several are stored; name one of: {', '.join(found)}")
+    return found[0] if found else None
