@@ -15,7 +15,6 @@ from math import comb
 import numpy as np
 
 from vsr1_bench.scoring.statistics import (
-    FloatArray,
     Interval,
     ratio_interval,
     share_interval,
