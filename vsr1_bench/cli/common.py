@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from vsr1_bench.judging import JudgeOptions
 
 
+DEFAULT_RUNS = [Path("runs")]
+
+
 def add_include_path(parser: argparse.ArgumentParser) -> None:
     """Add `--include_path`."""
     parser.add_argument(
@@ -144,7 +147,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="*",
         type=Path,
-        default=[Path("runs")],
+        default=DEFAULT_RUNS,
         metavar="RUNS",
         help="run folders, or folders that hold some (default: runs)",
     )
