@@ -2,9 +2,9 @@
 
     python scripts/bench_tables.py [--samples 100000]
 
-Two runs of the same samples are written into a temporary folder, in the store's own format: answers
-of some 1,200 characters, clusters of one to five questions, sixteen subjects. Each command then runs
-as a process of its own, as a user would start it. The bound is 10 s and 1.5 GB each.
+Two runs of the same samples are written into a temporary folder, in the store's own format:
+answers of some 1,200 characters, clusters of one to five questions, sixteen subjects. Each command
+then runs as a process of its own, as a user would start it. The bound is 10 s and 1.5 GB each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -145,9 +144,6 @@ def main() -> int:
             seconds, held = measure([*arguments, *plugins])
             broken |= seconds > SECONDS or held > BYTES
             print(f"| {name} | {seconds:.1f} | {held / 1e6:,.0f} |", flush=True)
-    print(
-        f"\nthe bench itself held {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:,.0f} MB"
-    )
     return int(broken)
 
 

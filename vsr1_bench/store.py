@@ -17,13 +17,13 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -378,5 +378,5 @@ def _convert(record: dict[str, Any], kind: type[Read]) -> Read:
 
 
 @cache
-def _fields(kind: type[Any]) -> frozenset[str]:
-    return frozenset(field.name for field in fields(kind))
+def _fields(kind: Hashable) -> frozenset[str]:
+    return frozenset(field.name for field in fields(cast(Any, kind)))

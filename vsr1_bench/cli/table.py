@@ -31,17 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--columns",
-        nargs="+",
-        default=["task"],
-        metavar="WHAT",
+        default="task",
+        metavar="WHAT[,WHAT]",
         help="task (each task's headline number), metric (a row a task, a column a metric), or "
-        "names of metrics, each task getting a column of each",
+        "names of metrics, each task getting a column of each: task,lsr",
     )
     parser.add_argument("--tasks", "-t", help="only these tasks, suites, groups or patterns")
     parser.add_argument("--by", metavar="GROUP", help="by this group, e.g. kind or subject")
-    parser.add_argument(
-        "--intervals", action="store_true", help="95 %% intervals beside the values"
-    )
+    parser.add_argument("--intervals", action="store_true", help="95 %% intervals, too")
     parser.add_argument("--judge", help="only this judge's scores")
     parser.add_argument(
         "--results",
@@ -126,12 +123,12 @@ def _print_wide(options: argparse.Namespace, scored: list[Scored]) -> None:
     from vsr1_bench.leaderboard.writing import write_grid
     from vsr1_bench.registry import load_registry
 
-    words = tuple(word for text in options.columns for word in text.split(",") if word)
+    words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
     wanted = Wanted(words, options.by, _task_names(options))
     reported = reported_tables(options)
     grid = build_grid(scored, wanted, reported)
     if not grid.rows:
-        what = f"--by {options.by}" if options.by else f"--columns {' '.join(words)}"
+        what = f"--by {options.by}" if options.by else f"--columns {options.columns}"
         raise UsageError(f"{what}: no score has that; there is: {_there_is(options, scored)}")
     groups = load_registry(options.include_path).groups
     add_averages(grid, wanted, reported, {name: group.tasks for name, group in groups.items()})

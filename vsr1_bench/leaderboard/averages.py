@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
-from vsr1_bench.leaderboard.reported import ReportedTable
-from vsr1_bench.leaderboard.wide import Cell, Column, Grid, Row, Wanted
+from vsr1_bench.leaderboard.headings import arrow
+from vsr1_bench.leaderboard.reported import ReportedAverage, ReportedTable
+from vsr1_bench.leaderboard.wide import HEADLINE, Cell, Column, Grid, Row, Wanted
 
 
 def add_averages(
@@ -33,6 +34,7 @@ def add_averages(
             continue
         taken.add(frozenset(present))
         weights = table.average.weights or (1.0,) * len(present)
+        suffix = "" if table.headline else f" {present[0].metric}{arrow(present[0].metric)}"
         printed = {(row.model, row.setting): row.average for row in table.rows}
         for row in grid.rows:
             if row.kind == "reported":
@@ -40,9 +42,10 @@ def add_averages(
                 found = None if value is None else Cell(value)
             else:
                 found = mean_cell(row, present, weights)
-            _put(grid, row, table.average.name, found)
-            _put(grid, row, f"plain mean of {len(present)}", mean_cell(row, present))
-        grid.remarks.append(_explained(table))
+            _put(grid, row, table.average.name + suffix, found)
+            name = f"plain mean of {len(present)}{suffix}"
+            _put(grid, row, name, mean_cell(row, present))
+        grid.remarks.append(_explained(table, table.average))
     inside = {task for name in _tasks(grid) for task in (groups or {}).get(name, ())}
     for metric in dict.fromkeys(column.metric for column in grid.columns):
         measured = [
@@ -54,8 +57,8 @@ def add_averages(
         ]
         if len(measured) > 1 and frozenset(measured) not in taken:
             name = f"plain mean of {len(measured)}"
-            if name in grid.averages:
-                name += f" {metric}"
+            if metric != HEADLINE or name in grid.averages:
+                name += f" {metric}{arrow(metric)}"
             for row in grid.rows:
                 _put(grid, row, name, mean_cell(row, measured))
             listed = ", ".join(column.title for column in measured)
@@ -92,9 +95,7 @@ def mean_cell(row: Row, columns: Sequence[Column], weights: Sequence[float] = ()
     return Cell(mean, low, high, notes=notes)
 
 
-def _explained(table: ReportedTable) -> str:
-    average = table.average
-    assert average is not None
+def _explained(table: ReportedTable, average: ReportedAverage) -> str:
     how = "each column counts the same" if average.weights is None else "weighted as published"
     return (
         f"{average.name}: of {table.title}; as printed in reported rows, computed in measured ones "

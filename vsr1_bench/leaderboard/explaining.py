@@ -1,4 +1,4 @@
-"""In what two runs differ, aspect by aspect: the reason why two rows do not have the same number."""
+"""In what two runs differ, aspect by aspect: why two rows do not have the same number."""
 
 from __future__ import annotations
 

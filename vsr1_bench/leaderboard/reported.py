@@ -77,7 +77,7 @@ class ReportedTable(Strict):
         for row in self.rows:
             if len(row.values) != len(self.columns):
                 raise ValueError(
-                    f"row {row.model!r} has {len(row.values)} values for {len(self.columns)} columns"
+                    f"row {row.model!r}: {len(row.values)} values for {len(self.columns)} columns"
                 )
             if row.average is not None and self.average is None:
                 raise ValueError(f"row {row.model!r} has an average, the table does not name one")
@@ -114,8 +114,8 @@ def load_reported(folder: Path) -> list[ReportedTable]:
     paths = sorted(folder.rglob("*.json")) if folder.is_dir() else []
     if not paths:
         raise UsageError(
-            f"--results {folder}: no reported tables (JSON files) there; give the folder that holds "
-            "them, e.g. results/ of vsr1-bench's repository"
+            f"--results {folder}: no reported tables (JSON files) there; give the folder that "
+            "holds them, e.g. results/ of vsr1-bench's repository"
         )
     return [load_table(path) for path in paths]
 

@@ -100,8 +100,7 @@ def build_grid(
         order = {task: i for i, task in enumerate(wanted.tasks)}
         columns.sort(key=lambda column: order.get(column.task, len(order)))
     grid = Grid(columns, [], rows)
-    if reported and any(row.kind == "reported" for row in rows):
-        grid.remarks += sorted({table.note for table in reported if table.note})
+    grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
     shown = {id(cell.scored) for row in rows for cell in row.cells.values()}
     left = [one for one in chosen if id(one) not in shown]
     if left and not wanted.row_per_task:
@@ -112,6 +111,13 @@ def build_grid(
                 "--layout long)."
             )
     return grid
+
+
+def _shown(table: ReportedTable, columns: Sequence[Column]) -> bool:
+    known = {(column.task, column.metric) for column in columns}
+    return any(
+        (one.task, HEADLINE if table.headline else one.metric) in known for one in table.columns
+    )
 
 
 def _has(one: Scored, wanted: Wanted) -> bool:
@@ -166,7 +172,7 @@ def _by_usual_judge(candidates: list[Scored], usual: str) -> Scored:
 
 def headline(document: dict[str, Any]) -> str:
     """The metric that a task is known by: its first."""
-    return next(iter(document["metrics"]))
+    return str(next(iter(document["metrics"])))
 
 
 def _values(
@@ -235,9 +241,10 @@ def _cell(one: Scored, value: dict[str, Any], usual: str) -> Cell:
         reasons.append(f"judged by {one.judge}, the column's other cells by {usual}")
     if footnote := one.document.get("footnote"):
         reasons.append(str(footnote))
-    percent = {name: _percent(value[name]) for name in ("value", "low", "high")}
     return Cell(
-        **percent,
+        _percent(value["value"]),
+        _percent(value["low"]),
+        _percent(value["high"]),
         n=value["n"],
         judge=one.judge,
         notes=tuple(reasons),
@@ -273,19 +280,28 @@ def _reported_rows(
             if word is None or (wanted.tasks is not None and column.task not in wanted.tasks):
                 continue
             here = _known(_task_column(column.task, column.metric, word, wanted), columns)
-            for row in table.rows:
-                value = row.values[i]
+            for printed in table.rows:
+                value = printed.values[i]
                 if value is None:
                     continue
-                key = (row.model, row.setting)
+                key = (printed.model, printed.setting)
                 rows.setdefault(key, Row("reported", *key)).cells[here] = Cell(
                     value, judge=table.judge
                 )
                 judged = f" (judge {table.judge})" if table.judge else ""
-                sources.setdefault(key, []).append(row.source + judged)
+                sources.setdefault(key, []).append(printed.source + judged)
     for key, row in rows.items():
-        row.source = "; ".join(dict.fromkeys(sources[key]))
+        row.source = _publications(sources[key])
     return list(rows.values())
+
+
+def _publications(sources: Sequence[str]) -> str:
+    """Sources as one text, each publication named once: `arXiv:…, table 2, table 5`."""
+    places: dict[str, list[str]] = {}
+    for source in dict.fromkeys(sources):
+        publication, _, place = source.partition(", ")
+        places.setdefault(publication, []).append(place)
+    return "; ".join(", ".join([name, *filter(None, found)]) for name, found in places.items())
 
 
 def _word(metric: str, is_headline: bool, wanted: Wanted) -> str | None:
