@@ -17,13 +17,13 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -369,7 +369,7 @@ def _convert(record: dict[str, Any], kind: type[Read]) -> Read:
     Raises:
         TypeError: a field is missing, unknown, or of another kind.
     """
-    if unknown := record.keys() - _fields(kind):
+    if unknown := record.keys() - _FIELDS[kind]:
         raise TypeError(f"unknown {', '.join(sorted(unknown))}")
     try:
         return msgspec.convert(record, kind)
@@ -377,6 +377,6 @@ def _convert(record: dict[str, Any], kind: type[Read]) -> Read:
         raise TypeError(str(error)) from error
 
 
-@cache
-def _fields(kind: Hashable) -> frozenset[str]:
-    return frozenset(field.name for field in fields(cast(Any, kind)))
+_FIELDS: dict[type[Any], frozenset[str]] = {
+    kind: frozenset(field.name for field in fields(kind)) for kind in (Generation, Judgment)
+}

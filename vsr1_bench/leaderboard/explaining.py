@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.leaderboard.rendering import markdown
-from vsr1_bench.leaderboard.settings import ASPECTS, differences, facts, short
+from vsr1_bench.leaderboard.settings import ASPECTS, Difference, differences, facts, short
 from vsr1_bench.leaderboard.sheet import Sheet
 from vsr1_bench.store import RunFolder, find_runs
 
@@ -64,14 +65,19 @@ def _task(run: RunFolder) -> str:
 
 def _explained(name: str, first: RunFolder, second: RunFolder, judge: str | None) -> str:
     found = differences(facts(first, judge), facts(second, judge))
-    rows = [(one.aspect, one.field, short(one.first), short(one.second)) for one in found]
     differing = {one.aspect for one in found}
     alike = [aspect for aspect in ASPECTS if aspect not in differing]
     lines = [f"{name}: A = {first.path}, B = {second.path}"]
-    if rows:
-        lines.append(markdown(Sheet(("aspect", "field", "A", "B"), tuple(rows))))
+    if found:
+        lines.append(difference_table(found, "A", "B"))
     else:
         lines.append("Nothing that is written down differs.")
     if alike:
         lines.append(f"The same: {', '.join(alike)}.")
     return "\n\n".join(lines)
+
+
+def difference_table(found: Sequence[Difference], first: str, second: str) -> str:
+    """Differences as a table, under the names of the two sides."""
+    rows = ((one.aspect, one.field, short(one.first), short(one.second)) for one in found)
+    return markdown(Sheet(("aspect", "field", first, second), tuple(rows)))
