@@ -40,6 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="GROUP", help="by this group, e.g. kind or subject")
     parser.add_argument("--intervals", action="store_true", help="95 %% intervals, too")
     parser.add_argument("--judge", help="only this judge's scores")
+    add_results(parser)
+    parser.add_argument(
+        "--explain_diff",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="instead of a table: in what two runs differ",
+    )
+    common.add_include_path(parser)
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add `--results`."""
     parser.add_argument(
         "--results",
         nargs="?",
@@ -49,14 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="reported rows beside the measured ones, from the JSON files below DIR (without DIR: "
         "the folder results/ here or of vsr1-bench's checkout)",
     )
-    parser.add_argument(
-        "--explain_diff",
-        nargs=2,
-        type=Path,
-        metavar=("A", "B"),
-        help="instead of a table: in what two runs differ",
-    )
-    common.add_include_path(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -124,7 +129,7 @@ def _print_wide(options: argparse.Namespace, scored: list[Scored]) -> None:
     from vsr1_bench.registry import load_registry
 
     words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
-    wanted = Wanted(words, options.by, _task_names(options))
+    wanted = Wanted(words, options.by, task_names(options))
     reported = reported_tables(options)
     grid = build_grid(scored, wanted, reported)
     if not grid.rows:
@@ -143,7 +148,7 @@ def _there_is(options: argparse.Namespace, scored: list[Scored]) -> str:
     return ", ".join(names) or "nothing"
 
 
-def _task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
+def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
     """Tasks that `--tasks` names, the groups among them or made of them included, in order."""
     if options.tasks is None:
         return None
@@ -162,7 +167,7 @@ def _task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
 
 
 def _chosen(options: argparse.Namespace, scored: list[Scored]) -> list[Scored]:
-    names = _task_names(options)
+    names = task_names(options)
     return [one for one in scored if names is None or one.task in names]
 
 
