@@ -129,14 +129,16 @@ def _print_wide(options: argparse.Namespace, scored: list[Scored]) -> None:
     from vsr1_bench.registry import load_registry
 
     words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
-    wanted = Wanted(words, options.by, task_names(options))
+    registry = load_registry(options.include_path)
+    judges = {name: task.judge for name, task in registry.tasks.items()}
+    wanted = Wanted(words, options.by, task_names(options), judges)
     reported = reported_tables(options)
     grid = build_grid(scored, wanted, reported)
     if not grid.rows:
         what = f"--by {options.by}" if options.by else f"--columns {options.columns}"
         raise UsageError(f"{what}: no score has that; there is: {_there_is(options, scored)}")
-    groups = load_registry(options.include_path).groups
-    add_averages(grid, wanted, reported, {name: group.tasks for name, group in groups.items()})
+    groups = {name: group.tasks for name, group in registry.groups.items()}
+    add_averages(grid, wanted, reported, groups)
     if not wanted.row_per_task:
         mark_best(grid, options.include_path, progress=options.verbosity in ("DEBUG", "INFO"))
     print(write_grid(grid, wanted, options.format, intervals=options.intervals))

@@ -15,6 +15,7 @@ from vsr1_bench.leaderboard.wide import Cell, Grid, Row, Wanted, build_grid
 FORMATS = (".png", ".svg", ".pdf")
 # Okabe and Ito's colours, which people with colour blindness can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+_MARKERS = "oDv^PX*<>ph"
 _MOST_BARS = 60
 
 
@@ -131,33 +132,25 @@ def _shortcuts(
         raise UsageError(
             "nothing to draw: no run has a language shortcut rate (lsr); run with --perception"
         )
-    figure.set_size_inches(7, 5)
+    figure.set_size_inches(9, 5)
     panel = figure.subplots()
     tasks_drawn = list(dict.fromkeys(a.task for _, a, _ in drawn))
+    names = dict(zip(map(id, grid.rows), _names(grid.rows), strict=True))
+    rows_drawn = list(dict.fromkeys(id(row) for row, _, _ in drawn))
     for row, a, b in drawn:
         x, y = row.cells[a], row.cells[b]
-        colour = COLOURS[tasks_drawn.index(a.task) % len(COLOURS)]
-        bars = {"xerr": _bars(x), "yerr": _bars(y)}
-        hollow = row.kind == "reported"
         panel.errorbar(
-            x.value,
-            y.value,
-            **bars,
-            fmt="o",
-            color=colour,
-            mfc="white" if hollow else None,
-            alpha=0.8,
-        )
-        panel.annotate(
-            _safe(_names([row])[0]),
-            (x.value, y.value),
-            textcoords="offset points",
-            xytext=(5, 4),
-            fontsize=7,
-        )
-    for task, colour in zip(tasks_drawn, COLOURS, strict=False):
-        panel.plot([], [], "o", color=colour, label=_safe(task))
-    panel.legend(fontsize=8)
+            x.value, y.value, xerr=_bars(x), yerr=_bars(y), alpha=0.8,
+            marker=_MARKERS[rows_drawn.index(id(row)) % len(_MARKERS)],
+            color=COLOURS[tasks_drawn.index(a.task) % len(COLOURS)],
+            mfc="white" if row.kind == "reported" else None,
+        )  # fmt: skip
+    for i, task in enumerate(tasks_drawn):
+        panel.plot([], [], "s", color=COLOURS[i % len(COLOURS)], label=_safe(task))
+    for i, row_id in enumerate(rows_drawn):
+        marker = _MARKERS[i % len(_MARKERS)]
+        panel.plot([], [], marker, color="grey", mfc="white", label=names[row_id])
+    figure.legend(loc="outside right upper", fontsize=8)
     panel.set_xlabel("accuracy, %")
     panel.set_ylabel("language shortcut rate, % (lower is better)")
     panel.grid(alpha=0.3)

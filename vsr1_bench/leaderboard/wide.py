@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,8 @@ class Wanted:
     """A group name: a row a task, a column a group."""
     tasks: tuple[str, ...] | None = None
     """Only these tasks and groups, in this order."""
+    judges: Mapping[str, str] = field(default_factory=dict)
+    """Task -> its own judge, which goes first where as many rows have been judged by another."""
 
     @property
     def row_per_task(self) -> bool:
@@ -135,7 +137,7 @@ def _measured_rows(
         by_row.setdefault(one.key, []).append(one)
     ordered = sorted(by_row.values(), key=lambda members: members[0].spec.model.id)
     labels = setting_labels([members[0].spec for members in ordered])
-    usual = usual_judges(scored)
+    usual = usual_judges(scored, wanted.judges)
     rows = []
     for members, label in zip(ordered, labels, strict=True):
         row = Row("measured", members[0].spec.model.id, label)
@@ -154,15 +156,16 @@ def _measured_rows(
     return rows
 
 
-def usual_judges(scored: Sequence[Scored]) -> dict[str, str]:
-    """Task -> the judge that most rows have been judged by; among equals the first by name."""
+def usual_judges(scored: Sequence[Scored], own: Mapping[str, str]) -> dict[str, str]:
+    """Task -> the judge that most rows have been judged by; among equals the task's own."""
     judges: dict[str, dict[str, set[str]]] = {}
     for one in scored:
         judges.setdefault(one.task, {}).setdefault(one.judge, set()).add(one.key)
-    return {
-        task: min(found, key=lambda judge: (-len(found[judge]), judge))
-        for task, found in judges.items()
-    }
+    return {task: _most_used(found, own.get(task)) for task, found in judges.items()}
+
+
+def _most_used(rows: Mapping[str, set[str]], own: str | None) -> str:
+    return min(rows, key=lambda judge: (-len(rows[judge]), judge != own, judge))
 
 
 def _by_usual_judge(candidates: list[Scored], usual: str) -> Scored:
