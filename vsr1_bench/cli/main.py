@@ -150,6 +150,7 @@ def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     Raises:
         UsageError: an unknown command or flag, or a value that cannot be read.
     """
+    arguments = _one_spelling(arguments)
     name, rest = arguments[0], arguments[1:]
     if name.startswith("-"):
         name, rest = "run", arguments

@@ -144,12 +144,8 @@ def test_columns_are_metrics_or_categories(
     named = table(tmp_path, "--columns", "task,accuracy_strict", "--format", "json", capsys=capsys)
     names = [c["name"] for c in named["columns"]]
     assert names[:2] == ["alpha", "alpha accuracy_strict"]
-    assert (
-        main(
-            ["table", str(runs), "--include_path", str(tasks_folder(tmp_path)), "--columns", "lrs"]
-        )
-        == 2
-    )
+    words = ["table", str(runs), "--include_path", str(tasks_folder(tmp_path))]
+    assert main([*words, "--columns", "lrs"]) == 2
     assert "there is: accuracy, accuracy_strict" in capsys.readouterr().err
 
 
