@@ -165,10 +165,7 @@ def paired() -> Iterator[Line]:
             r: float = rho,
         ) -> bool:
             place = clusters(rng, c, m)
-            # With chance sqrt(rho) a sample takes its cluster's draw: members correlate by rho.
-            common = rng.random(len(place)) < np.sqrt(r)
-            draw = np.where(common, rng.random(c)[place], rng.random(len(place)))
-            second, first = (draw < w).astype(float), (draw > 1 - x).astype(float)
+            first, second = drawn(rng, place, w, x, r)
             found = interval(first, second, place)
             return found is not None and found[0] <= w - x <= found[1]
 
@@ -178,6 +175,57 @@ def paired() -> Iterator[Line]:
             units = f"{count:,} clusters of 1 to {2 * mean - 1}, rho {rho}"
         truth = f"{100 * (wins - losses):+.0f} ({100 * wins:.0f} won, {100 * losses:.0f} lost)"
         yield Line("difference", units, truth, inside, covers)
+
+
+def percentile() -> Iterator[Line]:
+    """Percentile intervals of a cluster bootstrap, for comparison: vsr1-bench has none."""
+    accuracy = [(12, 5, 0.8), (30, 10, 0.1), (60, 8, 0.1), (200, 4, 0.5)]
+    difference = [(30, 5, 0.05, 0.02), (50, 1, 0.05, 0.02), (300, 1, 0.25, 0.1)]
+    for count, mean, p in accuracy:
+
+        def covers(rng: Rng, count: int = count, mean: int = mean, p: float = p) -> bool:
+            place = clusters(rng, count, mean)
+            right = rng.random(len(place)) < shared(rng, p, 0.4, count)[place]
+            low, high = bootstrap(rng, right.astype(np.float64), place)
+            return low <= p <= high
+
+        units = f"{count:,} clusters of 1 to {2 * mean - 1}, rho 0.4"
+        yield Line("accuracy, percentile bootstrap", units, f"{100 * p:.0f} %", False, covers)
+    for count, mean, wins, losses in difference:
+
+        def covers(
+            rng: Rng, c: int = count, m: int = mean, w: float = wins, x: float = losses
+        ) -> bool:
+            place = clusters(rng, c, m)
+            first, second = drawn(rng, place, w, x, 0.0 if m == 1 else 0.3)
+            low, high = bootstrap(rng, second - first, place)
+            return low <= w - x <= high
+
+        units = f"{count:,} samples" if mean == 1 else f"{count:,} clusters of 1 to 9, rho 0.3"
+        truth = f"{100 * (wins - losses):+.0f} ({100 * wins:.0f} won, {100 * losses:.0f} lost)"
+        yield Line("difference, percentile bootstrap", units, truth, False, covers)
+
+
+def bootstrap(rng: Rng, values: Floats, place: NDArray[np.intp]) -> tuple[float, float]:
+    """Percentile interval over 1,000 resamples of clusters."""
+    sums, sizes = np.bincount(place, values), np.bincount(place)
+    pairs, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
+    # Equal clusters are drawn together: the same distribution, at a fraction of the cost.
+    picked = rng.multinomial(len(sums), counts / len(sums), 1000)
+    low, high = np.quantile((picked @ pairs[0]) / (picked @ pairs[1]), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def drawn(
+    rng: Rng, place: NDArray[np.intp], wins: float, losses: float, rho: float
+) -> tuple[Floats, Floats]:
+    """Two runs on the same samples, (N,) each.
+
+    With chance sqrt(rho) a sample takes its cluster's draw, so that members correlate by rho.
+    """
+    common = rng.random(len(place)) < np.sqrt(rho)
+    draw = np.where(common, rng.random(place.max() + 1)[place], rng.random(len(place)))
+    return (draw > 1 - losses).astype(float), (draw < wins).astype(float)
 
 
 def interval(first: Floats, second: Floats, place: NDArray[np.intp]) -> tuple[float, float] | None:
@@ -205,7 +253,7 @@ def main() -> int:
         f"{options.sets:,} data sets a line (20 times as many of the first), seed {options.seed}\n"
     )
     print("| value | data | truth | coverage | in range |\n|---|---|---|---|---|")
-    for line in (*proportions(), *clustered(), *metrics(), *paired()):
+    for line in (*proportions(), *clustered(), *metrics(), *paired(), *percentile()):
         # Each line has draws of its own: one that is added leaves the others as they are.
         words = f"{line.what}|{line.units}|{line.truth}".encode()
         rng = np.random.default_rng([options.seed, *words])
