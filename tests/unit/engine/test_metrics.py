@@ -219,9 +219,7 @@ def test_kappa_is_statsmodels(counts: list[int]) -> None:
 def test_votes_and_groups_take_clusters_into_account() -> None:
     """Ten samples a figure, all alike: they are worth one."""
     rows = [
-        response(
-            f"{figure}-{i}", float(figure % 2), "4", figure=str(figure), question=f"{figure}-{i}"
-        )
+        response(name, float(figure % 2), "4", figure=str(figure), question=name)
         for figure in range(40)
         for name in (f"{figure}-{i}" for i in range(10))
         for _ in range(2)
