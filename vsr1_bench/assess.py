@@ -20,7 +20,7 @@ from vsr1_bench.registry import get_task
 from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.metrics import Response
-from vsr1_bench.store import RunFolder, utc_now
+from vsr1_bench.store import RunFolder, uncollected, utc_now
 from vsr1_bench.task import Task
 
 
@@ -196,7 +196,8 @@ def score_run(
             f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
             f"version {task.version}; generate it again, or score it with the older vsr1-bench"
         )
-    responses = join_responses(run, path)
+    judged = run.judgments(path)
+    responses = join_responses(run, path, judged)
     score = score_responses(
         responses, task.metrics, cluster=task.cluster, per_sample=spec.responses_per_sample
     )
@@ -211,7 +212,7 @@ def score_run(
         "spec_hash": spec.digest(),
         "verdicts": path.name,
         "footnote": _footnote(task, judge_name),
-        "judging": _judging(run.judgments(path)),
+        "judging": _judging(judged),
         **score.document(),
     }
     run.write_scores(judge_name, document)
@@ -273,30 +274,42 @@ def score_unjudged(
     return score_run(run, name, include_path, verdicts=path)
 
 
-def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
-    """Join samples, generations and verdicts: one entry for each response that was asked for."""
-    placed, judged = run.placed_samples(), run.judgments(verdicts)
+@uncollected
+def join_responses(
+    run: RunFolder, verdicts: Path, judged: dict[str, Judgment] | None = None
+) -> list[Response]:
+    """Join samples, generations and verdicts: one entry for each response that was asked for.
+
+    Args:
+        run: A stored run.
+        verdicts: The judge's journal.
+        judged: What stands in it, where that has been read already.
+    """
+    placed = run.placed_groups()
+    judged = run.judgments(verdicts) if judged is None else judged
     per_sample = run.spec().responses_per_sample
     found = {(g.sample_id, g.index): g for g in run.generations().values()}
     responses = []
     for row in range(run.wanted()):
-        sample = placed.get(row)
+        known = placed.get(row)
         for index in range(per_sample):
-            if sample is None:  # asked for and never made: another shard's, or the run ended early
+            if known is None:  # asked for and never made: another shard's, or the run ended early
                 responses.append(Response(f"row {row}", {}, None, made=False))
             else:
-                responses.append(_response(sample, found.get((sample.id, index)), judged))
+                responses.append(_response(*known, found.get((known[0], index)), judged))
     return responses
 
 
 def _response(
-    sample: Sample, generation: Generation | None, judged: dict[str, Judgment]
+    sample_id: str,
+    groups: dict[str, str],
+    generation: Generation | None,
+    judged: dict[str, Judgment],
 ) -> Response:
-    groups = dict(sample.groups)
     if generation is None:
-        return Response(sample.id, groups, None)
+        return Response(sample_id, groups, None)
     if generation.error is not None:
-        return Response(sample.id, groups, None, failed=True)
+        return Response(sample_id, groups, None, failed=True)
     judgment = judged.get(generation.key)
     verdict = judgment.verdict if judgment else Verdict("unscored", reason="not judged")
     correct = None
@@ -305,7 +318,7 @@ def _response(
             verdict.score if verdict.score is not None else float(verdict.outcome == "correct")
         )
     return Response(
-        sample.id,
+        sample_id,
         groups,
         correct,
         extracted=verdict.extracted,

@@ -69,7 +69,7 @@ def test_a_real_llm_judges_behind_a_real_server(
     for spec in ("cascade:string_match,openai", "legacy_vsr1:mathruler,openai"):
         assert cli("judge", runs, "--judge", spec, *flags, timeout=300).returncode in (0, 75)
     assert cli("judge", runs, "--include_path", path, "--judge", "string_match").returncode == 0
-    table = cli("table", runs, "--include_path", path).stdout
+    table = cli("table", runs, "--include_path", path, "--layout", "long").stdout
     print(table)
     rows = {row.split("|")[4].strip(): row for row in table.splitlines() if "| accuracy " in row}
     cascade = f"cascade:string_match,openai[{NAME}]"

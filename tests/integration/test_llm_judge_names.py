@@ -54,7 +54,7 @@ def test_two_models_stand_side_by_side(tmp_path: Path) -> None:
     }
     assert scored(runs) == wanted
     plugins = ("--include_path", path)
-    table = here("table", runs, *plugins).stdout
+    table = here("table", runs, *plugins, "--layout", "long").stdout
     assert all(f"| {name} " in table for name in wanted)
     listed = here("ls", "runs", runs, *plugins).stdout
     assert all(name in listed for name in wanted)

@@ -139,7 +139,9 @@ def test_with_the_key_the_same_command_fills_the_gap(
         assert len(server.asked) == 11
     assert "‡" not in done.stdout and done.stdout.count("6/6") == 2
     # What was left open has made room: one row a task by its own judge, one by the rule.
-    rows = here("table", tmp_path / "runs", "--include_path", tmp_path / "tasks").stdout
+    rows = here(
+        "table", tmp_path / "runs", "--include_path", tmp_path / "tasks", "--layout", "long"
+    ).stdout
     assert rows.count("| without_rule ") == 1 and "0/6" not in rows
     assert "| cascade:string_match,gemini[gemini-2.5-flash] " in rows
 

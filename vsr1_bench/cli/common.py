@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,7 +12,9 @@ from vsr1_bench.errors import UsageError
 if TYPE_CHECKING:
     from vsr1_bench.data import DataOptions
     from vsr1_bench.judging import JudgeOptions
-    from vsr1_bench.store import RunFolder
+
+
+DEFAULT_RUNS = [Path("runs")]
 
 
 def add_include_path(parser: argparse.ArgumentParser) -> None:
@@ -146,24 +147,10 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="*",
         type=Path,
-        default=[Path("runs")],
+        default=DEFAULT_RUNS,
         metavar="RUNS",
         help="run folders, or folders that hold some (default: runs)",
     )
-
-
-def stored_judge(asked: str | None, runs: Sequence[RunFolder]) -> str | None:
-    """The stored judge that `--judge` means, all runs taken together; as it was typed if none is.
-
-    Raises:
-        UsageError: several may be meant.
-    """
-    from vsr1_bench.judge_names import stored_name
-
-    if asked is None:
-        return None
-    judged = {name for run in runs for name in run.judged()}
-    return stored_name(asked, judged | {d["judge"] for run in runs for d in run.scores()}) or asked
 
 
 def key_values(text: str, flag: str) -> dict[str, Any]:

@@ -23,10 +23,10 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.assess import score_run
     from vsr1_bench.grouping import score_groups
     from vsr1_bench.leaderboard import render
-    from vsr1_bench.store import find_runs
+    from vsr1_bench.store import find_runs, stored_judge
 
     runs = [run for path in options.runs for run in find_runs(path)]
-    options.judge = common.stored_judge(options.judge, runs)
+    options.judge = stored_judge(options.judge, runs)
     documents, left_out = [], 0
     for run in runs:
         judges = [options.judge] if options.judge else sorted(run.judged())
