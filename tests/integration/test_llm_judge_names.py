@@ -58,13 +58,13 @@ def test_two_models_stand_side_by_side(tmp_path: Path) -> None:
     assert all(f"| {name} " in table for name in wanted)
     listed = here("ls", "runs", runs, *plugins).stdout
     assert all(name in listed for name in wanted)
-    for command in ("table", "score"):
-        done = here(command, runs, *plugins, "--judge", "cascade:string_match,openai[B:7b]")
+    for command in (("table", "--layout", "long"), ("score",)):
+        done = here(*command, runs, *plugins, "--judge", "cascade:string_match,openai[B:7b]")
         rows = [line for line in done.stdout.splitlines() if "accuracy" in line]
         assert len(rows) == 1 and "| 100.0 " in rows[0], done.stderr
         # The bare name will do where it is one judge's alone.
-        assert legacy in here(command, runs, *plugins, "--judge", "legacy_vsr1").stdout
-        done = here(command, runs, *plugins, "--judge", "openai")
+        assert legacy in here(*command, runs, *plugins, "--judge", "legacy_vsr1").stdout
+        done = here(*command, runs, *plugins, "--judge", "openai")
         said = error_line(done.returncode, 2, done.stderr)
         assert "openai[B:7b], openai[org/A,paper], openai[org/A]" in said
     judges = "openai[org/A,paper],cascade:string_match,openai[B:7b],legacy_vsr1"
