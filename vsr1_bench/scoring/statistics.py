@@ -78,3 +78,26 @@ def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval
         return shares
 
     return cluster_bootstrap(len(numerators), ratio)
+
+
+def paired_interval(sums: FloatArray, sizes: FloatArray) -> Interval | None:
+    """Interval of a mean difference over clusters; None below two clusters.
+
+    Cluster-robust, with Student's t. A pseudo-sample won and one lost are added (Bonett and Price
+    2012), without which few differing samples, or none, would promise far too much.
+
+    Args:
+        sums: Sum of the differences, each in [-1, 1], in each cluster, (C,).
+        sizes: Samples in each cluster, (C,).
+    """
+    count = len(sums)
+    if count < 2:
+        return None
+    from scipy import stats
+
+    above, below = np.append(sums, (1.0, -1.0)), np.append(sizes, (1.0, 1.0))
+    center = above.sum() / below.sum()
+    residuals = above - center * below
+    error = np.sqrt((residuals**2).sum() * (count + 2) / (count + 1)) / below.sum()
+    half = float(stats.t.ppf(0.975, count - 1)) * float(error)
+    return max(-1.0, float(center) - half), min(1.0, float(center) + half)
