@@ -4,12 +4,16 @@
       run.json            the spec, its hash, and what is not part of it (versions, times, command)
       samples.jsonl       the questions asked, so that judging and viewing need no data set
       generations.jsonl   a line per response, written the moment it finishes
+      captions.jsonl      descriptions that were asked for by themselves (`--perception caption`)
+      perceptions.jsonl   the second pass: a line per description that was read
+      readers/<name>-<8 hex>.json   who read them
       judgments/<judge>-<8 hex>.jsonl
+      perception_judgments/<judge>-<8 hex>.jsonl   the same judge's verdicts on the second pass
       scores/<judge>.json appears only complete
 
-A shard (`--shard i/n`) writes `generations.<i>-of-<n>.jsonl` and its own samples beside the others;
-readers merge all journals by key: the last record of a key counts, but a finished response is never
-displaced by a failed one, whichever journal that stands in.
+A shard (`--shard i/n`) writes `generations.<i>-of-<n>.jsonl` and its other journals beside those of
+the others, and all are merged by key: the last record of a key counts, but a finished response is
+never displaced by a failed one, whichever journal that stands in.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from vsr1_bench.records import (
     Generation,
     ImagePlace,
     Judgment,
+    Perception,
     Sample,
     Usage,
     Verdict,
@@ -44,9 +49,17 @@ SCORE_FIELDS = {"model", "task", "judge", "metrics", "rates", "by", "spec_hash"}
 Read = TypeVar("Read")
 
 
+Made = TypeVar("Made", Generation, Perception)
+
+
 def utc_now() -> str:
     """The present instant, ISO 8601 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def shard_part(shard: Shard) -> str:
+    """What a shard's files have in their names; nothing where there is only one shard."""
+    return "" if shard == (0, 1) else f".{shard[0]}-of-{shard[1]}"
 
 
 def safe_name(name: str) -> str:
@@ -133,13 +146,24 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        placed = [
-            pair
-            for journal in sorted(self.path.glob("samples*.jsonl"))
-            for pair in _read(journal, lambda record: (record["row"], sample_of_record(record)))
-        ]
-        # Each shard has written its own rows: only sorting brings them into the data's order.
-        return dict(sorted(placed, key=lambda pair: pair[0]))
+        found = self._sample_records(lambda record: (record["row"], sample_of_record(record)))
+        return dict(sorted(found, key=lambda pair: pair[0]))
+
+    def left_out(self) -> dict[int, str]:
+        """Place in the data set -> why the sample there has no part in this run (see `blind`)."""
+        found = self._sample_records(lambda record: (record["row"], record["left_out"]), out=True)
+        return dict(sorted(found))
+
+    def _sample_records(
+        self, decode: Callable[[dict[str, Any]], Read], *, out: bool = False
+    ) -> Iterator[Read]:
+        """Read the records of the samples asked, or of those left out.
+
+        Each shard has written its own rows: only sorting brings them into the data's order.
+        """
+        for journal in sorted(self.path.glob("samples*.jsonl")):
+            found = _read(journal, lambda r: decode(r) if ("left_out" in r) == out else None)
+            yield from (record for record in found if record is not None)
 
     def wanted(self) -> int:
         """How many samples the last command asked for, whatever became of them."""
@@ -151,17 +175,53 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        found: dict[str, Generation] = {}
-        for journal in sorted(self.path.glob(f"generations{part}.jsonl")):
-            for generation in _read(journal, generation_of_record):
-                known = found.get(generation.key)
-                if known is None or known.error is not None or generation.error is None:
-                    found[generation.key] = generation
+        return self._merged(f"generations{part}.jsonl", generation_of_record)
+
+    def captions(self) -> dict[str, Generation]:
+        """Key -> the description that was asked for by itself; as `generations`."""
+        return self._merged("captions*.jsonl", generation_of_record)
+
+    def perceptions(self) -> dict[str, Perception]:
+        """Key -> what a reader made of a description, over all readers; as `generations`."""
+        return self._merged("perceptions*.jsonl", perception_of_record)
+
+    def _merged(self, pattern: str, decode: Callable[[dict[str, Any]], Made]) -> dict[str, Made]:
+        found: dict[str, Made] = {}
+        for journal in sorted(self.path.glob(pattern)):
+            for record in _read(journal, decode):
+                known = found.get(record.key)
+                if known is None or known.error is not None or record.error is None:
+                    found[record.key] = record
         return found
+
+    def readers(self) -> list[dict[str, Any]]:
+        """Who has read this run's descriptions, the one that was asked last in front.
+
+        Raises:
+            StoreError: a file of `readers/` is not readable.
+        """
+        found = []
+        for path in (self.path / "readers").glob("*.json"):
+            try:
+                document = json.loads(path.read_text("utf-8"))
+                found.append((document["used"], document["digest"], document))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise StoreError(f"{path}: not a reader's file; restore it from a copy") from error
+        return [document for *_, document in sorted(found, key=lambda one: one[:2], reverse=True)]
+
+    def note_reader(self, name: str, digest: str, spec: dict[str, Any]) -> None:
+        """Write down who reads: from now on, until another reads, this reader's numbers count."""
+        document = {"digest": digest, "used": utc_now(), "spec": spec}
+        path = self.path / "readers" / f"{safe_name(name)}-{digest[:8]}.json"
+        write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
 
     def judgment_path(self, judge: str, digest: str) -> Path:
         """Journal of one judge's verdicts."""
         return self.path / "judgments" / f"{quote(judge, safe='')}-{digest[:8]}.jsonl"
+
+    def perception_judgment_path(self, verdicts: Path) -> Path:
+        """Journal of the verdicts on the second pass, by the judge of a journal on the first."""
+        return self.path / "perception_judgments" / verdicts.name
 
     def judged(self) -> dict[str, Path]:
         """Judge's name -> the journal of verdicts that its score was made of, else its newest."""
@@ -193,7 +253,7 @@ class RunFolder:
         return documents
 
     def judgments(self, path: Path) -> dict[str, Judgment]:
-        """Key of the generation -> the last verdict on it.
+        """Key of what was judged -> the last verdict on it.
 
         Raises:
             StoreError: the journal is damaged, or of another version.
@@ -218,7 +278,7 @@ class RunWriter:
         Raises:
             StoreError: another process writes the same shard, or the folder is not writable.
         """
-        part = "" if shard == (0, 1) else f".{shard[0]}-of-{shard[1]}"
+        part = shard_part(shard)
         self.folder = folder
         with ExitStack() as stack:
             self._lock = Lock(folder.path / f".lock{part}", force=force_unlock)
@@ -228,6 +288,7 @@ class RunWriter:
             )
             self._samples = stack.enter_context(Journal(folder.path / f"samples{part}.jsonl"))
             self.known_samples = set(folder.samples())
+            self._left_out = set(folder.left_out())
             stored = folder.generations()
             self.finished = {key for key, made in stored.items() if made.error is None}
             """Keys that need not be generated again, whichever shard has them."""
@@ -241,6 +302,12 @@ class RunWriter:
         if sample.id not in self.known_samples:
             self._samples.append(record_of_sample(sample, row))
             self.known_samples.add(sample.id)
+
+    def leave_out(self, row: int, reason: str) -> None:
+        """Note, once, that the sample at this place has no part in the run."""
+        if row not in self._left_out:
+            self._samples.append({"schema": SCHEMA_VERSION, "row": row, "left_out": reason})
+            self._left_out.add(row)
 
     def add(self, generation: Generation) -> None:
         """Acknowledge a response.
@@ -338,6 +405,11 @@ def sample_of_record(record: dict[str, Any]) -> Sample:
 def generation_of_record(record: dict[str, Any]) -> Generation:
     """Read a generation's journal line."""
     return Generation(**{**record, "usage": Usage(**record["usage"])})
+
+
+def perception_of_record(record: dict[str, Any]) -> Perception:
+    """Read a perception's journal line."""
+    return Perception(**{**record, "usage": Usage(**record["usage"])})
 
 
 def judgment_of_record(record: dict[str, Any]) -> Judgment:

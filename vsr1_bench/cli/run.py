@@ -13,9 +13,10 @@ from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError, nearest
 
 if TYPE_CHECKING:
-    from vsr1_bench.pipeline import RunOptions, TaskRun
+    from vsr1_bench.pipeline import RunOptions
     from vsr1_bench.preflight import Chosen
     from vsr1_bench.running import JudgePool
+    from vsr1_bench.stream import TaskRun
 
 
 PARALLEL = ("tensor_parallel_size", "data_parallel_size")
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system_instruction", help="system message of every request")
     parser.add_argument("--judge", help="judge of every task (default: each task's own)")
     common.add_judging(parser)
+    common.add_seeing(parser)
     engine = parser.add_argument_group("engine")
     engine.add_argument(
         "--backend", default="auto", help="auto, vllm, transformers, openai, scripted"
@@ -88,6 +90,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
     Raises:
         UsageError: a refused flag, or a value that cannot be read.
     """
+    from vsr1_bench.blind import parse_variants
     from vsr1_bench.pipeline import RunOptions
 
     if options.num_fewshot:
@@ -116,6 +119,9 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         trust_remote_code=options.trust_remote_code,
         force_unlock=options.force_unlock,
         progress=options.verbosity in ("DEBUG", "INFO"),
+        perception=options.perception,
+        reader=common.reader_options(options),
+        blind=parse_variants(options.blind),
     )
 
 
@@ -256,12 +262,18 @@ def _run(
 
 
 def _report_failures(run: TaskRun) -> None:
-    for reason, count in sorted(run.reasons.items(), key=lambda pair: -pair[1])[:3]:
-        print(
-            f"vsr1-bench: {run.task.name}: {count} of {run.total} failed: {reason}; the same "
-            "command tries them again",
-            file=sys.stderr,
-        )
+    name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
+    for tally in (run.answers, *run.further):
+        total = run.total if tally is run.answers else tally.finished + tally.failed
+        what = "" if tally is run.answers else f" {tally.what}"
+        for reason, count in sorted(tally.reasons.items(), key=lambda pair: -pair[1])[:3]:
+            print(
+                f"vsr1-bench: {name}: {count} of {total}{what} failed: {reason}; the same "
+                "command tries them again",
+                file=sys.stderr,
+            )
+    for reason, count in run.left_out.items():
+        print(f"vsr1-bench: {name}: {count} samples left out: {reason}", file=sys.stderr)
 
 
 def _assess(

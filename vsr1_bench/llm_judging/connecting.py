@@ -1,4 +1,4 @@
-"""From flags to a model that judges: the endpoints and engines behind LLM judges."""
+"""From flags to a model that judges (or reads): the endpoints and engines behind LLM judges."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vsr1_bench.records import Sampling
 
 if TYPE_CHECKING:
     from vsr1_bench.generation.base import BackendArgs, Generator
+    from vsr1_bench.llm_judging.runner import Connection
 
 KEY_VARIABLE = "VSR1_JUDGE_API_KEY"
 """Key of an OpenAI-compatible judge; where it is not set, OPENAI_API_KEY goes to the judge, too."""
@@ -31,8 +32,27 @@ HARMLESS = (
 
 
 def open_openai(opening: Opening) -> RunningJudge:
-    """An LLM behind any OpenAI-compatible URL."""
-    options = opening.options
+    """A judge behind any OpenAI-compatible URL."""
+    return _runner(opening, connect_openai(opening.options))
+
+
+def open_gemini(opening: Opening) -> RunningJudge:
+    """Gemini as judge."""
+    return _runner(opening, connect_gemini(opening.options))
+
+
+def open_vllm(opening: Opening) -> RunningJudge:
+    """A local LLM as judge."""
+    return _runner(opening, connect_vllm(opening.options))
+
+
+def connect_openai(options: JudgeOptions, key_variable: str = KEY_VARIABLE) -> Connection:
+    """An LLM behind any OpenAI-compatible URL.
+
+    Args:
+        options: What was said about the model.
+        key_variable: Where its key is; where that is not set, in OPENAI_API_KEY.
+    """
     if not options.model or not options.base_url:
         raise JudgeMissingError(
             "judge 'openai' needs --judge_model NAME and --judge_base_url http://HOST:PORT/v1"
@@ -47,7 +67,7 @@ def open_openai(opening: Opening) -> RunningJudge:
         from vsr1_bench.models import find_model
 
         assert isinstance(args, OpenAIArgs)
-        variable = KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else SHARED
+        variable = key_variable if os.environ.get(key_variable) else SHARED
         found = find_model(model, backend="openai", base_url=url)
         return OpenAIGenerator(found, args, key_variable=variable)
 
@@ -59,12 +79,11 @@ def open_openai(opening: Opening) -> RunningJudge:
         checked_url(url)
         return parse_backend_args(OpenAIArgs, "openai", told)
 
-    return _runner(opening, model, _endpoint_mark(url, model), sampling, told, checked, connect)
+    return _connection(model, _endpoint_mark(url, model), sampling, told, checked, connect)
 
 
-def open_gemini(opening: Opening) -> RunningJudge:
-    """Gemini, by Google's own client."""
-    options = opening.options
+def connect_gemini(options: JudgeOptions, key_variable: str = "") -> Connection:
+    """Gemini, by Google's own client, which knows its key's variables itself."""
     sampling, rest = split_args(options, {"max_tokens": 8192})  # thinking counts, too
     model, url = options.model or "gemini-2.5-flash", (options.base_url or "").rstrip("/")
     told = {"concurrency": options.concurrency or 16} | rest
@@ -85,12 +104,11 @@ def open_gemini(opening: Opening) -> RunningJudge:
 
         return parse_backend_args(GeminiArgs, "gemini", told)
 
-    return _runner(opening, model, _endpoint_mark(url, model), sampling, told, checked, connect)
+    return _connection(model, _endpoint_mark(url, model), sampling, told, checked, connect)
 
 
-def open_vllm(opening: Opening) -> RunningJudge:
-    """A local LLM in vLLM's engine, in this process."""
-    options = opening.options
+def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
+    """A local LLM in vLLM's engine, in this process; it has no key."""
     if not options.model:
         raise JudgeMissingError("judge 'vllm' needs --judge_model: a folder or a hub id")
     if options.base_url:
@@ -116,30 +134,34 @@ def open_vllm(opening: Opening) -> RunningJudge:
 
         return parse_backend_args(VllmArgs, "vllm", told)
 
-    return _runner(opening, model.id, model.fingerprint, sampling, told, checked, connect)
+    return _connection(model.id, model.fingerprint, sampling, told, checked, connect)
 
 
-def _runner(
-    opening: Opening,
+def _runner(opening: Opening, connection: Connection) -> RunningJudge:
+    from vsr1_bench.llm_judging.runner import LLMRunner  # `ls` does without pydantic
+
+    options = opening.options
+    prompt = options.task_prompt or get_prompt(options.prompt)
+    return LLMRunner(opening.spec, 1, connection, prompt, options.spending)
+
+
+def _connection(
     model: str,
     mark: str,
     sampling: Sampling,
     told: Mapping[str, Any],
     checked: Callable[[], BackendArgs],
     connect: Callable[[BackendArgs], Generator],
-) -> RunningJudge:
-    from vsr1_bench.llm_judging.runner import Connection, LLMRunner  # `ls` does without pydantic
+) -> Connection:
+    from vsr1_bench.llm_judging.runner import Connection
 
-    options = opening.options
-    prompt = options.task_prompt or get_prompt(options.prompt)
     try:
         args = checked()  # a typing error must not cost a generation
     except UsageError as error:
         said = str(error).replace("--model_args", "--judge_args")
         raise UsageError(said.replace("--base_url", "--judge_base_url")) from None
     decides = {name: value for name, value in told.items() if name not in HARMLESS}
-    connection = Connection(model, mark, lambda: connect(args), sampling, decides)
-    return LLMRunner(opening.spec, 1, connection, prompt, options.spending)
+    return Connection(model, mark, lambda: connect(args), sampling, decides)
 
 
 def split_args(
