@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vsr1_bench.assess import join_responses
+from vsr1_bench.joining import join_responses
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.metrics import Response

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from vsr1_bench.llm_judging.prompts import JudgePrompt
 from vsr1_bench.llm_judging.spending import Spending
-from vsr1_bench.records import AnswerType, Usage, Verdict
+from vsr1_bench.records import AnswerType, Stage, Usage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Item:
     digits than the gold; it is rounded as the gold is)."""
     vote: int = 0
     """Which of several votes on this response, from 0 (judge `majority`)."""
+    stage: Stage = "answer"
+    """`reading`: what a reader answered from the description, not the response itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ never a guess. What is scored by the evaluator and what is rewarded by the train
 
 from vsr1_bench.answers.description import read_description
 from vsr1_bench.answers.extract import Extraction, boxed, extract, read_answer
+from vsr1_bench.answers.leakage import states_answer
 from vsr1_bench.answers.normalize import normalize_text, tidy
 from vsr1_bench.answers.numbers import (
     Quantity,
@@ -34,6 +35,7 @@ __all__ = [
     "same_number",
     "same_quantity",
     "same_text",
+    "states_answer",
     "tidy",
     "units_clash",
 ]

@@ -39,6 +39,7 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.preflight import choose_judges
     from vsr1_bench.registry import get_task
     from vsr1_bench.running import JudgePool
+    from vsr1_bench.seeing import blind_first
     from vsr1_bench.store import find_runs
 
     progress = options.verbosity in ("DEBUG", "INFO")
@@ -46,6 +47,7 @@ def execute(options: argparse.Namespace) -> int:
     documents = []
     with JudgePool(options.include_path, common.judge_options(options)) as pool:
         runs, unknown = known_runs(runs, options.include_path)
+        runs = blind_first(runs)
         if options.dry_run:
             return dry_run(runs, options.judge, pool)
         names = {run.path: run.spec().task.name for run in runs}

@@ -285,7 +285,7 @@ def _assess(
     from vsr1_bench.leaderboard import render
 
     documents = []
-    for run in runs:
+    for run in sorted(runs, key=lambda run: not run.blind):  # the gain is part of the others' score
         judge, paths = judges[run.task.name], chosen.include_path
         if judge.usable:
             document = judge_and_score(
