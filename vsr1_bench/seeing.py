@@ -120,6 +120,11 @@ def _by_sample(responses: Sequence[Response]) -> dict[str, list[Response]]:
     return dict(found)
 
 
+def seeing_runs(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Leave blind runs out: their descriptions are of nothing."""
+    return [run for run in runs if run.spec().variant == NONE]
+
+
 def blind_first(runs: Sequence[RunFolder]) -> list[RunFolder]:
     """Put blind runs in front: what is gained over them is part of the others' scores."""
     return sorted(runs, key=lambda run: run.spec().variant == NONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from vsr1_bench.errors import UsageError
 if TYPE_CHECKING:
     from vsr1_bench.data import DataOptions
     from vsr1_bench.judging import JudgeOptions
+    from vsr1_bench.perceiving import Tally
     from vsr1_bench.readers import ReaderOptions
 
 
@@ -195,6 +197,18 @@ def reader_options(options: argparse.Namespace) -> ReaderOptions:
         )
     args = key_values(options.reader_args, "--reader_args")
     return ReaderOptions(name, options.reader_model, options.reader_base_url, args)
+
+
+def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
+    """Print the commonest reasons for which requests of one kind have failed."""
+    count = tally.finished + tally.failed if total is None else total
+    what = "" if tally.what == "responses" else f" {tally.what}"
+    for reason, failed in sorted(tally.reasons.items(), key=lambda pair: -pair[1])[:3]:
+        print(
+            f"vsr1-bench: {name}: {failed} of {count}{what} failed: {reason}; the same command "
+            "tries them again",
+            file=sys.stderr,
+        )
 
 
 def _money(text: str) -> float:

@@ -263,15 +263,9 @@ def _run(
 
 def _report_failures(run: TaskRun) -> None:
     name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
-    for tally in (run.answers, *run.further):
-        total = run.total if tally is run.answers else tally.finished + tally.failed
-        what = "" if tally is run.answers else f" {tally.what}"
-        for reason, count in sorted(tally.reasons.items(), key=lambda pair: -pair[1])[:3]:
-            print(
-                f"vsr1-bench: {name}: {count} of {total}{what} failed: {reason}; the same "
-                "command tries them again",
-                file=sys.stderr,
-            )
+    common.report_failures(name, run.answers, run.total)
+    for tally in run.further:
+        common.report_failures(name, tally)
     for reason, count in run.left_out.items():
         print(f"vsr1-bench: {name}: {count} samples left out: {reason}", file=sys.stderr)
 
