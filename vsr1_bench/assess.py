@@ -201,7 +201,8 @@ def score_run(
             f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
             f"version {task.version}; generate it again, or score it with the older vsr1-bench"
         )
-    responses = join_responses(run, path)
+    judged = run.judgments(path)
+    responses = join_responses(run, path, judged)
     score = score_responses(
         responses, task.metrics, cluster=task.cluster, per_sample=spec.responses_per_sample
     )
@@ -216,7 +217,7 @@ def score_run(
         "spec_hash": spec.digest(),
         "verdicts": path.name,
         "footnote": _footnote(task, judge_name),
-        "judging": _judging(run.judgments(path)),
+        "judging": _judging(judged),
         **score.document(),
     }
     if spec.variant == NONE:

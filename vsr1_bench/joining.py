@@ -10,12 +10,21 @@ from vsr1_bench.readers import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample, Verdict
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.shortcuts import Seen
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store import RunFolder, uncollected
 
 
-def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
-    """Join samples, generations and verdicts: one entry for each response that was asked for."""
-    judged = run.judgments(verdicts)
+@uncollected
+def join_responses(
+    run: RunFolder, verdicts: Path, judged: dict[str, Judgment] | None = None
+) -> list[Response]:
+    """Join samples, generations and verdicts: one entry for each response that was asked for.
+
+    Args:
+        run: A stored run.
+        verdicts: The judge's journal.
+        judged: What stands in it, where that has been read already.
+    """
+    judged = run.judgments(verdicts) if judged is None else judged
     return [
         # Asked for and never made: another shard's, or the run ended early.
         Response(f"row {row}", {}, None, made=False)
@@ -25,6 +34,7 @@ def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
     ]
 
 
+@uncollected
 def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Seen]:
     """Join both passes: one entry for each response that was asked for.
 

@@ -18,38 +18,37 @@ never displaced by a failed one, whichever journal that stands in.
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
 
 from vsr1_bench.errors import StoreError
 from vsr1_bench.journal import Journal, Lock, read_journal, write_atomic
-from vsr1_bench.records import (
-    SCHEMA_VERSION,
-    Generation,
-    ImagePlace,
-    Judgment,
-    Perception,
-    Sample,
-    Usage,
-    Verdict,
+from vsr1_bench.record_lines import (
+    generation_of_record,
+    judgment_of_record,
+    perception_of_record,
+    record_of_sample,
+    sample_of_record,
 )
+from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Perception, Sample
 from vsr1_bench.spec import RunSpec
 
 Shard = tuple[int, int]
 SCORE_FIELDS = {"model", "task", "judge", "metrics", "rates", "by", "spec_hash"}
 Read = TypeVar("Read")
-
-
 Made = TypeVar("Made", Generation, Perception)
+P = ParamSpec("P")
 
 
 def utc_now() -> str:
@@ -66,6 +65,25 @@ def safe_name(name: str) -> str:
     """Turn a model id into a folder name: `Qwen/Qwen2.5-VL` -> `Qwen--Qwen2.5-VL`."""
     cleaned = re.sub(r"[^A-Za-z0-9._+-]", "-", name.strip("/").replace("/", "--"))
     return cleaned.lstrip(".")[:120] or "model"
+
+
+def uncollected(read: Callable[P, Read]) -> Callable[P, Read]:
+    """Let a function that makes very many records, none of them garbage, run without the collector.
+
+    It would look through all of them again and again: a third of the time of reading a large run.
+    """
+
+    @wraps(read)
+    def reading(*args: P.args, **kwargs: P.kwargs) -> Read:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return read(*args, **kwargs)
+        finally:
+            if enabled:
+                gc.enable()
+
+    return reading
 
 
 class RunFolder:
@@ -140,6 +158,7 @@ class RunFolder:
         """Sample id -> sample (images left out), in data order (see `placed_samples`)."""
         return {sample.id: sample for sample in self.placed_samples().values()}
 
+    @uncollected
     def placed_samples(self) -> dict[int, Sample]:
         """Place in the data set (from 0) -> sample, in data order.
 
@@ -169,6 +188,7 @@ class RunFolder:
         """How many samples the last command asked for, whatever became of them."""
         return int(self.meta()["samples"])
 
+    @uncollected
     def generations(self, part: str = "*") -> dict[str, Generation]:
         """Key -> the record of it that counts, over all shards or in one shard's journal.
 
@@ -177,10 +197,12 @@ class RunFolder:
         """
         return self._merged(f"generations{part}.jsonl", generation_of_record)
 
+    @uncollected
     def captions(self) -> dict[str, Generation]:
         """Key -> the description that was asked for by itself; as `generations`."""
         return self._merged("captions*.jsonl", generation_of_record)
 
+    @uncollected
     def perceptions(self) -> dict[str, Perception]:
         """Key -> what a reader made of a description, over all readers; as `generations`."""
         return self._merged("perceptions*.jsonl", perception_of_record)
@@ -252,6 +274,7 @@ class RunFolder:
             documents.append(document)
         return documents
 
+    @uncollected
     def judgments(self, path: Path) -> dict[str, Judgment]:
         """Key of what was judged -> the last verdict on it.
 
@@ -363,56 +386,3 @@ def _read(path: Path, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read
                 f"{path}:{number}: not a record of this journal ({type(error).__name__}: {error}); "
                 "restore the file from a copy"
             ) from error
-
-
-def record_of_sample(sample: Sample, row: int) -> dict[str, Any]:
-    """Write a sample as JSON values; images become the hashes of their bytes."""
-    return {
-        "schema": SCHEMA_VERSION,
-        "row": row,
-        "id": sample.id,
-        "question": [
-            {"image": part.index} if isinstance(part, ImagePlace) else part
-            for part in sample.question
-        ],
-        "answer": sample.answer,
-        "answer_type": sample.answer_type,
-        "choices": sample.choices,
-        "choices_in_image": sample.choices_in_image,
-        "groups": dict(sample.groups),
-        "extra": dict(sample.extra),
-        "images": [image.sha256() for image in sample.images],
-    }
-
-
-def sample_of_record(record: dict[str, Any]) -> Sample:
-    """Read what `record_of_sample` wrote; the images themselves are not in it."""
-    return Sample(
-        id=record["id"],
-        question=tuple(
-            part if isinstance(part, str) else ImagePlace(part["image"])
-            for part in record["question"]
-        ),
-        answer=record["answer"],
-        answer_type=record["answer_type"],
-        choices=tuple(record["choices"]) if record["choices"] is not None else None,
-        choices_in_image=record["choices_in_image"],
-        groups=record["groups"],
-        extra=record["extra"],
-    )
-
-
-def generation_of_record(record: dict[str, Any]) -> Generation:
-    """Read a generation's journal line."""
-    return Generation(**{**record, "usage": Usage(**record["usage"])})
-
-
-def perception_of_record(record: dict[str, Any]) -> Perception:
-    """Read a perception's journal line."""
-    return Perception(**{**record, "usage": Usage(**record["usage"])})
-
-
-def judgment_of_record(record: dict[str, Any]) -> Judgment:
-    """Read a judgment's journal line."""
-    verdict, usage = Verdict(**record["verdict"]), Usage(**record["usage"])
-    return Judgment(**{**record, "verdict": verdict, "usage": usage})
