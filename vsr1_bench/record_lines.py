@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +17,8 @@ from vsr1_bench.records import (
 )
 
 Kind = TypeVar("Kind")
+LINES: tuple[type[Any], ...] = (Generation, Perception, Judgment)
+FIELDS = {kind: frozenset(field.name for field in fields(kind)) for kind in LINES}
 
 
 def record_of_sample(sample: Sample, row: int) -> dict[str, Any]:
@@ -78,14 +79,9 @@ def _convert(record: dict[str, Any], kind: type[Kind]) -> Kind:
     Raises:
         TypeError: a field is missing, unknown, or of another kind.
     """
-    if unknown := record.keys() - _names(kind):
+    if unknown := record.keys() - FIELDS[kind]:
         raise TypeError(f"unknown {', '.join(sorted(unknown))}")
     try:
         return msgspec.convert(record, kind)
     except msgspec.ValidationError as error:
         raise TypeError(str(error)) from error
-
-
-@cache
-def _names(kind: Any) -> frozenset[str]:
-    return frozenset(field.name for field in fields(kind))

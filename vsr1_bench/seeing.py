@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -67,6 +67,28 @@ def perception_parts(run: RunFolder, task: Task, verdicts: Path) -> list[dict[st
         }
         for reader in readers_of(run)
     ]
+
+
+def pooled_perception(
+    members: Mapping[str, tuple[RunFolder, Path]], cluster: str | None
+) -> dict[str, Any] | None:
+    """The second pass over several tasks as one set; None where one reader has not read them all.
+
+    Args:
+        members: Task -> its run and a judge's journal of verdicts on it.
+        cluster: Group key whose members depend on each other.
+    """
+    readers = [readers_of(run)[:1] for run, _ in members.values()]
+    if not readers or not all(readers) or len({found[0].digest() for found in readers}) > 1:
+        return None
+    ((reader,), *_) = readers
+    seen = [s for run, verdicts in members.values() for s in join_readings(run, verdicts, reader)]
+    return {
+        "reader": identity(reader),
+        **shortcut_document(seen, cluster),
+        "members": sorted(members),
+        "others": [],
+    }
 
 
 def identity(reader: ReaderSpec) -> dict[str, Any]:

@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="markdown", choices=["markdown", "json"])
     parser.add_argument("--judge", help="only this judge's scores")
     parser.add_argument("--by", help="also by this group, e.g. kind or subject")
+    parser.add_argument(
+        "--columns", choices=["lsr"], help="lsr: shortcut rates, models down and tasks across"
+    )
     common.add_include_path(parser)
 
 
@@ -21,6 +24,7 @@ def execute(options: argparse.Namespace) -> int:
     """Read score files and print them; nothing is computed anew."""
     from vsr1_bench.grouping import score_groups
     from vsr1_bench.leaderboard import render
+    from vsr1_bench.leaderboard.shortcuts import render_lsr
     from vsr1_bench.store import find_runs
 
     runs = [run for path in options.runs for run in find_runs(path)]
@@ -39,5 +43,8 @@ def execute(options: argparse.Namespace) -> int:
         where = " ".join(str(path) for path in options.runs)
         raise StoreError(f"{where}: no scores yet; run: vsr1-bench judge {where}")
     documents.sort(key=lambda d: (d["task"], d["model"], d["judge"], d["spec_hash"]))
+    if options.columns:
+        print(render_lsr(documents))
+        return 0
     print(render(documents, options.format, by=options.by))
     return 0
