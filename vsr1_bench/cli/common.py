@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -209,6 +210,14 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
             "tries them again",
             file=sys.stderr,
         )
+
+
+def unscored(documents: Sequence[dict[str, Any]]) -> int:
+    """How many verdicts are missing that the same command would ask for again."""
+    answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
+    # People label responses, not what was read from their descriptions.
+    read = [d["perception"] for d in documents if "perception" in d and d["judge"] != "labels"]
+    return answers + sum(part["uncounted"] for part in read)
 
 
 def _money(text: str) -> float:

@@ -86,8 +86,7 @@ def assess(
     judges = {document["judge"] for document in documents}
     documents += score_groups(runs, paths, judges=judges)
     print(render(documents, "markdown"))
-    whole = all(d["rates"]["scored"] == d["rates"]["total"] for d in documents)
-    return EXIT_DONE if whole else EXIT_INCOMPLETE
+    return EXIT_INCOMPLETE if common.unscored(documents) else EXIT_DONE
 
 
 def known_runs(

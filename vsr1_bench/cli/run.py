@@ -243,7 +243,7 @@ def _run(
     from vsr1_bench.pipeline import generate
 
     runs = generate(chosen)
-    failed = sum(run.failed for run in runs) + asked - len(runs)
+    failed = sum(run.failed for run in runs) + asked - len({run.task.name for run in runs})
     for run in runs:
         _report_failures(run)
     if options.predict_only:
@@ -294,4 +294,4 @@ def _assess(
     print(render(documents, "markdown"))
     print(f"\nstored in: {' '.join(str(folder.path) for folder in folders)}", file=sys.stderr)
     print(f"again, without the model: vsr1-bench table {chosen.output_path}", file=sys.stderr)
-    return sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
+    return common.unscored(documents)
