@@ -39,11 +39,13 @@ class Recording(Generator):
         self.readings: list[Request] = []
 
     def submit(self, request: Request) -> None:
+        """Hand on."""
         if request.stage == "reading":
             self.readings.append(request)
         self.inner.submit(request)
 
     def completions(self) -> Iterator[Completion]:
+        """Hand back."""
         return self.inner.completions()
 
     def close(self) -> None:
