@@ -17,7 +17,7 @@ PLUGIN = '''
 from functools import partial
 
 from vsr1_bench.records import ImagePlace, Sample
-from vsr1_bench.task import Procedural, Task
+from vsr1_bench.task import Group, GroupMean, Procedural, Task
 from vsr1_bench.tiny.png import palette_png
 
 WIDE, HIGH = 40, 30
@@ -58,6 +58,8 @@ def task(name, n, mapper, cluster):
 PICTURES = task("pictures", 40, to_sample, None)
 FIGURES = task("figures", 40, to_sample, "figure")
 MIXED = task("mixed", 8, text_or_picture, None)
+NAMES = (PICTURES.name, FIGURES.name)
+BOTH = Group("both", NAMES, (GroupMean("pooled", NAMES, True, "for tests"),))
 '''
 
 
@@ -104,7 +106,7 @@ def options(folder: Path, lines: list[dict[str, Any]], n: int, **more: Any) -> R
 
 
 def score(runs: list[TaskRun], folder: Path) -> dict[str, dict[str, Any]]:
-    """Judge and score all, blind runs first; variant -> document."""
+    """Judge and score the runs of one task, blind ones first; variant -> document."""
     paths = (str(plugins(folder)),)
     found = {}
     for run in sorted(runs, key=lambda run: not run.blind):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from vsr1_bench.assess import judge_and_score, score_run
 from vsr1_bench.errors import Interrupted, UsageError
+from vsr1_bench.grouping import score_groups
 from vsr1_bench.leaderboard import render
 from vsr1_bench.leaderboard.shortcuts import lsr_table
 from vsr1_bench.pipeline import generate
@@ -313,6 +315,23 @@ def test_table_4_has_models_down_and_tasks_across() -> None:
     assert first["MathVerse"] == "50.0 (0.0 to 100.0)" and second["zebra"] == "–"
     assert (first["mean of the columns"], first["all samples"]) == ("36.7", "21.4")
     assert (first["n"], second["n"]) == (14, 2)
+
+
+def test_a_benchmark_of_several_tasks_is_read_as_one_set(tmp_path: Path) -> None:
+    paths = (str(plugins(tmp_path)),)
+    runs = generate(options(tmp_path, LINES, 10, tasks="both"))
+    documents = [judge_and_score(run.folder, None, paths, progress=False) for run in runs]
+    (group,) = score_groups([run.folder for run in runs], paths)
+    assert group["metrics"]["lsr"]["value"] == 0.3 and group["metrics"]["lsr"]["n"] == 20
+    assert group["perception"]["table"]["insufficient"]["correct"] == 6
+    assert group["perception"]["members"] == ["figures", "pictures"]
+    frame = lsr_table([*documents, group])
+    assert "both" in frame.columns and "pictures" not in frame.columns
+    assert list(frame["n"]) == [20]
+    # A reader that has not read all of it says nothing about the whole.
+    shutil.rmtree(runs[0].folder.path / "readers")
+    (group,) = score_groups([run.folder for run in runs], paths)
+    assert "perception" not in group and "pooled" in group["metrics"]
 
 
 def test_folders_without_a_second_pass_have_no_readers(tmp_path: Path) -> None:
