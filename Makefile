@@ -44,6 +44,7 @@ bench: $(STAMP)  ## overhead over the bare engine and client, memory of long run
 	$(BIN)/python scripts/bench_generate.py
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
+	$(BIN)/python scripts/bench_tables.py
 
 format: $(STAMP)  ## let ruff format and fix
 	$(BIN)/ruff check --fix .

@@ -11,7 +11,7 @@ from typing import Any
 
 from vsr1_bench.blind import NONE
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.joining import join_responses as join_responses
+from vsr1_bench.joining import join_responses
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
 from vsr1_bench.progress import progress_bar

@@ -28,9 +28,9 @@ def join_responses(
     return [
         # Asked for and never made: another shard's, or the run ended early.
         Response(f"row {row}", {}, None, made=False)
-        if sample is None
-        else _response(sample, generation, judged)
-        for row, sample, generation in _asked(run)
+        if known is None
+        else _response(*known, generation, judged)
+        for row, known, generation in _asked(run, run.placed_groups())
     ]
 
 
@@ -50,11 +50,12 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
     of_readings = run.judgments(run.perception_judgment_path(verdicts))
     captions = {c.sample_id: c for c in run.captions().values()} if captioned else {}
     seen = []
-    for row, sample, generation in _asked(run):
-        if sample is None:
+    samples = run.samples()
+    for row, known, generation in _asked(run, run.placed_groups()):
+        if known is None:
             seen.append(Seen(f"row {row}", {}, None))
             continue
-        groups = dict(sample.groups)
+        sample, groups = samples[known[0]], known[1]
         source = captions.get(sample.id) if captioned else generation
         if generation is None or generation.error is not None:
             seen.append(Seen(sample.id, groups, None))
@@ -78,27 +79,34 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
     return seen
 
 
-def _asked(run: RunFolder) -> Iterator[tuple[int, Sample | None, Generation | None]]:
+Known = tuple[str, dict[str, str]]
+"""A sample's id and groups."""
+
+
+def _asked(
+    run: RunFolder, placed: dict[int, Known]
+) -> Iterator[tuple[int, Known | None, Generation | None]]:
     """Yield (place in the data, sample, response) for every response that was asked for."""
-    placed, left_out = run.placed_samples(), run.left_out()
-    per_sample = run.spec().responses_per_sample
+    left_out, per_sample = run.left_out(), run.spec().responses_per_sample
     found = {(g.sample_id, g.index): g for g in run.generations().values()}
     for row in range(run.wanted()):
         if row in left_out:
             continue
-        sample = placed.get(row)
+        known = placed.get(row)
         for index in range(per_sample):
-            yield row, sample, found.get((sample.id, index)) if sample else None
+            yield row, known, found.get((known[0], index)) if known else None
 
 
 def _response(
-    sample: Sample, generation: Generation | None, judged: dict[str, Judgment]
+    sample_id: str,
+    groups: dict[str, str],
+    generation: Generation | None,
+    judged: dict[str, Judgment],
 ) -> Response:
-    groups = dict(sample.groups)
     if generation is None:
-        return Response(sample.id, groups, None)
+        return Response(sample_id, groups, None)
     if generation.error is not None:
-        return Response(sample.id, groups, None, failed=True)
+        return Response(sample_id, groups, None, failed=True)
     judgment = judged.get(generation.key)
     verdict = judgment.verdict if judgment else Verdict("unscored", reason="not judged")
     correct = None
@@ -107,7 +115,7 @@ def _response(
             verdict.score if verdict.score is not None else float(verdict.outcome == "correct")
         )
     return Response(
-        sample.id,
+        sample_id,
         groups,
         correct,
         extracted=verdict.extracted,

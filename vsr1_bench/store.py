@@ -184,6 +184,15 @@ class RunFolder:
             found = _read(journal, lambda r: decode(r) if ("left_out" in r) == out else None)
             yield from (record for record in found if record is not None)
 
+    @uncollected
+    def placed_groups(self) -> dict[int, tuple[str, dict[str, str]]]:
+        """Place in the data set (from 0) -> sample id and groups: all that scoring has to know.
+
+        Raises:
+            StoreError: a journal is damaged, or of another version.
+        """
+        return dict(self._sample_records(lambda r: (r["row"], (r["id"], r["groups"]))))
+
     def wanted(self) -> int:
         """How many samples the last command asked for, whatever became of them."""
         return int(self.meta()["samples"])

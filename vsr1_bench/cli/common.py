@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from vsr1_bench.readers import ReaderOptions
 
 
+DEFAULT_RUNS = [Path("runs")]
+
+
 def add_include_path(parser: argparse.ArgumentParser) -> None:
     """Add `--include_path`."""
     parser.add_argument(
@@ -217,7 +220,7 @@ def unscored(documents: Sequence[dict[str, Any]]) -> int:
     answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
     # People label responses, not what was read from their descriptions.
     read = [d["perception"] for d in documents if "perception" in d and d["judge"] != "labels"]
-    return answers + sum(part["uncounted"] for part in read)
+    return answers + sum(int(part["uncounted"]) for part in read)
 
 
 def _money(text: str) -> float:
@@ -236,7 +239,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="*",
         type=Path,
-        default=[Path("runs")],
+        default=DEFAULT_RUNS,
         metavar="RUNS",
         help="run folders, or folders that hold some (default: runs)",
     )

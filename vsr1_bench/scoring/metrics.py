@@ -113,8 +113,9 @@ def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) 
     swing = (right - expected) / sizes[group] / len(names)
     swing *= np.sqrt(peers / np.maximum(peers - 1, 1))
     home = np.array(_numbers([_home(r, cluster) for r in scored]))
+    influence = np.bincount(home, weights=swing).astype(np.float64)  # (C,)
     value = float(shares.mean())
-    return _value(value, share_interval(value, np.bincount(home, weights=swing)), len(scored))
+    return _value(value, share_interval(value, influence), len(scored))
 
 
 def pass_at(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
@@ -165,7 +166,7 @@ def _mean_of_units(
     mean = sum(values) / len(values)
     if len(sizes) == len(values) and all(value in (0, 1) for value in values):
         return _value(mean, wilson(round(sum(values)), len(values)), len(values))
-    sums = np.bincount(numbers, weights=np.array(values))
+    sums = np.bincount(numbers, weights=np.array(values)).astype(np.float64)  # (C,)
     return _value(mean, ratio_interval(sums, sizes), len(values))
 
 
