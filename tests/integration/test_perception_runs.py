@@ -91,11 +91,13 @@ def test_one_command_shows_everything_with_intervals(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"-?[\d.]+ to [\d.]+", shown[name][1]) for name in wanted)
     assert "variant" not in done.stdout  # the blind run's numbers stand in these rows
 
-    again = cli("table", tmp_path / "runs")
-    assert rows(again.stdout) == shown
-    layout = cli("table", tmp_path / "runs", "--columns", "lsr")
-    assert "| pictures " in layout.stdout and "| 30.0 (10.8 to 60.3) " in layout.stdout
     paths = ("--include_path", plugins(tmp_path))
+    again = cli("table", tmp_path / "runs", "--layout", "long", *paths)
+    assert rows(again.stdout) == shown
+    layout = cli("table", tmp_path / "runs", "--columns", "lsr", "--intervals", *paths)
+    assert "pictures lsr ↓" in layout.stdout and "30.0 [10.8 to 60.3]" in layout.stdout
+    layout = cli("table", tmp_path / "runs", "--columns", "lsr", "--by", "kind", *paths)
+    assert "odd lsr ↓" in layout.stdout and "variant" not in layout.stdout
     stored = json.loads(cli("score", tmp_path / "runs", "--json", *paths).stdout)
     metrics = next(one for one in stored if one["variant"] == "none")["metrics"]
     assert metrics["lsr"]["n"] == 10 and set(metrics["gain[drop]"]) == {"value", "low", "high", "n"}

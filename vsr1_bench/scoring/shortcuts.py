@@ -15,6 +15,8 @@ from vsr1_bench.scoring.metrics import Response, Value, compute
 from vsr1_bench.scoring.score import useful_groups
 from vsr1_bench.task import Metric
 
+METRICS = ("lsr", "self_contained", "saw_but_wrong", "leakage", "no_description")
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -60,17 +62,18 @@ def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Val
     with_description = [one for one in seen if one.described]
     answered = [one for one in seen if one.described is not None]
 
-    def share(name: str, among: Sequence[Seen], flag: Callable[[Seen], bool | None]) -> Value:
+    def share(among: Sequence[Seen], flag: Callable[[Seen], bool | None]) -> Value:
         flagged = [Response(s.sample_id, s.groups, float(bool(flag(s)))) for s in among]
-        return compute(Metric(name), flagged, cluster)
+        return compute(Metric("accuracy"), flagged, cluster)
 
-    return {
-        "lsr": share("lsr", counted, lambda s: s.shortcut),
-        "self_contained": share("self_contained", in_table, lambda s: s.sufficient),
-        "saw_but_wrong": share("saw_but_wrong", counted, lambda s: s.saw_but_wrong),
-        "leakage": share("leakage", with_description, lambda s: s.leaks),
-        "no_description": share("no_description", answered, lambda s: not s.described),
-    }
+    rates = (
+        share(counted, lambda s: s.shortcut),
+        share(in_table, lambda s: s.sufficient),
+        share(counted, lambda s: s.saw_but_wrong),
+        share(with_description, lambda s: s.leaks),
+        share(answered, lambda s: not s.described),
+    )
+    return dict(zip(METRICS, rates, strict=True))
 
 
 def shortcut_table(seen: Sequence[Seen]) -> dict[str, Any]:
