@@ -39,7 +39,7 @@ def configure(options: JudgeOptions) -> RuleJudge:
     def grade(item: Item) -> Verdict:
         row = -1 if item.row is None else item.row
         label = labels.get((item.sample_id, item.index), labels.get((row, item.index)))
-        if label is None:
+        if label is None or item.stage != "answer":  # nobody has labelled a second pass
             return Verdict("unscored", reason="no label")
         if isinstance(label, float) and 0 <= label <= 1:
             return Verdict("correct" if label == 1 else "incorrect", score=label)

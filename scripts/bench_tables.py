@@ -23,9 +23,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vsr1_bench.assess import text_hash
+from vsr1_bench.record_lines import record_of_sample
 from vsr1_bench.records import Generation, Judgment, Sample, Usage, Verdict
 from vsr1_bench.spec import DataSpec, ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
-from vsr1_bench.store import RunFolder, record_of_sample, utc_now
+from vsr1_bench.store import RunFolder, utc_now
 
 SECONDS, BYTES = 10.0, 1.5e9
 TASK = """

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from vsr1_bench.assess import judge_and_score
+from vsr1_bench.generation.base import Generator
 from vsr1_bench.models import ModelInfo, default_pixels, find_model
+from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import Completion, EncodedImage, ImagePlace, Request, Sample, Sampling
+from vsr1_bench.stream import TaskRun
 from vsr1_bench.tiny.scenes import make_row, to_sample
 
 
@@ -41,3 +47,26 @@ def demo_requests(n: int, *, fmt: str = "see_think", **changes: object) -> list[
 def by_key(completions: list[Completion]) -> dict[str, Completion]:
     """Index completions."""
     return {completion.key: completion for completion in completions}
+
+
+def seeing_run(folder: Path, generator: Generator, n: int, **more: object) -> list[TaskRun]:
+    """The first n demo questions with their second pass and three blind runs."""
+    options = RunOptions(
+        model="tiny",
+        tasks="demo",
+        output_path=folder,
+        backend="transformers",
+        limit=n,
+        progress=False,
+        perception="self",
+        blind=("drop", "noise", "swap"),
+    )
+    return generate(replace(options, **more), generator)  # type: ignore[arg-type]
+
+
+def scored_run(runs: list[TaskRun]) -> dict[str, Any]:
+    """Judge and score runs; the document of the one that sees."""
+    first, *blind = runs
+    for run in blind:
+        judge_and_score(run.folder, None, progress=False)
+    return judge_and_score(first.folder, None, progress=False)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from vsr1_bench.blind import NONE
 from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.joining import join_responses
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.judge_names import bare
 from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
 from vsr1_bench.progress import progress_bar
-from vsr1_bench.records import Generation, Judgment, Sample, Verdict
+from vsr1_bench.records import Generation, Judgment, Perception, Sample, Verdict
 from vsr1_bench.registry import get_task
 from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
-from vsr1_bench.scoring.metrics import Response
-from vsr1_bench.store import RunFolder, uncollected, utc_now
+from vsr1_bench.seeing import add_seeing
+from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import Task
+
+Made = Generation | Perception
+"""What is judged: a response, or what a reader answered from its description."""
 
 
 def judge_run(
@@ -34,6 +39,8 @@ def judge_run(
     pool: JudgePool | None = None,
 ) -> Path:
     """Judge every response of a run that has no verdict yet; return the journal of verdicts.
+
+    Readings of the second pass are judged like responses, into a journal of their own.
 
     A verdict is written down the moment it is there, and what a model replies the moment it comes,
     so that the death of the process loses nothing that was paid for. Unscored ones are asked for
@@ -60,22 +67,31 @@ def judge_run(
     path = run.judgment_path(judge.name, judge.identity)
     lock = Lock(path.with_name(f".{path.stem}.lock"))
     try:
-        samples, missing, items = _unjudged(run, path)
-        bar = progress_bar(len(missing), f"judge {task.name}", "resp", shown=progress)
-        with (
-            Journal(path) as journal,
-            bar,
-            judge.keeping(run.replies),
-            closing(judge.judge(items)) as verdicts,
-        ):
-            for judged in verdicts:
-                generation = missing[judged.item.id]
-                final = apply_label(task, samples[generation.sample_id][1], judged.verdict)
-                journal.append(asdict(_judgment(generation, replace(judged, verdict=final))))
-                bar.update()
+        for journal, stored, unit in _stored(run, path):
+            samples, missing, items = _unjudged(run, journal, stored)
+            if not missing and journal != path:
+                continue
+            bar = progress_bar(len(missing), f"judge {task.name}", unit, shown=progress)
+            with (
+                Journal(journal) as lines,
+                bar,
+                judge.keeping(run.replies),
+                closing(judge.judge(items)) as verdicts,
+            ):
+                for judged in verdicts:
+                    made = missing[judged.item.id]
+                    final = apply_label(task, samples[made.sample_id][1], judged.verdict)
+                    lines.append(asdict(_judgment(made, replace(judged, verdict=final))))
+                    bar.update()
     finally:
         lock.release()
     return path
+
+
+def _stored(run: RunFolder, path: Path) -> list[tuple[Path, Mapping[str, Made], str]]:
+    """What there is to judge: (journal of verdicts, what was said, its unit), pass by pass."""
+    second = run.perception_judgment_path(path)
+    return [(path, run.generations(), "resp"), (second, run.perceptions(), "reading")]
 
 
 def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tuple[str, Estimate]:
@@ -83,20 +99,20 @@ def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tup
     task = get_task(run.spec().task.name, pool.include_path)
     judge = pool.get(judge_name or task.judge, task)
     judge.recall(run.replies)
-    _, _, items = _unjudged(run, run.judgment_path(judge.name, judge.identity))
-    return judge.name, judge.estimate(items)
+    total = Estimate(cost=0.0)
+    for journal, stored, _ in _stored(run, run.judgment_path(judge.name, judge.identity)):
+        total = total + judge.estimate(_unjudged(run, journal, stored)[2])
+    return judge.name, total
 
 
 def _unjudged(
-    run: RunFolder, path: Path
-) -> tuple[dict[str, tuple[int, Sample]], dict[str, Generation], Iterator[Item]]:
-    """A run's samples with their places, its responses without a verdict by key, and the items."""
+    run: RunFolder, path: Path, stored: Mapping[str, Made]
+) -> tuple[dict[str, tuple[int, Sample]], dict[str, Made], Iterator[Item]]:
+    """A run's samples with their places, what has no verdict yet by its key, and the items."""
     known, several = run.judgments(path), run.spec().responses_per_sample > 1
     samples = {sample.id: (row, sample) for row, sample in run.placed_samples().items()}
     missing = {
-        key: g
-        for key, g in run.generations().items()
-        if g.error is None and not _holds(known.get(key), g)
+        key: g for key, g in stored.items() if g.error is None and not _holds(known.get(key), g)
     }
     items = (
         item_of(sample, g, row, g.index if several else None)
@@ -106,12 +122,12 @@ def _unjudged(
     return samples, missing, items
 
 
-def _holds(judgment: Judgment | None, generation: Generation) -> bool:
+def _holds(judgment: Judgment | None, made: Made) -> bool:
     """Whether a verdict is there, of this very text; an unscored one is asked for again."""
     return (
         judgment is not None
         and judgment.verdict.outcome != "unscored"
-        and judgment.text_hash == text_hash(generation.text)
+        and judgment.text_hash == text_hash(made.text)
     )
 
 
@@ -120,13 +136,11 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def item_of(
-    sample: Sample, generation: Generation, row: int | None = None, index: int | None = None
-) -> Item:
+def item_of(sample: Sample, made: Made, row: int | None = None, index: int | None = None) -> Item:
     """Put a response beside its question and gold answer; `index` tells it from its siblings."""
     return Item(
-        id=generation.key,
-        response=generation.text,
+        id=made.key,
+        response=made.text,
         answer=sample.answer,
         answer_type=sample.answer_type,
         choices=sample.choices,
@@ -135,6 +149,7 @@ def item_of(
         row=row,
         index=index,
         extra=sample.extra,
+        stage="reading" if isinstance(made, Perception) else "answer",
     )
 
 
@@ -146,14 +161,14 @@ def apply_label(task: Task, sample: Sample, verdict: Verdict) -> Verdict:
     return verdict if outcome is None else replace(verdict, outcome=outcome)
 
 
-def _judgment(generation: Generation, judged: Judged) -> Judgment:
+def _judgment(made: Made, judged: Judged) -> Judgment:
     return Judgment(
-        key=generation.key,
-        sample_id=generation.sample_id,
-        index=generation.index,
+        key=made.key,
+        sample_id=made.sample_id,
+        index=made.index,
         verdict=judged.verdict,
         created=utc_now(),
-        text_hash=text_hash(generation.text),
+        text_hash=text_hash(made.text),
         raw=judged.raw,
         usage=judged.usage,
         cost=judged.cost,
@@ -215,6 +230,8 @@ def score_run(
         "judging": _judging(judged),
         **score.document(),
     }
+    if spec.variant == NONE:
+        add_seeing(document, run, task, path)
     run.write_scores(judge_name, document)
     return document
 
@@ -272,56 +289,3 @@ def score_unjudged(
     name = found[0] if len(found) == 1 else judge_name
     path = judged.get(name) or run.judgment_path(name, "0" * 8)
     return score_run(run, name, include_path, verdicts=path)
-
-
-@uncollected
-def join_responses(
-    run: RunFolder, verdicts: Path, judged: dict[str, Judgment] | None = None
-) -> list[Response]:
-    """Join samples, generations and verdicts: one entry for each response that was asked for.
-
-    Args:
-        run: A stored run.
-        verdicts: The judge's journal.
-        judged: What stands in it, where that has been read already.
-    """
-    placed = run.placed_groups()
-    judged = run.judgments(verdicts) if judged is None else judged
-    per_sample = run.spec().responses_per_sample
-    found = {(g.sample_id, g.index): g for g in run.generations().values()}
-    responses = []
-    for row in range(run.wanted()):
-        known = placed.get(row)
-        for index in range(per_sample):
-            if known is None:  # asked for and never made: another shard's, or the run ended early
-                responses.append(Response(f"row {row}", {}, None, made=False))
-            else:
-                responses.append(_response(*known, found.get((known[0], index)), judged))
-    return responses
-
-
-def _response(
-    sample_id: str,
-    groups: dict[str, str],
-    generation: Generation | None,
-    judged: dict[str, Judgment],
-) -> Response:
-    if generation is None:
-        return Response(sample_id, groups, None)
-    if generation.error is not None:
-        return Response(sample_id, groups, None, failed=True)
-    judgment = judged.get(generation.key)
-    verdict = judgment.verdict if judgment else Verdict("unscored", reason="not judged")
-    correct = None
-    if verdict.outcome != "unscored":
-        correct = (
-            verdict.score if verdict.score is not None else float(verdict.outcome == "correct")
-        )
-    return Response(
-        sample_id,
-        groups,
-        correct,
-        extracted=verdict.extracted,
-        truncated=generation.truncated,
-        unparsed=verdict.unparsed,
-    )

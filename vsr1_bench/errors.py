@@ -59,6 +59,18 @@ class DiskFullError(StoreError):
     exit_code = EXIT_INCOMPLETE
 
 
+class Interrupted(BenchError):
+    """Work ended before its end; what is finished is safe."""
+
+    def __init__(
+        self, cause: BaseException, finished: int, total: int, what: str = "responses"
+    ) -> None:
+        """Word the line that ends it."""
+        reason = "interrupted" if isinstance(cause, KeyboardInterrupt) else str(cause)
+        super().__init__(f"{reason}; {finished} of {total} {what} are safe")
+        self.exit_code = cause.exit_code if isinstance(cause, BenchError) else EXIT_INTERRUPTED
+
+
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Say which known names come nearest to `name`, as the end of an error line."""
     import difflib

@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vsr1_bench.assess import join_responses
+from vsr1_bench.joining import join_responses
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.metrics import Response
+from vsr1_bench.seeing import pooled_perception
 from vsr1_bench.spec import RunSpec, canonical_json
 from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Group, GroupMean, Metric
@@ -116,11 +117,17 @@ def _score(
         chosen = [replace(r, groups={_TASK: name}) for name in mean.tasks for r in responses[name]]
         one = score_responses(chosen, (kind,), cluster=None, per_sample=1)
         metrics[mean.name] = one.metrics[mean.name]
+    journals = {name: members[name][0].judged()[judge_name] for name in responses}
+    pooled_runs = {name: (members[name][0], journals[name]) for name in responses}
+    perception = pooled_perception(pooled_runs, cluster)
     specs = [members[name][1] for name in responses]
     document = replace(score, metrics=metrics, by=score.by if asked else {}).document()
     # One badly scored member must not hide behind the others.
     parts = (score_responses(found, (), cluster=None, per_sample=1) for found in responses.values())
     document["rates"]["ranked"] = all(part.rates.ranked for part in parts)
+    if perception is not None:
+        document["metrics"] |= perception["metrics"]
+        document["perception"] = perception
     return {
         "schema": 1,
         "model": specs[0].model.id,

@@ -77,6 +77,26 @@ def decode(image: EncodedImage, min_pixels: int, max_pixels: int) -> Image:
     return rgb.resize((width, height), Pil.Resampling.BICUBIC)
 
 
+def image_size(image: EncodedImage) -> tuple[int, int]:
+    """Width and height in pixels as `decode` sees them before scaling; reads the header only.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    from PIL import ExifTags
+    from PIL import Image as Pil
+
+    try:
+        opened = Pil.open(io.BytesIO(image.read()))
+        turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except Exception as error:  # untrusted bytes, as in `decode`
+        raise ImageError(f"image cannot be decoded: {type(error).__name__}: {error}") from error
+    width, height = opened.size[::-1] if turned else opened.size
+    if opened.format not in FORMATS or not 0 < width * height <= MAX_SOURCE_PIXELS:
+        raise ImageError(f"an image of {width} x {height} pixels in format {opened.format}")
+    return width, height
+
+
 def _to_rgb(image: Image) -> Image:
     from PIL import Image as Pil
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from vsr1_bench.llm_judging.prompts import JudgePrompt
 from vsr1_bench.llm_judging.spending import Spending
-from vsr1_bench.records import AnswerType, Usage, Verdict
+from vsr1_bench.records import AnswerType, Stage, Usage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Item:
     digits than the gold; it is rounded as the gold is)."""
     vote: int = 0
     """Which of several votes on this response, from 0 (judge `majority`)."""
+    stage: Stage = "answer"
+    """`reading`: what a reader answered from the description, not the response itself."""
 
 
 @dataclass(frozen=True, slots=True)

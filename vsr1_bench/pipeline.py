@@ -1,6 +1,7 @@
 """Runs a model over tasks: one stream of requests through one engine, journalled as they finish.
 
     Task rows -> Sample -> Request -> Generator -> Completion -> Generation (journal)
+    its description, the question -> Request -> Generator -> Completion -> Perception (journal)
 
 Judging and scoring read the journals afterwards (`vsr1_bench.assess`), so they can be repeated
 without a model.
@@ -9,46 +10,38 @@ without a model.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from vsr1_bench.blind import NONE
 from vsr1_bench.data import DataOptions, TaskData, data_spec, missing_data, open_data
 from vsr1_bench.environment import run_facts
-from vsr1_bench.errors import (
-    EXIT_INTERRUPTED,
-    BenchError,
-    GenerationError,
-    TaskError,
-    UsageError,
-)
+from vsr1_bench.errors import BenchError, Interrupted, TaskError, UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
+from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.models import ModelInfo, default_pixels, find_model
-from vsr1_bench.progress import progress_bar
-from vsr1_bench.prompts import DEFAULT_FORMAT, build_messages, get_format
-from vsr1_bench.records import Completion, Generation, Request, Sample, Sampling
-from vsr1_bench.registry import resolve_tasks
-from vsr1_bench.spec import (
-    ModelSpec,
-    PromptSpec,
-    RunSpec,
-    SamplingSpec,
-    TaskSpec,
-    request_key,
+from vsr1_bench.perceiving import SecondPass, read_runs
+from vsr1_bench.prompts import DEFAULT_FORMAT, get_format
+from vsr1_bench.readers import (
+    SELF,
+    Descriptions,
+    ReaderOptions,
+    ReaderSpec,
+    external_reader,
+    self_reader,
 )
-from vsr1_bench.store import RunFolder, RunWriter, Shard, utc_now
+from vsr1_bench.records import Sampling
+from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
+from vsr1_bench.store import RunFolder, RunWriter, Shard
+from vsr1_bench.stream import Open, Stream, TaskRun
 from vsr1_bench.task import Chosen, Task
 
 log = logging.getLogger(__name__)
-
-HOPELESS = 32
-"""If so many responses of a task fail before any succeeds, the run stops: it is not the samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +66,33 @@ class RunOptions:
     trust_remote_code: bool = False
     force_unlock: bool = False
     progress: bool = True
+    perception: str | None = None
+    """`self`: descriptions are read from the responses; `caption`: asked for in calls of their own;
+    None: no second pass, unless a reader is named."""
+    reader: ReaderOptions = field(default_factory=ReaderOptions)
+    blind: tuple[str, ...] = ()
+    """Variants that are run beside each task."""
 
+    @property
+    def descriptions(self) -> Descriptions | None:
+        """Where the second pass takes its descriptions from; None = there is no second pass."""
+        if self.perception == "caption":
+            return "caption"
+        return "response" if self.perception or self.reader.name != SELF else None
 
-@dataclass(slots=True)
-class TaskRun:
-    """One task of a run: its data, its spec and where its records go."""
+    def external_reader(self) -> tuple[ReaderSpec, Connection] | None:
+        """The other model that reads, and the way to it; None where there is none.
 
-    task: Task
-    data: TaskData
-    spec: RunSpec
-    folder: RunFolder
-    samples: int
-    """Samples asked for, shards taken together."""
-    total: int
-    """Responses wanted (of this shard)."""
-    finished: int = 0
-    failed: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-
-
-class Interrupted(BenchError):
-    """A run ended before its end; what is finished is safe."""
-
-    def __init__(self, cause: BaseException, finished: int, total: int) -> None:
-        """Word the line that ends the run."""
-        reason = "interrupted" if isinstance(cause, KeyboardInterrupt) else str(cause)
-        super().__init__(f"{reason}; {finished} of {total} responses are safe")
-        self.exit_code = cause.exit_code if isinstance(cause, BenchError) else EXIT_INTERRUPTED
+        Raises:
+            UsageError: an unknown reader, or one that was not told what it needs.
+        """
+        if self.descriptions is None or self.reader.name == SELF:
+            return None
+        return external_reader(self.reader, self.descriptions)
 
 
 def generate(options: RunOptions, generator: Generator | None = None) -> list[TaskRun]:
-    """Generate every response that is missing, and return the runs.
+    """Generate every response that is missing, have descriptions read, and return the runs.
 
     Args:
         options: What to run.
@@ -114,23 +103,20 @@ def generate(options: RunOptions, generator: Generator | None = None) -> list[Ta
         UsageError, TaskError, ModelError, StoreError: before anything is generated.
         Interrupted: the engine, the disk or the user ended the run; says what is safe.
     """
+    external = options.external_reader()
     runs, model, sampling, backend = plan(options)
     with ExitStack() as stack:
-        writers = {}
-        for run in runs:
-            writer = RunWriter(run.folder, shard=options.shard, force_unlock=options.force_unlock)
-            stack.callback(writer.close)
-            writers[id(run)] = writer
-            run.folder.write_meta(run.spec, run.samples, run_facts(backend, options.limit))
-        stream = _Stream(runs, writers, options, sampling)
+        opened = [_open(run, options, backend, stack) for run in runs]
+        stream = Stream(
+            opened, sampling, limit=options.limit, shard=options.shard, progress=options.progress
+        )
         try:
             with stream:
-                first = next(stream.requests, None)
-                if first is not None:
-                    opened = generator
-                    if opened is None:
+                if stream.waits():
+                    engine = generator
+                    if engine is None:
                         log.info("loading %s by %s", model.id, backend)
-                        opened = stack.enter_context(
+                        engine = stack.enter_context(
                             open_generator(
                                 backend,
                                 model,
@@ -138,15 +124,47 @@ def generate(options: RunOptions, generator: Generator | None = None) -> list[Ta
                                 trust_remote_code=options.trust_remote_code,
                             )
                         )
-                    for completion in opened.generate(stream.resumed(first)):
-                        stream.acknowledge(completion)
+                    stream.run(engine)
         except (KeyboardInterrupt, BenchError) as error:
-            # Not `run.finished`: of a resumed run that knows only as far as the stream has come.
-            safe = sum(min(run.total, writers[id(run)].safe) for run in runs)
+            safe = sum(one.safe for one in opened)
             if safe == 0 and isinstance(error, BenchError):
                 raise
-            raise Interrupted(error, safe, sum(run.total for run in runs)) from error
+            read = [one.second.readings for one in opened if one.second and one.second.readings]
+            more = sum(readings.tally.finished for readings in read)
+            what = f"responses and {more} readings" if read else "responses"
+            raise Interrupted(error, safe, sum(run.total for run in runs), what) from error
+    if external is not None:
+        seeing = [run for run in runs if not run.blind]
+        tallies = read_runs(
+            [run.folder for run in seeing],
+            *external,
+            shard=options.shard,
+            force_unlock=options.force_unlock,
+            progress=options.progress,
+        )
+        for run, tally in zip(seeing, tallies, strict=True):
+            run.further.append(tally)
     return runs
+
+
+def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> Open:
+    """Open a run's journals, to be closed by the stack.
+
+    Raises:
+        StoreError: they are damaged, cannot be written, or are being written by somebody else.
+    """
+    writer = RunWriter(run.folder, shard=options.shard, force_unlock=options.force_unlock)
+    stack.callback(writer.close)
+    run.folder.write_meta(run.spec, run.samples, run_facts(backend, options.limit))
+    descriptions, itself = options.descriptions, options.reader.name == SELF
+    if descriptions is None or run.blind or not (itself or descriptions == "caption"):
+        return Open(run, writer, None)
+    reader = self_reader(run.spec, descriptions) if itself else None
+    second = SecondPass(run.folder, run.spec, descriptions, reader, options.shard)
+    stack.callback(second.close)
+    run.further = [second.captions] if descriptions == "caption" else []
+    run.further += [second.readings.tally] if second.readings else []
+    return Open(run, writer, second)
 
 
 def plan(options: RunOptions) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
@@ -171,6 +189,11 @@ def plan(options: RunOptions) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
     sampling = make_sampling(options.gen_kwargs, model)
     if options.data.offline and (missing := missing_data(tasks, options.data)):
         raise TaskError("--offline, and data are missing:\n  " + "\n  ".join(missing))
+    if options.descriptions == "response" and "description" not in fmt.wording:
+        log.warning(
+            "prompt %r asks for no description: --prompt see_think, or --perception caption",
+            fmt.name,
+        )
     runs = []
     for task, data in _found(tasks, options):
         spec = RunSpec(
@@ -192,8 +215,10 @@ def plan(options: RunOptions) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
         )
         count = len(data) if options.limit is None else min(options.limit, len(data))
         total = len(range(options.shard[0], count, options.shard[1])) * sampling.n
-        folder = RunFolder.of(options.output_path, spec)
-        runs.append(TaskRun(task, data, spec, folder, count, total))
+        for variant in (NONE, *options.blind):
+            one = spec.model_copy(update={"variant": variant})
+            folder = RunFolder.of(options.output_path, one)
+            runs.append(TaskRun(task, data, one, folder, count, total))
     return runs, model, sampling, backend
 
 
@@ -244,100 +269,3 @@ def make_sampling(given: dict[str, Any], model: ModelInfo) -> Sampling:
     if sampling.n > 1 and sampling.temperature == 0:
         log.warning("num_samples %d at temperature 0: every response will be the same", sampling.n)
     return sampling
-
-
-class _Stream:
-    """Requests of all tasks in one line, and the journals their completions go to."""
-
-    def __init__(
-        self,
-        runs: list[TaskRun],
-        writers: dict[int, RunWriter],
-        options: RunOptions,
-        sampling: Sampling,
-    ) -> None:
-        self.runs = runs
-        self.writers = writers
-        self.options = options
-        self.sampling = sampling
-        self.pending: dict[str, tuple[TaskRun, Request, float]] = {}
-        self.requests = self._missing()
-        total = sum(run.total for run in runs)
-        self.bar = progress_bar(total, "generate", "resp", shown=options.progress)
-
-    def __enter__(self) -> _Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def resumed(self, first: Request) -> Iterator[Request]:
-        """The whole line again, its first request put back."""
-        yield first
-        yield from self.requests
-
-    def _missing(self) -> Iterator[Request]:
-        """Yield a request for each response that has no finished record."""
-        fmt = get_format(self.options.prompt)
-        for run in self.runs:
-            writer, digest = self.writers[id(run)], run.spec.digest()
-            unusable = partial(self._unusable, run)
-            for number, sample in run.data.placed_samples(self.options.limit, unusable):
-                if number % self.options.shard[1] != self.options.shard[0]:
-                    continue
-                writer.add_sample(sample, number)
-                messages = build_messages(
-                    sample,
-                    fmt,
-                    native=run.task.native_prompt,
-                    system=self.options.system_instruction,
-                )
-                for request in self._responses(digest, sample, messages):
-                    if request.key in writer.finished:
-                        run.finished += 1
-                        self.bar.update()
-                        continue
-                    self.pending[request.key] = (run, request, time.monotonic())
-                    yield request
-
-    def _unusable(self, run: TaskRun, error: TaskError) -> None:
-        """Count a row that cannot be mapped: its samples fail, the run goes on."""
-        self._failed(run, str(error), run.task.per_row * self.sampling.n)
-        self.bar.update(run.task.per_row * self.sampling.n)
-
-    def _failed(self, run: TaskRun, reason: str, count: int = 1) -> None:
-        run.failed += count
-        run.reasons[reason] = run.reasons.get(reason, 0) + count
-        if run.failed >= HOPELESS and not run.finished:
-            raise GenerationError(f"the first {run.failed} responses all failed: {reason}")
-
-    def _responses(self, digest: str, sample: Sample, messages: Any) -> Iterator[Request]:
-        for index in range(self.sampling.n):
-            key = request_key(digest, sample.id, messages, sample.images, index)
-            yield Request(key, messages, self.sampling, sample.images, sample.id, index)
-
-    def acknowledge(self, completion: Completion) -> None:
-        """Write a completion down; after this it cannot be lost."""
-        if completion.key not in self.pending:
-            raise GenerationError(f"the engine answered {completion.key!r}, which nobody asked")
-        run, request, since = self.pending.pop(completion.key)
-        self.writers[id(run)].add(
-            Generation(
-                key=completion.key,
-                sample_id=request.sample_id,
-                index=request.index,
-                text=completion.text,
-                finish_reason=completion.finish_reason,
-                usage=completion.usage,
-                error=completion.error,
-                seconds=round(time.monotonic() - since, 4),
-                created=utc_now(),
-            )
-        )
-        if completion.error is None:
-            run.finished += 1
-        else:
-            self._failed(run, completion.error)
-            log.debug("%s %s: %s", run.task.name, request.sample_id, completion.error)
-        self.bar.set_description(run.task.name, refresh=False)
-        self.bar.update()

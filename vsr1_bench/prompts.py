@@ -38,6 +38,12 @@ CAPTION_REASONER = (
     "First provide an internal step-by-step reasoning within <think> </think> tags, then provide a "
     "single word or phrase answer in \\boxed{}."
 )
+# This project's own words: the paper's models describe unasked.
+CAPTION = (
+    "Describe the image in detail, so that somebody who cannot see it could answer the question "
+    "above from your description alone. Write down everything the answer depends on: objects, "
+    "their number, color and place, every text and every value. Do not answer the question."
+)
 DIRECT = {
     "choice": "Answer with the option's letter from the given choices directly.",
     "yes_no": "Answer the question using a single word: yes or no.",
@@ -45,6 +51,10 @@ DIRECT = {
     "math": "Put your final answer in \\boxed{}.",
     "text": "Answer the question using a single word or phrase.",
 }
+
+
+CAPTION_VERSION = READER_VERSION = 1
+"""Raised when the form of those prompts changes in more than their words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,18 @@ def question_with_choices(sample: Sample) -> str:
     if not sample.choices or sample.choices_in_image:
         return sample.question_text
     return f"{sample.question_text}\n{render_choices(sample.choices)}"
+
+
+def wording_hash(version: int, wording: str) -> str:
+    """Hash of a prompt that is no `--prompt` format (the reader's, the caption's)."""
+    return hashlib.sha256(f"{version}\0{wording}".encode()).hexdigest()[:16]
+
+
+def describe_messages(sample: Sample, *, system: str | None = None) -> tuple[Message, ...]:
+    """Ask for a description alone: `--perception caption`, for models that write none."""
+    content = [*sample.question, *choice_lines(sample), f"\n{CAPTION}"]
+    user = Message("user", tuple(merge_text(content)))
+    return (Message("system", (system,)), user) if system else (user,)
 
 
 def build_messages(

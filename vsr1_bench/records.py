@@ -1,9 +1,10 @@
 """The records that flow through the house, from a data-set row to a verdict.
 
     Sample -> Request -> Completion -> Generation -> Judgment
+    Generation's description -> Request -> Completion -> Perception -> Judgment
 
-All are frozen and slotted. `Generation` and `Judgment` are journal lines: they carry a
-schema version and hold nothing but JSON values, so a journal can be read without the engine that
+All are frozen and slotted. `Generation`, `Perception` and `Judgment` are journal lines: they carry
+a schema version and hold nothing but JSON values, so a journal can be read without the engine that
 wrote it.
 """
 
@@ -20,6 +21,8 @@ SCHEMA_VERSION = 1
 AnswerType = Literal["choice", "yes_no", "number", "math", "text"]
 Role = Literal["system", "user", "assistant"]
 Outcome = Literal["correct", "incorrect", "unscored"]
+Stage = Literal["answer", "caption", "reading"]
+"""What a request is for: the first pass, a description asked for by itself, the second pass."""
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -139,6 +142,7 @@ class Request:
     """Which of the sample's n responses."""
     json_schema: Mapping[str, Any] | None = None
     """The answer must be JSON of this schema; a backend that cannot see to it fails the request."""
+    stage: Stage = "answer"
 
     @property
     def seed(self) -> int:
@@ -199,6 +203,33 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Perception:
+    """Journal line of `perceptions.jsonl`: what a reader answered who was given the description.
+
+    The key is a hash of the source's key, the reader and the description, so that a reading never
+    stands for another response, reader or description.
+    """
+
+    key: str
+    sample_id: str
+    index: int
+    source: str
+    """Key of the generation that the description is in, or of the caption that it is."""
+    reader: str
+    """Digest of the reader's spec, which stands in `readers/`."""
+    description_hash: str
+    text: str
+    finish_reason: str
+    usage: Usage = Usage()
+    error: str | None = None
+    seconds: float | None = None
+    """From submission to completion."""
+    created: str = ""
+    """UTC, ISO 8601."""
+    schema: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a judge decides about one response."""
 
@@ -216,7 +247,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """Journal line of `judgments/<judge>-<hash>.jsonl`, keyed by the generation it judges."""
+    """Journal line of `judgments/<judge>-<hash>.jsonl`, keyed by what it judges.
+
+    That is a generation, or in `perception_judgments/` a perception.
+    """
 
     key: str
     sample_id: str

@@ -4,13 +4,17 @@
       run.json            the spec, its hash, and what is not part of it (versions, times, command)
       samples.jsonl       the questions asked, so that judging and viewing need no data set
       generations.jsonl   a line per response, written the moment it finishes
+      captions.jsonl      descriptions that were asked for by themselves (`--perception caption`)
+      perceptions.jsonl   the second pass: a line per description that was read
+      readers/<name>-<8 hex>.json   who read them
       judgments/<judge>-<8 hex>.jsonl
       replies/<judge>-<8 hex>.jsonl    what a judging model said, keyed by what it was asked
+      perception_judgments/<judge>-<8 hex>.jsonl   the same judge's verdicts on the second pass
       scores/<judge>.json appears only complete
 
-A shard (`--shard i/n`) writes `generations.<i>-of-<n>.jsonl` and its own samples beside the others;
-readers merge all journals by key: the last record of a key counts, but a finished response is never
-displaced by a failed one, whichever journal that stands in.
+A shard (`--shard i/n`) writes `generations.<i>-of-<n>.jsonl` and its other journals beside those of
+the others, and all are merged by key: the last record of a key counts, but a finished response is
+never displaced by a failed one, whichever journal that stands in.
 """
 
 from __future__ import annotations
@@ -20,31 +24,43 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
-import msgspec
 from pydantic import ValidationError
 
 from vsr1_bench.errors import StoreError
 from vsr1_bench.journal import Journal, Lock, read_journal, write_atomic
 from vsr1_bench.judge_names import bare, stored_name
-from vsr1_bench.records import SCHEMA_VERSION, Generation, ImagePlace, Judgment, Sample
+from vsr1_bench.record_lines import (
+    generation_of_record,
+    judgment_of_record,
+    perception_of_record,
+    record_of_sample,
+    sample_of_record,
+)
+from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Perception, Sample
 from vsr1_bench.spec import RunSpec
 
 Shard = tuple[int, int]
 SCORE_FIELDS = {"model", "task", "judge", "metrics", "rates", "by", "spec_hash"}
 Read = TypeVar("Read")
+Made = TypeVar("Made", Generation, Perception)
 P = ParamSpec("P")
 
 
 def utc_now() -> str:
     """The present instant, ISO 8601 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def shard_part(shard: Shard) -> str:
+    """What a shard's files have in their names; nothing where there is only one shard."""
+    return "" if shard == (0, 1) else f".{shard[0]}-of-{shard[1]}"
 
 
 def safe_name(name: str) -> str:
@@ -151,13 +167,24 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        placed = [
-            pair
-            for journal in sorted(self.path.glob("samples*.jsonl"))
-            for pair in _read(journal, lambda record: (record["row"], sample_of_record(record)))
-        ]
-        # Each shard has written its own rows: only sorting brings them into the data's order.
-        return dict(sorted(placed, key=lambda pair: pair[0]))
+        found = self._sample_records(lambda record: (record["row"], sample_of_record(record)))
+        return dict(sorted(found, key=lambda pair: pair[0]))
+
+    def left_out(self) -> dict[int, str]:
+        """Place in the data set -> why the sample there has no part in this run (see `blind`)."""
+        found = self._sample_records(lambda record: (record["row"], record["left_out"]), out=True)
+        return dict(sorted(found))
+
+    def _sample_records(
+        self, decode: Callable[[dict[str, Any]], Read], *, out: bool = False
+    ) -> Iterator[Read]:
+        """Read the records of the samples asked, or of those left out.
+
+        Each shard has written its own rows: only sorting brings them into the data's order.
+        """
+        for journal in sorted(self.path.glob("samples*.jsonl")):
+            found = _read(journal, lambda r: decode(r) if ("left_out" in r) == out else None)
+            yield from (record for record in found if record is not None)
 
     @uncollected
     def placed_groups(self) -> dict[int, tuple[str, dict[str, str]]]:
@@ -166,11 +193,7 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        return {
-            row: (name, groups)
-            for journal in sorted(self.path.glob("samples*.jsonl"))
-            for row, name, groups in _read(journal, _groups_of_record)
-        }
+        return dict(self._sample_records(lambda r: (r["row"], (r["id"], r["groups"]))))
 
     def wanted(self) -> int:
         """How many samples the last command asked for, whatever became of them."""
@@ -183,13 +206,47 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        found: dict[str, Generation] = {}
-        for journal in sorted(self.path.glob(f"generations{part}.jsonl")):
-            for generation in _read(journal, generation_of_record):
-                known = found.get(generation.key)
-                if known is None or known.error is not None or generation.error is None:
-                    found[generation.key] = generation
+        return self._merged(f"generations{part}.jsonl", generation_of_record)
+
+    @uncollected
+    def captions(self) -> dict[str, Generation]:
+        """Key -> the description that was asked for by itself; as `generations`."""
+        return self._merged("captions*.jsonl", generation_of_record)
+
+    @uncollected
+    def perceptions(self) -> dict[str, Perception]:
+        """Key -> what a reader made of a description, over all readers; as `generations`."""
+        return self._merged("perceptions*.jsonl", perception_of_record)
+
+    def _merged(self, pattern: str, decode: Callable[[dict[str, Any]], Made]) -> dict[str, Made]:
+        found: dict[str, Made] = {}
+        for journal in sorted(self.path.glob(pattern)):
+            for record in _read(journal, decode):
+                known = found.get(record.key)
+                if known is None or known.error is not None or record.error is None:
+                    found[record.key] = record
         return found
+
+    def readers(self) -> list[dict[str, Any]]:
+        """Who has read this run's descriptions, the one that was asked last in front.
+
+        Raises:
+            StoreError: a file of `readers/` is not readable.
+        """
+        found = []
+        for path in (self.path / "readers").glob("*.json"):
+            try:
+                document = json.loads(path.read_text("utf-8"))
+                found.append((document["used"], document["digest"], document))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise StoreError(f"{path}: not a reader's file; restore it from a copy") from error
+        return [document for *_, document in sorted(found, key=lambda one: one[:2], reverse=True)]
+
+    def note_reader(self, name: str, digest: str, spec: dict[str, Any]) -> None:
+        """Write down who reads: from now on, until another reads, this reader's numbers count."""
+        document = {"digest": digest, "used": utc_now(), "spec": spec}
+        path = self.path / "readers" / f"{safe_name(name)}-{digest[:8]}.json"
+        write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
 
     def judgment_path(self, judge: str, digest: str) -> Path:
         """Journal of one judge's verdicts."""
@@ -199,6 +256,10 @@ class RunFolder:
     def replies(self) -> Path:
         """Folder of what judging models have replied, for whichever judge asks the same again."""
         return self.path / "replies"
+
+    def perception_judgment_path(self, verdicts: Path) -> Path:
+        """Journal of the verdicts on the second pass, by the judge of a journal on the first."""
+        return self.path / "perception_judgments" / verdicts.name
 
     def judged(self) -> dict[str, Path]:
         """Judge's name -> the journal of verdicts that its score was made of, else its newest."""
@@ -231,7 +292,7 @@ class RunFolder:
 
     @uncollected
     def judgments(self, path: Path) -> dict[str, Judgment]:
-        """Key of the generation -> the last verdict on it.
+        """Key of what was judged -> the last verdict on it.
 
         Raises:
             StoreError: the journal is damaged, or of another version.
@@ -263,7 +324,7 @@ class RunWriter:
         Raises:
             StoreError: another process writes the same shard, or the folder is not writable.
         """
-        part = "" if shard == (0, 1) else f".{shard[0]}-of-{shard[1]}"
+        part = shard_part(shard)
         self.folder = folder
         with ExitStack() as stack:
             self._lock = Lock(folder.path / f".lock{part}", force=force_unlock)
@@ -273,6 +334,7 @@ class RunWriter:
             )
             self._samples = stack.enter_context(Journal(folder.path / f"samples{part}.jsonl"))
             self.known_samples = set(folder.samples())
+            self._left_out = set(folder.left_out())
             stored = folder.generations()
             self.finished = {key for key, made in stored.items() if made.error is None}
             """Keys that need not be generated again, whichever shard has them."""
@@ -286,6 +348,12 @@ class RunWriter:
         if sample.id not in self.known_samples:
             self._samples.append(record_of_sample(sample, row))
             self.known_samples.add(sample.id)
+
+    def leave_out(self, row: int, reason: str) -> None:
+        """Note, once, that the sample at this place has no part in the run."""
+        if row not in self._left_out:
+            self._samples.append({"schema": SCHEMA_VERSION, "row": row, "left_out": reason})
+            self._left_out.add(row)
 
     def add(self, generation: Generation) -> None:
         """Acknowledge a response.
@@ -341,76 +409,6 @@ def _read(path: Path, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read
                 f"{path}:{number}: not a record of this journal ({type(error).__name__}: {error}); "
                 "restore the file from a copy"
             ) from error
-
-
-def record_of_sample(sample: Sample, row: int) -> dict[str, Any]:
-    """Write a sample as JSON values; images become the hashes of their bytes."""
-    return {
-        "schema": SCHEMA_VERSION,
-        "row": row,
-        "id": sample.id,
-        "question": [
-            {"image": part.index} if isinstance(part, ImagePlace) else part
-            for part in sample.question
-        ],
-        "answer": sample.answer,
-        "answer_type": sample.answer_type,
-        "choices": sample.choices,
-        "choices_in_image": sample.choices_in_image,
-        "groups": dict(sample.groups),
-        "extra": dict(sample.extra),
-        "images": [image.sha256() for image in sample.images],
-    }
-
-
-def sample_of_record(record: dict[str, Any]) -> Sample:
-    """Read what `record_of_sample` wrote; the images themselves are not in it."""
-    return Sample(
-        id=record["id"],
-        question=tuple(
-            part if isinstance(part, str) else ImagePlace(part["image"])
-            for part in record["question"]
-        ),
-        answer=record["answer"],
-        answer_type=record["answer_type"],
-        choices=tuple(record["choices"]) if record["choices"] is not None else None,
-        choices_in_image=record["choices_in_image"],
-        groups=record["groups"],
-        extra=record["extra"],
-    )
-
-
-def _groups_of_record(record: dict[str, Any]) -> tuple[int, str, dict[str, str]]:
-    return record["row"], record["id"], record["groups"]
-
-
-def generation_of_record(record: dict[str, Any]) -> Generation:
-    """Read a generation's journal line."""
-    return _convert(record, Generation)
-
-
-def judgment_of_record(record: dict[str, Any]) -> Judgment:
-    """Read a judgment's journal line."""
-    return _convert(record, Judgment)
-
-
-def _convert(record: dict[str, Any], kind: type[Read]) -> Read:
-    """Build a record from its JSON values; msgspec does so several times faster than Python.
-
-    Raises:
-        TypeError: a field is missing, unknown, or of another kind.
-    """
-    if unknown := record.keys() - _FIELDS[kind]:
-        raise TypeError(f"unknown {', '.join(sorted(unknown))}")
-    try:
-        return msgspec.convert(record, kind)
-    except msgspec.ValidationError as error:
-        raise TypeError(str(error)) from error
-
-
-_FIELDS: dict[type[Any], frozenset[str]] = {
-    kind: frozenset(field.name for field in fields(kind)) for kind in (Generation, Judgment)
-}
 
 
 def stored_judge(asked: str | None, runs: Sequence[RunFolder]) -> str | None:

@@ -1,7 +1,8 @@
 """SIGKILL at random instants loses nothing that was acknowledged and generates nothing twice.
 
 The victim is `python -m vsr1_bench run`. What it has answered and acknowledged is told by a witness
-inside it over a pipe, which the kernel keeps: the journal is not asked about itself.
+inside it over a pipe, which the kernel keeps: the journal is not asked about itself. With
+`--perception` both passes are under way at once, and the same holds for each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
+import pytest
 
 ANYWHERE, BETWEEN_APPENDS, INSIDE_A_LINE = range(3)
 KILLS = [ANYWHERE, BETWEEN_APPENDS, BETWEEN_APPENDS, INSIDE_A_LINE] * 10
@@ -31,10 +33,12 @@ import signal
 
 from vsr1_bench.generation.scripted import ScriptedGenerator
 from vsr1_bench.journal import Journal
+from vsr1_bench.perceiving import Readings
 from vsr1_bench.store import RunWriter
 
 PIPE, STOP = int(os.environ["WITNESS"]), int(os.environ["STOP"])
 answer, add, append = ScriptedGenerator._answer, RunWriter.add, Journal.append
+keep = Readings.keep
 written = 0
 
 
@@ -49,6 +53,11 @@ def tell_add(self, generation):
     os.write(PIPE, f"kept {generation.key}\\n".encode())
 
 
+def tell_keep(self, request, completion, seconds):
+    keep(self, request, completion, seconds)
+    os.write(PIPE, f"kept {request.key}\\n".encode())
+
+
 def stop_inside(self, record):
     global written
     written += 1
@@ -60,6 +69,7 @@ def stop_inside(self, record):
 
 
 ScriptedGenerator._answer, RunWriter.add, Journal.append = tell_answer, tell_add, stop_inside
+Readings.keep = tell_keep
 """
 
 
@@ -114,18 +124,21 @@ class Victim:
 
 def state(runs: Path) -> dict[str, tuple[Any, ...]]:
     """Key -> what is stored, each key once; times left out."""
-    found = cli.records(cli.journal_of(runs))
+    found = [record for path in journals(runs) for record in cli.records(path)]
     kept = {r["key"]: (r["sample_id"], r["index"], r["text"], r["error"]) for r in found}
     assert len(kept) == len(found), "a response stands twice in the journal"
     return kept
 
 
+def journals(runs: Path) -> list[Path]:
+    """The journals of both passes."""
+    return [path for name in ("generations", "perceptions") for path in runs.glob(f"*/*/{name}.*")]
+
+
 def whole_lines(runs: Path) -> list[str]:
-    """Keys of the journal's whole lines, right after a kill."""
-    for path in runs.glob("*/*/generations.jsonl"):
-        whole = path.read_bytes().rpartition(b"\n")[0]
-        return [line.split(b'"', 4)[3].decode() for line in whole.splitlines()]
-    return []
+    """Keys of the journals' whole lines, right after a kill."""
+    whole = [path.read_bytes().rpartition(b"\n")[0] for path in journals(runs)]
+    return [line.split(b'"', 4)[3].decode() for lines in whole for line in lines.splitlines()]
 
 
 def await_instant(victim: Victim, where: int, startup: float) -> None:
@@ -140,16 +153,21 @@ def await_instant(victim: Victim, where: int, startup: float) -> None:
         time.sleep(DRAW.uniform(0, 0.003))
 
 
-def test_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("passes", "kills"), [(1, KILLS), (2, KILLS[:16])])
+def test_kills_lose_nothing_and_repeat_nothing(
+    tmp_path: Path, passes: int, kills: list[int]
+) -> None:
     folder = cli.plugins(tmp_path / "plugins")
     (folder / "witness.py").write_text(WITNESS)
-    answer = {"id": "*", "response": "\\boxed{4}", "seconds": 0.001}
-    script = cli.script(tmp_path / "script.jsonl", answer)
+    text = "<description>four</description>\\boxed{4}"
+    answer = {"id": "*", "response": text, "seconds": 0.001}
+    script = cli.script(tmp_path / "script.jsonl", answer, {**answer, "stage": "reading"})
+    wanted_responses = passes * cli.QUESTIONS
 
     def victim(runs: str, stop: int = 0) -> Victim:
         run = ["run", "--model", "m", "--backend", "scripted", "--model_args", f"script={script}"]
         run += ["--tasks", "adding", "--include_path", folder, "--output_path", tmp_path / runs]
-        return Victim([*run, "--predict_only"], stop)
+        return Victim([*run, "--predict_only", *["--perception"][: passes - 1]], stop)
 
     undisturbed = victim("undisturbed")
     began = time.monotonic()
@@ -157,7 +175,7 @@ def test_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     startup = time.monotonic() - began
     assert undisturbed.end() == 0, undisturbed.said
     wanted = state(tmp_path / "undisturbed")
-    assert len(wanted) == len(undisturbed.keys("kept")) == cli.QUESTIONS
+    assert len(wanted) == len(undisturbed.keys("kept")) == wanted_responses
 
     runs = tmp_path / "killed"
     answered: Counter[str] = Counter()
@@ -173,7 +191,7 @@ def test_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
         assert len(under_way) <= 1, "an answer was not written down at once"
         unheard += len(under_way)
 
-    for where in KILLS:
+    for where in kills:
         one = victim("killed", DRAW.randrange(10, 30) if where == INSIDE_A_LINE else 0)
         await_instant(one, where, startup)
         assert one.kill(), f"it ended by itself: {one.said}"
@@ -182,14 +200,14 @@ def test_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
         assert kept <= set(stored), "an acknowledged response is lost"
         assert len(stored) == len(set(stored)), "a response stands twice in the journal"
 
-    assert 20 < len(kept) < cli.QUESTIONS, "the kills did not fall into the generation"
+    assert 20 < len(kept) < wanted_responses, "the kills did not fall into the generation"
     last = victim("killed")
     assert last.end() == 0, last.said
     hear(last)
 
     assert state(runs) == wanted
     # Only what was under way at a kill may be generated again.
-    assert sum(answered.values()) - cli.QUESTIONS <= unheard
+    assert sum(answered.values()) - wanted_responses <= unheard
     (first,), (second,) = ((tmp_path / r).glob("*/*") for r in ("undisturbed", "killed"))
     assert first.name == second.name
     assert cli.records(first / "samples.jsonl") == cli.records(second / "samples.jsonl")

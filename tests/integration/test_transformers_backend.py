@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="backend transformers needs torch")
 
 from tests.cli import cli, error_line
-from tests.models import by_key, demo_requests, tiny
+from tests.models import by_key, demo_requests, scored_run, seeing_run, tiny
 from vsr1_bench.errors import ModelError
 from vsr1_bench.generation.transformers import TransformersArgs, TransformersGenerator
 from vsr1_bench.models import ModelInfo
@@ -180,3 +180,21 @@ def test_a_run_goes_on_over_a_corrupt_image_and_says_so(tmp_path: Path) -> None:
     (journal,) = tmp_path.glob("runs/tiny/spoiled-*/generations.jsonl")
     errors = [json.loads(line)["error"] is not None for line in journal.read_text().splitlines()]
     assert len(errors) == 7 and sum(errors) == 2  # only the failed one was asked again
+
+
+def test_seeing_helps_the_embedded_model_and_its_descriptions_carry_it(
+    batched: TransformersGenerator, tmp_path: Path
+) -> None:
+    runs = seeing_run(tmp_path, batched, 48)
+    document = scored_run(runs)
+    part, metrics = document["perception"], document["metrics"]
+    assert (part["n"], part["uncounted"], part["undescribed"]) == (48, 0, 0)
+    cells = [count for row in part["table"].values() for count in row.values()]
+    assert sum(cells) == 48 and all(cells), "tiny sees and reasons imperfectly: no cell is empty"
+    assert 0.6 < metrics["self_contained"]["value"] < 0.95
+    assert metrics["lsr"]["low"] > 0 and metrics["leakage"]["value"] == 0
+    for variant in ("drop", "noise", "swap"):
+        assert metrics[f"gain[{variant}]"]["low"] > 0.1
+        assert metrics[f"blind_accuracy[{variant}]"]["value"] < 0.5
+    again = seeing_run(tmp_path, batched, 48)
+    assert [run.failed for run in again] == [0] * 4 and scored_run(again) == document

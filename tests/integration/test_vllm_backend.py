@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("vllm", reason="backend vllm is not installed here")
 
-from tests.models import by_key, demo_requests, tiny
+from tests.models import by_key, demo_requests, scored_run, seeing_run, tiny
 from vsr1_bench.errors import GenerationError, ModelError, UsageError
 from vsr1_bench.generation.base import parse_backend_args
 from vsr1_bench.generation.transformers import TransformersArgs, TransformersGenerator
@@ -136,6 +136,38 @@ def test_several_images_in_one_prompt_keep_their_order(engine: VllmGenerator) ->
 def _second_image(one: Request, two: Request) -> tuple[object, ...]:
     place = two.messages[0].content[0]
     return (type(place)(1), *one.messages[0].content[1:])  # type: ignore[arg-type,call-arg]
+
+
+def test_readings_join_the_first_pass_and_equal_transformers(
+    engine: VllmGenerator, tmp_path: Path
+) -> None:
+    order: list[str] = []
+    submit = engine.submit
+
+    def noted(request: Request) -> None:
+        order.append(request.stage)
+        submit(request)
+
+    engine.capacity, capacity = 8, engine.capacity
+    engine.submit = noted  # type: ignore[method-assign]
+    try:
+        found = seeing_run(tmp_path / "vllm", engine, N, backend="vllm", blind=("drop",))
+    finally:
+        del engine.submit  # type: ignore[attr-defined]
+        engine.capacity = capacity
+    assert order[: 2 * N].count("reading") == N
+    assert order.index("reading") == 8  # the first answer's, before any ninth question
+    args = TransformersArgs(dtype="float32", batch_size=16)
+    with TransformersGenerator(tiny(), args) as generator:
+        wanted = seeing_run(tmp_path / "hf", generator, N, blind=("drop",))
+    for one, other in zip(found, wanted, strict=True):
+        texts = [
+            {key: made.text for key, made in stored.items()}
+            for run in (one, other)
+            for stored in (run.folder.generations(), run.folder.perceptions())
+        ]
+        assert texts[:2] == texts[2:]  # the backend is no part of a key
+    assert scored_run(found)["metrics"] == scored_run(wanted)["metrics"]
 
 
 def test_an_engine_that_dies_is_one_line(

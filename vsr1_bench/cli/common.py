@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,6 +14,8 @@ from vsr1_bench.errors import UsageError
 if TYPE_CHECKING:
     from vsr1_bench.data import DataOptions
     from vsr1_bench.judging import JudgeOptions
+    from vsr1_bench.perceiving import Tally
+    from vsr1_bench.readers import ReaderOptions
 
 
 DEFAULT_RUNS = [Path("runs")]
@@ -129,6 +133,94 @@ def judge_options(options: argparse.Namespace) -> JudgeOptions:
         spending=Spending(prices, options.max_cost),
         dry_run=given.get("dry_run", False),
     )
+
+
+def add_seeing(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `run` that ask whether the model sees."""
+    group = parser.add_argument_group("seeing or guessing (docs/seeing-or-guessing.md)")
+    add_perception(group)
+    group.add_argument(
+        "--blind",
+        metavar="V,…",
+        help="also run each task blind: drop (no image), noise, swap (another sample's image); "
+        "the table shows the gain over blind",
+    )
+    add_reader(group)
+
+
+def add_perception(group: argparse._ArgumentGroup) -> None:
+    """Add `--perception`."""
+    group.add_argument(
+        "--perception",
+        nargs="?",
+        const="self",
+        choices=["self", "caption"],
+        help="second pass: each description goes back with its question and without the image. "
+        "self (the default): the descriptions of the responses; caption: asked for in calls of "
+        "their own, for models that write none",
+    )
+
+
+def add_reader(group: argparse._ArgumentGroup) -> None:
+    """Add the flags about who reads; read them with `reader_options`."""
+    group.add_argument(
+        "--reader",
+        metavar="R",
+        help="who answers from the descriptions: self (the model, the default), or openai, gemini "
+        "(the paper's way), vllm",
+    )
+    group.add_argument("--reader_model", metavar="M", help="the model that reads")
+    group.add_argument(
+        "--reader_base_url", metavar="URL", help="its endpoint; the key: VSR1_READER_API_KEY"
+    )
+    group.add_argument(
+        "--reader_args",
+        default="",
+        help="max_tokens, seed, and what the backend takes (concurrency, timeout, …): a=1,b=2",
+    )
+
+
+def reader_options(options: argparse.Namespace) -> ReaderOptions:
+    """Turn those flags into `ReaderOptions`.
+
+    Raises:
+        UsageError: flags about a reader that is the model itself, or that cannot be used.
+    """
+    from vsr1_bench.readers import SELF, ReaderOptions
+
+    name = options.reader or SELF
+    told = (options.reader_model, options.reader_base_url, options.reader_args)
+    if name == SELF and any(told):
+        raise UsageError(
+            "--reader_model, --reader_base_url, --reader_args go with --reader openai, gemini or "
+            "vllm; the reader `self` is the model itself"
+        )
+    if "@" in urlsplit(options.reader_base_url or "").netloc:
+        raise UsageError(
+            "--reader_base_url holds a user or password; give the key by VSR1_READER_API_KEY"
+        )
+    args = key_values(options.reader_args, "--reader_args")
+    return ReaderOptions(name, options.reader_model, options.reader_base_url, args)
+
+
+def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
+    """Print the commonest reasons for which requests of one kind have failed."""
+    count = tally.finished + tally.failed if total is None else total
+    what = "" if tally.what == "responses" else f" {tally.what}"
+    for reason, failed in sorted(tally.reasons.items(), key=lambda pair: -pair[1])[:3]:
+        print(
+            f"vsr1-bench: {name}: {failed} of {count}{what} failed: {reason}; the same command "
+            "tries them again",
+            file=sys.stderr,
+        )
+
+
+def unscored(documents: Sequence[dict[str, Any]]) -> int:
+    """How many verdicts are missing that the same command would ask for again."""
+    answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
+    # People label responses, not what was read from their descriptions.
+    read = [d["perception"] for d in documents if "perception" in d and d["judge"] != "labels"]
+    return answers + sum(int(part["uncounted"]) for part in read)
 
 
 def _money(text: str) -> float:

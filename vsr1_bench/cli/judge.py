@@ -13,6 +13,7 @@ from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.judging import Estimate
+    from vsr1_bench.preflight import Chosen
     from vsr1_bench.running import JudgePool
     from vsr1_bench.store import RunFolder
 
@@ -33,42 +34,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Judge what has no verdict yet, score, and print the table."""
-    from vsr1_bench.assess import judge_and_score, score_unjudged
-    from vsr1_bench.grouping import score_groups
-    from vsr1_bench.leaderboard import render
-    from vsr1_bench.preflight import choose_judges
-    from vsr1_bench.registry import get_task
     from vsr1_bench.running import JudgePool
     from vsr1_bench.store import find_runs
 
-    progress = options.verbosity in ("DEBUG", "INFO")
-    runs = [run for path in options.runs for run in find_runs(path)]
-    documents = []
+    found = [run for path in options.runs for run in find_runs(path)]
     with JudgePool(options.include_path, common.judge_options(options)) as pool:
-        runs, unknown = known_runs(runs, options.include_path)
+        runs, unknown = known_runs(found, options.include_path)
         if options.dry_run:
             return dry_run(runs, options.judge, pool)
-        names = {run.path: run.spec().task.name for run in runs}
-        tasks = [get_task(name, options.include_path) for name in dict.fromkeys(names.values())]
-        chosen = choose_judges(tasks, options.judge, pool)
-        for one in chosen.values():
-            if one.warning:
-                print(f"vsr1-bench: {one.warning}", file=sys.stderr)
-        for run in runs:
-            one = chosen[names[run.path]]
-            if one.usable:
-                documents.append(
-                    judge_and_score(
-                        run, one.spec, options.include_path, progress=progress, pool=pool
-                    )
-                )
-            else:
-                documents.append(score_unjudged(run, one.spec, options.include_path))
+        code = assess(runs, choose(runs, options, pool), options, pool)
+    return EXIT_INCOMPLETE if unknown else code
+
+
+def choose(
+    runs: Sequence[RunFolder], options: argparse.Namespace, pool: JudgePool
+) -> dict[str, Chosen]:
+    """Choose each task's judge, and say which of them lack something."""
+    from vsr1_bench.preflight import choose_judges
+    from vsr1_bench.registry import get_task
+
+    names = dict.fromkeys(run.spec().task.name for run in runs)
+    tasks = [get_task(name, options.include_path) for name in names]
+    chosen = choose_judges(tasks, options.judge, pool)
+    for one in chosen.values():
+        if one.warning:
+            print(f"vsr1-bench: {one.warning}", file=sys.stderr)
+    return chosen
+
+
+def assess(
+    runs: Sequence[RunFolder],
+    chosen: dict[str, Chosen],
+    options: argparse.Namespace,
+    pool: JudgePool,
+) -> int:
+    """Judge and score runs and print the table; the exit code says whether all is scored."""
+    from vsr1_bench.assess import judge_and_score, score_unjudged
+    from vsr1_bench.grouping import score_groups
+    from vsr1_bench.leaderboard import render
+    from vsr1_bench.seeing import blind_first
+
+    progress = options.verbosity in ("DEBUG", "INFO")
+    paths = options.include_path
+    documents = []
+    for run in blind_first(runs):
+        one = chosen[run.spec().task.name]
+        if one.usable:
+            documents.append(judge_and_score(run, one.spec, paths, progress=progress, pool=pool))
+        else:
+            documents.append(score_unjudged(run, one.spec, paths))
     judges = {document["judge"] for document in documents}
-    documents += score_groups(runs, options.include_path, judges=judges)
+    documents += score_groups(runs, paths, judges=judges)
     print(render(documents, "markdown"))
-    whole = all(d["rates"]["scored"] == d["rates"]["total"] for d in documents)
-    return EXIT_DONE if whole and not unknown else EXIT_INCOMPLETE
+    return EXIT_INCOMPLETE if common.unscored(documents) else EXIT_DONE
 
 
 def known_runs(

@@ -31,6 +31,7 @@ COMMANDS = {
     "ls": "list tasks, judges, prompts or runs",
     "validate": "check that a task accepts its gold answer and rejects an empty one",
     "judge": "judge stored runs again, without a model",
+    "perceive": "have the descriptions of stored runs read by another model, without the image",
     "score": "score judged runs, without a model",
     "agreement": "compare judges: Cohen's kappa, the table, the disagreements",
     "table": "print the table of stored scores; --explain_diff A B",

@@ -13,9 +13,10 @@ from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError, nearest
 
 if TYPE_CHECKING:
-    from vsr1_bench.pipeline import RunOptions, TaskRun
+    from vsr1_bench.pipeline import RunOptions
     from vsr1_bench.preflight import Chosen
     from vsr1_bench.running import JudgePool
+    from vsr1_bench.stream import TaskRun
 
 
 PARALLEL = ("tensor_parallel_size", "data_parallel_size")
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system_instruction", help="system message of every request")
     parser.add_argument("--judge", help="judge of every task (default: each task's own)")
     common.add_judging(parser)
+    common.add_seeing(parser)
     engine = parser.add_argument_group("engine")
     engine.add_argument(
         "--backend", default="auto", help="auto, vllm, transformers, openai, scripted"
@@ -88,6 +90,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
     Raises:
         UsageError: a refused flag, or a value that cannot be read.
     """
+    from vsr1_bench.blind import parse_variants
     from vsr1_bench.pipeline import RunOptions
 
     if options.num_fewshot:
@@ -116,6 +119,9 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         trust_remote_code=options.trust_remote_code,
         force_unlock=options.force_unlock,
         progress=options.verbosity in ("DEBUG", "INFO"),
+        perception=options.perception,
+        reader=common.reader_options(options),
+        blind=parse_variants(options.blind),
     )
 
 
@@ -237,7 +243,7 @@ def _run(
     from vsr1_bench.pipeline import generate
 
     runs = generate(chosen)
-    failed = sum(run.failed for run in runs) + asked - len(runs)
+    failed = sum(run.failed for run in runs) + asked - len({run.task.name for run in runs})
     for run in runs:
         _report_failures(run)
     if options.predict_only:
@@ -256,12 +262,12 @@ def _run(
 
 
 def _report_failures(run: TaskRun) -> None:
-    for reason, count in sorted(run.reasons.items(), key=lambda pair: -pair[1])[:3]:
-        print(
-            f"vsr1-bench: {run.task.name}: {count} of {run.total} failed: {reason}; the same "
-            "command tries them again",
-            file=sys.stderr,
-        )
+    name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
+    common.report_failures(name, run.answers, run.total)
+    for tally in run.further:
+        common.report_failures(name, tally)
+    for reason, count in run.left_out.items():
+        print(f"vsr1-bench: {name}: {count} samples left out: {reason}", file=sys.stderr)
 
 
 def _assess(
@@ -273,7 +279,7 @@ def _assess(
     from vsr1_bench.leaderboard import render
 
     documents = []
-    for run in runs:
+    for run in sorted(runs, key=lambda run: not run.blind):  # the gain is part of the others' score
         judge, paths = judges[run.task.name], chosen.include_path
         if judge.usable:
             document = judge_and_score(
@@ -288,4 +294,4 @@ def _assess(
     print(render(documents, "markdown"))
     print(f"\nstored in: {' '.join(str(folder.path) for folder in folders)}", file=sys.stderr)
     print(f"again, without the model: vsr1-bench table {chosen.output_path}", file=sys.stderr)
-    return sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
+    return common.unscored(documents)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -49,13 +48,27 @@ class Generator(ABC):
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Answer all requests, reading them no further ahead than `capacity`."""
         waiting = iter(requests)
-        for request in islice(waiting, self.capacity):
+        return self.serve(lambda: next(waiting, None))
+
+    def serve(self, following: Callable[[], Request | None]) -> Iterator[Completion]:
+        """Answer requests of which some come up only when others are answered.
+
+        Args:
+            following: The next request, None where there is none for now. It is asked after each
+                completion, when that has been dealt with, so what follows from one joins the rest
+                at once; never are more than `capacity` requests under way.
+        """
+        running = 0
+        while running < self.capacity and (request := following()) is not None:
             self.submit(request)
+            running += 1
         for completion in self.completions():
             # First hand over what was paid for: making the next request can fail.
             yield completion
-            for request in islice(waiting, 1):
+            running -= 1
+            while running < self.capacity and (request := following()) is not None:
                 self.submit(request)
+                running += 1
 
     def __enter__(self) -> Self:
         """Use as a context manager."""

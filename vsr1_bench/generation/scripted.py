@@ -1,13 +1,15 @@
 r"""Backend `scripted`: replays given answers, and fails on purpose. Needs no model.
 
 The script is a jsonl file named by `--model_args script=FILE`. A line applies to the sample `id`
-(to every sample, with `"id": "*"`; an exact id goes first), and to one `index` if it gives one:
+(to every sample, with `"id": "*"`; an exact id goes first), to one `index` if it gives one, and to
+the first pass, unless `stage` names another (`reading`, `caption`):
 
     {"id": "q1", "response": "\\boxed{4}"}                  the answer
     {"id": "q2", "error": "no luck"}                   the request fails with this reason
     {"id": "q3", "response": "…", "finish_reason": "length"}
     {"id": "q4", "die": "the engine burned down"}      the whole engine dies at this request
     {"id": "*", "response": "\\boxed{A}", "seconds": 0.2}   each answer takes so long
+    {"id": "q5", "stage": "reading", "response": "…"}  what is answered without the image
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ class ScriptedGenerator(Generator):
         """
         self.capacity = args.capacity
         self._queue: deque[Request] = deque()
-        self._lines: dict[tuple[str, int | None], dict[str, Any]] = {}
+        self._lines: dict[tuple[str, str, int | None], dict[str, Any]] = {}
         try:
             text = args.script.read_text("utf-8")
         except OSError as error:
@@ -53,7 +56,8 @@ class ScriptedGenerator(Generator):
             try:
                 record = json.loads(line)
                 known = record.keys() & {"response", "error", "die"}
-                self._lines[str(record["id"]), record.get("index")] = record
+                stage = str(record.get("stage", "answer"))
+                self._lines[stage, str(record["id"]), record.get("index")] = record
             except (ValueError, KeyError, AttributeError):
                 known = set()
             if len(known) != 1:
@@ -74,19 +78,13 @@ class ScriptedGenerator(Generator):
     def _answer(self, request: Request) -> Completion:
         if request.json_schema is not None:
             return Completion(request.key, finish_reason="error", error=NO_SCHEMA)
-        for place in (
-            (request.sample_id, request.index),
-            (request.sample_id, None),
-            ("*", request.index),
-            ("*", None),
-        ):
-            if place in self._lines:
-                line = self._lines[place]
-                break
-        else:
-            return Completion(
-                request.key, finish_reason="error", error="the script has no line for this sample"
-            )
+        places = product((request.sample_id, "*"), (request.index, None))
+        found = (self._lines.get((request.stage, *place)) for place in places)
+        line = next((line for line in found if line is not None), None)
+        if line is None:
+            said = "the script has no line for this sample"
+            said += "" if request.stage == "answer" else f" at stage {request.stage!r}"
+            return Completion(request.key, finish_reason="error", error=said)
         if line.get("seconds"):
             time.sleep(float(line["seconds"]))
         if "die" in line:

@@ -9,8 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.assess import join_responses
 from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.joining import join_responses
 from vsr1_bench.judge_names import bare
 from vsr1_bench.leaderboard.explaining import by_task
 from vsr1_bench.leaderboard.pairs import Outcomes, align, outcomes_of

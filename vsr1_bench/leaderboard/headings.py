@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LOWER_IS_BETTER = frozenset({"lsr", "leakage"})
+LOWER_IS_BETTER = frozenset({"lsr", "leakage", "no_description", "saw_but_wrong"})
 """The one place that says so. `name[variant]` counts as `name`."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vsr1_bench.assess import join_responses
+from vsr1_bench.joining import join_responses
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.statistics import FloatArray
 from vsr1_bench.store import RunFolder

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from vsr1_bench.leaderboard.shortcuts import category_metrics, fold_blind
 from vsr1_bench.scoring.score import RANKED_FROM
 
 FORMATS = ("markdown", "json")
@@ -29,11 +30,13 @@ def build_table(documents: Sequence[dict[str, Any]], *, by: str | None = None) -
         One row a (model, task, judge, metric), columns as shown.
     """
     rows = []
-    for document in documents:
+    for document in fold_blind(documents):
         rows += [_row(document, metric, value) for metric, value in _headlines(document)]
         for group, value in document["by"].get(by or "", {}).items():
             row = _row(document, f"accuracy [{by}={group}]", value)
             rows.append(row | dict.fromkeys(OF_THE_RUN, "–"))
+        for label, value in category_metrics(document, by):
+            rows.append(_row(document, label, value) | dict.fromkeys(OF_THE_RUN, "–"))
     frame = pd.DataFrame(rows)
     if frame.empty:
         return frame

@@ -12,6 +12,7 @@ from vsr1_bench.leaderboard.collect import Scored, partial_note
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import setting_labels
+from vsr1_bench.leaderboard.shortcuts import category_cells
 
 HEADLINE = "accuracy"
 
@@ -194,8 +195,8 @@ def _values(
     """The columns that a document fills, with its values."""
     metrics = one.document["metrics"]
     if wanted.by is not None:
-        groups = one.document["by"].get(wanted.by, {})
-        return [(Column("", group, group), value) for group, value in groups.items()]
+        cells = category_cells(one.document, wanted.by, wanted.columns)
+        return [(Column("", title, title), value) for title, value in cells]
     if "metric" in wanted.columns:
         rates = one.document["rates"]
         return [

@@ -1,4 +1,4 @@
-"""From flags to a model that judges: the endpoints and engines behind LLM judges."""
+"""From flags to a model that judges (or reads): the endpoints and engines behind LLM judges."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vsr1_bench.records import Sampling
 
 if TYPE_CHECKING:
     from vsr1_bench.generation.base import BackendArgs, Generator
+    from vsr1_bench.llm_judging.runner import Connection
 
 KEY_VARIABLE = "VSR1_JUDGE_API_KEY"
 """Key of an OpenAI-compatible judge; where it is not set, OPENAI_API_KEY goes to the judge, too."""
@@ -33,8 +34,30 @@ HARMLESS = (
 
 
 def open_openai(opening: Opening) -> RunningJudge:
-    """An LLM behind any OpenAI-compatible URL."""
+    """A judge behind any OpenAI-compatible URL."""
     options = _named(opening)
+    return _runner(opening, options, connect_openai(options))
+
+
+def open_gemini(opening: Opening) -> RunningJudge:
+    """Gemini as judge."""
+    options = _named(opening)
+    return _runner(opening, options, connect_gemini(options))
+
+
+def open_vllm(opening: Opening) -> RunningJudge:
+    """A local LLM as judge."""
+    options = _named(opening)
+    return _runner(opening, options, connect_vllm(options))
+
+
+def connect_openai(options: JudgeOptions, key_variable: str = KEY_VARIABLE) -> Connection:
+    """An LLM behind any OpenAI-compatible URL.
+
+    Args:
+        options: What was said about the model.
+        key_variable: Where its key is; where that is not set, in OPENAI_API_KEY.
+    """
     if not options.model or not options.base_url:
         raise JudgeMissingError(
             "judge 'openai' needs --judge_model NAME and --judge_base_url http://HOST:PORT/v1"
@@ -49,7 +72,7 @@ def open_openai(opening: Opening) -> RunningJudge:
         from vsr1_bench.models import find_model
 
         assert isinstance(args, OpenAIArgs)
-        variable = KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else SHARED
+        variable = key_variable if os.environ.get(key_variable) else SHARED
         found = find_model(model, backend="openai", base_url=url)
         return OpenAIGenerator(found, args, key_variable=variable)
 
@@ -61,14 +84,11 @@ def open_openai(opening: Opening) -> RunningJudge:
         checked_url(url)
         return parse_backend_args(OpenAIArgs, "openai", told)
 
-    return _runner(
-        opening, options, model, _endpoint_mark(url, model), sampling, told, checked, connect
-    )
+    return _connection(model, _endpoint_mark(url, model), sampling, told, checked, connect)
 
 
-def open_gemini(opening: Opening) -> RunningJudge:
-    """Gemini, by Google's own client."""
-    options = _named(opening)
+def connect_gemini(options: JudgeOptions, key_variable: str = "") -> Connection:
+    """Gemini, by Google's own client, which knows its key's variables itself."""
     sampling, rest = split_args(options, {"max_tokens": 8192})  # thinking counts, too
     model, url = options.model or "gemini-2.5-flash", (options.base_url or "").rstrip("/")
     told = {"concurrency": options.concurrency or 16} | rest
@@ -89,14 +109,11 @@ def open_gemini(opening: Opening) -> RunningJudge:
 
         return parse_backend_args(GeminiArgs, "gemini", told)
 
-    return _runner(
-        opening, options, model, _endpoint_mark(url, model), sampling, told, checked, connect
-    )
+    return _connection(model, _endpoint_mark(url, model), sampling, told, checked, connect)
 
 
-def open_vllm(opening: Opening) -> RunningJudge:
-    """A local LLM in vLLM's engine, in this process."""
-    options = _named(opening)
+def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
+    """A local LLM in vLLM's engine, in this process; it has no key."""
     if not options.model:
         raise JudgeMissingError("judge 'vllm' needs --judge_model: a folder or a hub id")
     if options.base_url:
@@ -122,7 +139,7 @@ def open_vllm(opening: Opening) -> RunningJudge:
 
         return parse_backend_args(VllmArgs, "vllm", told)
 
-    return _runner(opening, options, model.id, model.fingerprint, sampling, told, checked, connect)
+    return _connection(model.id, model.fingerprint, sampling, told, checked, connect)
 
 
 def _named(opening: Opening) -> JudgeOptions:
@@ -144,35 +161,43 @@ def _named(opening: Opening) -> JudgeOptions:
     return replace(options, model=options.model or model, prompt=prompt or options.prompt)
 
 
-def _runner(
-    opening: Opening,
-    options: JudgeOptions,
+def _runner(opening: Opening, options: JudgeOptions, connection: Connection) -> RunningJudge:
+    """The judge at work, under its name.
+
+    Raises:
+        UsageError: its brackets and --judge_model name two models.
+    """
+    from vsr1_bench.llm_judging.runner import LLMRunner  # `ls` does without pydantic
+
+    asked = split_first(opening.brackets)[0]
+    if asked and asked != model_label(connection.model):
+        raise UsageError(
+            f"judge {opening.spec!r} and --judge_model {connection.model} name two models; drop "
+            "one of them"
+        )
+    prompt = options.task_prompt or get_prompt(options.prompt)
+    usual = prompt in (STRICT, options.task_prompt)
+    name = llm_name(read_name(opening.spec).kind, connection.model, None if usual else prompt.name)
+    return LLMRunner(name, 1, connection, prompt, options.spending)
+
+
+def _connection(
     model: str,
     mark: str,
     sampling: Sampling,
     told: Mapping[str, Any],
     checked: Callable[[], BackendArgs],
     connect: Callable[[BackendArgs], Generator],
-) -> RunningJudge:
-    from vsr1_bench.llm_judging.runner import Connection, LLMRunner  # `ls` does without pydantic
+) -> Connection:
+    from vsr1_bench.llm_judging.runner import Connection
 
-    kind = read_name(opening.spec).kind
-    asked = split_first(opening.brackets)[0]
-    if asked and asked != model_label(model):
-        raise UsageError(
-            f"judge {opening.spec!r} and --judge_model {model} name two models; drop one of them"
-        )
-    prompt = options.task_prompt or get_prompt(options.prompt)
-    usual = prompt in (STRICT, options.task_prompt)
-    name = llm_name(kind, model, None if usual else prompt.name)
     try:
         args = checked()  # a typing error must not cost a generation
     except UsageError as error:
         said = str(error).replace("--model_args", "--judge_args")
         raise UsageError(said.replace("--base_url", "--judge_base_url")) from None
     decides = {name: value for name, value in told.items() if name not in HARMLESS}
-    connection = Connection(model, mark, lambda: connect(args), sampling, decides)
-    return LLMRunner(name, 1, connection, prompt, options.spending)
+    return Connection(model, mark, lambda: connect(args), sampling, decides)
 
 
 def split_args(

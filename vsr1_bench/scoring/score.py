@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from vsr1_bench.scoring.metrics import Response, Value, compute
 from vsr1_bench.task import Metric
@@ -97,17 +97,41 @@ def score_responses(
 
 def _by_group(responses: Sequence[Response], cluster: str | None) -> dict[str, dict[str, Value]]:
     """Accuracy within every group of every group name that splits the samples usefully."""
-    members: dict[str, dict[str, list[Response]]] = defaultdict(lambda: defaultdict(list))
+    return {
+        name: {
+            group: compute(Metric("accuracy"), inside, cluster) for group, inside in groups.items()
+        }
+        for name, groups in useful_groups(responses).items()
+    }
+
+
+class Grouped(Protocol):
+    """What stands in the groups of its sample."""
+
+    @property
+    def sample_id(self) -> str:
+        """Whose it is."""
+
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """Group name -> group."""
+
+
+Member = TypeVar("Member", bound=Grouped)
+
+
+def useful_groups(responses: Sequence[Member]) -> dict[str, dict[str, list[Member]]]:
+    """Group name -> group -> its members, for the names that are categories, sorted.
+
+    A group key with about one sample a group is an identifier, not a category.
+    """
+    members: dict[str, dict[str, list[Member]]] = defaultdict(lambda: defaultdict(list))
     for r in responses:
         for name, group in r.groups.items():
             members[name][group].append(r)
     samples = len({r.sample_id for r in responses})
     return {
-        name: {
-            group: compute(Metric("accuracy"), inside, cluster)
-            for group, inside in sorted(groups.items())
-        }
+        name: dict(sorted(groups.items()))
         for name, groups in sorted(members.items())
-        # A group key with about one sample a group is an identifier, not a category.
         if len(groups) <= max(20, samples // 10)
     }

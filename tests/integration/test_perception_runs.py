@@ -1,0 +1,233 @@
+"""`--perception`, `--reader`, `--blind`, `perceive` and their tables through the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import cli, error_line, records, script
+from seeing import answer, both, plugins
+from servers import Asked, ChatServer, Reply, chat, failure
+
+CELLS = [(1, 1)] * 4 + [(1, 0)] + [(0, 1)] * 3 + [(0, 0)] * 2
+LINES = [line for n, (s, c) in enumerate(CELLS) for line in both(n, sufficient=bool(s), right=c)]
+OPENAI = ["--reader", "openai", "--reader_model", "m"]
+KEY = "sk-reader-0123456789abcdef"
+
+
+def command(folder: Path, *more: object, lines: list[dict[str, Any]] | None = None) -> list[object]:
+    written = script(folder / "script.jsonl", *(LINES if lines is None else lines))
+    return [
+        *("run", "--model", "m", "--tasks", "pictures", "--limit", 10, "--backend", "scripted"),
+        *("--model_args", f"script={written}", "--include_path", plugins(folder)),
+        *("--output_path", folder / "runs", *more),
+    ]
+
+
+def document(folder: Path) -> dict[str, Any]:
+    """The score of the run itself."""
+    found = [json.loads(p.read_text()) for p in (folder / "runs").glob("*/*/scores/*.json")]
+    (chosen,) = (one for one in found if one["variant"] == "none")
+    return chosen  # type: ignore[no-any-return]
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """Metric -> its row's cells."""
+    lines = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
+    place = next(line.index("metric") for line in lines if "metric" in line)
+    return {line[place]: line[place + 1 :] for line in lines if len(line) > place + 1}
+
+
+def generated(folder: Path) -> list[bytes]:
+    """The run's answers, byte by byte."""
+    found = (folder / "runs").glob("*/*/generations.jsonl")
+    return [path.read_bytes() for path in sorted(found)]
+
+
+def reader(right: list[bool]) -> Any:
+    """A plan that reads descriptions, and knows the answers of those it is to know."""
+
+    def plan(number: int, asked: Asked) -> Reply:
+        assert not asked.images
+        found = re.match(
+            r"Text description: a scene (\d+)\nQuestion: In  count (\d+)\.", asked.text
+        )
+        assert found and found[1] == found[2]
+        n = int(found[1])
+        return Reply(200, chat(f"<think>t</think>\\boxed{{{n if right[n] else 777}}}"))
+
+    return plan
+
+
+def flags(server: ChatServer) -> list[object]:
+    return [
+        *("--reader", "openai", "--reader_model", "big", "--reader_base_url", server.url),
+        *("--reader_args", "timeout=20,max_retries=1"),
+    ]
+
+
+def test_one_command_shows_everything_with_intervals(tmp_path: Path) -> None:
+    blind = [answer(n, right=n == 0, description=None) for n in range(10)]
+    assert cli(*command(tmp_path)).returncode == 0
+    done = cli(*command(tmp_path, "--blind", "drop", lines=blind))
+    assert done.returncode == 0, done.stderr
+    done = cli(*command(tmp_path, "--perception", "--blind", "drop"))
+    assert done.returncode == 0, done.stderr
+    shown = rows(done.stdout)
+    wanted = {
+        "accuracy": "70.0",
+        "lsr": "30.0",
+        "self_contained": "50.0",
+        "saw_but_wrong": "10.0",
+        "leakage": "0.0",
+        "no_description": "0.0",
+        "blind_accuracy[drop]": "10.0",
+        "gain[drop]": "60.0",
+    }
+    assert {name: shown[name][0] for name in wanted} == wanted
+    assert all(re.fullmatch(r"-?[\d.]+ to [\d.]+", shown[name][1]) for name in wanted)
+    assert "variant" not in done.stdout  # the blind run's numbers stand in these rows
+
+    paths = ("--include_path", plugins(tmp_path))
+    again = cli("table", tmp_path / "runs", "--layout", "long", *paths)
+    assert rows(again.stdout) == shown
+    layout = cli("table", tmp_path / "runs", "--columns", "lsr", "--intervals", *paths)
+    assert "pictures lsr ↓" in layout.stdout and "30.0 [10.8 to 60.3]" in layout.stdout
+    layout = cli("table", tmp_path / "runs", "--columns", "lsr", "--by", "kind", *paths)
+    assert "odd lsr ↓" in layout.stdout and "variant" not in layout.stdout
+    stored = json.loads(cli("score", tmp_path / "runs", "--json", *paths).stdout)
+    metrics = next(one for one in stored if one["variant"] == "none")["metrics"]
+    assert metrics["lsr"]["n"] == 10 and set(metrics["gain[drop]"]) == {"value", "low", "high", "n"}
+
+
+def test_another_model_reads_in_the_same_command(tmp_path: Path) -> None:
+    right = [n % 2 == 0 for n in range(10)]
+    with ChatServer(reader(right)) as server:
+        done = cli(*command(tmp_path, "--perception", *flags(server)))
+        assert done.returncode == 0, done.stderr
+        assert len(server.asked) == 10
+        assert all(asked.body["temperature"] == 0 for asked in server.asked)
+        first = document(tmp_path)
+        # The same command again asks nobody, and loads nothing.
+        again = cli(*command(tmp_path, *flags(server), lines=[{"id": "*", "die": "asked"}]))
+        assert again.returncode == 0, again.stderr
+        assert len(server.asked) == 10 and document(tmp_path) == first
+    part = first["perception"]
+    assert part["reader"]["label"] == "openai:big" and part["reader"]["verified"] is False
+    cells = list(zip(right, (c for _, c in CELLS), strict=True))
+    assert part["table"]["insufficient"]["correct"] == cells.count((False, 1))
+    assert server.url not in json.dumps(part)
+
+
+def test_perceive_reads_a_stored_run_and_keeps_both_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VSR1_READER_API_KEY", KEY)
+    assert cli(*command(tmp_path, "--perception")).returncode == 0
+    made = generated(tmp_path)
+    with ChatServer(reader([True] * 10)) as server:
+        paths = ("--include_path", plugins(tmp_path))
+        done = cli("perceive", tmp_path / "runs", *flags(server), *paths)
+        assert done.returncode == 0, done.stderr
+        assert {asked.headers["Authorization"] for asked in server.asked} == {f"Bearer {KEY}"}
+    assert rows(done.stdout)["lsr"][0] == "0.0"
+    assert rows(done.stdout)["self_contained"][0] == "100.0"
+    part = document(tmp_path)["perception"]
+    assert part["reader"]["label"] == "openai:big"
+    assert [other["reader"]["label"] for other in part["others"]] == ["self"]
+    assert part["others"][0]["metrics"]["lsr"]["value"] == 0.3
+    assert generated(tmp_path) == made
+    assert not any(KEY in path.read_text() for path in tmp_path.glob("runs/**/*.json*"))
+    # Who is asked last counts; nothing is missing, so nothing is loaded.
+    again = cli(*command(tmp_path, "--perception", lines=[{"id": "*", "die": "asked"}]))
+    assert again.returncode == 0, again.stderr
+    assert rows(again.stdout)["lsr"][0] == "30.0"
+
+
+def test_a_reader_that_fails_leaves_what_it_said_and_is_asked_again(tmp_path: Path) -> None:
+    assert cli(*command(tmp_path)).returncode == 0
+    right = reader([True] * 10)
+
+    def plan(number: int, asked: Asked) -> Reply:
+        return failure(400, "too long") if "scene 3" in asked.text else right(number, asked)
+
+    paths = ("--include_path", plugins(tmp_path))
+    with ChatServer(plan) as server:
+        done = cli("perceive", tmp_path / "runs", *flags(server), *paths)
+        assert done.returncode == 75, done.stderr
+        assert "pictures: 1 of 10 readings failed: HTTP 400: too long" in done.stderr
+        part = document(tmp_path)["perception"]
+        assert (part["n"], part["uncounted"]) == (9, 1)
+        port = server.port
+    with ChatServer(right, port=port) as server:
+        done = cli("perceive", tmp_path / "runs", *flags(server), *paths)
+        assert done.returncode == 0, done.stderr
+        assert len(server.asked) == 1
+    assert document(tmp_path)["perception"]["n"] == 10
+
+
+def test_a_reader_that_dies_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+    assert cli(*command(tmp_path)).returncode == 0
+    right = reader([True] * 10)
+
+    def plan(number: int, asked: Asked) -> Reply:
+        return failure(401, "no such key") if number >= 6 else right(number, asked)
+
+    paths = ("--include_path", plugins(tmp_path))
+    with ChatServer(plan) as server:
+        told = [*flags(server)[:-1], "timeout=20,max_retries=1,concurrency=1"]
+        done = cli("perceive", tmp_path / "runs", *told, *paths)
+        assert "6 of 10 readings are safe" in error_line(done.returncode, 75, done.stderr)
+        assert "resume with: vsr1-bench perceive" in done.stderr
+        server.plan = right
+        done = cli("perceive", tmp_path / "runs", *told, *paths)
+        assert done.returncode == 0, done.stderr
+        assert len(server.asked) == 6 + 1 + 4
+    (path,) = (tmp_path / "runs").glob("*/*/perceptions.jsonl")
+    assert len(records(path)) == 10
+
+
+def test_judge_judges_both_passes_again(tmp_path: Path) -> None:
+    assert cli(*command(tmp_path, "--perception", "--predict_only")).returncode == 0
+    assert not list((tmp_path / "runs").glob("*/*/*judgments"))
+    paths = ("--include_path", plugins(tmp_path))
+    dry = cli("judge", tmp_path / "runs", "--judge", "math", "--dry_run", *paths)
+    assert dry.returncode == 0, dry.stderr
+    done = cli("judge", tmp_path / "runs", "--judge", "math", *paths)
+    assert done.returncode == 0, done.stderr
+    assert rows(done.stdout)["lsr"][0] == "30.0"
+    journals = sorted((tmp_path / "runs").glob("*/*/*judgments/*.jsonl"))
+    assert [path.parent.name for path in journals] == ["judgments", "perception_judgments"]
+    assert journals[0].name == journals[1].name
+    assert [len(records(path)) for path in journals] == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["perceive", "{runs}"], "perceive needs another model to read"),
+        (["perceive", "{runs}", "--reader_model", "m"], "go with --reader openai"),
+        (["perceive", "{runs}", "--reader", "openai"], "needs --reader_model NAME"),
+        (
+            ["perceive", "{runs}", "--reader_base_url", "http://me:pw@h/v1", *OPENAI],
+            "give the key by VSR1_READER_API_KEY",
+        ),
+        (["run", "--model", "m", "--tasks", "demo", "--blind", "mirror"], "--blind mirror"),
+        (["run", "--model", "m", "--tasks", "demo", "--perception", "yes"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = cli(*(word.replace("{runs}", str(tmp_path)) for word in arguments))
+    assert said in error_line(done.returncode, 2, done.stderr)
+
+
+def test_captions_are_made_by_the_model_that_saw(tmp_path: Path) -> None:
+    assert cli(*command(tmp_path)).returncode == 0
+    with ChatServer() as server:
+        paths = ("--include_path", plugins(tmp_path))
+        done = cli("perceive", tmp_path / "runs", *flags(server), "--perception", "caption", *paths)
+        assert "no captions" in error_line(done.returncode, 1, done.stderr)
+        assert server.asked == []

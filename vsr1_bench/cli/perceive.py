@@ -1,0 +1,67 @@
+"""`vsr1-bench perceive`: have the descriptions of stored runs read by another model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsr1_bench.cli import common
+from vsr1_bench.errors import EXIT_INCOMPLETE, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from vsr1_bench.readers import Descriptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    common.add_runs(parser)
+    group = parser.add_argument_group("second pass (docs/seeing-or-guessing.md)")
+    common.add_reader(group)
+    common.add_perception(group)
+    parser.add_argument("--judge", help="the judge of both passes (default: each task's own)")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE.jsonl", help="for judge `labels`: {id or row, label}"
+    )
+    common.add_judging(parser)
+    common.add_include_path(parser)
+    parser.add_argument("--force_unlock", action="store_true", help="take over a dead host's lock")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Read what this reader has not read yet, judge, score, and print the table."""
+    from vsr1_bench.cli.judge import assess, choose, known_runs
+    from vsr1_bench.perceiving import read_runs
+    from vsr1_bench.readers import SELF, external_reader
+    from vsr1_bench.running import JudgePool
+    from vsr1_bench.seeing import seeing_runs
+    from vsr1_bench.store import find_runs
+
+    told = common.reader_options(options)
+    if told.name == SELF:
+        raise UsageError(
+            "perceive needs another model to read: --reader openai, gemini or vllm; a model reads "
+            "its own descriptions by the `run` command with --perception"
+        )
+    descriptions: Descriptions = "caption" if options.perception == "caption" else "response"
+    reader, connection = external_reader(told, descriptions)
+    found = [run for path in options.runs for run in find_runs(path)]
+    with JudgePool(options.include_path, common.judge_options(options)) as pool:
+        runs, unknown = known_runs(found, options.include_path)
+        read = seeing_runs(runs)
+        for run in read:
+            if descriptions == "caption" and not run.captions():
+                raise StoreError(
+                    f"{run.path}: no captions; the model that saw the images makes them: "
+                    "vsr1-bench run … --perception caption"
+                )
+        chosen = choose(runs, options, pool)
+        progress = options.verbosity in ("DEBUG", "INFO")
+        tallies = read_runs(
+            read, reader, connection, force_unlock=options.force_unlock, progress=progress
+        )
+        for run, tally in zip(read, tallies, strict=True):
+            common.report_failures(run.spec().task.name, tally)
+        code = assess(runs, chosen, options, pool)
+    failed = any(tally.failed for tally in tallies)
+    return EXIT_INCOMPLETE if failed or unknown else code

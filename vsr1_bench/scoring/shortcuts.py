@@ -1,0 +1,112 @@
+"""Does a right answer rest on what was seen? Rates over the two passes (Vision-SR1, section 5).
+
+Every response falls into one cell of the 2 x 2 table (does the description suffice x is the answer
+correct), or has no description, or is not counted because one of its two verdicts is missing.
+`docs/seeing-or-guessing.md` has each formula with its denominator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vsr1_bench.scoring.metrics import Response, Value, compute
+from vsr1_bench.scoring.score import useful_groups
+from vsr1_bench.task import Metric
+
+METRICS = ("lsr", "self_contained", "saw_but_wrong", "leakage", "no_description")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One response as these rates see it; None = not known."""
+
+    sample_id: str
+    groups: dict[str, str]
+    correct: bool | None
+    """The verdict on its answer."""
+    described: bool | None = None
+    """Whether it has a description; None = there is no response."""
+    sufficient: bool | None = None
+    """The verdict on what the reader answered from the description."""
+    leaks: bool | None = None
+    """Whether the description states the final answer as such."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether all verdicts are there that its place depends on."""
+        known = self.described is False or self.sufficient is not None
+        return self.correct is not None and known
+
+    @property
+    def shortcut(self) -> bool:
+        """Right, on a description that does not suffice."""
+        return bool(self.described and not self.sufficient and self.correct)
+
+    @property
+    def saw_but_wrong(self) -> bool:
+        """Wrong, on a description that suffices."""
+        return bool(self.described and self.sufficient and not self.correct)
+
+
+def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Value]:
+    """Compute the rates, each with its interval and the number of responses behind it.
+
+    Args:
+        seen: All responses of a run.
+        cluster: Group key whose members depend on each other; None = samples are independent.
+    """
+    counted = [one for one in seen if one.counted]
+    in_table = [one for one in counted if one.described]
+    with_description = [one for one in seen if one.described]
+    answered = [one for one in seen if one.described is not None]
+
+    def share(among: Sequence[Seen], flag: Callable[[Seen], bool | None]) -> Value:
+        flagged = [Response(s.sample_id, s.groups, float(bool(flag(s)))) for s in among]
+        return compute(Metric("accuracy"), flagged, cluster)
+
+    rates = (
+        share(counted, lambda s: s.shortcut),
+        share(in_table, lambda s: s.sufficient),
+        share(counted, lambda s: s.saw_but_wrong),
+        share(with_description, lambda s: s.leaks),
+        share(answered, lambda s: not s.described),
+    )
+    return dict(zip(METRICS, rates, strict=True))
+
+
+def shortcut_table(seen: Sequence[Seen]) -> dict[str, Any]:
+    """Count the cells of the 2 x 2 table, and what is in none of them."""
+    counted = [one for one in seen if one.counted]
+    cells = [(bool(s.sufficient), bool(s.correct)) for s in counted if s.described]
+
+    def row(sufficient: bool) -> dict[str, int]:
+        return {
+            "correct": cells.count((sufficient, True)),
+            "incorrect": cells.count((sufficient, False)),
+        }
+
+    return {
+        "n": len(counted),
+        "table": {"sufficient": row(True), "insufficient": row(False)},
+        "undescribed": sum(not s.described for s in counted),
+        "uncounted": len(seen) - len(counted),
+    }
+
+
+def shortcut_document(seen: Sequence[Seen], cluster: str | None) -> dict[str, Any]:
+    """Write metrics and table of a run, and of each of its categories, as JSON values."""
+
+    def part(among: Sequence[Seen]) -> dict[str, Any]:
+        metrics = shortcut_metrics(among, cluster)
+        return {
+            **shortcut_table(among),
+            "metrics": {name: asdict(value) for name, value in metrics.items()},
+        }
+
+    by = {
+        name: {group: part(members) for group, members in groups.items()}
+        for name, groups in useful_groups(seen).items()
+    }
+    return {**part(seen), "by": by}

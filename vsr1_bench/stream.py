@@ -1,0 +1,218 @@
+"""One line of requests for all runs: first pass, and what follows from each answer.
+
+An answer is written down the moment it is there; what follows from it (a caption, a reading of its
+description) then goes to the engine before any new question does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from vsr1_bench.blind import NONE, LeftOut, open_variant
+from vsr1_bench.data import TaskData
+from vsr1_bench.errors import GenerationError, TaskError
+from vsr1_bench.generation import Generator
+from vsr1_bench.perceiving import SecondPass, Tally, generation_of
+from vsr1_bench.progress import progress_bar
+from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.records import Completion, Request, Sample, Sampling
+from vsr1_bench.spec import RunSpec, request_key
+from vsr1_bench.store import RunFolder, RunWriter, Shard
+from vsr1_bench.task import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class TaskRun:
+    """One task of a run: its data, its spec and where its records go."""
+
+    task: Task
+    data: TaskData
+    spec: RunSpec
+    folder: RunFolder
+    samples: int
+    """Samples asked for, shards taken together."""
+    total: int
+    """Responses wanted (of this shard)."""
+    answers: Tally = field(default_factory=lambda: Tally("responses"))
+    further: list[Tally] = field(default_factory=list)
+    """Of the second pass: captions, readings."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Why samples have no part in a blind run -> how many (of this shard)."""
+
+    @property
+    def blind(self) -> bool:
+        """Whether its images were tampered with."""
+        return self.spec.variant != NONE
+
+    @property
+    def failed(self) -> int:
+        """Requests that have no answer, of whatever kind."""
+        return sum(tally.failed for tally in (self.answers, *self.further))
+
+
+@dataclass(slots=True)
+class Open:
+    """A run with its journals."""
+
+    run: TaskRun
+    writer: RunWriter
+    second: SecondPass | None
+
+    @property
+    def safe(self) -> int:
+        """Responses of this shard that are stored.
+
+        Not `run.answers.finished`: of a resumed run that knows only as far as the stream has come.
+        """
+        return min(self.run.total, self.writer.safe)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request on its way."""
+
+    of: Open
+    sample: Sample
+    request: Request
+    since: float
+
+
+class Stream:
+    """Requests of all runs in one line, and the journals their completions go to."""
+
+    def __init__(
+        self,
+        runs: list[Open],
+        sampling: Sampling,
+        *,
+        limit: int | None,
+        shard: Shard,
+        progress: bool,
+    ) -> None:
+        """Line up what is missing; nothing is read yet."""
+        self._runs, self._sampling = runs, sampling
+        self._limit, self._shard, self._progress = limit, shard, progress
+        self._pending: dict[str, _Asked] = {}
+        self._following: deque[_Asked] = deque()
+        self._missing = self._first_pass()
+        passes = sum(opened.run.total * (2 if opened.second else 1) for opened in runs)
+        self._bar = progress_bar(passes, "generate", "resp", shown=progress)
+
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Clear the bar."""
+        self._bar.close()
+
+    def waits(self) -> bool:
+        """Whether anything is missing that an engine must answer."""
+        if not self._following:
+            asked = next(self._missing, None)
+            self._following.extend([asked] if asked else [])
+        return bool(self._following)
+
+    def run(self, generator: Generator) -> None:
+        """Answer everything.
+
+        Raises:
+            GenerationError: the engine cannot go on.
+            StoreError: a journal cannot be written.
+        """
+        for completion in generator.serve(self._next):
+            self._acknowledge(completion)
+
+    def _next(self) -> Request | None:
+        asked = self._following.popleft() if self._following else next(self._missing, None)
+        if asked is None:
+            return None
+        self._pending[asked.request.key] = replace(asked, since=time.monotonic())
+        return asked.request
+
+    def _follow(self, of: Open, sample: Sample, request: Request | None) -> None:
+        if request is not None:
+            self._following.append(_Asked(of, sample, request, 0.0))
+        elif of.second is not None:
+            self._bar.update()
+
+    def _first_pass(self) -> Iterator[_Asked]:
+        """Yield a request for each response without a finished record, and what is behind those."""
+        for opened in self._runs:
+            run, writer, digest = opened.run, opened.writer, opened.run.spec.digest()
+            fmt, system = get_format(run.spec.prompt.format), run.spec.prompt.system
+            seed = self._sampling.seed
+            variant = open_variant(run.spec.variant, run.data, seed, progress=self._progress)
+            unusable = partial(self._unusable, run)
+            for place, sample in run.data.placed_samples(self._limit, unusable):
+                if place % self._shard[1] != self._shard[0]:
+                    continue
+                shown = variant(place, sample)
+                if isinstance(shown, LeftOut):
+                    writer.leave_out(place, shown.reason)
+                    run.left_out[shown.reason] = run.left_out.get(shown.reason, 0) + 1
+                    run.total -= self._sampling.n
+                    self._bar.update(self._sampling.n)
+                    continue
+                writer.add_sample(shown, place)
+                native = run.task.native_prompt
+                messages = build_messages(shown, fmt, native=native, system=system)
+                for index in range(self._sampling.n):
+                    key = request_key(digest, shown.id, messages, shown.images, index)
+                    request = Request(key, messages, self._sampling, shown.images, shown.id, index)
+                    if key not in writer.finished:
+                        yield _Asked(opened, shown, request, 0.0)
+                        continue
+                    run.answers.note(None)
+                    self._bar.update()
+                    if opened.second is not None:
+                        following = opened.second.after_stored(shown, request)
+                        if following is None:
+                            self._bar.update()
+                        else:
+                            yield _Asked(opened, shown, following, 0.0)
+
+    def _unusable(self, run: TaskRun, error: TaskError) -> None:
+        """Count a row that cannot be mapped: its samples fail, the run goes on."""
+        count = run.task.per_row * self._sampling.n
+        run.answers.note(str(error), count)
+        self._bar.update(count)
+
+    def _acknowledge(self, completion: Completion) -> None:
+        """Write a completion down; after this it cannot be lost."""
+        asked = self._pending.pop(completion.key, None)
+        if asked is None:
+            raise GenerationError(f"the engine answered {completion.key!r}, which nobody asked")
+        opened, sample, request = asked.of, asked.sample, asked.request
+        seconds = time.monotonic() - asked.since
+        if completion.error is not None:
+            log.debug("%s %s: %s", opened.run.task.name, request.sample_id, completion.error)
+        self._bar.set_description(opened.run.task.name, refresh=False)
+        self._bar.update()
+        if request.stage != "answer":
+            assert opened.second is not None
+            following = opened.second.keep(sample, request, completion, seconds)
+            if following is not None:
+                self._following.append(_Asked(opened, sample, following, 0.0))
+            return
+        opened.writer.add(generation_of(request, completion, seconds))
+        opened.run.answers.note(completion.error)
+        if opened.second is not None:
+            following = None
+            if completion.error is None:
+                following = opened.second.after_answer(sample, request, completion.text)
+            self._follow(opened, sample, following)
