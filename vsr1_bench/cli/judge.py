@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry_run", action="store_true", help="print calls, tokens and cost; call nobody"
     )
     common.add_judging(parser)
+    common.add_data(parser)
     common.add_include_path(parser)
 
 
@@ -46,6 +47,8 @@ def execute(options: argparse.Namespace) -> int:
     documents = []
     with JudgePool(options.include_path, common.judge_options(options)) as pool:
         runs, unknown = known_runs(runs, options.include_path)
+        runs, lacking = common.with_golds(runs, options)
+        unknown += lacking
         if options.dry_run:
             return dry_run(runs, options.judge, pool)
         names = {run.path: run.spec().task.name for run in runs}

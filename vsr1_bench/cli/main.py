@@ -35,6 +35,8 @@ COMMANDS = {
     "table": "print the table of stored scores",
     "grade": "judge a file of responses made elsewhere",
     "import": "take responses made elsewhere into the run store",
+    "publish": "pack stored runs and bring them where others find them",
+    "download": "fetch published runs, the paper's raw outputs, or data to work offline with",
     "serve": "start vLLM's server with settings that fit, and print its --base_url",
     "doctor": "say what works on this machine, and what mends the rest",
 }
