@@ -16,7 +16,7 @@ ONLY_PAPER, ONLY_DATA = ("runs", "revision"), ("tasks",)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument(
-        "source",
+        "address",
         metavar="SOURCE",
         help="hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://FOLDER or a folder: a "
         f"bundle that `publish` made; {PAPER}: the raw outputs of the Vision-SR1 paper; {DATA}: "
@@ -42,12 +42,12 @@ def execute(options: argparse.Namespace) -> int:
     """Download, and say what to do next."""
     for names, wanted in ((ONLY_PAPER, PAPER), (ONLY_DATA, DATA)):
         given = [name for name in names if getattr(options, name) is not None]
-        if given and options.source != wanted:
+        if given and options.address != wanted:
             raise UsageError(f"--{given[0]} goes with `vsr1-bench download {wanted}`")
     progress = options.verbosity in ("DEBUG", "INFO")
-    if options.source == DATA:
+    if options.address == DATA:
         return _data(options, progress)
-    if options.source == PAPER:
+    if options.address == PAPER:
         return _paper(options, progress)
     return _bundle(options, progress)
 
@@ -56,7 +56,7 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
     from vsr1_bench.exchange.unpacking import download
 
     to = options.to or Path("runs")
-    found = download(options.source, to, progress=progress)
+    found = download(options.address, to, progress=progress)
     for run in found.known:
         print(f"{run.path}: there already, left as it is", file=sys.stderr)
     for run in found.new:
@@ -67,3 +67,55 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
     print(f"from {found.origin}; every hash was checked", file=sys.stderr)
     print(f"look at it with: vsr1-bench table {to}", file=sys.stderr)
     return EXIT_DONE
+
+
+def _paper(options: argparse.Namespace, progress: bool) -> int:
+    from vsr1_bench.exchange.raw_outputs import RawOptions, download_raw_outputs
+
+    names = tuple(name.strip() for name in (options.runs or "").split(",") if name.strip())
+    to = options.to or Path("runs")
+    report = download_raw_outputs(
+        RawOptions(
+            runs=names,
+            revision=options.revision,
+            to=to,
+            data=common.data_options(options),
+            include_path=tuple(options.include_path),
+            progress=progress,
+        )
+    )
+    for run in report.runs:
+        print(f"{run.path}: {len(run.generations())} responses", file=sys.stderr)
+    for line in report.refused:
+        print(f"vsr1-bench: left out: {line}", file=sys.stderr)
+    if report.unknown:
+        sets = sorted({Path(path).stem for path in report.unknown})
+        print(f"vsr1-bench: left out: no task reads {', '.join(sets)}", file=sys.stderr)
+    if not report.runs:
+        return EXIT_FAILED
+    print(f"from commit {report.commit}: again with --revision {report.commit}", file=sys.stderr)
+    print(
+        f"judge with: vsr1-bench judge {to}; as published: vsr1-bench score {to} --judge published"
+    )
+    return EXIT_INCOMPLETE if report.refused else EXIT_DONE
+
+
+def _data(options: argparse.Namespace, progress: bool) -> int:
+    from vsr1_bench.exchange.data_bundle import download_data
+    from vsr1_bench.registry import resolve_tasks
+
+    if not options.tasks:
+        raise UsageError("download data: name the tasks: --tasks a,b (vsr1-bench ls tasks)")
+    to = options.to or Path("data")
+    tasks = resolve_tasks(options.tasks, options.include_path)
+    report = download_data(tasks, to, options.source, progress=progress)
+    for line in report.ready:
+        print(line, file=sys.stderr)
+    if report.made:
+        print(f"made on the spot: {', '.join(report.made)}", file=sys.stderr)
+    for line in report.missing:
+        print(f"vsr1-bench: left out: {line}", file=sys.stderr)
+    if report.missing and not report.ready:
+        return EXIT_FAILED
+    print(f"run from it with: --offline --data_root {to}", file=sys.stderr)
+    return EXIT_INCOMPLETE if report.missing else EXIT_DONE

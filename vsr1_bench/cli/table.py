@@ -14,6 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="markdown", choices=["markdown", "json"])
     parser.add_argument("--judge", help="only this judge's scores")
     parser.add_argument("--by", help="also by this group, e.g. kind or subject")
+    parser.add_argument(
+        "--explain",
+        metavar="OLD",
+        nargs="?",
+        const="auto",
+        help="each cell under an old judge (published, legacy_vsr1, …; default: the first that "
+        "there is) beside --judge or the task's own, and why they differ",
+    )
     common.add_include_path(parser)
 
 
@@ -24,6 +32,14 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.store import find_runs
 
     runs = [run for path in options.runs for run in find_runs(path)]
+    if options.explain:
+        from vsr1_bench.leaderboard.delta import explain, render_delta
+
+        cells = explain(
+            runs, options.explain, options.judge, by=options.by, include_path=options.include_path
+        )
+        print(render_delta(cells, options.format))
+        return 0
     documents = [
         document
         for run in runs

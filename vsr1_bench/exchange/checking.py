@@ -41,7 +41,9 @@ def check_run(folder: Path, about: BundleRun) -> None:
         generations = run.generations()
         stray = {made.sample_id for made in generations.values()} - samples.keys()
         if stray:
-            raise ExchangeError(f"{about.path}: responses to samples that it does not hold; refused")
+            raise ExchangeError(
+                f"{about.path}: responses to samples that it does not hold; refused"
+            )
         for path in sorted(folder.glob("judgments/*.jsonl")):
             _check_judgments(run, path, about)
         check_scores(run, spec, _known_task(spec.task.name), about.path)
@@ -77,7 +79,7 @@ def _check_meta(folder: Path, about: BundleRun) -> RunSpec:
     if not counts or not 0 <= samples <= MAX_SAMPLES or samples * each > 10 * MAX_SAMPLES:
         raise ExchangeError(f"{about.path}: asks for {samples!r} samples; refused")
     withheld = meta.get("withheld", [])
-    if not isinstance(withheld, list) or not _MAY_BE_WITHHELD >= set(map(str, withheld)):
+    if not isinstance(withheld, list) or not set(map(str, withheld)) <= _MAY_BE_WITHHELD:
         raise ExchangeError(f"{about.path}/run.json: withheld {withheld!r}; refused")
     return spec
 
@@ -114,7 +116,7 @@ def _check_samples(run: RunFolder, samples: dict[str, Sample], about: BundleRun)
     for row, sample in run.placed_samples().items():
         texts = [sample.id, sample.answer, *sample.groups, *sample.groups.values()]
         texts += [*(sample.choices or ()), *(p for p in sample.question if isinstance(p, str))]
-        if not isinstance(row, int) or not 0 <= row or not all(isinstance(t, str) for t in texts):
+        if not isinstance(row, int) or not row >= 0 or not all(isinstance(t, str) for t in texts):
             raise ExchangeError(f"{about.path}: row {row!r} is no sample; refused")
         if empty and sample.answer:
             raise ExchangeError(f"{about.path}: row {row} has the answer it is to lack; refused")

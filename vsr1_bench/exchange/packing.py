@@ -44,6 +44,7 @@ from vsr1_bench.task import Task
 LEVEL = 10
 """Of zstd: close to its best on journals, at tens of MB a second."""
 
+
 @dataclass(frozen=True, slots=True)
 class PackOptions:
     """What goes into a bundle; the fields are the flags of `vsr1-bench publish`."""

@@ -25,6 +25,8 @@ Moved = Callable[[int], object]
 """Told how many bytes have come."""
 
 BLOCK = 1 << 20
+STAGING = ".download"
+"""Folder, below the one that is filled, of what is still on its way."""
 WANTED = "wanted hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://FOLDER or a folder"
 
 
@@ -358,7 +360,9 @@ class _HubErrors:
             reason = "is gated: ask for access on its page, and set HF_TOKEN"
         elif isinstance(error, RepositoryNotFoundError):
             kinds = NotThereError
-            reason = "is not there, or private: check the name, and set HF_TOKEN where it is private"
+            reason = (
+                "is not there, or private: check the name, and set HF_TOKEN where it is private"
+            )
         elif isinstance(error, RevisionNotFoundError):
             kinds, reason = NotThereError, "has no such revision"
         elif isinstance(error, EntryNotFoundError):

@@ -60,4 +60,3 @@ def _published(place: Place, folder: Path) -> Manifest | None:
     text = target.read_bytes()
     target.unlink()
     return read_manifest(text, f"{place.name}/{MANIFEST}")
-

@@ -29,12 +29,11 @@ from vsr1_bench.exchange.bundle import (
     strict_json,
 )
 from vsr1_bench.exchange.checking import check_run
-from vsr1_bench.exchange.places import Place, open_place
+from vsr1_bench.exchange.places import STAGING, Place, open_place
 from vsr1_bench.journal import Lock, write_atomic
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.store import RunFolder, utc_now
 
-STAGING = ".download"
 BLOCK = 1 << 20
 SPARE = 1 << 28
 """Bytes that a download leaves free on the disk."""
