@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
+from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, UsageError
 
 PAPER, DATA = "vision-sr1", "data"
 ONLY_PAPER, ONLY_DATA = ("runs", "revision"), ("tasks",)
@@ -94,9 +94,8 @@ def _paper(options: argparse.Namespace, progress: bool) -> int:
     if not report.runs:
         return EXIT_FAILED
     print(f"from commit {report.commit}: again with --revision {report.commit}", file=sys.stderr)
-    print(
-        f"judge with: vsr1-bench judge {to}; as published: vsr1-bench score {to} --judge published"
-    )
+    print(f"as published: vsr1-bench score {to} --judge published", file=sys.stderr)
+    print(f"judge anew: vsr1-bench judge {to}", file=sys.stderr)
     return EXIT_INCOMPLETE if report.refused else EXIT_DONE
 
 

@@ -137,7 +137,8 @@ def tasks_of_sets(include_path: Sequence[str] = ()) -> dict[str, tuple[Task, str
     """Name of a set of the authors, in small letters -> the task that reads it, and which copy."""
     found: dict[str, tuple[Task, str | None]] = {}
     for task in load_registry(include_path).tasks.values():
-        sources = {None: task.source, **{name: copy.source for name, copy in task.copies.items()}}
+        sources: dict[str | None, object] = {None: task.source}
+        sources |= {name: copy.source for name, copy in task.copies.items()}
         for name, source in sources.items():
             if isinstance(source, Source) and source.hub_id.startswith(f"{OWNER}/"):
                 found[source.hub_id.partition("/")[2].lower()] = (task, name)

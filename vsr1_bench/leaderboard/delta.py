@@ -1,4 +1,4 @@
-"""What a scorer is worth, cell by cell: the published one beside an honest one, and why they differ.
+"""What a scorer is worth, cell by cell: the published one beside an honest one.
 
 `published` holds the verdicts that were published with responses, `legacy_vsr1` those that the
 published scorer gives today. Both count a judgment as correct unless it says "incorrect": a call
@@ -124,7 +124,7 @@ def explain(
         StoreError: no run has both.
         UsageError: which judge is meant is not clear.
     """
-    cells = []
+    cells: list[Cell] = []
     for run in runs:
         judged = run.judged()
         first = _old(old, list(judged))
