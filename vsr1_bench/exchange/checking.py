@@ -116,7 +116,7 @@ def _check_samples(run: RunFolder, samples: dict[str, Sample], about: BundleRun)
     for row, sample in run.placed_samples().items():
         texts = [sample.id, sample.answer, *sample.groups, *sample.groups.values()]
         texts += [*(sample.choices or ()), *(p for p in sample.question if isinstance(p, str))]
-        if not isinstance(row, int) or not row >= 0 or not all(isinstance(t, str) for t in texts):
+        if row < 0 or not all(isinstance(text, str) for text in texts):
             raise ExchangeError(f"{about.path}: row {row!r} is no sample; refused")
         if empty and sample.answer:
             raise ExchangeError(f"{about.path}: row {row} has the answer it is to lack; refused")

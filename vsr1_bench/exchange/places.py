@@ -375,9 +375,7 @@ class _HubErrors:
                 reason = "was changed by somebody else meanwhile; run the same command again"
             else:
                 raise TransferError(f"{self.name}: {type(error).__name__}: {text}") from error
-        elif isinstance(error, (OSError, ValueError, RuntimeError)) or "httpx" in (
-            type(error).__module__
-        ):
+        elif isinstance(error, OSError) or type(error).__module__.startswith("httpx"):
             raise TransferError(f"{self.name}: {type(error).__name__}: {text}") from error
         else:
             return
