@@ -59,7 +59,7 @@ def answer(folder: Path, url: str, parts: list[str], body: bytes) -> Answer:
             for file in named
         ]
         return 200, {"files": modes}
-    return _commit(store, branch, url, body)
+    return _commit(store, branch, f"{url}/{'/'.join(parts[1:4])}", body)
 
 
 def _put(store: Path, oid: str, body: bytes) -> Answer:

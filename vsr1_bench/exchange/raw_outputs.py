@@ -6,11 +6,13 @@
 
 The sets are their own copies (owner zli12321). Rows are joined by position, so nothing is taken
 before counts and golds agree with the data. What their judge said becomes verdicts of a judge
-`published`, read by their own rule: the published scores, without asking anybody again.
+`published`, read by their own rule: the published scores, without asking anybody again. The sets
+that their judge never saw get theirs from the paper's rule grader, as the authors have it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -19,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.assess import text_hash
+from vsr1_bench.assess import judge_run, text_hash
 from vsr1_bench.data import DataOptions, TaskData, data_spec, open_data
 from vsr1_bench.environment import package_versions
 from vsr1_bench.errors import (
@@ -49,7 +51,8 @@ OWNER = "zli12321"
 JUDGED = "LLM-Eval-out"
 PUBLISHED = "published"
 """Name of the judge whose verdicts are those that were published."""
-COPY = "paper"
+RULE = "mathruler"
+"""The authors' rule grader."""
 ANSWER_TAG = ("(By Huang)",)
 """Runs whose answers stand in `<answer>` tags, there after the words "Final Answer:"."""
 
@@ -130,6 +133,8 @@ def download_raw_outputs(options: RawOptions) -> RawReport:
                 report.refused.append(str(error))
     if not report.refused:
         shutil.rmtree(options.to / STAGING / "vision-sr1", ignore_errors=True)
+        with contextlib.suppress(OSError):  # a bundle may be on its way, too
+            (options.to / STAGING).rmdir()
     return report
 
 
@@ -286,7 +291,7 @@ def _store(
             "answer_form": "<answer>, repeated in a box" if tagged else "box",
         },
     }
-    digest, keys = spec.digest(), []
+    digest = spec.digest()
     writer = RunWriter(folder)
     try:
         folder.write_meta(spec, len(data), facts)
@@ -299,41 +304,54 @@ def _store(
                 if key not in writer.finished:
                     made = Generation(key, sample.id, 0, text, "stop", created=utc_now())
                     writer.add(made)
-                keys.append((key, sample.id, text))
                 b.update()
     finally:
         writer.close()
-    if judged is not None:
-        _write_published(folder, keys, judged)
+    _write_published(folder, judged, options)
     return folder
 
 
 def _write_published(
-    folder: RunFolder, keys: Sequence[tuple[str, str, str]], judged: Sequence[dict[str, Any]]
+    folder: RunFolder, judged: Sequence[dict[str, Any]] | None, options: RawOptions
 ) -> None:
-    """Write what was published as verdicts, once."""
-    words = "\0".join(f"{line.get('accuracy_judgment')}" for line in judged)
-    path = folder.judgment_path(PUBLISHED, hashlib.sha256(words.encode()).hexdigest())
-    if path.exists() and len(folder.judgments(path)) == len(keys):
+    """Write the verdicts of the published scoring, once.
+
+    They stand in the judged copy, where there is one. The sets without one were scored by the
+    rule grader alone, when their table was printed; so it is done here.
+    """
+    made = list(folder.generations().values())
+    if judged is None:
+        path = judge_run(folder, RULE, options.include_path, progress=options.progress)
+        by_rule = folder.judgments(path)
+        records = [replace(by_rule[one.key], created=utc_now()) for one in made]
+        words = path.name
+    else:
+        rows = {sample.id: row for row, sample in folder.placed_samples().items()}
+        records = [_published(one, judged[rows[one.sample_id]]) for one in made]
+        words = "\0".join(str(line.get("accuracy_judgment")) for line in judged)
+    target = folder.judgment_path(PUBLISHED, hashlib.sha256(words.encode()).hexdigest())
+    if len(folder.judgments(target)) == len(made):
         return
-    lock = Lock(path.with_name(f".{path.stem}.lock"))
+    lock = Lock(target.with_name(f".{target.stem}.lock"))
     try:
-        with Journal(path) as journal:
-            for (key, sample_id, text), line in zip(keys, judged, strict=True):
-                verdict = published_verdict(line)
-                said = line.get("accuracy_output")
-                record = Judgment(
-                    key=key,
-                    sample_id=sample_id,
-                    index=0,
-                    verdict=verdict,
-                    created=utc_now(),
-                    text_hash=text_hash(text),
-                    raw=None if said is None else str(said),
-                )
+        with Journal(target) as journal:
+            for record in records:
                 journal.append(asdict(record))
     finally:
         lock.release()
+
+
+def _published(made: Generation, line: dict[str, Any]) -> Judgment:
+    said = line.get("accuracy_output")
+    return Judgment(
+        key=made.key,
+        sample_id=made.sample_id,
+        index=made.index,
+        verdict=published_verdict(line),
+        created=utc_now(),
+        text_hash=text_hash(made.text),
+        raw=None if said is None else str(said),
+    )
 
 
 def published_verdict(line: dict[str, Any]) -> Verdict:

@@ -1,0 +1,252 @@
+"""The authors' raw outputs in their exact layout, thirteen small runs, from a stand-in hub."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import command, error_line
+from hub import Hub, Repositories, commit_of
+from rawoutputs import EACH, FAULTS, PARTS, SETS, N, read_lines, right, write_lines, write_raw
+from rawoutputs import write_sets as write_data
+from servers import ChatServer, Reply, chat
+
+from judges import KEY
+from vsr1_bench.exchange.raw_outputs import (
+    JUDGED,
+    RUNS,
+    boxed_answer,
+    published_verdict,
+    same_gold,
+    tasks_of_sets,
+)
+
+ROWS = EACH * len(PARTS)
+HUANG = "7B-Vision-R1(By Huang)"
+
+
+class Bench:
+    """The command line beside the stand-in."""
+
+    def __init__(self, folder: Path, hub: Hub) -> None:
+        self.folder, self.hub = folder, hub
+        self.raw = folder / "served/datasets/DingZhenDojoCat/Raw-Outputs/main"
+        self.environment = hub.environment(folder / "home") | {"HF_HUB_DISABLE_XET": "1"}
+
+    def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments),
+            env=self.environment | {"VSR1_JUDGE_API_KEY": KEY},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def scores(self, runs: Path, *arguments: object) -> dict[tuple[str, str], dict[str, Any]]:
+        done = self("score", runs, "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        return {(d["model"], d["task"]): d for d in json.loads(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("raw")
+    repositories = Repositories(folder / "served")
+    write_data(repositories)
+    write_raw(repositories.write())
+    with Hub(folder / "served") as hub:
+        yield Bench(folder, hub)
+
+
+@pytest.fixture(scope="module")
+def runs(bench: Bench) -> Path:
+    """All thirteen runs."""
+    done = bench("download", "vision-sr1", "--to", bench.folder / "runs")
+    assert done.returncode == 0, done.stderr
+    assert "no task reads mm-vet" in done.stderr
+    commit = commit_of(bench.raw)
+    assert f"again with --revision {commit}" in done.stderr
+    return bench.folder / "runs"
+
+
+def honest(run: str, rows: int) -> float:
+    return sum(right(run, row) for row in range(rows)) / rows
+
+
+def test_thirteen_runs_of_every_set(bench: Bench, runs: Path) -> None:
+    metas = [json.loads(path.read_text()) for path in runs.rglob("run.json")]
+    assert len(metas) == len(RUNS) * len(SETS) == 78
+    assert {meta["spec"]["model"]["id"] for meta in metas} == set(RUNS) and len(RUNS) == 13
+    commit = commit_of(bench.raw)
+    assert {meta["spec"]["model"]["revision"] for meta in metas} == {commit}
+    origins = [m["origin"] for m in metas if m["spec"]["model"]["id"] == HUANG]
+    assert {origin["answer_form"] for origin in origins} == {"<answer>, repeated in a box"}
+    assert not (runs / ".download").exists()
+
+
+def test_published_scores_without_asking_anybody(bench: Bench, runs: Path) -> None:
+    found = bench.scores(runs, "--judge", "published")
+    for run in RUNS:
+        document = found[run, "mllm_test"]
+        wrong = sum(not right(run, row) and row % 2 == 0 for row in range(ROWS))
+        assert document["metrics"]["accuracy"]["value"] == pytest.approx(1 - wrong / ROWS)
+        assert set(document["by"]["set"]) == set(PARTS)
+        # The other sets went by the rule alone.
+        value = found[run, "visnumbench"]["metrics"]["accuracy"]["value"]
+        assert value == pytest.approx(honest(run, N))
+        # Its third task is a part of MLLM_test: only the mean of the other two is there.
+        assert set(found[run, "mmmu_pro"]["metrics"]) == {"official_overall"}
+
+
+def test_honest_scores_and_the_delta(bench: Bench, runs: Path) -> None:
+    done = bench("judge", runs, "--judge", "mathruler")
+    assert done.returncode == 0, done.stderr
+    found = bench.scores(runs, "--judge", "mathruler")
+    for run in RUNS:
+        for task, n in (("mllm_test", ROWS), ("visnumbench", N), ("hallusionbench_image", N)):
+            value = found[run, task]["metrics"]["accuracy"]["value"]
+            assert value == pytest.approx(honest(run, n)), (run, task)
+    # The group of MMMU-Pro's tasks finds together although its answers lie in several files.
+    done = bench(
+        "table", runs, "--explain", "published", "--judge", "mathruler", "--format", "json"
+    )
+    found = json.loads(done.stdout)
+    assert len(found) == len(RUNS) * len(SETS)
+    assert not [c for c in found if c["delta"] and c["task"] != "mllm_test"]
+    cells = {cell["model"]: cell for cell in found if cell["task"] == "mllm_test"}
+    for run, cell in cells.items():
+        free = [row for row in range(ROWS) if not right(run, row) and row % 2]
+        causes = ("failed_call", "empty_reply", "no_verdict")
+        for fault, cause in zip(FAULTS, causes, strict=True):
+            assert cell["lost"][cause] == sum(FAULTS[row // 2 % 3] == fault for row in free), run
+        assert cell["lost"]["other_verdict"] == 0
+        assert cell["delta"] == pytest.approx(-len(free) / ROWS) and cell["gained"] == 0
+    done = bench("table", runs, "--explain", "--judge", "mathruler", "--by", "set")
+    assert done.returncode == 0 and "mllm_test [set=mathverse]" in done.stdout
+
+
+def test_the_published_scorer_against_an_honest_one(bench: Bench, runs: Path) -> None:
+    """The same replies of a judging model, some of them no verdict, read by both."""
+
+    def plan(number: int, asked: Any) -> Reply:
+        said = ("", "They do not agree.", "<judgment>incorrect</judgment>")
+        digest = sum(map(ord, asked.text)) % len(said)
+        return Reply(200, chat(said[digest]))
+
+    (one,) = runs.glob("3B-baseline/mllm_test-*")
+    with ChatServer(plan) as server:
+        flags = ("--judge_base_url", server.url, "--judge_model", "m", "--judge_prompt", "paper")
+        for judge in ("legacy_vsr1:mathruler,openai", "cascade:mathruler,openai"):
+            done = bench("judge", one, "--judge", judge, *flags)
+            assert done.returncode in (0, 75), done.stderr
+    done = bench(
+        *("table", one, "--explain", "legacy_vsr1", "--judge", "cascade:mathruler,openai"),
+        *("--format", "json"),
+    )
+    (cell,) = json.loads(done.stdout)
+    points = cell["lost"]["empty_reply"] + cell["lost"]["no_verdict"]
+    assert points > 0 and cell["unscored_by_new"] == points
+    assert cell["lost"]["failed_call"] == cell["lost"]["other_verdict"] == cell["gained"] == 0
+
+
+def test_one_run_at_a_pinned_commit_twice(bench: Bench, tmp_path: Path) -> None:
+    asked = ("download", "vision-sr1", "--runs", HUANG, "--revision", commit_of(bench.raw))
+    for _ in range(2):
+        done = bench(*asked, "--to", tmp_path / "runs")
+        assert done.returncode == 0, done.stderr
+    (journal,) = (tmp_path / "runs").glob("*/mllm_test-*/generations.jsonl")
+    assert len(read_lines(journal)) == ROWS
+    assert len(list((tmp_path / "runs").rglob("run.json"))) == len(SETS)
+    done = bench("download", "vision-sr1", "--runs", "7B-Vision-SR2", "--to", tmp_path / "x")
+    assert "did you mean 7B-Vision-SR1" in error_line(done.returncode, 2, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("short", "MLLM_test.jsonl: 27 lines for 28 rows of zli12321/MLLM_test"),
+        ("order", "gold answers are not those of zli12321/MLLM_test, first row 0: '5' and '2'"),
+        ("swapped", "another response than line 1"),
+        ("broken", 'MLLM_test.jsonl:3: wanted {"response": "…"}'),
+    ],
+)
+def test_what_does_not_fit_its_data_is_not_taken(
+    bench: Bench, tmp_path: Path, spoil: str, said: str
+) -> None:
+    name, run = "MLLM_test.jsonl", "3B-SFT"
+    plain, judged = bench.raw / run / name, bench.raw / JUDGED / run / name
+    kept = plain.read_text(), judged.read_text()
+    if spoil == "short":
+        write_lines(plain, read_lines(plain)[:-1])
+    elif spoil == "order":
+        write_lines(judged, read_lines(judged)[::-1])
+    elif spoil == "swapped":
+        lines = read_lines(judged)
+        lines[0]["response"] = "another"
+        write_lines(judged, lines)
+    else:
+        lines = read_lines(plain)
+        lines[2] = {"answer": "x"}
+        write_lines(plain, lines)
+    try:
+        done = bench("download", "vision-sr1", "--runs", run, "--to", tmp_path / "runs")
+    finally:
+        plain.write_text(kept[0])
+        judged.write_text(kept[1])
+    assert done.returncode == 75 and said in done.stderr, done.stderr
+    assert not list((tmp_path / "runs").glob("*/mllm_test-*"))
+    assert len(list((tmp_path / "runs").rglob("run.json"))) == len(SETS) - 1
+
+
+@pytest.mark.parametrize(
+    ("response", "read"),
+    [
+        ("<think>\\boxed{17}</think><answer>So. Final Answer: B</answer>", "B"),
+        ("Final Answer: <answer> 42 </answer>", "42"),
+        (
+            "<answer>no words</answer> then <answer>Final answer: \\frac{1}{2}</answer>",
+            "\\frac{1}{2}",
+        ),
+        ("<answer>Final Answer: </answer>", None),
+        ("<answer>\\frac{1}{2</answer>", None),
+        ("no tags, \\boxed{3}", None),
+        ("<answer>Final Answer: \\boxed{7}</answer>", None),
+    ],
+)
+def test_the_answer_form_of_one_run(response: str, read: str | None) -> None:
+    wanted = response if read is None else f"{response}\n\\boxed{{{read}}}"
+    assert boxed_answer(response) == wanted
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "free"),
+    [
+        ("correct", "correct", False),
+        ("incorrect", "incorrect", False),
+        ("Incorrect.", "incorrect", True),
+        ("error", "correct", True),
+        ("", "correct", True),
+        ("not right", "correct", True),
+        (None, "unscored", True),
+    ],
+)
+def test_the_published_rule(said: str | None, outcome: str, free: bool) -> None:
+    verdict = published_verdict({"accuracy_judgment": said})
+    assert (verdict.outcome, verdict.reason is not None) == (outcome, free)
+
+
+def test_golds_that_are_one() -> None:
+    assert same_gold(" A ", "a") and same_gold("\\boxed{12}", 12)
+    assert same_gold("<answer> 3 </answer>", "3") and not same_gold("A", "B")
+
+
+def test_every_set_of_the_authors_that_a_task_reads() -> None:
+    found = tasks_of_sets()
+    wanted = {"mmmu_pro_10options", "mmmu-pro-vision", "mmmu", "visnumbench", "hallusionbench"}
+    wanted |= {"mllm_test", "mmstar", "mmsi", "mathverse", "mathvision", "mathvista", "realworldqa"}
+    assert wanted <= found.keys()
