@@ -166,41 +166,38 @@ def test_one_run_at_a_pinned_commit_twice(bench: Bench, tmp_path: Path) -> None:
     assert "did you mean 7B-Vision-SR1" in error_line(done.returncode, 2, done.stderr)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        ("short", "MLLM_test.jsonl: 27 lines for 28 rows of zli12321/MLLM_test"),
-        ("order", "gold answers are not those of zli12321/MLLM_test, first row 0: '5' and '2'"),
-        ("swapped", "another response than line 1"),
-        ("broken", 'MLLM_test.jsonl:3: wanted {"response": "…"}'),
-    ],
-)
-def test_what_does_not_fit_its_data_is_not_taken(
-    bench: Bench, tmp_path: Path, spoil: str, said: str
-) -> None:
-    name, run = "MLLM_test.jsonl", "3B-SFT"
-    plain, judged = bench.raw / run / name, bench.raw / JUDGED / run / name
-    kept = plain.read_text(), judged.read_text()
-    if spoil == "short":
-        write_lines(plain, read_lines(plain)[:-1])
-    elif spoil == "order":
-        write_lines(judged, read_lines(judged)[::-1])
-    elif spoil == "swapped":
-        lines = read_lines(judged)
-        lines[0]["response"] = "another"
-        write_lines(judged, lines)
-    else:
-        lines = read_lines(plain)
-        lines[2] = {"answer": "x"}
-        write_lines(plain, lines)
+def test_what_does_not_fit_its_data_is_not_taken(bench: Bench, tmp_path: Path) -> None:
+    name = "MLLM_test.jsonl"
+    short, order, swapped, broken = spoilt = ("3B-SFT", "3B-baseline", "7B-SFT", "7B-baseline")
+    kept = {
+        path: path.read_text()
+        for run in spoilt
+        for path in (bench.raw / run / name, bench.raw / JUDGED / run / name)
+    }
+    write_lines(bench.raw / short / name, read_lines(bench.raw / short / name)[:-1])
+    judged = bench.raw / JUDGED / order / name
+    write_lines(judged, read_lines(judged)[::-1])
+    judged = bench.raw / JUDGED / swapped / name
+    first, *rest = read_lines(judged)
+    write_lines(judged, [first | {"response": "another"}, *rest])
+    lines = read_lines(bench.raw / broken / name)
+    write_lines(bench.raw / broken / name, [*lines[:2], {"answer": "x"}, *lines[3:]])
     try:
-        done = bench("download", "vision-sr1", "--runs", run, "--to", tmp_path / "runs")
+        done = bench("download", "vision-sr1", "--runs", ",".join(spoilt), "--to", tmp_path / "r")
     finally:
-        plain.write_text(kept[0])
-        judged.write_text(kept[1])
-    assert done.returncode == 75 and said in done.stderr, done.stderr
-    assert not list((tmp_path / "runs").glob("*/mllm_test-*"))
-    assert len(list((tmp_path / "runs").rglob("run.json"))) == len(SETS) - 1
+        for path, text in kept.items():
+            path.write_text(text)
+    assert done.returncode == 75, done.stderr
+    for said in (
+        f"{short}/{name}: 27 lines for 28 rows of zli12321/MLLM_test",
+        f"{order}/{name}: 28 of 28 gold answers are not those of zli12321/MLLM_test, first row 0: "
+        "'5' and '2'",
+        f"{swapped}/{name}:1: another response than line 1",
+        f'{broken}/{name}:3: wanted {{"response": "…"}}',
+    ):
+        assert said in done.stderr, done.stderr
+    assert not list((tmp_path / "r").glob("*/mllm_test-*"))
+    assert len(list((tmp_path / "r").rglob("run.json"))) == len(spoilt) * (len(SETS) - 1)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.assess import judge_run, text_hash
+from vsr1_bench.assess import item_of, text_hash
 from vsr1_bench.data import DataOptions, TaskData, data_spec, open_data
 from vsr1_bench.environment import package_versions
 from vsr1_bench.errors import (
@@ -34,10 +34,12 @@ from vsr1_bench.errors import (
 )
 from vsr1_bench.exchange.bundle import MAX_CONTENT, strict_json
 from vsr1_bench.exchange.places import STAGING, HubPlace
+from vsr1_bench.grading import Grader
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Generation, Judgment, Verdict
-from vsr1_bench.registry import load_registry
+from vsr1_bench.registry import get_judge, load_registry
+from vsr1_bench.running import judge_digest
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, TaskSpec, request_key
 from vsr1_bench.store import RunFolder, RunWriter, utc_now
 from vsr1_bench.task import Source, Task
@@ -55,6 +57,7 @@ RULE = "mathruler"
 """The authors' rule grader."""
 ANSWER_TAG = ("(By Huang)",)
 """Runs whose answers stand in `<answer>` tags, there after the words "Final Answer:"."""
+TAGGED_FORM = "<answer>, repeated in a box"
 
 # The runs of the paper's tables, by the authors' evaluation script. (Their papers' text and other
 # scripts also say 7B-Vision-R1-ablation; what the repository holds is what is taken.)
@@ -114,28 +117,45 @@ def download_raw_outputs(options: RawOptions) -> RawReport:
     sets: dict[str, list[str]] = {}
     for path in wanted:
         sets.setdefault(Path(path).stem, []).append(path)
-    for name, paths in sorted(sets.items()):
-        if name.lower() not in tasks:
-            report.unknown += paths
-            continue
-        task, copy = tasks[name.lower()]
-        try:
-            data = open_data(task, replace(options.data, copy=copy))
-        except TaskError as error:
-            report.refused.append(str(error))
-            continue
-        for path in paths:
-            try:
-                report.runs.append(_take(place, path, task, data, options))
-            except TransferError:
-                raise
-            except BenchError as error:
-                report.refused.append(str(error))
+    with Grader(get_judge(RULE), options.include_path) as grader:
+        shared = _Shared(place, grader, options)
+        for name, paths in sorted(sets.items()):
+            if name.lower() in tasks:
+                _take_set(shared, paths, *tasks[name.lower()], report)
+            else:
+                report.unknown += paths
     if not report.refused:
         shutil.rmtree(options.to / STAGING / "vision-sr1", ignore_errors=True)
         with contextlib.suppress(OSError):  # a bundle may be on its way, too
             (options.to / STAGING).rmdir()
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What goes with every file."""
+
+    place: HubPlace
+    grader: Grader
+    options: RawOptions
+
+
+def _take_set(
+    shared: _Shared, paths: Sequence[str], task: Task, copy: str | None, report: RawReport
+) -> None:
+    """Take every run's answers to one set, whose rows are opened once."""
+    try:
+        data = open_data(task, replace(shared.options.data, copy=copy))
+    except TaskError as error:
+        report.refused.append(str(error))
+        return
+    for path in paths:
+        try:
+            report.runs.append(_take(shared, path, task, data))
+        except TransferError:
+            raise
+        except BenchError as error:
+            report.refused.append(str(error))
 
 
 def tasks_of_sets(include_path: Sequence[str] = ()) -> dict[str, tuple[Task, str | None]]:
@@ -167,16 +187,17 @@ def _chosen(files: Sequence[str] | dict[str, Any], runs: Sequence[str]) -> list[
     return [path for name in runs or found for path in found[name]]
 
 
-def _take(place: HubPlace, path: str, task: Task, data: TaskData, options: RawOptions) -> RunFolder:
+def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> RunFolder:
     """Fetch one file, check it, and store it.
 
     Raises:
         ExchangeError: it does not fit its data.
     """
     run, name = Path(path).parts
-    lines = _fetch_lines(place, path, options)
+    lines = _fetch_lines(shared, path)
     judged_path = f"{JUDGED}/{run}/{name}"
-    judged = _fetch_lines(place, judged_path, options) if judged_path in place.files() else None
+    known = shared.place.files()
+    judged = _fetch_lines(shared, judged_path) if judged_path in known else None
     _check(path, lines, data)
     if judged is not None:
         _check(judged_path, judged, data)
@@ -188,11 +209,14 @@ def _take(place: HubPlace, path: str, task: Task, data: TaskData, options: RawOp
                 )
     tagged = run.endswith(ANSWER_TAG)
     responses = [boxed_answer(line["response"]) if tagged else line["response"] for line in lines]
-    return _store(place, path, task, data, responses, judged, tagged, options)
+    folder = _store(shared, path, task, data, responses, judged is not None)
+    _write_published(folder, judged, shared.grader)
+    return folder
 
 
-def _fetch_lines(place: HubPlace, path: str, options: RawOptions) -> list[dict[str, Any]]:
+def _fetch_lines(shared: _Shared, path: str) -> list[dict[str, Any]]:
     """Bring a file, once for each of the repository's states, and read its lines."""
+    place, options = shared.place, shared.options
     commit = place.resolve()
     folder = options.to / STAGING / "vision-sr1" / commit[:12]
     folder.mkdir(parents=True, exist_ok=True)
@@ -260,16 +284,15 @@ def boxed_answer(response: str) -> str:
 
 
 def _store(
-    place: HubPlace,
+    shared: _Shared,
     path: str,
     task: Task,
     data: TaskData,
     responses: Sequence[str],
-    judged: Sequence[dict[str, Any]] | None,
-    tagged: bool,
-    options: RawOptions,
+    judged: bool,
 ) -> RunFolder:
-    """Write a run: samples, responses, and what was published of them."""
+    """Write a run: samples and responses."""
+    place, options = shared.place, shared.options
     run, commit = Path(path).parts[0], place.resolve()
     # All files of a run at one commit are one model's: groups of tasks then find together.
     identity = hashlib.sha256(f"{REPOSITORY}@{commit}/{run}".encode()).hexdigest()[:32]
@@ -287,8 +310,8 @@ def _store(
         "origin": {
             "source": f"hf://datasets/{REPOSITORY}@{commit}",
             "file": path,
-            "judged": f"{JUDGED}/{path}" if judged is not None else None,
-            "answer_form": "<answer>, repeated in a box" if tagged else "box",
+            "judged": f"{JUDGED}/{path}" if judged else None,
+            "answer_form": TAGGED_FORM if run.endswith(ANSWER_TAG) else "box",
         },
     }
     digest = spec.digest()
@@ -307,12 +330,11 @@ def _store(
                 b.update()
     finally:
         writer.close()
-    _write_published(folder, judged, options)
     return folder
 
 
 def _write_published(
-    folder: RunFolder, judged: Sequence[dict[str, Any]] | None, options: RawOptions
+    folder: RunFolder, judged: Sequence[dict[str, Any]] | None, grader: Grader
 ) -> None:
     """Write the verdicts of the published scoring, once.
 
@@ -320,14 +342,10 @@ def _write_published(
     rule grader alone, when their table was printed; so it is done here.
     """
     made = list(folder.generations().values())
+    samples = {sample.id: (row, sample) for row, sample in folder.placed_samples().items()}
     if judged is None:
-        path = judge_run(folder, RULE, options.include_path, progress=options.progress)
-        by_rule = folder.judgments(path)
-        records = [replace(by_rule[one.key], created=utc_now()) for one in made]
-        words = path.name
+        words = judge_digest(get_judge(RULE))
     else:
-        rows = {sample.id: row for row, sample in folder.placed_samples().items()}
-        records = [_published(one, judged[rows[one.sample_id]]) for one in made]
         words = "\0".join(str(line.get("accuracy_judgment")) for line in judged)
     target = folder.judgment_path(PUBLISHED, hashlib.sha256(words.encode()).hexdigest())
     if len(folder.judgments(target)) == len(made):
@@ -335,22 +353,28 @@ def _write_published(
     lock = Lock(target.with_name(f".{target.stem}.lock"))
     try:
         with Journal(target) as journal:
-            for record in records:
+            for one in made:
+                row, sample = samples[one.sample_id]
+                if judged is None:
+                    record = _judgment(one, grader.grade(item_of(sample, one, row)), None)
+                else:
+                    verdict = published_verdict(judged[row])
+                    said = judged[row].get("accuracy_output")
+                    record = _judgment(one, verdict, None if said is None else str(said))
                 journal.append(asdict(record))
     finally:
         lock.release()
 
 
-def _published(made: Generation, line: dict[str, Any]) -> Judgment:
-    said = line.get("accuracy_output")
+def _judgment(made: Generation, verdict: Verdict, raw: str | None) -> Judgment:
     return Judgment(
         key=made.key,
         sample_id=made.sample_id,
         index=made.index,
-        verdict=published_verdict(line),
+        verdict=verdict,
         created=utc_now(),
         text_hash=text_hash(made.text),
-        raw=None if said is None else str(said),
+        raw=raw,
     )
 
 
