@@ -43,6 +43,8 @@ class Fault:
     that of the whole; None = all of it."""
     shorten: int | None = None
     """Bytes of the file that exist, while listings and `X-Linked-Size` promise all of it."""
+    data: bytes | None = None
+    """Other bytes than those of the file, under its hash."""
 
 
 Plan = Callable[[str, str, int], Fault | None]
@@ -215,6 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
         data, etag = file.read_bytes(), sha256(file)
         headers = {"X-Repo-Commit": sha, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data))}
+        if fault.data is not None:
+            data = fault.data
         if fault.shorten is not None:
             data = data[: fault.shorten]
         status, start = 200, self.headers.get("Range")

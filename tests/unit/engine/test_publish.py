@@ -308,13 +308,13 @@ def test_addresses_that_are_none(address: str, said: str, tmp_path: Path) -> Non
 
 
 def test_what_is_private() -> None:
-    private = Private(("secret-secret",), ("/a/b", "/root/"), ("box",), ("ann",))
+    private = Private(("secret-secret",), ("/a/b", "/srv9/"), ("box",), ("ann",))
     assert private.scrub("ann@box: secret-secret in /a/b") == "<user>@<host>: <key> in <path>"
     kept = "km/h, 1/2, and/or, </think>, box-plot, annual, <image 1>"
     assert private.scrub(kept) == kept
-    private.check("the root of /root is 2", "x")
+    private.check("the root of /srv9 is 2", "x")
     with pytest.raises(ExchangeError, match="x: a folder of this machine"):
-        private.check("in /root/.ssh", "x")
+        private.check("in /srv9/.ssh", "x")
 
 
 def test_places_show_no_password() -> None:
