@@ -18,7 +18,7 @@ from vsr1_bench.registry import get_task
 from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.metrics import Response
-from vsr1_bench.store import RunFolder, utc_now
+from vsr1_bench.store import RunFolder, uncollected, utc_now
 from vsr1_bench.task import Task
 
 
@@ -191,7 +191,8 @@ def score_run(
             f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
             f"version {task.version}; generate it again, or score it with the older vsr1-bench"
         )
-    responses = join_responses(run, path)
+    judged = run.judgments(path)
+    responses = join_responses(run, path, judged)
     score = score_responses(
         responses, task.metrics, cluster=task.cluster, per_sample=spec.responses_per_sample
     )
@@ -206,7 +207,7 @@ def score_run(
         "spec_hash": spec.digest(),
         "verdicts": path.name,
         "footnote": _footnote(task, judge_name),
-        "judging": _judging(run.judgments(path)),
+        "judging": _judging(judged),
         **score.document(),
     }
     run.write_scores(judge_name, document)
@@ -261,9 +262,19 @@ def score_unjudged(
     return score_run(run, judge_name, include_path, verdicts=path)
 
 
-def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
-    """Join samples, generations and verdicts: one entry for each response that was asked for."""
-    placed, judged = run.placed_samples(), run.judgments(verdicts)
+@uncollected
+def join_responses(
+    run: RunFolder, verdicts: Path, judged: dict[str, Judgment] | None = None
+) -> list[Response]:
+    """Join samples, generations and verdicts: one entry for each response that was asked for.
+
+    Args:
+        run: A stored run.
+        verdicts: The judge's journal.
+        judged: What stands in it, where that has been read already.
+    """
+    placed = run.placed_samples()
+    judged = run.judgments(verdicts) if judged is None else judged
     per_sample = run.spec().responses_per_sample
     found = {(g.sample_id, g.index): g for g in run.generations().values()}
     responses = []

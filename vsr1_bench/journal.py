@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from vsr1_bench.errors import DiskFullError, StoreError
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
                 log.debug("%s:%d is torn or being written, and left out", path, number)
                 return
             try:
-                record = json.loads(line)
+                record = _parse(line)
             except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict):
@@ -63,6 +65,14 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
                     "or delete that line to have its sample generated again"
                 )
             yield record
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.MsgspecError, RecursionError):
+        # Half a surrogate pair, as a model may write it, and NaN are read by json alone.
+        return json.loads(line)
 
 
 class Lock:

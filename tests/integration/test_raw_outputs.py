@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cli import command, error_line
 from hub import Hub, Repositories, commit_of
-from rawoutputs import EACH, FAULTS, PARTS, SETS, N, read_lines, right, write_lines, write_raw
+from rawoutputs import EACH, FAULTS, N, read_lines, right, write_lines, write_raw
 from rawoutputs import write_sets as write_data
 from servers import ChatServer, Reply, chat
 
@@ -25,7 +25,11 @@ from vsr1_bench.exchange.raw_outputs import (
     tasks_of_sets,
 )
 
-ROWS = EACH * len(PARTS)
+MERGED = ("mmmu_pro_4", "clevr_count", "mmvet", "mathverse", "mathvista", "mathvision")
+MERGED += ("realworldqa",)
+"""The tasks that the rows of MLLM_test belong to, in its order."""
+OTHERS = ("mmmu_pro_10", "mmmu_pro_vision", "mmmu", "visnumbench", "hallusionbench_image")
+TASKS = (*MERGED, *OTHERS)
 HUANG = "7B-Vision-R1(By Huang)"
 
 
@@ -74,13 +78,33 @@ def runs(bench: Bench) -> Path:
     return bench.folder / "runs"
 
 
-def honest(run: str, rows: int) -> float:
-    return sum(right(run, row) for row in range(rows)) / rows
+def rows_of_task(task: str) -> range:
+    """The lines of its file that are a task's."""
+    start = EACH * MERGED.index(task) if task in MERGED else 0
+    return range(start, start + (EACH if task in MERGED else N))
+
+
+def honest(run: str, task: str) -> float:
+    rows = rows_of_task(task)
+    return sum(right(run, row) for row in rows) / len(rows)
+
+
+def free(run: str, row: int) -> bool:
+    """Whether the published scorer gives a point that nobody has given."""
+    return not right(run, row) and row % 2 == 1
+
+
+def published(run: str, task: str) -> float:
+    rows = rows_of_task(task)
+    points = sum(free(run, row) for row in rows) if task in MERGED else 0
+    return honest(run, task) + points / len(rows)
 
 
 def test_thirteen_runs_of_every_set(bench: Bench, runs: Path) -> None:
     metas = [json.loads(path.read_text()) for path in runs.rglob("run.json")]
-    assert len(metas) == len(RUNS) * len(SETS) == 78
+    assert len(metas) == len(RUNS) * len(TASKS) == 156
+    assert {meta["spec"]["task"]["name"] for meta in metas} == set(TASKS)
+    assert {meta["samples"] for meta in metas} == {EACH, N}
     assert {meta["spec"]["model"]["id"] for meta in metas} == set(RUNS) and len(RUNS) == 13
     commit = commit_of(bench.raw)
     assert {meta["spec"]["model"]["revision"] for meta in metas} == {commit}
@@ -92,40 +116,42 @@ def test_thirteen_runs_of_every_set(bench: Bench, runs: Path) -> None:
 def test_published_scores_without_asking_anybody(bench: Bench, runs: Path) -> None:
     found = bench.scores(runs, "--judge", "published")
     for run in RUNS:
-        document = found[run, "mllm_test"]
-        wrong = sum(not right(run, row) and row % 2 == 0 for row in range(ROWS))
-        assert document["metrics"]["accuracy"]["value"] == pytest.approx(1 - wrong / ROWS)
-        assert set(document["by"]["set"]) == set(PARTS)
-        # The other sets went by the rule alone.
-        value = found[run, "visnumbench"]["metrics"]["accuracy"]["value"]
-        assert value == pytest.approx(honest(run, N))
-        # Its third task is a part of MLLM_test: only the mean of the other two is there.
-        assert set(found[run, "mmmu_pro"]["metrics"]) == {"official_overall"}
+        for task in TASKS:
+            metric = "graded_mean" if task == "mmvet" else "accuracy"
+            value = found[run, task]["metrics"][metric]["value"]
+            assert value == pytest.approx(published(run, task)), (run, task)
+        # The paper's own number of MMMU-Pro: its three sets, pooled.
+        pooled = found[run, "mmmu_pro"]["metrics"]["paper_weighted"]
+        sizes = {"mmmu_pro_4": EACH, "mmmu_pro_10": N, "mmmu_pro_vision": N}
+        wanted = sum(published(run, task) * n for task, n in sizes.items()) / sum(sizes.values())
+        assert pooled["value"] == pytest.approx(wanted) and pooled["n"] == sum(sizes.values())
 
 
 def test_honest_scores_and_the_delta(bench: Bench, runs: Path) -> None:
-    judged = [*runs.glob("*/mllm_test-*"), *(runs / "3B-SFT").glob("*")]
+    judged = [*runs.glob("*/realworldqa-*"), *(runs / "3B-SFT").glob("*")]
     done = bench("judge", *judged, "--judge", "mathruler")
     assert done.returncode == 0, done.stderr
-    done = bench(
-        "table", runs, "--explain", "published", "--judge", "mathruler", "--format", "json"
-    )
+    done = bench("table", runs, "--delta", "published", "--judge", "mathruler", "--format", "json")
     found = json.loads(done.stdout)
-    assert len(found) == len(RUNS) + len(SETS) - 1
+    assert len(found) == len(RUNS) + len(TASKS) - 1
+    causes = ("failed_call", "empty_reply", "no_verdict")
     for cell in found:
-        n = ROWS if cell["task"] == "mllm_test" else N
-        assert cell["new_value"] == pytest.approx(honest(cell["model"], n)), cell
-        assert not cell["delta"] or cell["task"] == "mllm_test"  # their LLM saw no other set
-    cells = {cell["model"]: cell for cell in found if cell["task"] == "mllm_test"}
-    for run, cell in cells.items():
-        free = [row for row in range(ROWS) if not right(run, row) and row % 2]
-        causes = ("failed_call", "empty_reply", "no_verdict")
+        run, task = cell["model"], cell["task"]
+        assert cell["new_value"] == pytest.approx(honest(run, task)), cell
+        assert cell["old_value"] == pytest.approx(published(run, task)), cell
+        given = [row for row in rows_of_task(task) if free(run, row) and task in MERGED]
         for fault, cause in zip(FAULTS, causes, strict=True):
-            assert cell["lost"][cause] == sum(FAULTS[row // 2 % 3] == fault for row in free), run
-        assert cell["lost"]["other_verdict"] == 0
-        assert cell["delta"] == pytest.approx(-len(free) / ROWS) and cell["gained"] == 0
-    done = bench("table", runs, "--explain", "--judge", "mathruler", "--by", "set")
-    assert done.returncode == 0 and "mllm_test [set=mathverse]" in done.stdout
+            assert cell["lost"][cause] == sum(FAULTS[row // 2 % 3] == fault for row in given), cell
+        assert cell["lost"]["other_verdict"] == cell["gained"] == 0
+    done = bench("table", runs, "--delta", "--judge", "mathruler")
+    assert done.returncode == 0 and "failed call" in done.stdout
+
+
+def test_the_papers_table_beside_the_reported_rows(bench: Bench, runs: Path) -> None:
+    flags = ("--judge", "published", "--results", "--tasks", "paper", "--format", "csv")
+    done = bench("table", runs, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "7B-Vision-SR1" in done.stdout and "arXiv:2508.19652v2, table 2" in done.stdout
 
 
 def test_the_published_scorer_against_an_honest_one(bench: Bench, runs: Path) -> None:
@@ -136,14 +162,14 @@ def test_the_published_scorer_against_an_honest_one(bench: Bench, runs: Path) ->
         digest = sum(map(ord, asked.text)) % len(said)
         return Reply(200, chat(said[digest]))
 
-    (one,) = runs.glob("3B-baseline/mllm_test-*")
+    (one,) = runs.glob("3B-baseline/mathvista-*")
     with ChatServer(plan) as server:
         flags = ("--judge_base_url", server.url, "--judge_model", "m", "--judge_prompt", "paper")
         for judge in ("legacy_vsr1:mathruler,openai", "cascade:mathruler,openai"):
             done = bench("judge", one, "--judge", judge, *flags)
             assert done.returncode in (0, 75), done.stderr
     done = bench(
-        *("table", one, "--explain", "legacy_vsr1", "--judge", "cascade:mathruler,openai"),
+        *("table", one, "--delta", "legacy_vsr1", "--judge", "cascade:mathruler,openai"),
         *("--format", "json"),
     )
     (cell,) = json.loads(done.stdout)
@@ -157,9 +183,9 @@ def test_one_run_at_a_pinned_commit_twice(bench: Bench, tmp_path: Path) -> None:
     for _ in range(2):
         done = bench(*asked, "--to", tmp_path / "runs")
         assert done.returncode == 0, done.stderr
-    (journal,) = (tmp_path / "runs").glob("*/mllm_test-*/generations.jsonl")
-    assert len(read_lines(journal)) == ROWS
-    assert len(list((tmp_path / "runs").rglob("run.json"))) == len(SETS)
+    for journal in (tmp_path / "runs").rglob("generations.jsonl"):
+        assert len(read_lines(journal)) == len(rows_of_task(journal.parent.name[:-9]))
+    assert len(list((tmp_path / "runs").rglob("run.json"))) == len(TASKS)
     done = bench("download", "vision-sr1", "--runs", "7B-Vision-SR2", "--to", tmp_path / "x")
     assert "did you mean 7B-Vision-SR1" in error_line(done.returncode, 2, done.stderr)
 
@@ -194,8 +220,7 @@ def test_what_does_not_fit_its_data_is_not_taken(bench: Bench, tmp_path: Path) -
         f'{broken}/{name}:3: wanted {{"response": "…"}}',
     ):
         assert said in done.stderr, done.stderr
-    assert not list((tmp_path / "r").glob("*/mllm_test-*"))
-    assert len(list((tmp_path / "r").rglob("run.json"))) == len(spoilt) * (len(SETS) - 1)
+    assert len(list((tmp_path / "r").rglob("run.json"))) == len(spoilt) * len(OTHERS)
 
 
 @pytest.mark.parametrize(

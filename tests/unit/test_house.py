@@ -20,6 +20,7 @@ HEAVY = {
     "accelerate",
     "datasets",
     "deepspeed",
+    "matplotlib",
     "pandas",
     "scipy",
     "statsmodels",

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from vsr1_bench.store import RunFolder
 
 
+DEFAULT_RUNS = [Path("runs")]
+
+
 def add_include_path(parser: argparse.ArgumentParser) -> None:
     """Add `--include_path`."""
     parser.add_argument(
@@ -170,7 +173,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         "runs",
         nargs="*",
         type=Path,
-        default=[Path("runs")],
+        default=DEFAULT_RUNS,
         metavar="RUNS",
         help="run folders, or folders that hold some (default: runs)",
     )

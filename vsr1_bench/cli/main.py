@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from vsr1_bench import __version__
 from vsr1_bench.errors import (
@@ -32,7 +33,10 @@ COMMANDS = {
     "judge": "judge stored runs again, without a model",
     "score": "score judged runs, without a model",
     "agreement": "compare judges: Cohen's kappa, the table, the disagreements",
-    "table": "print the table of stored scores",
+    "table": "print the table of stored scores; --explain_diff A B",
+    "compare": "compare runs on the same samples: difference, interval, exact test, flips",
+    "plot": "draw stored scores: intervals, shortcuts against accuracy, categories",
+    "rerun": "run a stored run's command again; --dry_run says what would differ today",
     "grade": "judge a file of responses made elsewhere",
     "import": "take responses made elsewhere into the run store",
     "publish": "pack stored runs and bring them where others find them",
@@ -142,7 +146,13 @@ def _guarded(arguments: list[str], *, debug: bool) -> int:
         return EXIT_FAILED
 
 
-def _dispatch(arguments: list[str]) -> int:
+def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """Read a command line, without its first word `vsr1-bench`: the command's module, its flags.
+
+    Raises:
+        UsageError: an unknown command or flag, or a value that cannot be read.
+    """
+    arguments = _one_spelling(arguments)
     name, rest = arguments[0], arguments[1:]
     if name.startswith("-"):
         name, rest = "run", arguments
@@ -158,7 +168,11 @@ def _dispatch(arguments: list[str]) -> int:
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
         help="what to log on standard error; debug also shows tracebacks",
     )
-    options = parser.parse_args(rest)
+    return module, parser.parse_args(rest)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    module, options = parse(arguments)
     logging.basicConfig(level=options.verbosity, format="%(levelname)s %(message)s", force=True)
     for noisy, level in QUIET.items():
         logging.getLogger(noisy).setLevel(logging.DEBUG if options.verbosity == "DEBUG" else level)

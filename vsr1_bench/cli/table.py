@@ -3,57 +3,202 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
-from vsr1_bench.errors import StoreError
+from vsr1_bench.errors import EXIT_DONE, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from vsr1_bench.leaderboard.collect import Scored
+    from vsr1_bench.leaderboard.reported import ReportedTable
+    from vsr1_bench.store import RunFolder
+
+FORMATS = ("markdown", "csv", "latex", "html", "json")
+HERE = Path()
+"""Stands for `--results` without a folder: the one found beside the checkout."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     common.add_runs(parser)
-    parser.add_argument("--format", default="markdown", choices=["markdown", "json"])
-    parser.add_argument("--judge", help="only this judge's scores")
-    parser.add_argument("--by", help="also by this group, e.g. kind or subject")
+    parser.add_argument("--format", default="markdown", choices=FORMATS)
     parser.add_argument(
-        "--explain",
+        "--layout",
+        default="wide",
+        choices=["wide", "long"],
+        help="wide: a row a model or setting; long: a row a run, judge and metric, with its rates",
+    )
+    parser.add_argument(
+        "--columns",
+        default="task",
+        metavar="WHAT[,WHAT]",
+        help="task (each task's headline number), metric (a row a task, a column a metric), or "
+        "names of metrics, each task getting a column of each: task,lsr",
+    )
+    parser.add_argument("--tasks", "-t", help="only these tasks, suites, groups or patterns")
+    parser.add_argument("--by", metavar="GROUP", help="by this group, e.g. kind or subject")
+    parser.add_argument("--intervals", action="store_true", help="95 %% intervals, too")
+    parser.add_argument("--judge", help="only this judge's scores")
+    add_results(parser)
+    parser.add_argument(
+        "--explain_diff",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="instead of a table: in what two runs differ",
+    )
+    parser.add_argument(
+        "--delta",
         metavar="OLD",
         nargs="?",
         const="auto",
-        help="each cell under an old judge (published, legacy_vsr1, …; default: the first that "
-        "there is) beside --judge or the task's own, and why they differ",
+        help="instead of a table: what an old judge (published, legacy_vsr1, …; default: the first "
+        "that there is) says of each cell, beside --judge or the task's own, and why they differ",
     )
     common.add_include_path(parser)
 
 
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add `--results`."""
+    parser.add_argument(
+        "--results",
+        nargs="?",
+        type=Path,
+        const=HERE,
+        metavar="DIR",
+        help="reported rows beside the measured ones, from the JSON files below DIR (without DIR: "
+        "the folder results/ here or of vsr1-bench's checkout)",
+    )
+
+
 def execute(options: argparse.Namespace) -> int:
-    """Read score files and print them; nothing is computed anew."""
-    from vsr1_bench.grouping import score_groups
-    from vsr1_bench.leaderboard import render
+    """Read score files and print them; nothing is judged or scored anew."""
+    if options.explain_diff:
+        return _explain(*options.explain_diff, judge=options.judge)
+    if options.delta:
+        return _delta(options)
+    scored = stored_scores(options, may_be_empty=options.results is not None)
+    if options.layout == "long":
+        _print_long(options, scored)
+    else:
+        _print_wide(options, scored)
+    return EXIT_DONE
+
+
+def stored_scores(options: argparse.Namespace, *, may_be_empty: bool = False) -> list[Scored]:
+    """The score documents of the runs that are named.
+
+    Raises:
+        StoreError: there are no runs, or none of them is scored.
+    """
+    from vsr1_bench.leaderboard.collect import collect
     from vsr1_bench.store import find_runs
 
-    runs = [run for path in options.runs for run in find_runs(path)]
-    if options.explain:
-        from vsr1_bench.leaderboard.delta import explain, render_delta
-
-        cells = explain(
-            runs, options.explain, options.judge, by=options.by, include_path=options.include_path
-        )
-        print(render_delta(cells, options.format))
-        return 0
-    documents = [
-        document
-        for run in runs
-        for document in run.scores()
-        if options.judge in (None, document["judge"])
-    ]
-    documents += [
-        document
-        for document in score_groups(runs, options.include_path)
-        if options.judge in (None, document["judge"])
-    ]
-    if not documents:
+    runs: list[RunFolder] = []
+    for path in options.runs:
+        # Reported rows can be looked at before anything was run.
+        if may_be_empty and options.runs == common.DEFAULT_RUNS and not path.exists():
+            continue
+        runs += find_runs(path)
+    scored = collect(runs, options.include_path, options.judge)
+    if not scored and not may_be_empty:
         where = " ".join(str(path) for path in options.runs)
         raise StoreError(f"{where}: no scores yet; run: vsr1-bench judge {where}")
+    return scored
+
+
+def reported_tables(options: argparse.Namespace) -> list[ReportedTable]:
+    """The reported tables that `--results` asks for."""
+    from vsr1_bench.leaderboard.reported import load_reported, results_folder
+
+    if options.results is None:
+        return []
+    return load_reported(results_folder() if options.results is HERE else options.results)
+
+
+def _print_long(options: argparse.Namespace, scored: list[Scored]) -> None:
+    from vsr1_bench.leaderboard import render
+    from vsr1_bench.leaderboard.writing import write_long
+
+    if options.results is not None:
+        raise UsageError("--results: reported rows have no samples; they stand in --layout wide")
+    documents = [one.document for one in _chosen(options, scored)]
     documents.sort(key=lambda d: (d["task"], d["model"], d["judge"], d["spec_hash"]))
-    print(render(documents, options.format, by=options.by))
-    return 0
+    if options.format in ("markdown", "json"):
+        print(render(documents, options.format, by=options.by))
+    else:
+        print(write_long(documents, options.format, by=options.by))
+
+
+def _print_wide(options: argparse.Namespace, scored: list[Scored]) -> None:
+    from vsr1_bench.leaderboard.averages import add_averages
+    from vsr1_bench.leaderboard.marking import mark_best
+    from vsr1_bench.leaderboard.wide import Wanted, build_grid
+    from vsr1_bench.leaderboard.writing import write_grid
+    from vsr1_bench.registry import load_registry
+
+    words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
+    registry = load_registry(options.include_path)
+    judges = {name: task.judge for name, task in registry.tasks.items()}
+    wanted = Wanted(words, options.by, task_names(options), judges)
+    reported = reported_tables(options)
+    grid = build_grid(scored, wanted, reported)
+    if not grid.rows:
+        what = f"--by {options.by}" if options.by else f"--columns {options.columns}"
+        raise UsageError(f"{what}: no score has that; there is: {_there_is(options, scored)}")
+    groups = {name: group.tasks for name, group in registry.groups.items()}
+    add_averages(grid, wanted, reported, groups)
+    if not wanted.row_per_task:
+        mark_best(grid, options.include_path, progress=options.verbosity in ("DEBUG", "INFO"))
+    print(write_grid(grid, wanted, options.format, intervals=options.intervals))
+
+
+def _there_is(options: argparse.Namespace, scored: list[Scored]) -> str:
+    found = "by" if options.by else "metrics"
+    names = sorted({name for one in scored for name in one.document[found]})
+    return ", ".join(names) or "nothing"
+
+
+def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Tasks that `--tasks` names, the groups among them or made of them included, in order."""
+    if options.tasks is None:
+        return None
+    from vsr1_bench.registry import load_registry, resolve_tasks
+
+    registry = load_registry(options.include_path)
+    named = [word.strip() for word in options.tasks.split(",")]
+    asked = [word for word in named if word in registry.groups]
+    rest = [word for word in named if word not in registry.groups]
+    tasks = resolve_tasks(",".join(rest), options.include_path) if rest else []
+    names = dict.fromkeys([*asked, *(task.name for task in tasks)])
+    for group in registry.groups.values():
+        if all(task in names for task in group.tasks):
+            names[group.name] = None
+    return tuple(names)
+
+
+def _chosen(options: argparse.Namespace, scored: list[Scored]) -> list[Scored]:
+    names = task_names(options)
+    return [one for one in scored if names is None or one.task in names]
+
+
+def _explain(first: Path, second: Path, *, judge: str | None) -> int:
+    from vsr1_bench.leaderboard.explaining import explain
+
+    print(explain(first, second, judge))
+    return EXIT_DONE
+
+
+def _delta(options: argparse.Namespace) -> int:
+    from vsr1_bench.leaderboard.delta import compare_judges, render_delta
+    from vsr1_bench.store import find_runs
+
+    if options.format not in ("markdown", "json"):
+        raise UsageError(f"--delta is written as markdown or json, not {options.format}")
+    runs = [run for path in options.runs for run in find_runs(path)]
+    cells = compare_judges(
+        runs, options.delta, options.judge, by=options.by, include_path=options.include_path
+    )
+    print(render_delta(cells, options.format))
+    return EXIT_DONE

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,34 @@ from vsr1_bench.errors import BenchError, StoreError, TaskError
 from vsr1_bench.journal import Lock, read_journal, write_atomic
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Sample
-from vsr1_bench.registry import get_task
+from vsr1_bench.registry import get_task, load_registry
+from vsr1_bench.spec import RunSpec
 from vsr1_bench.store import RunFolder, record_of_sample
-from vsr1_bench.task import Source
+from vsr1_bench.task import Source, Task, part_of
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The rows that a run was made on: all of its data set's, or those of its part of it."""
+
+    data: TaskData
+    task: Task
+    """Whose rows the data are: the run's own, or that of a merged set."""
+    name: str
+    """The run's own task."""
+
+    def samples(self, wanted: int) -> Iterator[tuple[int, Sample]]:
+        """Yield the run's samples with their places."""
+        if self.task.name == self.name:
+            yield from self.data.placed_samples(wanted, unusable=lambda _: None)
+            return
+        found = (s for s in self.data.samples() if part_of(self.task, s) == self.name)
+        yield from islice(enumerate(found), wanted)
 
 
 def matching_data(
     run: RunFolder, options: DataOptions, include_path: Sequence[str] = ()
-) -> TaskData:
+) -> RunData:
     """Open the very rows that a run was made on.
 
     The publication of the rows, and of the hub's commits the one, are those that the run names.
@@ -30,7 +51,7 @@ def matching_data(
         StoreError: they are other rows, or another number of them.
     """
     spec = run.spec()
-    task = get_task(spec.task.name, include_path)
+    task = _task_of_rows(spec, include_path)
     for name, copy in (task.copies if options.copy is None else {}).items():
         if (copy.source.hub_id, copy.source.split) == (spec.data.id, spec.data.split):
             options = replace(options, copy=name)
@@ -48,7 +69,17 @@ def matching_data(
             f"{spec.data.fingerprint}; here {found.id} ({found.split}) has {found.n} rows with "
             f"fingerprint {found.fingerprint}: give the data that the run names"
         )
-    return data
+    return RunData(data, task, spec.task.name)
+
+
+def _task_of_rows(spec: RunSpec, include_path: Sequence[str]) -> Task:
+    """The task that reads the rows a run was made on: its own, or a merged set with it in it."""
+    own = get_task(spec.task.name, include_path)
+    for task in load_registry(include_path).tasks.values():
+        merged = task.parts is not None and own.name in task.parts[1].values()
+        if merged and isinstance(task.source, Source) and task.source.hub_id == spec.data.id:
+            return task
+    return own
 
 
 def restore_golds(
@@ -107,10 +138,10 @@ def runs_with_golds(
     return kept, said
 
 
-def _samples(data: TaskData, wanted: int, progress: bool) -> dict[int, Sample]:
+def _samples(data: RunData, wanted: int, progress: bool) -> dict[int, Sample]:
     found: dict[int, Sample] = {}
-    with progress_bar(min(wanted, len(data)), "golds", "row", shown=progress) as bar:
-        for row, sample in data.placed_samples(wanted, unusable=lambda _: None):
+    with progress_bar(wanted, "golds", "row", shown=progress) as bar:
+        for row, sample in data.samples(wanted):
             found[row] = replace(sample, images=())
             bar.update()
     return found

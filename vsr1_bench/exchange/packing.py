@@ -212,7 +212,7 @@ class _Packing:
             for digest in record["images"]
         }
         data = matching_data(self.run, self.options.data, self.options.include_path)
-        for sample in data.samples(self.run.wanted()):
+        for _, sample in data.samples(self.run.wanted()):
             for image in sample.images:
                 digest = image.sha256()
                 if digest in asked:

@@ -7,7 +7,8 @@
 The sets are their own copies (owner zli12321). Rows are joined by position, so nothing is taken
 before counts and golds agree with the data. What their judge said becomes verdicts of a judge
 `published`, read by their own rule: the published scores, without asking anybody again. The sets
-that their judge never saw get theirs from the paper's rule grader, as the authors have it.
+that their judge never saw get theirs from the paper's rule grader, as the authors have it. The
+rows of the merged set MLLM_test become runs of the benchmarks that they come from.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ import contextlib
 import hashlib
 import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from vsr1_bench.assess import item_of, text_hash
 from vsr1_bench.data import DataOptions, TaskData, data_spec, open_data
@@ -37,12 +42,12 @@ from vsr1_bench.exchange.places import STAGING, HubPlace
 from vsr1_bench.grading import Grader
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.progress import progress_bar
-from vsr1_bench.records import Generation, Judgment, Verdict
-from vsr1_bench.registry import get_judge, load_registry
+from vsr1_bench.records import Generation, Judgment, Sample, Verdict
+from vsr1_bench.registry import get_judge, get_task, load_registry
 from vsr1_bench.running import judge_digest
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, TaskSpec, request_key
 from vsr1_bench.store import RunFolder, RunWriter, utc_now
-from vsr1_bench.task import Source, Task
+from vsr1_bench.task import Source, Task, part_of
 
 REPOSITORY = "DingZhenDojoCat/Raw-Outputs"
 REVISION = "main"
@@ -151,7 +156,7 @@ def _take_set(
         return
     for path in paths:
         try:
-            report.runs.append(_take(shared, path, task, data))
+            report.runs += _take(shared, path, task, data)
         except TransferError:
             raise
         except BenchError as error:
@@ -187,31 +192,30 @@ def _chosen(files: Sequence[str] | dict[str, Any], runs: Sequence[str]) -> list[
     return [path for name in runs or found for path in found[name]]
 
 
-def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> RunFolder:
-    """Fetch one file, check it, and store it.
+def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> list[RunFolder]:
+    """Fetch one file, check it, and store it: as one run, or one for each part of a merged set.
 
     Raises:
         ExchangeError: it does not fit its data.
     """
     run, name = Path(path).parts
     lines = _fetch_lines(shared, path)
-    judged_path = f"{JUDGED}/{run}/{name}"
-    known = shared.place.files()
-    judged = _fetch_lines(shared, judged_path) if judged_path in known else None
     _check(path, lines, data)
-    if judged is not None:
-        _check(judged_path, judged, data)
-        for number, (ours, theirs) in enumerate(zip(lines, judged, strict=True), start=1):
+    judged_path = f"{JUDGED}/{run}/{name}"
+    judged: Sequence[dict[str, Any] | None] = [None] * len(lines)
+    if judged_path in shared.place.files():
+        judged = found = _fetch_lines(shared, judged_path)
+        _check(judged_path, found, data)
+        for number, (ours, theirs) in enumerate(zip(lines, found, strict=True), start=1):
             if theirs.get("response", ours["response"]) != ours["response"]:
                 raise ExchangeError(
                     f"{judged_path}:{number}: another response than line {number} of {path}: the "
                     "judged copy is not of this file; nothing of either is taken"
                 )
-    tagged = run.endswith(ANSWER_TAG)
-    responses = [boxed_answer(line["response"]) if tagged else line["response"] for line in lines]
-    folder = _store(shared, path, task, data, responses, judged is not None)
-    _write_published(folder, judged, shared.grader)
-    return folder
+    read = boxed_answer if run.endswith(ANSWER_TAG) else str
+    answers = [_Answer(read(o["response"]), t) for o, t in zip(lines, judged, strict=True)]
+    with progress_bar(len(data), f"import {path}", "row", shown=shared.options.progress) as bar:
+        return _store(shared, path, task, data, answers, bar)
 
 
 def _fetch_lines(shared: _Shared, path: str) -> list[dict[str, Any]]:
@@ -283,87 +287,108 @@ def boxed_answer(response: str) -> str:
     return response if said.startswith("\\boxed{") else f"{response}\n\\boxed{{{said}}}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A row's response, and what was published of it."""
+
+    text: str
+    judged: dict[str, Any] | None
+
+
 def _store(
     shared: _Shared,
     path: str,
     task: Task,
     data: TaskData,
-    responses: Sequence[str],
-    judged: bool,
-) -> RunFolder:
-    """Write a run: samples and responses."""
-    place, options = shared.place, shared.options
-    run, commit = Path(path).parts[0], place.resolve()
-    # All files of a run at one commit are one model's: groups of tasks then find together.
-    identity = hashlib.sha256(f"{REPOSITORY}@{commit}/{run}".encode()).hexdigest()[:32]
-    spec = RunSpec(
-        model=ModelSpec(id=run, revision=commit, fingerprint=identity, verified=False),
-        sampling=None,
-        prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
-        task=TaskSpec(name=task.name, version=task.version),
-        data=data_spec(data.info),
-    )
-    folder = RunFolder.of(options.to, spec)
-    facts = {
-        "backend": "import",
-        "versions": package_versions(),
-        "origin": {
-            "source": f"hf://datasets/{REPOSITORY}@{commit}",
-            "file": path,
-            "judged": f"{JUDGED}/{path}" if judged else None,
-            "answer_form": TAGGED_FORM if run.endswith(ANSWER_TAG) else "box",
-        },
-    }
-    digest = spec.digest()
-    writer = RunWriter(folder)
-    try:
-        folder.write_meta(spec, len(data), facts)
-        with progress_bar(
-            len(data), f"import {run} {task.name}", "row", shown=options.progress
-        ) as b:
-            for row, (sample, text) in enumerate(zip(data.samples(), responses, strict=True)):
-                writer.add_sample(sample, row)
-                key = request_key(digest, sample.id, (), sample.images, 0)
-                if key not in writer.finished:
-                    made = Generation(key, sample.id, 0, text, "stop", created=utc_now())
-                    writer.add(made)
-                b.update()
-    finally:
-        writer.close()
-    return folder
+    answers: Sequence[_Answer],
+    bar: tqdm[Any],
+) -> list[RunFolder]:
+    """Write the runs of a file: each of its parts has rows, and places, of its own."""
+    counts: Counter[str] = Counter(part_of(task, sample) for sample in data.samples())
+    parts: dict[str, _Part] = {}
+    if task.parts is not None and counts[task.name]:
+        raise ExchangeError(
+            f"{path}: {counts[task.name]} rows of {data.info.id} belong to no benchmark that is "
+            f"known here (its {task.parts[0]}); nothing of it is taken"
+        )
+    with ExitStack() as stack:
+        for name, n in counts.items():
+            parts[name] = stack.enter_context(closing(_Part(shared, path, name, data, n)))
+        for sample, answer in zip(data.samples(), answers, strict=True):
+            parts[part_of(task, sample)].add(sample, answer)
+            bar.update()
+    for part in parts.values():
+        part.publish(shared.grader)
+    return [part.folder for part in parts.values()]
 
 
-def _write_published(
-    folder: RunFolder, judged: Sequence[dict[str, Any]] | None, grader: Grader
-) -> None:
-    """Write the verdicts of the published scoring, once.
+class _Part:
+    """A run in the making."""
 
-    They stand in the judged copy, where there is one. The sets without one were scored by the
-    rule grader alone, when their table was printed; so it is done here.
-    """
-    made = list(folder.generations().values())
-    samples = {sample.id: (row, sample) for row, sample in folder.placed_samples().items()}
-    if judged is None:
-        words = judge_digest(get_judge(RULE))
-    else:
-        words = "\0".join(str(line.get("accuracy_judgment")) for line in judged)
-    target = folder.judgment_path(PUBLISHED, hashlib.sha256(words.encode()).hexdigest())
-    if len(folder.judgments(target)) == len(made):
-        return
-    lock = Lock(target.with_name(f".{target.stem}.lock"))
-    try:
-        with Journal(target) as journal:
-            for one in made:
-                row, sample = samples[one.sample_id]
-                if judged is None:
-                    record = _judgment(one, grader.grade(item_of(sample, one, row)), None)
-                else:
-                    verdict = published_verdict(judged[row])
-                    said = judged[row].get("accuracy_output")
-                    record = _judgment(one, verdict, None if said is None else str(said))
-                journal.append(asdict(record))
-    finally:
-        lock.release()
+    def __init__(self, shared: _Shared, path: str, task: str, data: TaskData, n: int) -> None:
+        options, commit = shared.options, shared.place.resolve()
+        run = Path(path).parts[0]
+        # All files of a run at one commit are one model's: groups of tasks then find together.
+        identity = hashlib.sha256(f"{REPOSITORY}@{commit}/{run}".encode()).hexdigest()[:32]
+        spec = RunSpec(
+            model=ModelSpec(id=run, revision=commit, fingerprint=identity, verified=False),
+            sampling=None,
+            prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
+            task=TaskSpec(name=task, version=get_task(task, options.include_path).version),
+            data=data_spec(data.info),
+        )
+        facts = {
+            "backend": "import",
+            "versions": package_versions(),
+            "origin": {
+                "source": f"hf://datasets/{REPOSITORY}@{commit}",
+                "file": path,
+                "answer_form": TAGGED_FORM if run.endswith(ANSWER_TAG) else "box",
+            },
+        }
+        self.folder = RunFolder.of(options.to, spec)
+        self._digest = spec.digest()
+        self._answers: list[tuple[Sample, Generation, dict[str, Any] | None]] = []
+        self._writer = RunWriter(self.folder)
+        self.folder.write_meta(spec, n, facts)
+
+    def add(self, sample: Sample, answer: _Answer) -> None:
+        """Take the next row."""
+        self._writer.add_sample(sample, len(self._answers))
+        key = request_key(self._digest, sample.id, (), sample.images, 0)
+        made = Generation(key, sample.id, 0, answer.text, "stop", created=utc_now())
+        if key not in self._writer.finished:
+            self._writer.add(made)
+        self._answers.append((replace(sample, images=()), made, answer.judged))
+
+    def close(self) -> None:
+        """Let go of the journals."""
+        self._writer.close()
+
+    def publish(self, grader: Grader) -> None:
+        """Write the verdicts of the published scoring, once.
+
+        They stand in the judged copy, where there is one. The sets without one were scored by the
+        rule grader alone, when their table was printed; so it is done here.
+        """
+        words = [judge_digest(get_judge(RULE))]
+        words += [str((judged or {}).get("accuracy_judgment")) for _, _, judged in self._answers]
+        digest = hashlib.sha256("\0".join(words).encode()).hexdigest()
+        target = self.folder.judgment_path(PUBLISHED, digest)
+        if len(self.folder.judgments(target)) == len(self._answers):
+            return
+        lock = Lock(target.with_name(f".{target.stem}.lock"))
+        try:
+            with Journal(target) as journal:
+                for row, (sample, made, judged) in enumerate(self._answers):
+                    if judged is None:
+                        verdict, raw = grader.grade(item_of(sample, made, row)), None
+                    else:
+                        verdict, said = published_verdict(judged), judged.get("accuracy_output")
+                        raw = None if said is None else str(said)
+                    journal.append(asdict(_judgment(made, verdict, raw)))
+        finally:
+            lock.release()
 
 
 def _judgment(made: Generation, verdict: Verdict, raw: str | None) -> Judgment:

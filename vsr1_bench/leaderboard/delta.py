@@ -103,7 +103,7 @@ def _cause(old: Judgment) -> str:
     return "failed" if said == "error" else "odd" if said else "empty"
 
 
-def explain(
+def compare_judges(
     runs: Sequence[RunFolder],
     old: str = AUTO,
     new: str | None = None,
@@ -143,7 +143,7 @@ def _old(wanted: str, names: list[str]) -> str | None:
     for name in OLD if wanted == AUTO else (wanted,):
         found = [known for known in names if name in (known, known.partition(":")[0])]
         if len(found) > 1:
-            raise UsageError(f"--explain {name}: {', '.join(sorted(found))} all are; name one")
+            raise UsageError(f"--delta {name}: {', '.join(sorted(found))} all are; name one")
         if found:
             return found[0]
     return None

@@ -103,15 +103,21 @@ def render(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None = No
         return "(no scores)"
     cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
     text = tabulate(cells, headers=list(frame.columns), tablefmt="pipe", disable_numparse=True)
+    return "\n\n".join([text, *map(_cell, footnotes(documents, frame))])
+
+
+def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[str]:
+    """What the signs beside the values say."""
+    found = []
     if any("†" in str(value) for value in frame["value"]):
-        text += (
-            f"\n\n† fewer than {RANKED_FROM:.0%} of the responses were scored: not to be ranked. "
+        found.append(
+            f"† fewer than {RANKED_FROM:.0%} of the responses were scored: not to be ranked. "
             "`accuracy` leaves the unscored out, `accuracy_strict` counts them as not correct."
         )
     noted = sorted({f"{d['task']} {d['footnote']}" for d in documents if d.get("footnote")})
     if noted:
-        text += "\n\n‡ " + "; ".join(_cell(note) for note in noted) + "."
-    return text
+        found.append(f"‡ {'; '.join(noted)}.")
+    return found
 
 
 def _cell(value: object) -> str:

@@ -2,7 +2,7 @@
 
 Each takes the scored responses and returns a value with its interval. A proportion over independent
 samples gets Wilson's interval; anything clustered (several responses a sample, several questions an
-image) or averaged gets a cluster bootstrap.
+image) or averaged gets Wilson's with the sample size that its clusters are worth.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vsr1_bench.scoring.statistics import FloatArray, Interval, cluster_bootstrap, wilson
-from vsr1_bench.scoring.statistics import ratio_interval as ratio_bootstrap
+from vsr1_bench.scoring.statistics import (
+    Interval,
+    ratio_interval,
+    share_interval,
+    wilson,
+)
 from vsr1_bench.task import Metric
 
 
@@ -79,24 +82,15 @@ def strict(metric: Metric, responses: Sequence[Response], cluster: str | None) -
 def _share(responses: Sequence[Response], cluster: str | None) -> Value:
     if not responses:
         return Value(None)
-    right = sum(r.correct or 0.0 for r in responses)
-    clusters = _clusters(responses, cluster)
-    binary = all(r.correct in (None, 0, 1) for r in responses)
-    if binary and len(clusters) == len(responses):
-        return _value(right / len(responses), wilson(round(right), len(responses)), len(responses))
-    sums = np.array([sum(r.correct or 0.0 for r in members) for members in clusters])
-    sizes = np.array([float(len(members)) for members in clusters])
-    return _value(right / len(responses), ratio_bootstrap(sums, sizes), len(responses))
+    return _mean_of_units([r.correct or 0.0 for r in responses], responses, cluster)
 
 
 def all_correct_by(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
     """Share of groups whose every member is correct; one unscored member leaves a group out."""
     groups = _grouped(metric, responses)
     whole = [members for members in groups.values() if all(r.correct is not None for r in members)]
-    if not whole:
-        return Value(None)
-    right = sum(all(r.correct == 1 for r in members) for members in whole)
-    return _value(right / len(whole), wilson(right, len(whole)), len(whole))
+    right = [float(all(r.correct == 1 for r in members)) for members in whole]
+    return _mean_of_units(right, [members[0] for members in whole], cluster)
 
 
 def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
@@ -104,23 +98,24 @@ def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) 
     scored = [r for r in responses if r.correct is not None]
     if not scored:
         return Value(None)
-    names = sorted(_grouped(metric, scored))
-    place = {name: j for j, name in enumerate(names)}
-    clusters = _clusters(scored, cluster)
-    sums, sizes = np.zeros((len(clusters), len(names))), np.zeros((len(clusters), len(names)))
-    for i, members in enumerate(clusters):
-        for r in members:
-            j = place[_group(metric, r)]
-            sums[i, j] += r.correct or 0.0
-            sizes[i, j] += 1
-
-    def macro(picked: NDArray[np.intp]) -> FloatArray:
-        above, below = sums[picked].sum(axis=1), sizes[picked].sum(axis=1)  # (R, G)
-        shares = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-        return np.asarray(np.nanmean(shares, axis=1), dtype=np.float64)
-
-    value = float(macro(np.arange(len(clusters))[None, :])[0])
-    return _value(value, cluster_bootstrap(len(clusters), macro), len(scored))
+    names = {name: j for j, name in enumerate(sorted(_grouped(metric, scored)))}
+    group = np.array([names[_group(metric, r)] for r in scored])  # (N,)
+    right = np.array([r.correct for r in scored], dtype=np.float64)  # (N,)
+    sizes = np.bincount(group)  # (G,)
+    shares = np.bincount(group, weights=right) / sizes  # (G,)
+    # Each response moves its group's share by its distance from it, and the mean by a G-th of that.
+    # In a group of n, distances are too small by (n - 1) / n; groups of one show theirs together.
+    peers, expected = sizes[group], shares[group]
+    alone = peers == 1
+    if alone.any():
+        peers, expected = np.where(alone, alone.sum(), peers), expected.copy()
+        expected[alone] = right[alone].mean()
+    swing = (right - expected) / sizes[group] / len(names)
+    swing *= np.sqrt(peers / np.maximum(peers - 1, 1))
+    home = np.array(_numbers([_home(r, cluster) for r in scored]))
+    influence = np.bincount(home, weights=swing).astype(np.float64)  # (C,)
+    value = float(shares.mean())
+    return _value(value, share_interval(value, influence), len(scored))
 
 
 def pass_at(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
@@ -129,12 +124,13 @@ def pass_at(metric: Metric, responses: Sequence[Response], cluster: str | None) 
     Samples with fewer than k scored responses are left out.
     """
     k = _k(metric)
-    chances = []
+    chances, heads = [], []
     for members in _clusters([r for r in responses if r.correct is not None], None):
         n, right = len(members), sum(r.correct == 1 for r in members)
         if n >= k:
             chances.append(1.0 - comb(n - right, k) / comb(n, k))
-    return _mean_of_samples(np.array(chances))
+            heads.append(members[0])
+    return _mean_of_units(chances, heads, cluster)
 
 
 def majority_at(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
@@ -144,7 +140,7 @@ def majority_at(metric: Metric, responses: Sequence[Response], cluster: str | No
     scored responses, or whose judge reads no answers, are left out.
     """
     k = _k(metric)
-    shares = []
+    shares, heads = [], []
     for members in _clusters([r for r in responses if r.correct is not None], None):
         if len(members) < k:
             continue
@@ -155,14 +151,23 @@ def majority_at(metric: Metric, responses: Sequence[Response], cluster: str | No
         top = {answer for answer, count in votes.items() if count == max(votes.values())}
         verdicts = {r.extracted: float(r.correct or 0) for r in voters if r.extracted in top}
         shares.append(sum(verdicts.values()) / len(verdicts) if verdicts else 0.0)
-    return _mean_of_samples(np.array(shares))
+        heads.append(members[0])
+    return _mean_of_units(shares, heads, cluster)
 
 
-def _mean_of_samples(values: FloatArray) -> Value:
-    if not len(values):
+def _mean_of_units(
+    values: Sequence[float], heads: Sequence[Response], cluster: str | None
+) -> Value:
+    """Mean over samples or groups of them; `heads` has a response of each, to know its cluster."""
+    if not values:
         return Value(None)
-    interval = ratio_bootstrap(values, np.ones_like(values))
-    return _value(float(values.mean()), interval, len(values))
+    numbers = _numbers([_home(r, cluster) for r in heads])
+    sizes = np.bincount(numbers).astype(np.float64)  # (C,)
+    mean = sum(values) / len(values)
+    if len(sizes) == len(values) and all(value in (0, 1) for value in values):
+        return _value(mean, wilson(round(sum(values)), len(values)), len(values))
+    sums = np.bincount(numbers, weights=np.array(values)).astype(np.float64)  # (C,)
+    return _value(mean, ratio_interval(sums, sizes), len(values))
 
 
 def _value(value: float, interval: Interval | None, n: int) -> Value:
@@ -170,11 +175,22 @@ def _value(value: float, interval: Interval | None, n: int) -> Value:
     return Value(value, low, high, n)
 
 
+def _home(response: Response, key: str | None) -> str:
+    """What a response shares with those that depend on it: its group, or its sample."""
+    return response.groups.get(key, response.sample_id) if key else response.sample_id
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    """Number names from 0 in order of appearance."""
+    known: dict[str, int] = {}
+    return [known.setdefault(name, len(known)) for name in names]
+
+
 def _clusters(responses: Sequence[Response], key: str | None) -> list[list[Response]]:
     """Group responses that depend on each other, in order of appearance."""
     found: dict[str, list[Response]] = defaultdict(list)
     for r in responses:
-        found[r.groups.get(key, r.sample_id) if key else r.sample_id].append(r)
+        found[_home(r, key)].append(r)
     return list(found.values())
 
 

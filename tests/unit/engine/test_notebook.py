@@ -1,0 +1,90 @@
+"""The Python API, with the scripted backend and on stored runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli import QUESTIONS, plugins, script
+
+import vsr1_bench
+from vsr1_bench import evaluate, load_runs
+from vsr1_bench.errors import UsageError
+from vsr1_bench.notebook import SAMPLE_COLUMNS, SCORE_COLUMNS, Results
+
+
+def answers(folder: Path, wrong: int = 3) -> Path:
+    lines = [
+        {"id": f"q{n:03d}", "response": f"\\boxed{{{2 * n + (n < wrong)}}}"}
+        for n in range(QUESTIONS)
+    ]
+    return script(folder / "answers.jsonl", *lines)
+
+
+def added(folder: Path, **changes: object) -> Results:
+    return evaluate(
+        "sums",
+        ["adding"],
+        output_path=folder / "runs",
+        backend="scripted",
+        model_args={"script": folder / "answers.jsonl"},
+        include_path=plugins(folder / "plugins"),
+        progress=False,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def test_evaluate_returns_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers(tmp_path)
+    found = added(tmp_path, limit=20)
+    assert capsys.readouterr().out == ""
+    assert found.complete and len(found.runs) == 1 and len(found.samples) == 20
+    assert list(found.samples.columns[: len(SAMPLE_COLUMNS)]) == list(SAMPLE_COLUMNS)
+    assert list(found.scores.columns) == list(SCORE_COLUMNS)
+    assert found.samples["correct"].sum() == 17
+    assert found.samples.loc[0, ["sample_id", "answer", "extracted", "outcome"]].tolist() == [
+        "q000", "0", "1", "incorrect",
+    ]  # fmt: skip
+    (accuracy,) = found.scores.query("metric == 'accuracy'").to_dict("records")
+    assert accuracy["value"] == pytest.approx(17 / 20) and accuracy["n"] == 20
+    assert repr(found) == "Results(1 runs, 20 responses, 2 scores)"
+
+
+def test_evaluate_continues_and_takes_other_settings(tmp_path: Path) -> None:
+    answers(tmp_path)
+    first = added(tmp_path, limit=5)
+    assert added(tmp_path, limit=10).runs == first.runs
+    other = added(tmp_path, limit=5, gen_kwargs={"temperature": 0.5, "stop": ["a", "b"]}, seed=3)
+    assert other.runs != first.runs and set(other.samples["seed"]) == {3}
+    assert len(load_runs(tmp_path / "runs").runs) == 2
+
+
+def test_load_runs_by_judge_and_before_any_judge(tmp_path: Path) -> None:
+    answers(tmp_path)
+    unjudged = added(tmp_path, limit=4, predict_only=True)
+    assert unjudged.scores.empty and unjudged.samples["judge"].isna().all()
+    added(tmp_path, limit=4)
+    added(tmp_path, limit=4, judge="exact_bounded")
+    both = load_runs(tmp_path / "runs")
+    assert set(both.samples["judge"]) == {"exact", "exact_bounded"} and len(both.samples) == 8
+    one = load_runs(tmp_path / "runs", judge="exact")
+    assert set(one.samples["judge"]) == {"exact"} == set(one.scores["judge"])
+
+
+def test_a_wrong_flag_is_the_command_lines_error(tmp_path: Path) -> None:
+    answers(tmp_path)
+    with pytest.raises(UsageError, match="unknown flag --promt"):
+        added(tmp_path, promt="cot")
+    with pytest.raises(UsageError, match="wanted a text"):
+        added(tmp_path, judge_model=object())
+
+
+def test_importing_the_package_loads_nothing() -> None:
+    program = "import sys, vsr1_bench; print('pandas' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"]
+    assert {"evaluate", "load_runs"} <= set(dir(vsr1_bench))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = vsr1_bench.nothing

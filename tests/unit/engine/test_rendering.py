@@ -1,0 +1,195 @@
+"""What a table is written as: hostile names cannot break out of any format."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import html
+import io
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsr1_bench.leaderboard.page import html_page
+from vsr1_bench.leaderboard.rendering import (
+    WRITERS,
+    csv_table,
+    csv_text,
+    latex,
+    latex_text,
+    markdown,
+)
+from vsr1_bench.leaderboard.sheet import Entry, Sheet
+
+HOSTILE = [
+    '=HYPERLINK("http://x")', "+1+1", "-2", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n=1",
+    "a|b", "**bold**", "[x](http://y)", "`code`", "<script>alert(1)</script>",
+    '"><img src=x onerror=a>', "\\input{/etc/passwd}", "$x^2$", "50% & more_or_less #1 {~}",
+    "</title><b>", "a\nb", "\u202ereversed", "]]>", "&amp;", "</style>", "</script>", "{}", "[h!]",
+]  # fmt: skip
+
+
+def sheet(*names: str) -> Sheet:
+    rows = tuple((name, Entry(50.0 + i, 40.0, 60.0, (1,), "best")) for i, name in enumerate(names))
+    return Sheet(("model", "value"), rows, ("a note <b> | $ %",), ("a remark",), intervals=True)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_cell_of_a_csv_is_a_formula(name: str) -> None:
+    rows = list(csv.reader(io.StringIO(csv_table(sheet(name)))))
+    assert [len(row) for row in rows] == [6, 6]
+    for cell in (*rows[0], *rows[1]):
+        assert not cell or cell[0] not in "=+-@\t\r\n"
+    assert rows[1][1:4] == ["50", "40", "60"]
+
+
+@given(st.text(max_size=30))
+def test_no_text_at_all_is_a_formula(text: str) -> None:
+    found = csv_text(text)
+    assert not found or (found[0] not in "=+-@\t\r\n" and found.isprintable())
+
+
+def test_negative_numbers_in_a_csv_stay_numbers() -> None:
+    made = csv_table(Sheet(("model", "gain"), (("m", Entry(-1.25)),)))
+    assert made.splitlines() == ["model,gain,marks,notes", "m,-1.25,,"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_stays_in_its_markdown_cell(name: str) -> None:
+    lines = markdown(sheet(name)).splitlines()
+    assert len(re.findall(r"(?<!\\)\|", lines[2])) == 3
+    assert "<" not in "".join(lines) and not re.search(r"(?<!\\)\]\(", "".join(lines))
+    assert "**50.0** [40.0 to 60.0] ¹" in lines[2]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_no_latex(name: str) -> None:
+    made = latex_text(name)
+    bare = re.sub(r"\\(textbackslash|text\w+|ensuremath)\{[^}]*\}|\\[{}$&#%_]", "", made)
+    assert not set(bare) & set("\\{}$&#%_~^<>")
+    assert "\n" not in made
+
+
+def test_latex_is_booktabs_and_marks() -> None:
+    rows = (("a", Entry(1.0, mark="best")), ("[b]", Entry(2.0, mark="second")), ("c", Entry(None)))
+    made = latex(Sheet(("model", "x_y"), rows, ("note",)))
+    for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\textbf{1.0}", r"\underline{2.0}"):
+        assert word in made
+    assert r"model & x\_y \\" in made and "{}[b] &" in made and r"c & -- \\" in made
+
+
+def test_latex_compiles(tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex on this machine")
+    names = [name for name in HOSTILE if name.isascii()]
+    body = latex(sheet(*names))
+    document = (
+        "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{textcomp,booktabs}"
+        f"\\begin{{document}}\n{body}\n\\end{{document}}"
+    )
+    (tmp_path / "t.tex").write_text(document)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+class Page(HTMLParser):
+    """Collects elements, and the text of the cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.cells: list[str] = []
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.inside = tag == "td" or (self.inside and tag in ("span", "sup"))
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.cells[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "td":
+            self.inside = False
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_no_html(name: str) -> None:
+    page = Page()
+    page.feed(html_page(sheet(name), title=name))
+    assert page.tags.count("script") == 1 and page.tags.count("td") == 2
+    assert not {"img", "b", "a", "iframe", "link"} & set(page.tags)
+    assert not any(key.startswith("on") or key in ("src", "href") for key, _ in page.attributes)
+    assert page.cells[0] == " ".join("".join(c if c.isprintable() else " " for c in name).split())
+
+
+def test_the_policy_allows_this_pages_script_and_style_only() -> None:
+    made = html_page(sheet("m"))
+    policy = html.unescape(re.findall(r'Content-Security-Policy" content="([^"]+)"', made)[0])
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    for tag in ("script", "style"):
+        (body,) = re.findall(rf"<{tag}>(.*?)</{tag}>", made, re.S)
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "//" not in re.sub(r"<!DOCTYPE.*?>", "", made).replace("// ", "")
+
+
+def test_the_page_sorts_and_stays_silent_in_a_browser(tmp_path: Path) -> None:
+    """A real browser: clicks sort, nothing is fetched, no error, no script of a name runs."""
+    chromium = Path("/usr/bin/chromium")
+    if not chromium.exists():
+        pytest.skip("no /usr/bin/chromium on this machine")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    path = tmp_path / "page.html"
+    path.write_text(html_page(sheet("b", "<img src=x onerror=document.title='run'>", "a")), "utf-8")
+    asked, errors = [], []
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=str(chromium),
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+        )
+        context = browser.new_context(offline=True)
+        context.on("request", lambda request: asked.append(request.url))
+        tab = context.new_page()
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("console", lambda message: errors.append(message.text))
+        tab.goto(path.as_uri())
+        assert tab.title() == "vsr1-bench: results"
+
+        def column(number: int) -> list[str]:
+            found: list[str] = tab.eval_on_selector_all(
+                f"td:nth-child({number})", "cells => cells.map(c => c.dataset.value)"
+            )
+            return found
+
+        tab.click("th:nth-child(2) button")
+        assert column(2) == ["52.0", "51.0", "50.0"]
+        tab.click("th:nth-child(2) button")
+        assert column(2) == ["50.0", "51.0", "52.0"]
+        tab.click("th:nth-child(1) button")
+        assert column(1)[-2:] == ["a", "b"]
+        assert tab.evaluate("getComputedStyle(document.querySelector('.best')).fontWeight") == "700"
+        browser.close()
+    assert errors == [] and asked == [path.as_uri()]
+
+
+@pytest.mark.parametrize("fmt", WRITERS)
+def test_every_format_writes_an_empty_cell_and_a_note(fmt: str) -> None:
+    rows = (("x", Entry(None)), ("y", Entry(1.0, notes=(1,))))
+    made = WRITERS[fmt](Sheet(("m", "v"), rows, ("why",)))
+    assert "why" in made and "None" not in made

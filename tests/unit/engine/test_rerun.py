@@ -1,0 +1,125 @@
+"""`rerun` and `table --explain_diff`: what differs between two runs, or between then and now."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli import QUESTIONS, plugins, script
+from scored import spec_of, stored_run
+
+from vsr1_bench.cli.main import main
+from vsr1_bench.errors import UsageError
+from vsr1_bench.rerunning import plan_rerun, rerun_arguments
+from vsr1_bench.store import RunFolder, find_runs
+
+
+def made(folder: Path, *flags: str) -> RunFolder:
+    """A run of the command line, with the scripted backend."""
+    lines = [{"id": f"q{n:03d}", "response": f"\\boxed{{{2 * n}}}"} for n in range(QUESTIONS)]
+    answers = script(folder / "answers.jsonl", *lines)
+    words = ["run", "--model", "sums", "--tasks", "adding", "--backend", "scripted"]
+    words += ["--model_args", f"script={answers}", "--include_path", str(plugins(folder / "p"))]
+    words += ["--output_path", str(folder / "runs"), "--limit", "6", "--verbosity", "ERROR"]
+    assert main([*words, *flags]) == 0
+    return find_runs(folder / "runs")[-1]
+
+
+def record(run: RunFolder, command: str) -> None:
+    meta = run.meta()
+    (run.path / "run.json").write_text(json.dumps({**meta, "command": command}))
+
+
+def command_of(folder: Path, *flags: str) -> str:
+    return " ".join(
+        ["vsr1-bench --model sums --tasks=adding --shard 0/2 --backend scripted",
+         f"--model_args script={folder / 'answers.jsonl'} --include-path {folder / 'p'}",
+         "--output_path old --limit 6", *flags]
+    )  # fmt: skip
+
+
+def test_the_command_is_of_this_run_alone(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    record(run, command_of(tmp_path, "--force-unlock"))
+    words = rerun_arguments(run, Path("new"))
+    assert words[0] == "run" and words[-4:] == ("--tasks", "adding", "--output_path", "new")
+    assert not {"--shard", "0/2", "--force-unlock", "old", "--tasks=adding"} & set(words)
+    assert words[words.index("--limit") : words.index("--limit") + 2] == ("--limit", "6")
+
+
+def test_nothing_differs_until_something_does(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    record(run, command_of(tmp_path))
+    found = plan_rerun(run, tmp_path / "again")
+    assert found.unknown is None and found.differences == ()
+
+    meta = run.meta()
+    meta["versions"]["sympy"] = "0.1"
+    (run.path / "run.json").write_text(json.dumps(meta))
+    plugin = tmp_path / "p" / "sums.py"
+    plugin.write_text(plugin.read_text().replace("version=1", "version=2"))
+    script(tmp_path / "answers.jsonl", {"id": "*", "response": "1"}, size=1 << 10)
+    fields = {
+        one.field: (one.first, one.second)
+        for one in plan_rerun(run, tmp_path / "again").differences
+    }
+    assert fields["task.version"] == (1, 2)
+    assert fields["other.version of sympy"][0] == "0.1"
+    assert "model.fingerprint" in fields and "prompt.hash" not in fields
+
+
+def test_what_cannot_be_found_today_is_said(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    record(run, command_of(tmp_path))
+    (tmp_path / "answers.jsonl").unlink()
+    found = plan_rerun(run, tmp_path / "again")
+    assert found.unknown is not None and "script" in found.unknown
+
+
+def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made(tmp_path)
+    record(run, command_of(tmp_path))
+    again = tmp_path / "again"
+    assert main(["rerun", str(run.path), "--dry_run", "--output_path", str(again)]) == 0
+    assert "Nothing that is written down would differ" in capsys.readouterr().out
+    assert not again.exists()
+    assert main(["rerun", str(run.path), "--output_path", str(again)]) == 0
+    (new,) = find_runs(again)
+    assert new.spec() == run.spec() and len(new.generations()) == 6
+    assert "compare with: vsr1-bench compare" in capsys.readouterr().err
+    assert main(["rerun", str(run.path), "--output_path", str(tmp_path / "runs")]) == 2
+    assert "name another folder" in capsys.readouterr().err
+
+
+def test_a_run_that_has_no_command(tmp_path: Path) -> None:
+    run = stored_run(tmp_path / "runs", spec_of("m", "alpha"), [1.0])
+    with pytest.raises(UsageError, match="records no command"):
+        plan_rerun(run, tmp_path)
+    imported = stored_run(
+        tmp_path / "runs", spec_of("m", "alpha").model_copy(update={"sampling": None}), [1.0]
+    )
+    with pytest.raises(UsageError, match="made elsewhere"):
+        plan_rerun(imported, tmp_path)
+
+
+def test_explain_diff_names_the_aspects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = stored_run(tmp_path / "runs", spec_of("m", "alpha"), [1.0, 0.0])
+    other = stored_run(
+        tmp_path / "runs",
+        spec_of("m", "alpha", "direct", seed=3, fingerprint="other"),
+        [1.0, 0.0],
+        judge="labels",
+        limit=2,
+    )
+    assert main(["table", "--explain_diff", str(one.path), str(other.path)]) == 0
+    rows = [
+        line.split("|")[1:5] for line in capsys.readouterr().out.splitlines() if line[:1] == "|"
+    ]
+    fields = {field.strip(): (a.strip(), b.strip()) for _, field, a, b in rows}
+    assert fields["prompt.format"] == ("cot", "direct") and fields["sampling.seed"] == ("0", "3")
+    assert fields["judge.name"] == ("string_match", "labels")
+    assert fields["other.limit"] == ("–", "2") and "model.fingerprint" in fields
+    assert {row[0].strip() for row in rows} >= {"prompt", "judge", "sampling", "weights", "other"}
+    assert main(["table", "--explain_diff", str(one.path), str(one.path)]) == 0
+    assert "Nothing that is written down differs" in capsys.readouterr().out

@@ -1,0 +1,201 @@
+"""The wide table: rows, columns, averages, marks, and what is not ranked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scored import spec_of, stored_run, tasks_folder
+
+from vsr1_bench.cli.main import main
+from vsr1_bench.leaderboard.averages import mean_cell
+from vsr1_bench.leaderboard.headings import LOWER_IS_BETTER, arrow, lower_is_better
+from vsr1_bench.leaderboard.wide import Cell, Column, Row
+
+GOOD = [1.0] * 90 + [0.0] * 10
+FAIR = [1.0] * 60 + [0.0] * 40
+POOR = [1.0] * 30 + [0.0] * 70
+
+
+def table(root: Path, *flags: object, capsys: pytest.CaptureFixture[str]) -> Any:
+    words = ["table", str(root / "runs"), "--include_path", str(tasks_folder(root))]
+    assert main([*words, "--verbosity", "ERROR", *map(str, flags)]) == 0
+    out = capsys.readouterr().out
+    return json.loads(out) if "json" in flags else out
+
+
+def test_rows_are_models_and_settings_and_columns_tasks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    stored_run(runs, spec_of("m", "alpha"), GOOD)
+    stored_run(runs, spec_of("m", "beta"), FAIR)
+    stored_run(runs, spec_of("m", "alpha", "direct"), POOR)
+    stored_run(runs, spec_of("m", "alpha", seed=1), POOR)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert [c["task"] for c in found["columns"]] == ["alpha", "beta", "pair"]
+    rows = {row["setting"]: row for row in found["rows"]}
+    assert set(rows) == {"cot, seed=0", "direct, seed=0", "cot, seed=1"}
+    first = rows["cot, seed=0"]
+    assert first["cells"]["alpha"]["value"] == 90 and first["cells"]["alpha"]["n"] == 100
+    assert first["cells"]["pair both"]["value"] == 75
+    assert first["kind"] == "measured" and first["source"].endswith("0.1.0, string_match")
+    assert "beta" not in rows["cot, seed=1"]["cells"]
+
+
+def test_a_group_does_not_count_beside_its_tasks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for task, verdicts in (("alpha", GOOD), ("beta", FAIR), ("figures", POOR)):
+        stored_run(runs, spec_of("m", task), verdicts)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    # 75 for the pair and 30, not 90, 60, 75 and 30
+    assert found["rows"][0]["averages"]["plain mean of 2"]["value"] == pytest.approx(52.5)
+
+
+def test_best_and_second_only_where_the_test_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for name, verdicts in (("good", GOOD), ("fair", FAIR), ("poor", POOR)):
+        stored_run(runs, spec_of(name, "alpha"), verdicts)
+    stored_run(runs, spec_of("good", "beta"), [1.0] * 52 + [0.0] * 48)
+    stored_run(runs, spec_of("fair", "beta"), [1.0] * 50 + [0.0] * 50)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    marks = {row["model"]: row["cells"]["alpha"]["mark"] for row in found["rows"]}
+    assert marks == {"good": "best", "fair": "second", "poor": None}
+    assert all(r["cells"]["beta"]["mark"] is None for r in found["rows"] if "beta" in r["cells"])
+    text = table(tmp_path, capsys=capsys)
+    assert "**90.0**" in text and "*60.0*" in text and "after Holm" in text
+
+
+def test_clusters_are_no_further_evidence_for_a_mark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    groups = [{"figure": f"f{i // 25}"} for i in range(100)]
+    stored_run(runs, spec_of("good", "figures"), [1.0] * 100, groups=groups)
+    stored_run(runs, spec_of("poor", "figures"), [0.0] * 50 + [1.0] * 50, groups=groups)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    # 50 samples won and none lost, but they are two figures only
+    assert [row["cells"]["figures"]["mark"] for row in found["rows"]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"limit": 100}, "partial: the first 100 samples"),
+        ({"footnote": "judged by x, the rule that stands in for y"}, "the rule that stands in"),
+    ],
+)
+def test_what_is_not_ranked_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], note: str
+) -> None:
+    runs = tmp_path / "runs"
+    stored_run(runs, spec_of("good", "alpha"), GOOD, **changes)
+    stored_run(runs, spec_of("poor", "alpha"), POOR)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    cell = found["rows"][0]["cells"]["alpha"]
+    assert not cell["ranked"] and cell["mark"] is None and note in cell["notes"][0]
+    text = table(tmp_path, capsys=capsys)
+    assert ("90.0 ¹" in text and f"¹ {note}" in text) or note in text
+
+
+def test_a_limit_above_the_number_of_rows_left_nothing_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD, limit=1000)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert found["rows"][0]["cells"]["alpha"]["ranked"]
+
+
+def test_underscored_and_otherwise_judged_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    stored_run(runs, spec_of("a", "alpha"), [None, None, *GOOD[2:]])
+    stored_run(runs, spec_of("b", "alpha"), GOOD)
+    stored_run(runs, spec_of("c", "alpha"), GOOD, judge="labels")
+    stored_run(runs, spec_of("b", "alpha"), POOR, judge="labels")
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    cells = {row["model"]: row["cells"]["alpha"] for row in found["rows"]}
+    assert cells["a"]["notes"] == ["fewer than 99 % of the responses were scored"]
+    # two rows have been judged by each: the task's own judge goes first
+    assert cells["b"]["judge"] == "string_match" and cells["b"]["value"] == 90
+    assert cells["c"]["notes"] == ["judged by labels, the column's other cells by string_match"]
+    assert any("Scores by other judges are not shown" in r for r in found["remarks"])
+
+
+def test_columns_are_metrics_or_categories(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    groups = [{"figure": f"f{i % 20}", "kind": "ab"[i % 2]} for i in range(100)]
+    stored_run(runs, spec_of("m", "figures"), GOOD, groups=groups)
+    stored_run(runs, spec_of("m", "alpha"), [None, *GOOD[1:]])
+    metric = table(tmp_path, "--columns", "metric", "--format", "json", capsys=capsys)
+    assert [c["metric"] for c in metric["columns"]] == ["accuracy", "accuracy_strict"]
+    assert [row["task"] for row in metric["rows"]] == ["alpha", "figures"]
+    by = table(tmp_path, "--by", "kind", "--format", "json", capsys=capsys)
+    assert {c["name"] for c in by["columns"]} == {"a", "b"} and len(by["rows"]) == 1
+    named = table(tmp_path, "--columns", "task,accuracy_strict", "--format", "json", capsys=capsys)
+    names = [c["name"] for c in named["columns"]]
+    assert names[:2] == ["alpha", "alpha accuracy_strict"]
+    words = ["table", str(runs), "--include_path", str(tasks_folder(tmp_path))]
+    assert main([*words, "--columns", "lrs"]) == 2
+    assert "there is: accuracy, accuracy_strict" in capsys.readouterr().err
+
+
+def test_tasks_choose_columns_and_their_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for task in ("alpha", "beta", "figures"):
+        stored_run(runs, spec_of("m", task), GOOD)
+    found = table(tmp_path, "--tasks", "figures,alpha", "--format", "json", capsys=capsys)
+    assert [c["name"] for c in found["columns"]] == ["figures", "alpha"]
+    pair = table(tmp_path, "--tasks", "alpha,beta", "--format", "json", capsys=capsys)
+    assert [c["name"] for c in pair["columns"]] == ["alpha", "beta", "pair both"]
+
+
+def test_the_long_layout_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD)
+    text = table(tmp_path, "--layout", "long", capsys=capsys)
+    assert "scored/total" in text and "82.6 to 94.5" in text
+    csv = table(tmp_path, "--layout", "long", "--format", "csv", capsys=capsys)
+    assert csv.splitlines()[0].startswith("model,task,version,judge,metric,value")
+    assert "m,alpha,1,string_match,accuracy,90.0" in csv
+    documents = table(tmp_path, "--layout", "long", "--format", "json", capsys=capsys)
+    assert documents[0]["metrics"]["accuracy"]["value"] == 0.9
+
+
+def test_intervals_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD)
+    assert "82.6 to 94.5" not in table(tmp_path, capsys=capsys)
+    assert "90.0 [82.6 to 94.5]" in table(tmp_path, "--intervals", capsys=capsys)
+    csv = table(tmp_path, "--intervals", "--format", "csv", capsys=capsys)
+    assert csv.splitlines()[0] == "model,setting,alpha,alpha low,alpha high,source,marks,notes"
+
+
+def test_an_average_carries_its_cells_notes_and_interval() -> None:
+    columns = [Column("a", "accuracy", "a"), Column("b", "accuracy", "b")]
+    row = Row("measured", "m", "")
+    row.cells = {
+        columns[0]: Cell(40.0, 34.0, 46.0, notes=("x",)),
+        columns[1]: Cell(60.0, 52.0, 68.0),
+    }
+    found = mean_cell(row, columns)
+    assert found is not None and found.value == 50 and found.notes == ("x",)
+    assert (found.low, found.high) == pytest.approx((45.0, 55.0))  # half of sqrt(6² + 8²)
+    weighted = mean_cell(row, columns, (3.0, 1.0))
+    assert weighted is not None and weighted.value == 45
+    assert mean_cell(row, [*columns, Column("c", "accuracy", "c")]) is None
+
+
+def test_which_way_is_up() -> None:
+    assert {"lsr", "leakage"} <= LOWER_IS_BETTER
+    assert lower_is_better("lsr[drop]") and not lower_is_better("accuracy")
+    assert arrow("lsr") == " ↓" and arrow("self_contained") == ""

@@ -1,0 +1,46 @@
+"""`vsr1-bench plot`: stored scores, drawn."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vsr1_bench.cli import common, table
+from vsr1_bench.errors import EXIT_DONE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    common.add_runs(parser)
+    parser.add_argument(
+        "--kind",
+        default="intervals",
+        choices=["intervals", "lsr", "categories"],
+        help="intervals: values with their intervals, a panel a task; lsr: language shortcut rate "
+        "against accuracy; categories: accuracy by the groups of --by",
+    )
+    parser.add_argument(
+        "--output", "-o", type=Path, required=True, metavar="FILE", help="….png, ….svg or ….pdf"
+    )
+    parser.add_argument("--by", metavar="GROUP", help="of categories, e.g. kind or subject")
+    parser.add_argument("--tasks", "-t", help="only these tasks, suites, groups or patterns")
+    parser.add_argument("--judge", help="only this judge's scores")
+    table.add_results(parser)
+    common.add_include_path(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Draw, and say where the file is."""
+    from vsr1_bench.leaderboard.plots import draw
+
+    draw(
+        options.kind,
+        table.stored_scores(options, may_be_empty=options.results is not None),
+        options.output,
+        reported=table.reported_tables(options),
+        by=options.by,
+        tasks=table.task_names(options),
+    )
+    print(f"drawn: {options.output}", file=sys.stderr)
+    return EXIT_DONE

@@ -1,0 +1,71 @@
+"""`vsr1-bench rerun`: a stored run, made again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsr1_bench.errors import EXIT_DONE, UsageError
+
+if TYPE_CHECKING:
+    from vsr1_bench.leaderboard.settings import Difference
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of one run")
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="print the command and what would differ today; run nothing",
+    )
+    parser.add_argument(
+        "--output_path",
+        "-o",
+        type=Path,
+        default=Path("reruns"),
+        metavar="DIR",
+        help="where the new run goes (default: reruns); the stored one stays as it is",
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Say what would differ, then run."""
+    from vsr1_bench.cli.main import parse
+    from vsr1_bench.rerunning import plan_rerun
+    from vsr1_bench.store import find_runs
+
+    runs = find_runs(options.run)
+    if len(runs) > 1:
+        listed = ", ".join(str(run.path) for run in runs[:5])
+        raise UsageError(f"{options.run} holds {len(runs)} runs; name one of them: {listed}")
+    (run,) = runs
+    if options.output_path.resolve() == run.path.parent.parent.resolve():
+        raise UsageError(
+            f"--output_path {options.output_path}: {run.path} is stored there, and stored "
+            "responses are never made twice; name another folder"
+        )
+    rerun = plan_rerun(run, options.output_path)
+    out = sys.stdout if options.dry_run else sys.stderr
+    print(rerun.command, file=out)
+    if rerun.unknown:
+        print(f"\nIt cannot run here: {rerun.unknown}", file=out)
+    if rerun.differences:
+        print(f"\n{_table(rerun.differences)}", file=out)
+    elif not rerun.unknown:
+        print("\nNothing that is written down would differ.", file=out)
+    if options.dry_run:
+        return EXIT_DONE
+    module, arguments = parse(list(rerun.arguments))
+    code: int = module.execute(arguments)
+    print(f"compare with: vsr1-bench compare {run.path} {options.output_path}", file=sys.stderr)
+    return code
+
+
+def _table(found: Sequence[Difference]) -> str:
+    from vsr1_bench.leaderboard.explaining import difference_table
+
+    return difference_table(found, "stored", "today")

@@ -1,0 +1,263 @@
+"""Runs compared in pairs, on the samples that both answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from vsr1_bench.assess import join_responses
+from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.leaderboard.explaining import by_task
+from vsr1_bench.leaderboard.pairs import Outcomes, align, outcomes_of
+from vsr1_bench.leaderboard.settings import setting_labels
+from vsr1_bench.progress import progress_bar
+from vsr1_bench.records import Sample
+from vsr1_bench.registry import get_task
+from vsr1_bench.scoring.paired import Paired, holm, paired_difference
+from vsr1_bench.spec import RunSpec
+from vsr1_bench.store import RunFolder, find_runs
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A sample on which two runs differ."""
+
+    sample_id: str
+    gold: str
+    first: float
+    """Share of the first run's responses that are correct."""
+    second: float
+    first_answer: str | None
+    """As it was read from the first response."""
+    second_answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs of one task; differences are second minus first."""
+
+    task: str
+    judge: str
+    first: str
+    """Model and setting."""
+    second: str
+    first_run: str
+    """Folder."""
+    second_run: str
+    paired: Paired
+    holm: float
+    """The p value, adjusted for the number of comparisons made together."""
+    left_out: Mapping[str, int]
+    """Reason -> how many samples only one of the runs could answer for."""
+    flips: tuple[Flip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One run, read."""
+
+    run: RunFolder
+    spec: RunSpec
+    samples: Mapping[str, Sample]
+    outcomes: Outcomes
+    journal: str
+    """Name of the journal of verdicts: it holds the judge's name and the hash of what it is."""
+
+
+def compare_runs(
+    paths: Sequence[Path],
+    judge: str | None = None,
+    include_path: Sequence[str] = (),
+    *,
+    progress: bool = True,
+) -> list[Comparison]:
+    """Compare runs task by task, each later one with each earlier one.
+
+    Args:
+        paths: Two or more runs, or folders that hold one run of each task.
+        judge: Whose verdicts; None = the judge that all runs of a task have in common.
+        include_path: Folders of plug-ins.
+        progress: Show a bar.
+
+    Raises:
+        UsageError: nothing can be paired, or grades rather than verdicts; says why.
+        StoreError: a run is not judged, or cannot be read.
+    """
+    runs = [_runs_of(path) for path in paths]
+    tasks = [name for name in runs[0] if any(name in others for others in runs[1:])]
+    if not tasks and all(len(found) == 1 for found in runs):
+        names = ", ".join(next(iter(found)) for found in runs)
+        raise UsageError(f"nothing to pair: these are runs of different tasks ({names})")
+    if not tasks:
+        raise UsageError(f"nothing to pair: {paths[0]} and the others have no task in common")
+    found = []
+    with progress_bar(len(tasks) * len(paths), "compare", "run", shown=progress) as bar:
+        for name in tasks:
+            there = [found[name] for found in runs if name in found]
+            chosen = judge or _common_judge(there, name, include_path)
+            labels = _labels([run.spec() for run in there])
+            sides = []
+            for run in there:
+                sides.append(_side(run, name, chosen, include_path))
+                bar.update()
+            for (a, one), (b, other) in combinations(enumerate(sides), 2):
+                found.append(_compare(name, chosen, labels[a], one, labels[b], other))
+    adjusted = holm([one.paired.p_value for one in found])
+    return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)]
+
+
+def tasks_left_out(paths: Sequence[Path]) -> dict[str, list[str]]:
+    """Task -> the paths that have no run of it, for tasks that not all have."""
+    runs = [_runs_of(path) for path in paths]
+    names = dict.fromkeys(name for found in runs for name in found)
+    missing = {
+        name: [str(path) for path, found in zip(paths, runs, strict=True) if name not in found]
+        for name in names
+    }
+    return {name: where for name, where in missing.items() if where}
+
+
+def _runs_of(path: Path) -> dict[str, RunFolder]:
+    return by_task(path, find_runs(path))
+
+
+def _labels(specs: Sequence[RunSpec]) -> list[str]:
+    settings = setting_labels(specs)
+    return [f"{s.model.id} ({setting})" for s, setting in zip(specs, settings, strict=True)]
+
+
+def _common_judge(runs: Sequence[RunFolder], task: str, include_path: Sequence[str]) -> str:
+    """The judge of all runs of a task: the task's own, or the only one they have in common."""
+    judged = [set(run.judged()) for run in runs]
+    for run, names in zip(runs, judged, strict=True):
+        if not names:
+            raise StoreError(f"{run.path}: not judged; run: vsr1-bench judge {run.path}")
+    common = set.intersection(*judged)
+    own = get_task(task, include_path).judge
+    if own in common:
+        return own
+    if len(common) == 1:
+        return common.pop()
+    if not common:
+        by = "; ".join(
+            f"{run.path} by {', '.join(sorted(names))}"
+            for run, names in zip(runs, judged, strict=True)
+        )
+        raise UsageError(f"{task}: no judge has judged all runs ({by}): vsr1-bench judge … --judge")
+    raise UsageError(f"{task}: judged by {', '.join(sorted(common))}; choose one by --judge")
+
+
+def _side(run: RunFolder, task: str, judge: str, include_path: Sequence[str]) -> Side:
+    path = run.judged().get(judge)
+    if path is None:
+        raise StoreError(
+            f"{run.path}: not judged by {judge!r}; run: vsr1-bench judge {run.path} --judge {judge}"
+        )
+    responses = join_responses(run, path)
+    found = outcomes_of(responses, get_task(task, include_path).cluster)
+    if found.graded:
+        raise UsageError(
+            f"{run.path}: {judge!r} gives grades between 0 and 1; wins, losses and McNemar's test "
+            "need verdicts (correct or incorrect)"
+        )
+    return Side(run, run.spec(), run.samples(), found, path.name)
+
+
+def _compare(
+    task: str, judge: str, first_label: str, first: Side, second_label: str, second: Side
+) -> Comparison:
+    _refuse_unlike(first, second)
+    changed = _changed(first, second)
+    ids, a, b, clusters = align(first.outcomes, second.outcomes, changed)
+    if not ids:
+        raise UsageError(
+            f"nothing to pair: {first.run.path} and {second.run.path} have no sample in common "
+            "that both have a verdict on"
+        )
+    return Comparison(
+        task=task,
+        judge=judge,
+        first=first_label,
+        second=second_label,
+        first_run=str(first.run.path),
+        second_run=str(second.run.path),
+        paired=paired_difference(a, b, clusters),
+        holm=1.0,
+        left_out=_left_out(first, second, changed),
+        flips=tuple(_flips(first, second, ids)),
+    )
+
+
+def _refuse_unlike(first: Side, second: Side) -> None:
+    """Refuse runs whose numbers mean different things.
+
+    Raises:
+        UsageError: another version of the task, or of the judge.
+    """
+    one, other = first.spec, second.spec
+    if one.task.version != other.task.version:
+        raise UsageError(
+            f"{one.task.name}: {first.run.path} has version {one.task.version} of the task, "
+            f"{second.run.path} version {other.task.version}: their samples do not pair"
+        )
+    if first.journal != second.journal:
+        raise UsageError(
+            f"{first.run.path} and {second.run.path} were judged by different versions or models "
+            f"of the judge ({first.journal}, {second.journal}); judge both anew: vsr1-bench judge"
+        )
+
+
+def _changed(first: Side, second: Side) -> frozenset[str]:
+    """Samples of one id that ask different things: the rows have changed between the runs."""
+    if first.spec.data == second.spec.data:
+        return frozenset()
+
+    def asked(sample: Sample) -> tuple[object, ...]:
+        return sample.question, sample.choices, sample.answer
+
+    return frozenset(
+        name
+        for name, sample in first.samples.items()
+        if name in second.samples and asked(sample) != asked(second.samples[name])
+    )
+
+
+def _left_out(first: Side, second: Side, changed: frozenset[str]) -> dict[str, int]:
+    a, b = first.samples.keys(), second.samples.keys()
+    counts = {
+        "only in the first": len(a - b),
+        "only in the second": len(b - a),
+        "no verdict in the first": len((first.outcomes.unscored & a & b) - changed),
+        "no verdict in the second": len(
+            (second.outcomes.unscored & a & b) - first.outcomes.unscored - changed
+        ),
+        "the question or its answer changed": len(changed),
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _flips(first: Side, second: Side, ids: Sequence[str]) -> list[Flip]:
+    one, other = first.outcomes, second.outcomes
+    return [
+        Flip(
+            name,
+            first.samples[name].answer,
+            one.values[name],
+            other.values[name],
+            one.extracted[name],
+            other.extracted[name],
+        )
+        for name in ids
+        if one.values[name] != other.values[name]
+    ]
+
+
+def document(found: Comparison, flips: int | None = None) -> dict[str, Any]:
+    """Write as JSON values; shares in [0, 1]. `flips` = how many of them, None = all."""
+    values = asdict(found)
+    values["left_out"] = dict(found.left_out)
+    values["flips"] = [asdict(flip) for flip in found.flips[:flips]]
+    return values

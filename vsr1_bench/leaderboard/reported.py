@@ -1,0 +1,127 @@
+"""Rows that others have reported: one JSON file a table, every row with its source.
+
+    {"schema": 1, "title": "…", "unit": "percent", "judge": "…" (where stated), "headline": true,
+     "columns": [{"name": "MMMU-Pro", "task": "mmmu_pro", "metric": "paper_weighted"}, …],
+     "average": {"name": "paper average", "weights": null},
+     "rows": [{"model": "…", "setting": "…", "source": "arXiv:…, table 2",
+               "values": [40.7, null, …], "average": 52.2}, …]}
+
+A value is what was printed, in percent; `null` was not reported. `average.weights` are the numbers
+by which the columns count, where the publication weighs them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.spec import Strict
+
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class ReportedColumn(Strict):
+    """What a printed column stands for here."""
+
+    name: Text
+    """As printed."""
+    task: Text
+    """The task or group of tasks that measures the same."""
+    metric: Text
+    """And its metric; `accuracy` stands for the headline number of a task that has no such one."""
+
+
+class ReportedAverage(Strict):
+    """How the publication sums its columns up."""
+
+    name: Text
+    weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """A number a column; None = each weighs the same."""
+
+
+class ReportedRow(Strict):
+    """One printed row."""
+
+    model: Text
+    setting: str = ""
+    printed_as: str = ""
+    """The row's name as printed, where `model` and `setting` are worded otherwise."""
+    source: Text
+    """Publication and table."""
+    values: tuple[Percent | None, ...]
+    average: Percent | None = None
+    """As printed, whether or not it is the mean of the row."""
+
+
+class ReportedTable(Strict):
+    """A published table."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    title: Text
+    unit: Literal["percent"]
+    judge: str | None = None
+    note: str | None = None
+    headline: bool = True
+    """Whether these are the numbers that its tasks are known by."""
+    columns: Annotated[tuple[ReportedColumn, ...], Field(min_length=1)]
+    average: ReportedAverage | None = None
+    rows: tuple[ReportedRow, ...]
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        for row in self.rows:
+            if len(row.values) != len(self.columns):
+                raise ValueError(
+                    f"row {row.model!r}: {len(row.values)} values for {len(self.columns)} columns"
+                )
+            if row.average is not None and self.average is None:
+                raise ValueError(f"row {row.model!r} has an average, the table does not name one")
+        weights = self.average.weights if self.average else None
+        if weights is not None and len(weights) != len(self.columns):
+            raise ValueError(f"{len(weights)} weights for {len(self.columns)} columns")
+        return self
+
+
+def load_table(path: Path) -> ReportedTable:
+    """Read one reported table.
+
+    Raises:
+        StoreError: the file cannot be read, or is not such a table; names what is wrong with it.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        return ReportedTable.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StoreError(f"{path}: {where or 'table'}: {first['msg']}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: not a table of reported results ({error})") from error
+
+
+def load_reported(folder: Path) -> list[ReportedTable]:
+    """Read every reported table below a folder, by the order of their names.
+
+    Raises:
+        UsageError: there is no such folder, or no table in it.
+        StoreError: one of the files is not such a table.
+    """
+    paths = sorted(folder.rglob("*.json")) if folder.is_dir() else []
+    if not paths:
+        raise UsageError(
+            f"--results {folder}: no reported tables (JSON files) there; give the folder that "
+            "holds them, e.g. results/ of vsr1-bench's repository"
+        )
+    return [load_table(path) for path in paths]
+
+
+def results_folder() -> Path:
+    """The folder `results` of the present folder, or of the checkout that runs."""
+    here = Path("results")
+    beside = Path(__file__).resolve().parents[2] / "results"
+    return here if here.is_dir() or not beside.is_dir() else beside

@@ -1,0 +1,131 @@
+"""What a run was asked with, field by field: labels of rows, and what differs between two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vsr1_bench.spec import RunSpec, canonical_json
+from vsr1_bench.store import RunFolder
+
+ASPECTS = ("task version", "prompt", "data", "judge", "sampling", "weights", "variant", "other")
+_OF_SECTION = {"model": "weights", "task": "task version"}
+_SHORT = 12
+"""Characters of a hash that are shown."""
+
+
+def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    found: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def row_key(spec: RunSpec) -> str:
+    """What runs of several tasks share that stand in one row: all but the task and its data.
+
+    Responses made elsewhere have a fingerprint of their file, another one a task: the model's given
+    name has to do.
+    """
+    document = spec.model_dump(mode="json")
+    del document["task"], document["data"]
+    if spec.prompt.format == "native":
+        del document["prompt"]["hash"]  # of the task's own words
+    if spec.sampling is None:
+        document["model"] = spec.model.id
+    return canonical_json(document)
+
+
+def setting_labels(specs: Sequence[RunSpec]) -> list[str]:
+    """Name each spec by its prompt and by what tells it from the others of the same model."""
+    asked = [_asked(spec) for spec in specs]
+    labels = []
+    for mine in asked:
+        rivals = [other for other in asked if other["model.id"] == mine["model.id"]]
+        words = [str(mine["prompt.format"])]
+        if mine["variant"] != "none":
+            words.append(f"variant={mine['variant']}")
+        for name, value in mine.items():
+            others = rivals
+            if name == "prompt.hash":  # another format has other words anyway
+                others = [o for o in rivals if o["prompt.format"] == mine["prompt.format"]]
+            if name not in ("prompt.format", "variant") and any(
+                value != other.get(name) for other in others
+            ):
+                words.append(f"{name.rpartition('.')[2]}={short(value)}")
+        labels.append(", ".join(words))
+    return labels
+
+
+def _asked(spec: RunSpec) -> dict[str, Any]:
+    """A spec's fields but for the task and its data, in their order; see `row_key`."""
+    document = spec.model_dump(mode="json")
+    del document["task"], document["data"]
+    if spec.prompt.format == "native":
+        del document["prompt"]["hash"]
+    if spec.sampling is None:
+        del document["model"]["fingerprint"]
+    return flat(document)
+
+
+def short(value: Any) -> str:
+    """A value in few characters; hashes are cut."""
+    text = "–" if value is None else str(value)
+    is_hash = len(text) >= 32 and all(c in "0123456789abcdef" for c in text)
+    return text[:_SHORT] if is_hash else text
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field in which two runs differ."""
+
+    aspect: str
+    """One of `ASPECTS`."""
+    field: str
+    first: Any
+    second: Any
+
+
+def facts(run: RunFolder, judge: str | None = None) -> dict[str, Any]:
+    """Everything that can move a run's number, flat: its spec, its judge, how far it was asked."""
+    meta = run.meta()
+    found = flat(run.spec().model_dump(mode="json"))
+    judged = run.judged()
+    names = [judge] if judge in judged else sorted(judged)
+    found["judge.name"] = ", ".join(str(name) for name in names) or None
+    found["judge.version"] = ", ".join(judged[str(name)].stem[-8:] for name in names) or None
+    models = {
+        model
+        for document in run.scores()
+        if document["judge"] in names and document.get("judging")
+        for model in document["judging"]["models"]
+    }
+    found["judge.model"] = ", ".join(sorted(models)) or None
+    found["other.limit"] = meta.get("limit")
+    found["other.samples"] = meta.get("samples")
+    found["other.backend"] = meta.get("backend")
+    for name, version in (meta.get("versions") or {}).items():
+        found[f"other.version of {name}"] = version
+    return found
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+    """The fields in which two runs differ, aspect by aspect (see `facts`)."""
+    found = [
+        Difference(aspect_of(name), name, first.get(name), second.get(name))
+        for name in {**first, **second}
+        if first.get(name) != second.get(name)
+    ]
+    return sorted(found, key=lambda one: (ASPECTS.index(one.aspect), one.field))
+
+
+def aspect_of(field: str) -> str:
+    """Which of `ASPECTS` a field of `facts` belongs to."""
+    section = field.partition(".")[0]
+    aspect = _OF_SECTION.get(section, section)
+    return aspect if aspect in ASPECTS else "other"

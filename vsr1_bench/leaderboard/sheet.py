@@ -1,0 +1,68 @@
+"""A table ready to be written: headings, cells, footnotes. `rendering` writes it in each format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Mark = str
+"""`best`, `second`, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cell with a number: in percent, or whatever its column holds."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    notes: tuple[int, ...] = ()
+    """Numbers of footnotes, from 1."""
+    mark: Mark = ""
+
+    @property
+    def text(self) -> str:
+        """The value to one decimal."""
+        return "–" if self.value is None else f"{self.value:.1f}"
+
+    @property
+    def interval(self) -> str:
+        """The interval, where there is one."""
+        return "" if self.low is None or self.high is None else f"{self.low:.1f} to {self.high:.1f}"
+
+
+Cell = Entry | str
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Headings (H,), rows of H cells each, and the footnotes that cells refer to."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    """Numbered from 1."""
+    remarks: tuple[str, ...] = ()
+    """What is to be known of the whole table."""
+    intervals: bool = False
+    """Whether intervals are shown."""
+
+
+@dataclass(slots=True)
+class Footnotes:
+    """Collects footnotes; the same words get the same number."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def number(self, texts: Sequence[str]) -> tuple[int, ...]:
+        """The numbers of some footnotes."""
+        for text in texts:
+            if text not in self.texts:
+                self.texts.append(text)
+        return tuple(self.texts.index(text) + 1 for text in texts)
+
+
+def one_line(text: str) -> str:
+    """One line without control characters, directional overrides included."""
+    kept = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(kept.split())

@@ -1,0 +1,314 @@
+"""The wide table: a row a model or setting, a column a task, metric or category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vsr1_bench.leaderboard.collect import Scored, partial_note
+from vsr1_bench.leaderboard.headings import arrow
+from vsr1_bench.leaderboard.reported import ReportedTable
+from vsr1_bench.leaderboard.settings import setting_labels
+
+HEADLINE = "accuracy"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a column holds."""
+
+    task: str
+    """Empty where each row is of one task."""
+    metric: str
+    title: str
+    headline: bool = True
+    """The metric is the one that its task is known by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number of a row, in percent, and what is to be said of it."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    judge: str | None = None
+    notes: tuple[str, ...] = ()
+    """Why it is not ranked, or what else a reader must know."""
+    ranked: bool = False
+    mark: str = ""
+    scored: Scored | None = None
+    """What it was read from; None where it was reported."""
+
+
+@dataclass(slots=True)
+class Row:
+    """A model under one setting."""
+
+    kind: str
+    """`measured` or `reported`."""
+    model: str
+    setting: str
+    task: str = ""
+    """Where each row is of one task."""
+    source: str = ""
+    """Publication; or date, version and judge."""
+    cells: dict[Column, Cell] = field(default_factory=dict)
+    averages: dict[str, Cell] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Grid:
+    """The wide table before it is written."""
+
+    columns: list[Column]
+    averages: list[str]
+    rows: list[Row]
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What columns to show."""
+
+    columns: tuple[str, ...] = ("task",)
+    """`task` = each task's headline number; `metric` = a row a task and a column a metric; other
+    words name metrics, of which each task gets a column."""
+    by: str | None = None
+    """A group name: a row a task, a column a group."""
+    tasks: tuple[str, ...] | None = None
+    """Only these tasks and groups, in this order."""
+    judges: Mapping[str, str] = field(default_factory=dict)
+    """Task -> its own judge, which goes first where as many rows have been judged by another."""
+
+    @property
+    def row_per_task(self) -> bool:
+        """Whether each row is of one task."""
+        return "metric" in self.columns or self.by is not None
+
+
+def build_grid(
+    scored: Sequence[Scored], wanted: Wanted, reported: Sequence[ReportedTable] = ()
+) -> Grid:
+    """Lay out measured and reported numbers; averages and marks are set by other modules."""
+    chosen = [one for one in scored if wanted.tasks is None or one.task in wanted.tasks]
+    columns: list[Column] = []
+    rows = _measured_rows(chosen, wanted, reported, columns)
+    if not wanted.row_per_task:
+        rows += _reported_rows(wanted, reported, columns)
+    if wanted.tasks is not None:
+        order = {task: i for i, task in enumerate(wanted.tasks)}
+        columns.sort(key=lambda column: order.get(column.task, len(order)))
+    grid = Grid(columns, [], rows)
+    grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
+    shown = {id(cell.scored) for row in rows for cell in row.cells.values()}
+    left = [one for one in chosen if id(one) not in shown]
+    if left and not wanted.row_per_task:
+        judges = sorted({one.judge for one in left if _has(one, wanted)})
+        if judges:
+            grid.remarks.append(
+                f"Scores by other judges are not shown: {', '.join(judges)} (--judge NAME, or "
+                "--layout long)."
+            )
+    return grid
+
+
+def _shown(table: ReportedTable, columns: Sequence[Column]) -> bool:
+    known = {(column.task, column.metric) for column in columns}
+    return any(
+        (one.task, HEADLINE if table.headline else one.metric) in known for one in table.columns
+    )
+
+
+def _has(one: Scored, wanted: Wanted) -> bool:
+    return "task" in wanted.columns or bool(set(wanted.columns) & one.document["metrics"].keys())
+
+
+def _measured_rows(
+    scored: Sequence[Scored],
+    wanted: Wanted,
+    reported: Sequence[ReportedTable],
+    columns: list[Column],
+) -> list[Row]:
+    by_row: dict[str, list[Scored]] = {}
+    for one in scored:
+        by_row.setdefault(one.key, []).append(one)
+    ordered = sorted(by_row.values(), key=lambda members: members[0].spec.model.id)
+    labels = setting_labels([members[0].spec for members in ordered])
+    usual = usual_judges(scored, wanted.judges)
+    rows = []
+    for members, label in zip(ordered, labels, strict=True):
+        row = Row("measured", members[0].spec.model.id, label)
+        for task in dict.fromkeys(one.task for one in members):
+            one = _by_usual_judge([m for m in members if m.task == task], usual[task])
+            if wanted.row_per_task:
+                row = Row("measured", members[0].spec.model.id, label, task)
+            for column, value in _values(one, wanted, reported):
+                row.cells[_known(column, columns)] = _cell(one, value, usual[task])
+            if wanted.row_per_task and row.cells:
+                rows.append(row)
+        if not wanted.row_per_task and row.cells:
+            rows.append(row)
+    for row in rows:
+        row.source = _source([cell.scored for cell in row.cells.values() if cell.scored])
+    return rows
+
+
+def usual_judges(scored: Sequence[Scored], own: Mapping[str, str]) -> dict[str, str]:
+    """Task -> the judge that most rows have been judged by; among equals the task's own."""
+    judges: dict[str, dict[str, set[str]]] = {}
+    for one in scored:
+        judges.setdefault(one.task, {}).setdefault(one.judge, set()).add(one.key)
+    return {task: _most_used(found, own.get(task)) for task, found in judges.items()}
+
+
+def _most_used(rows: Mapping[str, set[str]], own: str | None) -> str:
+    return min(rows, key=lambda judge: (-len(rows[judge]), judge != own, judge))
+
+
+def _by_usual_judge(candidates: list[Scored], usual: str) -> Scored:
+    """Of one row's documents on one task, the one that compares with the other rows'."""
+    return next((one for one in candidates if one.judge == usual), candidates[0])
+
+
+def headline(document: dict[str, Any]) -> str:
+    """The metric that a task is known by: its first."""
+    return str(next(iter(document["metrics"])))
+
+
+def _values(
+    one: Scored, wanted: Wanted, reported: Sequence[ReportedTable]
+) -> list[tuple[Column, dict[str, Any]]]:
+    """The columns that a document fills, with its values."""
+    metrics = one.document["metrics"]
+    if wanted.by is not None:
+        groups = one.document["by"].get(wanted.by, {})
+        return [(Column("", group, group), value) for group, value in groups.items()]
+    if "metric" in wanted.columns:
+        rates = one.document["rates"]
+        return [
+            (Column("", name, name + arrow(name)), value)
+            for name, value in metrics.items()
+            if name != "accuracy_strict" or rates["scored"] < rates["total"]
+        ]
+    found = []
+    for word in wanted.columns:
+        name = headline_of(one, reported) if word == "task" else word
+        if name in metrics:
+            found.append((_task_column(one.task, name, word, wanted), metrics[name]))
+    return found
+
+
+def headline_of(one: Scored, reported: Sequence[ReportedTable]) -> str:
+    """The metric to show of a task: the one a publication shows, where its rows stand beside it."""
+    metrics = one.document["metrics"]
+    for table in reported:
+        for column in table.columns:
+            if table.headline and column.task == one.task and column.metric in metrics:
+                return column.metric
+    return headline(one.document)
+
+
+def _task_column(task: str, metric: str, word: str, wanted: Wanted) -> Column:
+    """A task's column. Its title names the metric where that is not plain accuracy."""
+    plain = word == "task" and metric == HEADLINE
+    return Column(
+        task,
+        HEADLINE if word == "task" else metric,
+        task if plain else f"{task} {metric}{arrow(metric)}",
+        word == "task",
+    )
+
+
+def _known(column: Column, columns: list[Column]) -> Column:
+    """The column of the same task and metric that is there already, else this one, added."""
+    for known in columns:
+        if (known.task, known.metric) == (column.task, column.metric):
+            return known
+    columns.append(column)
+    return column
+
+
+def _cell(one: Scored, value: dict[str, Any], usual: str) -> Cell:
+    """A measured cell, with the reasons why it is not to be ranked."""
+    rates = one.document["rates"]
+    reasons = []
+    if (partial := partial_note(one)) is not None:
+        reasons.append(partial)
+    if rates["total"] and not rates["ranked"]:
+        # The share is left to `--layout long`: one note a table, not one a cell.
+        reasons.append("fewer than 99 % of the responses were scored")
+    if one.judge != usual:
+        reasons.append(f"judged by {one.judge}, the column's other cells by {usual}")
+    if footnote := one.document.get("footnote"):
+        reasons.append(str(footnote))
+    return Cell(
+        _percent(value["value"]),
+        _percent(value["low"]),
+        _percent(value["high"]),
+        n=value["n"],
+        judge=one.judge,
+        notes=tuple(reasons),
+        ranked=not reasons and value["value"] is not None,
+        scored=one,
+    )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _source(scored: Sequence[Scored]) -> str:
+    """Date, version and judge of a measured row."""
+    metas = [run.meta() for one in scored for run in one.runs]
+    dates = sorted({str(meta.get("updated", ""))[:10] for meta in metas} - {""})
+    versions = sorted({str((meta.get("versions") or {}).get("vsr1-bench", "")) for meta in metas})
+    judges = sorted({one.judge for one in scored})
+    days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}" if dates else "–"
+    known = "/".join(version for version in versions if version)
+    return ", ".join([days, *([f"vsr1-bench {known}"] if known else []), "/".join(judges)])
+
+
+def _reported_rows(
+    wanted: Wanted, reported: Sequence[ReportedTable], columns: list[Column]
+) -> list[Row]:
+    """Rows of publications, those of one model under one setting put together."""
+    rows: dict[tuple[str, str], Row] = {}
+    sources: dict[tuple[str, str], list[str]] = {}
+    for table in reported:
+        for i, column in enumerate(table.columns):
+            word = _word(column.metric, table.headline, wanted)
+            if word is None or (wanted.tasks is not None and column.task not in wanted.tasks):
+                continue
+            here = _known(_task_column(column.task, column.metric, word, wanted), columns)
+            for printed in table.rows:
+                value = printed.values[i]
+                if value is None:
+                    continue
+                key = (printed.model, printed.setting)
+                rows.setdefault(key, Row("reported", *key)).cells[here] = Cell(
+                    value, judge=table.judge
+                )
+                judged = f" (judge {table.judge})" if table.judge else ""
+                sources.setdefault(key, []).append(printed.source + judged)
+    for key, row in rows.items():
+        row.source = _publications(sources[key])
+    return list(rows.values())
+
+
+def _publications(sources: Sequence[str]) -> str:
+    """Sources as one text, each publication named once: `arXiv:…, table 2, table 5`."""
+    places: dict[str, list[str]] = {}
+    for source in dict.fromkeys(sources):
+        publication, _, place = source.partition(", ")
+        places.setdefault(publication, []).append(place)
+    return "; ".join(", ".join([name, *filter(None, found)]) for name, found in places.items())
+
+
+def _word(metric: str, is_headline: bool, wanted: Wanted) -> str | None:
+    """Which of the wanted columns a reported metric belongs to; None = it was not asked for."""
+    if metric in wanted.columns:
+        return metric
+    return "task" if is_headline and "task" in wanted.columns else None

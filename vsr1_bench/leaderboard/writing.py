@@ -1,0 +1,111 @@
+"""Turns a grid, or the long table, into a sheet, and writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from vsr1_bench.leaderboard.rendering import WRITERS
+from vsr1_bench.leaderboard.sheet import Cell as SheetCell
+from vsr1_bench.leaderboard.sheet import Entry, Footnotes, Sheet
+from vsr1_bench.leaderboard.wide import Cell, Grid, Row, Wanted
+
+WRITTEN = (*WRITERS, "json")
+
+
+def write_grid(grid: Grid, wanted: Wanted, fmt: str, *, intervals: bool = False) -> str:
+    """Write a wide table in one of the formats `WRITTEN`."""
+    if fmt == "json":
+        return json.dumps(grid_document(grid), indent=1)
+    if not grid.rows:
+        return "(no scores)"
+    return WRITERS[fmt](grid_sheet(grid, wanted, intervals=intervals))
+
+
+def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
+    """Lay a grid out: reported rows below measured ones, footnotes numbered as they come."""
+    notes = Footnotes()
+    with_task = wanted.row_per_task and len({row.task for row in grid.rows}) > 1
+    both = len({row.kind for row in grid.rows}) > 1 or any(r.kind == "reported" for r in grid.rows)
+    rows: list[tuple[SheetCell, ...]] = []
+    for row in sorted(grid.rows, key=lambda row: row.kind != "measured"):
+        lead = [row.model, row.setting or "–", *([row.task] if with_task else [])]
+        cells = [_entry(row.cells.get(column), notes) for column in grid.columns]
+        means = [_entry(row.averages.get(name), notes) for name in grid.averages]
+        rows.append((*lead, *cells, *means, *([row.kind] if both else []), row.source))
+    headings = (
+        "model",
+        "setting",
+        *(["task"] if with_task else []),
+        *(column.title for column in grid.columns),
+        *grid.averages,
+        *(["kind"] if both else []),
+        "source",
+    )
+    remarks = list(grid.remarks)
+    if notes.texts:
+        remarks.append("Numbers with a note are not ranked.")
+    return Sheet(headings, tuple(rows), tuple(notes.texts), tuple(remarks), intervals)
+
+
+def _entry(cell: Cell | None, notes: Footnotes) -> Entry:
+    if cell is None:
+        return Entry(None)
+    return Entry(cell.value, cell.low, cell.high, notes.number(cell.notes), cell.mark)
+
+
+def grid_document(grid: Grid) -> dict[str, Any]:
+    """Write a grid as JSON values, nothing rounded; values in percent."""
+    return {
+        "schema": 1,
+        "unit": "percent",
+        "columns": [
+            {"name": column.title, "task": column.task or None, "metric": column.metric}
+            for column in grid.columns
+        ],
+        "averages": grid.averages,
+        "rows": [_row_document(row) for row in grid.rows],
+        "remarks": grid.remarks,
+    }
+
+
+def _row_document(row: Row) -> dict[str, Any]:
+    return {
+        "kind": row.kind,
+        "model": row.model,
+        "setting": row.setting,
+        "task": row.task or None,
+        "source": row.source,
+        "cells": {column.title: _cell_document(cell) for column, cell in row.cells.items()},
+        "averages": {name: _cell_document(cell) for name, cell in row.averages.items()},
+    }
+
+
+def _cell_document(cell: Cell) -> dict[str, Any]:
+    return {
+        "value": cell.value,
+        "low": cell.low,
+        "high": cell.high,
+        "n": cell.n,
+        "judge": cell.judge,
+        "ranked": cell.ranked,
+        "mark": cell.mark or None,
+        "notes": list(cell.notes),
+        "run": str(cell.scored.runs[0].path)
+        if cell.scored and len(cell.scored.runs) == 1
+        else None,
+    }
+
+
+def write_long(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None = None) -> str:
+    """Write the long table (a row a run, judge and metric) as CSV, LaTeX or HTML."""
+    from vsr1_bench.leaderboard.table import build_table, footnotes
+
+    frame = build_table(documents, by=by)
+    if frame.empty:
+        return "(no scores)"
+    rows = tuple(tuple(str(value) for value in row) for row in frame.itertuples(index=False))
+    return WRITERS[fmt](
+        Sheet(tuple(frame.columns), rows, remarks=tuple(footnotes(documents, frame)))
+    )

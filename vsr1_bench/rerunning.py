@@ -1,0 +1,109 @@
+"""A stored run's command, typed again: what it is, and what would differ today."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsr1_bench.environment import COMMAND, git_sha, package_versions
+from vsr1_bench.errors import BenchError, UsageError
+from vsr1_bench.store import RunFolder
+
+if TYPE_CHECKING:
+    from vsr1_bench.leaderboard.settings import Difference
+    from vsr1_bench.spec import RunSpec
+
+# Flags of the recorded command that do not belong to one whole run.
+_DROPPED = {"--output_path": 1, "-o": 1, "--tasks": 1, "-t": 1, "--shard": 1, "--force_unlock": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """What running a stored run again means."""
+
+    arguments: tuple[str, ...]
+    """The command line, without `vsr1-bench`."""
+    differences: tuple[Difference, ...]
+    """In what a run made today would differ; first = stored, second = today."""
+    unknown: str | None
+    """Why today's spec cannot be told, in one line; None where it can."""
+
+    @property
+    def command(self) -> str:
+        """Fit to be typed in a shell."""
+        return shlex.join([COMMAND, *self.arguments])
+
+
+def plan_rerun(run: RunFolder, output_path: Path) -> Rerun:
+    """Find the command and what would differ; loads no weights and generates nothing.
+
+    Args:
+        run: A run that `vsr1-bench run` made.
+        output_path: Where the new run goes.
+
+    Raises:
+        UsageError: the run's responses were made elsewhere, or its command is not recorded.
+        StoreError: the run cannot be read.
+    """
+    meta, spec = run.meta(), run.spec()
+    arguments = rerun_arguments(run, output_path)
+    today: RunSpec | None = None
+    unknown = None
+    try:
+        today = _spec_today(list(arguments))
+    except BenchError as error:
+        unknown = str(error)
+    return Rerun(arguments, tuple(_differences(meta, spec, today)), unknown)
+
+
+def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[str, ...]:
+    """The recorded command, of this run's task alone and into another folder.
+
+    Raises:
+        UsageError: the run's responses were made elsewhere, or its command is not recorded.
+    """
+    meta, spec = run.meta(), run.spec()
+    words = shlex.split(str(meta.get("command", "")))
+    if spec.sampling is None:
+        raise UsageError(f"{run.path}: its responses were made elsewhere; nothing to run again")
+    if len(words) < 2 or words[0] != COMMAND:
+        raise UsageError(f"{run.path}: run.json records no command of {COMMAND}")
+    kept: list[str] = []
+    rest = iter(words[2:] if words[1] == "run" else words[1:])
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        flag = f"--{name[2:].replace('-', '_')}" if name.startswith("--") else name
+        if flag in _DROPPED:
+            if _DROPPED[flag] and not equals:
+                next(rest, None)
+            continue
+        kept.append(word)
+    return ("run", *kept, "--tasks", spec.task.name, "--output_path", str(output_path))
+
+
+def _spec_today(arguments: list[str]) -> RunSpec:
+    """The spec that this command has today, by the way a run itself takes."""
+    from vsr1_bench.cli import run as command
+    from vsr1_bench.cli.main import parse
+    from vsr1_bench.pipeline import plan
+
+    _, options = parse(arguments)
+    (planned,), *_ = plan(command.run_options(options))
+    return planned.spec
+
+
+def _differences(meta: dict[str, Any], spec: RunSpec, today: RunSpec | None) -> list[Difference]:
+    from vsr1_bench.leaderboard.settings import differences, flat
+
+    then = {f"other.version of {name}": v for name, v in (meta.get("versions") or {}).items()}
+    now: dict[str, Any] = {
+        f"other.version of {name}": value for name, value in package_versions().items()
+    }
+    then["other.commit of vsr1-bench"] = meta.get("git")
+    now["other.commit of vsr1-bench"] = git_sha()
+    if today is not None:
+        then |= flat(spec.model_dump(mode="json"))
+        now |= flat(today.model_dump(mode="json"))
+    return differences(then, now)
