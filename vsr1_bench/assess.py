@@ -273,29 +273,31 @@ def join_responses(
         verdicts: The judge's journal.
         judged: What stands in it, where that has been read already.
     """
-    placed = run.placed_samples()
+    placed = run.placed_groups()
     judged = run.judgments(verdicts) if judged is None else judged
     per_sample = run.spec().responses_per_sample
     found = {(g.sample_id, g.index): g for g in run.generations().values()}
     responses = []
     for row in range(run.wanted()):
-        sample = placed.get(row)
+        known = placed.get(row)
         for index in range(per_sample):
-            if sample is None:  # asked for and never made: another shard's, or the run ended early
+            if known is None:  # asked for and never made: another shard's, or the run ended early
                 responses.append(Response(f"row {row}", {}, None, made=False))
             else:
-                responses.append(_response(sample, found.get((sample.id, index)), judged))
+                responses.append(_response(*known, found.get((known[0], index)), judged))
     return responses
 
 
 def _response(
-    sample: Sample, generation: Generation | None, judged: dict[str, Judgment]
+    sample_id: str,
+    groups: dict[str, str],
+    generation: Generation | None,
+    judged: dict[str, Judgment],
 ) -> Response:
-    groups = dict(sample.groups)
     if generation is None:
-        return Response(sample.id, groups, None)
+        return Response(sample_id, groups, None)
     if generation.error is not None:
-        return Response(sample.id, groups, None, failed=True)
+        return Response(sample_id, groups, None, failed=True)
     judgment = judged.get(generation.key)
     verdict = judgment.verdict if judgment else Verdict("unscored", reason="not judged")
     correct = None
@@ -304,7 +306,7 @@ def _response(
             verdict.score if verdict.score is not None else float(verdict.outcome == "correct")
         )
     return Response(
-        sample.id,
+        sample_id,
         groups,
         correct,
         extracted=verdict.extracted,

@@ -164,6 +164,19 @@ class RunFolder:
         # Each shard has written its own rows: only sorting brings them into the data's order.
         return dict(sorted(placed, key=lambda pair: pair[0]))
 
+    @uncollected
+    def placed_groups(self) -> dict[int, tuple[str, dict[str, str]]]:
+        """Place in the data set (from 0) -> sample id and groups: all that scoring has to know.
+
+        Raises:
+            StoreError: a journal is damaged, or of another version.
+        """
+        return {
+            row: (name, groups)
+            for journal in sorted(self.path.glob("samples*.jsonl"))
+            for row, name, groups in _read(journal, _groups_of_record)
+        }
+
     def wanted(self) -> int:
         """How many samples the last command asked for, whatever became of them."""
         return int(self.meta()["samples"])
@@ -367,6 +380,10 @@ def sample_of_record(record: dict[str, Any]) -> Sample:
         groups=record["groups"],
         extra=record["extra"] or {},
     )
+
+
+def _groups_of_record(record: dict[str, Any]) -> tuple[int, str, dict[str, str]]:
+    return record["row"], record["id"], record["groups"]
 
 
 def generation_of_record(record: dict[str, Any]) -> Generation:

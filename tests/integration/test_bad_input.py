@@ -458,7 +458,7 @@ def test_plug_ins_work_in_every_command(
         assert (document["task"], document["n"]) == ("adding", 8)
         assert document["metrics"]["accuracy"]["value"] == pytest.approx(0.75)
 
-    done = cli.cli("table", runs)
+    done = cli.cli("table", runs, "--layout", "long")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("adding") == 2
 

@@ -99,7 +99,7 @@ def test_a_real_llm_judges_behind_a_real_server(
     legacy = "legacy_vsr1:mathruler,openai"
     assert cli("judge", runs, "--judge", legacy, *flags, timeout=300).returncode in (0, 75)
     assert cli("judge", runs, "--include_path", path, "--judge", "string_match").returncode == 0
-    table = cli("table", runs, "--include_path", path).stdout
+    table = cli("table", runs, "--include_path", path, "--layout", "long").stdout
     print(table)
     assert all(f"| {judge} " in table for judge in ("string_match", spec, legacy))
     done = cli("agreement", runs, "--judges", f"string_match,{spec}")

@@ -569,7 +569,7 @@ def test_side_by_side(tmp_path: Path) -> None:
     with ChatServer(plan) as server:
         for spec in ("string_match", "cascade:string_match,openai", "legacy_vsr1:mathruler,openai"):
             run_judge(runs, path, "--judge", spec, *OPENAI.flags(server))
-    table = cli("table", runs, "--include_path", path).stdout
+    table = cli("table", runs, "--include_path", path, "--layout", "long").stdout
     rows = [r for r in table.splitlines() if "accuracy " in r]
     cells = {r.split("|")[4].strip(): r for r in rows if "accuracy_strict" not in r}
     assert "6/6" in cells["string_match"] and "33.3" in cells["string_match"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,15 +104,6 @@ def build_grid(
         columns.sort(key=lambda column: order.get(column.task, len(order)))
     grid = Grid(columns, [], rows)
     grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
-    shown = {id(cell.scored) for row in rows for cell in row.cells.values()}
-    left = [one for one in chosen if id(one) not in shown]
-    if left and not wanted.row_per_task:
-        judges = sorted({one.judge for one in left if _has(one, wanted)})
-        if judges:
-            grid.remarks.append(
-                f"Scores by other judges are not shown: {', '.join(judges)} (--judge NAME, or "
-                "--layout long)."
-            )
     return grid
 
 
@@ -120,10 +112,6 @@ def _shown(table: ReportedTable, columns: Sequence[Column]) -> bool:
     return any(
         (one.task, HEADLINE if table.headline else one.metric) in known for one in table.columns
     )
-
-
-def _has(one: Scored, wanted: Wanted) -> bool:
-    return "task" in wanted.columns or bool(set(wanted.columns) & one.document["metrics"].keys())
 
 
 def _measured_rows(
@@ -138,21 +126,40 @@ def _measured_rows(
     ordered = sorted(by_row.values(), key=lambda members: members[0].spec.model.id)
     labels = setting_labels([members[0].spec for members in ordered])
     usual = usual_judges(scored, wanted.judges)
+    versions = _versions(scored, usual)
     rows = []
     for members, label in zip(ordered, labels, strict=True):
-        row = Row("measured", members[0].spec.model.id, label)
-        for task in dict.fromkeys(one.task for one in members):
-            one = _by_usual_judge([m for m in members if m.task == task], usual[task])
-            if wanted.row_per_task:
-                row = Row("measured", members[0].spec.model.id, label, task)
-            for column, value in _values(one, wanted, reported):
-                row.cells[_known(column, columns)] = _cell(one, value, usual[task])
-            if wanted.row_per_task and row.cells:
+        for judge, chosen in _by_judge(members, usual).items():
+            setting = f"{label}, judge={judge}" if judge else label
+            row = Row("measured", members[0].spec.model.id, setting)
+            for one in chosen:
+                if wanted.row_per_task:
+                    row = Row("measured", row.model, setting, one.task)
+                for column, value in _values(one, wanted, reported):
+                    row.cells[_known(column, columns)] = _cell(
+                        one, value, usual[one.task], versions.get(one.task)
+                    )
+                if wanted.row_per_task and row.cells:
+                    rows.append(row)
+            if not wanted.row_per_task and row.cells:
                 rows.append(row)
-        if not wanted.row_per_task and row.cells:
-            rows.append(row)
     for row in rows:
         row.source = _source([cell.scored for cell in row.cells.values() if cell.scored])
+    return rows
+
+
+def _by_judge(members: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, list[Scored]]:
+    """One setting's documents, by the row they stand in.
+
+    The first row, named "", has each task by the judge of its column, or by the only one there is.
+    What else has been judged stands in a row of its judge.
+    """
+    rows: dict[str, list[Scored]] = {"": []}
+    for task in dict.fromkeys(one.task for one in members):
+        found = [one for one in members if one.task == task]
+        first = next((one for one in found if one.judge == usual[task]), found[0])
+        for one in found:
+            rows.setdefault("" if one is first else one.judge, []).append(one)
     return rows
 
 
@@ -168,9 +175,13 @@ def _most_used(rows: Mapping[str, set[str]], own: str | None) -> str:
     return min(rows, key=lambda judge: (-len(rows[judge]), judge != own, judge))
 
 
-def _by_usual_judge(candidates: list[Scored], usual: str) -> Scored:
-    """Of one row's documents on one task, the one that compares with the other rows'."""
-    return next((one for one in candidates if one.judge == usual), candidates[0])
+def _versions(scored: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, str]:
+    """Task -> the journal of verdicts (judge and its hash) that most rows of its judge have."""
+    found: dict[str, Counter[str]] = {}
+    for one in scored:
+        if one.judge == usual[one.task] and one.document.get("verdicts"):
+            found.setdefault(one.task, Counter())[str(one.document["verdicts"])] += 1
+    return {task: counts.most_common(1)[0][0] for task, counts in found.items()}
 
 
 def headline(document: dict[str, Any]) -> str:
@@ -231,7 +242,7 @@ def _known(column: Column, columns: list[Column]) -> Column:
     return column
 
 
-def _cell(one: Scored, value: dict[str, Any], usual: str) -> Cell:
+def _cell(one: Scored, value: dict[str, Any], usual: str, version: str | None) -> Cell:
     """A measured cell, with the reasons why it is not to be ranked."""
     rates = one.document["rates"]
     reasons = []
@@ -242,6 +253,8 @@ def _cell(one: Scored, value: dict[str, Any], usual: str) -> Cell:
         reasons.append("fewer than 99 % of the responses were scored")
     if one.judge != usual:
         reasons.append(f"judged by {one.judge}, the column's other cells by {usual}")
+    elif version is not None and one.document.get("verdicts") != version:
+        reasons.append(f"judged by another version or model of {usual} than most of the column")
     if footnote := one.document.get("footnote"):
         reasons.append(str(footnote))
     return Cell(

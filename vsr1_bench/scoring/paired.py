@@ -156,6 +156,7 @@ def sign_flips(sums: FloatArray) -> tuple[float, str]:
         permutation_type="samples",
         vectorized=True,
         n_resamples=FLIPS,
+        batch=1000,  # bounds memory
         rng=np.random.default_rng(SEED),
     )
     return float(found.pvalue), "sign flips of clusters"

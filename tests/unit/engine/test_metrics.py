@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.inter_rater import cohens_kappa
+from statsmodels.stats.proportion import proportion_confint
 
 from vsr1_bench.scoring import score_responses
+from vsr1_bench.scoring.agreement import kappa
 from vsr1_bench.scoring.metrics import Response, compute
 from vsr1_bench.scoring.statistics import ratio_interval, wilson
 from vsr1_bench.task import Metric
@@ -144,3 +150,85 @@ def test_what_was_never_made_counts_in_the_total_only() -> None:
     score = score_responses(rows, [ACCURACY, metric, whole], cluster=None, per_sample=1)
     assert (score.rates.scored, score.rates.total) == (1, 2) and not score.rates.ranked
     assert score.metrics["macro"].value == score.metrics["whole"].value == 1.0
+
+
+# --- the libraries' own formulas ---
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_statsmodels(counts: tuple[int, int]) -> None:
+    assert wilson(*counts) == pytest.approx(proportion_confint(*counts, method="wilson"))
+
+
+CLUSTERS = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), min_size=3, max_size=15)
+
+
+@given(CLUSTERS)
+def test_the_variance_is_statsmodels_cluster_robust_one(clusters: list[list[int]]) -> None:
+    values = np.array([value for members in clusters for value in members], dtype=float)
+    home = np.repeat(np.arange(len(clusters)), [len(members) for members in clusters])
+    sums, sizes = np.bincount(home, values).astype(float), np.bincount(home).astype(float)
+    found = ratio_interval(sums, sizes)
+    assert found is not None
+    fit = OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": home})
+    share, error = values.mean(), float(fit.bse[0])
+    if error < 1e-9:  # nothing varies: each cluster counts as one observation
+        size = float(len(clusters))
+    else:
+        t = stats.t.ppf(0.975, len(clusters) - 1)
+        size = share * (1 - share) / error**2 * (stats.norm.ppf(0.975) / t) ** 2
+    assert found == pytest.approx(proportion_confint(share * size, size, method="wilson"), abs=1e-6)
+    assert 0 <= found[0] <= share <= found[1] <= 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=6, max_size=60))
+def test_a_mean_over_groups_has_the_variance_of_stratified_samples(
+    drawn: list[tuple[int, int]],
+) -> None:
+    rows = [response(str(i), float(c), kind=str(k)) for i, (k, c) in enumerate(drawn)]
+    groups = {k: np.array([c for kind, c in drawn if kind == k], dtype=float) for k, _ in drawn}
+    if min(map(len, groups.values())) < 2:
+        return
+    found = compute(Metric("m", "mean_by", by=("kind",)), rows, None)
+    mean = np.mean([group.mean() for group in groups.values()])
+    variance = sum(group.var(ddof=1) / len(group) for group in groups.values()) / len(groups) ** 2
+    assert found.value == pytest.approx(mean) and found.low is not None
+    if variance > 1e-9:
+        n = len(drawn)
+        t = stats.t.ppf(0.975, n - 1)
+        size = mean * (1 - mean) / (variance * n / (n - 1)) * (stats.norm.ppf(0.975) / t) ** 2
+        low, high = proportion_confint(mean * size, size, method="wilson")
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_groups_of_one_share_their_spread() -> None:
+    """Each subject asked once: the mean over subjects is the mean over samples."""
+    rows = [response(str(i), float(i % 2), subject=str(i)) for i in range(40)]
+    found, plain = compute(Metric("m", "mean_by", by=("subject",)), rows, None), wilson(20, 40)
+    assert plain is not None and found.low is not None and found.high is not None
+    assert found.high - found.low == pytest.approx(plain[1] - plain[0], rel=0.07)
+
+
+@given(st.lists(st.integers(1, 50), min_size=4, max_size=4))
+def test_kappa_is_statsmodels(counts: list[int]) -> None:
+    table = np.array(counts).reshape(2, 2)
+    found, theirs = kappa(table.tolist()), cohens_kappa(table)
+    assert found == pytest.approx((theirs.kappa, theirs.kappa_low, theirs.kappa_upp))
+
+
+def test_votes_and_groups_take_clusters_into_account() -> None:
+    """Ten samples a figure, all alike: they are worth one."""
+    rows = [
+        response(name, float(figure % 2), "4", figure=str(figure), question=name)
+        for figure in range(40)
+        for name in (f"{figure}-{i}" for i in range(10))
+        for _ in range(2)
+    ]
+    one = wilson(20, 40)
+    assert one is not None
+    score = score_responses(
+        rows, [Metric("all", "all_correct_by", by=("question",))], cluster="figure", per_sample=2
+    )
+    for name in ("all", "pass@2", "majority@2"):
+        found = score.metrics[name]
+        assert found.low is not None and found.low == pytest.approx(one[0], abs=0.03)

@@ -56,15 +56,14 @@ def test_nothing_differs_until_something_does(tmp_path: Path) -> None:
 
     meta = run.meta()
     meta["versions"]["sympy"] = "0.1"
+    meta["spec"]["task"]["version"] = 9
+    meta["spec"]["data"]["fingerprint"] = "older rows"
     (run.path / "run.json").write_text(json.dumps(meta))
-    plugin = tmp_path / "p" / "sums.py"
-    plugin.write_text(plugin.read_text().replace("version=1", "version=2"))
-    script(tmp_path / "answers.jsonl", {"id": "*", "response": "1"}, size=1 << 10)
-    fields = {
-        one.field: (one.first, one.second)
-        for one in plan_rerun(run, tmp_path / "again").differences
-    }
-    assert fields["task.version"] == (1, 2)
+    (tmp_path / "answers.jsonl").write_text('{"id": "*", "response": "1"}\n')
+    found = plan_rerun(run, tmp_path / "again")
+    fields = {one.field: (one.first, one.second) for one in found.differences}
+    assert fields["task.version"] == (9, 1)
+    assert fields["data.fingerprint"][0] == "older rows"
     assert fields["other.version of sympy"][0] == "0.1"
     assert "model.fingerprint" in fields and "prompt.hash" not in fields
 

@@ -121,12 +121,15 @@ def test_underscored_and_otherwise_judged_cells(
     stored_run(runs, spec_of("c", "alpha"), GOOD, judge="labels")
     stored_run(runs, spec_of("b", "alpha"), POOR, judge="labels")
     found = table(tmp_path, "--format", "json", capsys=capsys)
-    cells = {row["model"]: row["cells"]["alpha"] for row in found["rows"]}
+    rows = {(row["model"], row["setting"]): row for row in found["rows"]}
+    assert set(rows) == {("a", "cot"), ("b", "cot"), ("c", "cot"), ("b", "cot, judge=labels")}
+    cells = {model: row["cells"]["alpha"] for (model, _), row in sorted(rows.items(), reverse=True)}
     assert cells["a"]["notes"] == ["fewer than 99 % of the responses were scored"]
     # two rows have been judged by each: the task's own judge goes first
     assert cells["b"]["judge"] == "string_match" and cells["b"]["value"] == 90
     assert cells["c"]["notes"] == ["judged by labels, the column's other cells by string_match"]
-    assert any("Scores by other judges are not shown" in r for r in found["remarks"])
+    other = rows["b", "cot, judge=labels"]["cells"]["alpha"]
+    assert other["value"] == 30 and not other["ranked"]
 
 
 def test_columns_are_metrics_or_categories(
@@ -199,3 +202,16 @@ def test_which_way_is_up() -> None:
     assert {"lsr", "leakage"} <= LOWER_IS_BETTER
     assert lower_is_better("lsr[drop]") and not lower_is_better("accuracy")
     assert arrow("lsr") == " ↓" and arrow("self_contained") == ""
+
+
+def test_another_version_of_the_judge_is_another_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    stored_run(runs, spec_of("a", "alpha"), GOOD)
+    stored_run(runs, spec_of("b", "alpha"), POOR)
+    stored_run(runs, spec_of("c", "alpha"), GOOD, identity="1" * 8)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    cells = {row["model"]: row["cells"]["alpha"] for row in found["rows"]}
+    assert "another version or model of string_match" in cells["c"]["notes"][0]
+    assert cells["a"]["ranked"] and cells["a"]["mark"] == "best"
