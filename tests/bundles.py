@@ -292,7 +292,12 @@ ATTACKS = (
     Attack(
         "a verdict that is none",
         lambda b: b.edit("judgments", '"outcome":"incorrect"', '"outcome":"maybe"'),
-        "'maybe', score None is no verdict",
+        "Invalid enum value 'maybe'",
+    ),
+    Attack(
+        "a verdict worth seven points",
+        lambda b: b.edit("judgments", '"score":null', '"score":7.0'),
+        "score 7.0 is not from 0 to 1",
     ),
     Attack(
         "a terminal's escape in a name",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 from collections.abc import Iterator
@@ -114,7 +116,9 @@ def test_thirteen_runs_of_every_set(bench: Bench, runs: Path) -> None:
 
 
 def test_published_scores_without_asking_anybody(bench: Bench, runs: Path) -> None:
+    stored = {path: path.read_bytes() for path in runs.rglob("scores/published.json")}
     found = bench.scores(runs, "--judge", "published")
+    assert len(stored) == 156 and all(path.read_bytes() == text for path, text in stored.items())
     for run in RUNS:
         for task in TASKS:
             metric = "graded_mean" if task == "mmvet" else "accuracy"
@@ -151,7 +155,13 @@ def test_the_papers_table_beside_the_reported_rows(bench: Bench, runs: Path) -> 
     flags = ("--judge", "published", "--results", "--tasks", "paper", "--format", "csv")
     done = bench("table", runs, *flags)
     assert done.returncode == 0, done.stderr
-    assert "7B-Vision-SR1" in done.stdout and "arXiv:2508.19652v2, table 2" in done.stdout
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["model"] for row in rows if row["kind"] == "measured"} == set(RUNS)
+    (row,) = (row for row in rows if row["model"] == "7B-Vision-SR1")
+    assert float(row["mathverse"]) == pytest.approx(100 * published("7B-Vision-SR1", "mathverse"))
+    assert "another version" not in done.stdout
+    (row,) = (row for row in rows if row["model"] == "Vision-SR1 7B" and not row["setting"])
+    assert row["kind"] == "reported" and float(row["mathverse"]) == 54.5
 
 
 def test_the_published_scorer_against_an_honest_one(bench: Bench, runs: Path) -> None:

@@ -320,5 +320,5 @@ def test_rebuilt_without_torch_in_another_folder(bundle: Bundle, tmp_path: Path)
     assert "came without answer and extra" in error_line(done.returncode, 1, done.stderr)
     done = run("judge", "runs", "--judge", "math", "--data_root", mirror(tmp_path))
     assert done.returncode == 0 and "75.0" in done.stdout, done.stderr
-    done = run("table", "runs")
+    done = run("table", "runs", "--layout", "long")
     assert done.stdout.count("75.0") == 2, done.stdout + done.stderr

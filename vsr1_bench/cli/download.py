@@ -94,7 +94,7 @@ def _paper(options: argparse.Namespace, progress: bool) -> int:
     if not report.runs:
         return EXIT_FAILED
     print(f"from commit {report.commit}: again with --revision {report.commit}", file=sys.stderr)
-    print(f"as published: vsr1-bench score {to} --judge published", file=sys.stderr)
+    print(f"as published: vsr1-bench table {to} --judge published", file=sys.stderr)
     print(f"judge anew: vsr1-bench judge {to}", file=sys.stderr)
     return EXIT_INCOMPLETE if report.refused else EXIT_DONE
 

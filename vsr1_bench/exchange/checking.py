@@ -19,7 +19,6 @@ from vsr1_bench.store import SCORE_FIELDS, RunFolder
 from vsr1_bench.task import Task
 
 MAX_SAMPLES = 1_000_000
-OUTCOMES = ("correct", "incorrect", "unscored")
 _KNOWN_META = {*FACTS, "spec", "spec_hash", "withheld"}
 _MAY_BE_WITHHELD = {*GOLDS, *QUESTION}
 # Letters that turn the order of what follows them: a name then reads as another.
@@ -125,13 +124,10 @@ def _check_samples(run: RunFolder, samples: dict[str, Sample], about: BundleRun)
 
 def _check_judgments(run: RunFolder, path: Path, about: BundleRun) -> None:
     for judgment in run.judgments(path).values():
-        verdict = judgment.verdict
-        score = verdict.score
-        graded = isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1
-        if verdict.outcome not in OUTCOMES or (score is not None and not graded):
+        score = judgment.verdict.score
+        if score is not None and not 0 <= score <= 1:
             raise ExchangeError(
-                f"{about.path}: judgments/{path.name}: {verdict.outcome!r}, score {score!r} is no "
-                "verdict; refused"
+                f"{about.path}: judgments/{path.name}: score {score!r} is not from 0 to 1; refused"
             )
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vsr1_bench.assess import item_of, text_hash
+from vsr1_bench.assess import item_of, score_run, text_hash
 from vsr1_bench.data import DataOptions, TaskData, data_spec, open_data
 from vsr1_bench.environment import package_versions
 from vsr1_bench.errors import (
@@ -319,6 +319,7 @@ def _store(
             bar.update()
     for part in parts.values():
         part.publish(shared.grader)
+        score_run(part.folder, PUBLISHED, shared.options.include_path)
     return [part.folder for part in parts.values()]
 
 
@@ -347,7 +348,7 @@ class _Part:
             },
         }
         self.folder = RunFolder.of(options.to, spec)
-        self._digest = spec.digest()
+        self._digest, self._commit = spec.digest(), commit
         self._answers: list[tuple[Sample, Generation, dict[str, Any] | None]] = []
         self._writer = RunWriter(self.folder)
         self.folder.write_meta(spec, n, facts)
@@ -371,9 +372,9 @@ class _Part:
         They stand in the judged copy, where there is one. The sets without one were scored by the
         rule grader alone, when their table was printed; so it is done here.
         """
-        words = [judge_digest(get_judge(RULE))]
-        words += [str((judged or {}).get("accuracy_judgment")) for _, _, judged in self._answers]
-        digest = hashlib.sha256("\0".join(words).encode()).hexdigest()
+        # One judge for all runs of a commit, so that their scores compare.
+        words = f"{self._commit} {judge_digest(get_judge(RULE))}"
+        digest = hashlib.sha256(words.encode()).hexdigest()
         target = self.folder.judgment_path(PUBLISHED, digest)
         if len(self.folder.judgments(target)) == len(self._answers):
             return
