@@ -58,8 +58,11 @@ class FileKind:
 # kind is one more line here.
 KINDS = (
     FileKind("scores", r"scores/[^/]+\.json"),
+    FileKind("perception_judgments", r"perception_judgments/[^/]+\.jsonl", journal=True),
     FileKind("judgments", r"judgments/[^/]+\.jsonl", journal=True),
     FileKind("perceptions", r"perceptions[^/]*\.jsonl", journal=True),
+    FileKind("captions", r"captions[^/]*\.jsonl", journal=True),
+    FileKind("readers", r"readers/[^/]+\.json"),
     FileKind("generations", r"generations[^/]*\.jsonl", journal=True),
     FileKind("samples", r"samples[^/]*\.jsonl", journal=True),
     FileKind("images", r"images/[0-9a-f]{64}\.(png|jpg|webp|gif|bmp|tiff)"),

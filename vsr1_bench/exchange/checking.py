@@ -43,12 +43,18 @@ def check_run(folder: Path, about: BundleRun) -> None:
             raise ExchangeError(
                 f"{about.path}: responses to samples that it does not hold; refused"
             )
-        for path in sorted(folder.glob("judgments/*.jsonl")):
+        for path in sorted(folder.glob("*judgments/*.jsonl")):
             _check_judgments(run, path, about)
         check_scores(run, spec, _known_task(spec.task.name), about.path)
     except (StoreError, TypeError, AttributeError, ValueError, KeyError) as error:
         where = str(error).replace(f"{folder}/", "")
         raise ExchangeError(f"{about.path}: {where[:300]}; refused") from error
+    for path in sorted(folder.glob("readers/*.json")):
+        where = f"{about.path}/readers/{path.name}"
+        reader = strict_json(path.read_bytes(), where)
+        if not isinstance(reader, dict):
+            raise ExchangeError(f"{where}: not a reader's file; refused")
+        _check_words(reader, where)
     for path in sorted(folder.glob("images/*")):
         data = path.read_bytes()
         if image_kind(data) != path.suffix[1:]:

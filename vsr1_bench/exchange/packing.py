@@ -29,6 +29,7 @@ from vsr1_bench.exchange.bundle import (
     Manifest,
     check_manifest,
     image_kind,
+    strict_json,
 )
 from vsr1_bench.exchange.checking import check_scores
 from vsr1_bench.exchange.golds import matching_data
@@ -140,6 +141,9 @@ class _Packing:
                     written.append(self._write_journal(inside, records))
                 elif kind.name == "scores":
                     written.append(self._write_document(inside, self._score(path)))
+                elif kind.name == "readers":
+                    reader = strict_json(path.read_bytes(), str(path))
+                    written.append(self._write_document(inside, reader))
         if self.options.with_images:
             written += self._write_images()
         written.append(self._write_document("run.json", self._meta()))
@@ -167,7 +171,7 @@ class _Packing:
             yield record
 
     def _score(self, path: Path) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        document: dict[str, Any] = strict_json(path.read_bytes(), str(path))
         document |= {"model": self.spec.model.id, "spec_hash": self.spec.digest()}
         scrubbed: dict[str, Any] = self.private.scrubbed(document)
         return scrubbed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -256,10 +257,20 @@ def test_shards_and_perceptions_travel(tmp_path: Path) -> None:
     run = made_run(tmp_path)
     (run.path / "samples.jsonl").rename(run.path / "samples.0-of-1.jsonl")
     (run.path / "perceptions.0-of-1.jsonl").write_text('{"schema": 1, "key": "k"}\n')
+    (run.path / "captions.jsonl").write_text('{"schema": 1, "key": "k"}\n')
+    (run.path / "readers").mkdir()
+    (run.path / "readers/self-0123abcd.json").write_text('{"digest": "0123abcd"}')
+    (run.path / "perception_judgments").mkdir()
+    (journal,) = (run.path / "judgments").glob("*.jsonl")
+    shutil.copy(journal, run.path / "perception_judgments")
     (run.path / "notes.txt").write_text("mine")
     copy = fetched(published(tmp_path), tmp_path / "elsewhere")
     assert (copy.path / "perceptions.0-of-1.jsonl").is_file()
     assert (copy.path / "samples.0-of-1.jsonl").is_file()
+    assert (copy.path / "captions.jsonl").is_file()
+    assert (copy.path / "readers/self-0123abcd.json").is_file()
+    (second,) = (copy.path / "perception_judgments").iterdir()
+    assert second.name == journal.name and len(copy.judgments(second)) == len(ROWS)
     assert not (copy.path / "notes.txt").exists()
 
 
