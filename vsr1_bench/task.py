@@ -115,8 +115,8 @@ class Task:
     per_row: int = 1
     """Samples in each row."""
     parts: tuple[str, Mapping[str, str]] | None = None
-    """A merged set: a group name, and group -> the task that its samples belong to. Responses made
-    elsewhere to the merged set are kept as runs of those tasks."""
+    """A merged set: a group name, and group -> the task that its samples belong to. The paper's raw
+    outputs to the merged set are kept as runs of those tasks."""
     copies: Mapping[str, Copy] = field(default_factory=dict)
     """Other publications of the same rows, chosen by `--source NAME`: `lmms_eval`, `paper`, …"""
 

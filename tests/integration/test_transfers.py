@@ -215,6 +215,8 @@ def client(tmp_path: Path) -> Iterator[Client]:
 def test_to_the_hub_and_back(client: Client, tmp_path: Path) -> None:
     run = made_run(tmp_path)
     target = "hf://datasets/org/results"
+    done = client("publish", run.path, "--to", f"{target}@{'0' * 40}", token=True)
+    assert "a commit cannot be written" in error_line(done.returncode, 2, done.stderr)
     done = client("publish", run.path, "--to", target)
     assert "HF_TOKEN" in error_line(done.returncode, 2, done.stderr)
     done = client("publish", run.path, "--to", target, token=True)

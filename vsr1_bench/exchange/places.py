@@ -306,6 +306,10 @@ class HubPlace(Place):
         """Bring everything in one commit: it is there whole, or not at all."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
+        if re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
+            raise UsageError(
+                f"--to {self.name}: a commit cannot be written; name a branch, or none"
+            )
         if get_token() is None:
             raise UsageError(
                 f"--to {self.name}: publishing needs a token of the hub: set HF_TOKEN, or log in "
