@@ -117,15 +117,15 @@ def _points(share: float) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+    return "≤ 0.0001" if value <= 0.0001 else f"{value:.4f}"
 
 
 def _explanation(found: list[Comparison]) -> str:
     lines = [
         "A difference is the later run minus the earlier one, in points, over the samples that "
         "both have a verdict on; won and lost are samples. `detectable` is the smallest true "
-        "difference that so many samples show in 80 % of cases (p < 0.05, t test, by the spread "
-        "of the differences seen here)."
+        "difference that so many samples show in 80 % of cases (p below 0.05, t test, by the "
+        "spread of the differences seen here)."
     ]
     if len(found) > 1:
         lines.append(f"p (Holm) is adjusted for these {len(found)} comparisons.")

@@ -167,14 +167,16 @@ def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
     from vsr1_bench.registry import load_registry, resolve_tasks
 
     registry = load_registry(options.include_path)
-    named = [word.strip() for word in options.tasks.split(",")]
-    asked = [word for word in named if word in registry.groups]
-    rest = [word for word in named if word not in registry.groups]
-    tasks = resolve_tasks(",".join(rest), options.include_path) if rest else []
-    names = dict.fromkeys([*asked, *(task.name for task in tasks)])
+    names: dict[str, None] = {}
+    for word in (word.strip() for word in options.tasks.split(",") if word.strip()):
+        if word in registry.groups:
+            names[word] = None
+        else:
+            found = resolve_tasks(word, options.include_path)
+            names.update(dict.fromkeys(task.name for task in found))
     for group in registry.groups.values():
         if all(task in names for task in group.tasks):
-            names[group.name] = None
+            names.setdefault(group.name)
     return tuple(names)
 
 

@@ -7,7 +7,7 @@ from math import sqrt
 
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedAverage, ReportedTable
-from vsr1_bench.leaderboard.wide import HEADLINE, Cell, Column, Grid, Row, Wanted
+from vsr1_bench.leaderboard.wide import Cell, Column, Grid, Row, Wanted
 
 
 def add_averages(
@@ -34,7 +34,7 @@ def add_averages(
             continue
         taken.add(frozenset(present))
         weights = table.average.weights or (1.0,) * len(present)
-        suffix = "" if table.headline else f" {present[0].metric}{arrow(present[0].metric)}"
+        suffix = _kind(present[0])
         printed = {(row.model, row.setting): row.average for row in table.rows}
         for row in grid.rows:
             if row.kind == "reported":
@@ -47,22 +47,27 @@ def add_averages(
             _put(grid, row, name, mean_cell(row, present))
         grid.remarks.append(_explained(table, table.average))
     inside = {task for name in _tasks(grid) for task in (groups or {}).get(name, ())}
-    for metric in dict.fromkeys(column.metric for column in grid.columns):
+    # Headline numbers together, whatever their names; other metrics each by itself.
+    for kind in dict.fromkeys(_kind(column) for column in grid.columns):
         measured = [
             column
             for column in grid.columns
-            if column.metric == metric
+            if _kind(column) == kind
             and column.task not in inside
             and any(column in row.cells for row in grid.rows if row.kind == "measured")
         ]
         if len(measured) > 1 and frozenset(measured) not in taken:
-            name = f"plain mean of {len(measured)}"
-            if metric != HEADLINE or name in grid.averages:
-                name += f" {metric}{arrow(metric)}"
+            name = f"plain mean of {len(measured)}{kind}"
+            if name in grid.averages:
+                name += " measured"
             for row in grid.rows:
                 _put(grid, row, name, mean_cell(row, measured))
             listed = ", ".join(column.title for column in measured)
             grid.remarks.append(f"{name}: each of {listed} counts the same.")
+
+
+def _kind(column: Column) -> str:
+    return "" if column.headline else f" {column.metric}{arrow(column.metric)}"
 
 
 def mean_cell(row: Row, columns: Sequence[Column], weights: Sequence[float] = ()) -> Cell | None:
@@ -107,9 +112,7 @@ def _column(grid: Grid, table: ReportedTable, place: int) -> Column | None:
     """The column that stands for one of a publication's columns."""
     wanted = table.columns[place]
     for column in grid.columns:
-        if column.task == wanted.task and (
-            column.headline if table.headline else column.metric == wanted.metric
-        ):
+        if (column.task, column.metric) == (wanted.task, wanted.metric):
             return column
     return None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vsr1_bench.leaderboard.pairs import Outcomes, align, outcomes
-from vsr1_bench.leaderboard.wide import HEADLINE, Cell, Column, Grid
+from vsr1_bench.leaderboard.wide import Cell, Column, Grid
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring.paired import ALPHA, holm, paired_difference
@@ -51,13 +51,13 @@ def mark_best(grid: Grid, include_path: Sequence[str] = (), *, progress: bool = 
     if any(cell.mark for row in grid.rows for cell in row.cells.values()):
         grid.remarks.append(
             "Best and second best are marked where a paired test on the same samples says so "
-            "(p < 0.05 after Holm, over the comparisons of the column)."
+            "(p below 0.05 after Holm, over the comparisons of the column)."
         )
 
 
 def _is_mean(task: Task, column: Column) -> bool:
     first = task.metrics[0]
-    return column.metric == HEADLINE and first.kind in _MEANS and not first.only
+    return column.metric == first.name and first.kind in _MEANS and not first.only
 
 
 def _outcomes(cell: Cell, task: Task) -> Outcomes:

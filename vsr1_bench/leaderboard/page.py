@@ -124,7 +124,7 @@ def _cell(value: Cell, number: bool, intervals: bool) -> str:
         shown += f' <span class="interval">[{value.interval}]</span>'
     if value.notes:
         shown += f"<sup>{','.join(map(str, value.notes))}</sup>"
-    known = "" if value.value is None else repr(value.value)
+    known = "" if value.value is None else repr(round(value.value, 6))
     return f'<td data-value="{known}" class="number">{shown}</td>'
 
 

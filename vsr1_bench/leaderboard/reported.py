@@ -33,7 +33,7 @@ class ReportedColumn(Strict):
     task: Text
     """The task or group of tasks that measures the same."""
     metric: Text
-    """And its metric; `accuracy` stands for the headline number of a task that has no such one."""
+    """And its metric."""
 
 
 class ReportedAverage(Strict):

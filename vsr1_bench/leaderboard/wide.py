@@ -109,9 +109,7 @@ def build_grid(
 
 def _shown(table: ReportedTable, columns: Sequence[Column]) -> bool:
     known = {(column.task, column.metric) for column in columns}
-    return any(
-        (one.task, HEADLINE if table.headline else one.metric) in known for one in table.columns
-    )
+    return any((one.task, one.metric) in known for one in table.columns)
 
 
 def _measured_rows(
@@ -225,12 +223,8 @@ def headline_of(one: Scored, reported: Sequence[ReportedTable]) -> str:
 def _task_column(task: str, metric: str, word: str, wanted: Wanted) -> Column:
     """A task's column. Its title names the metric where that is not plain accuracy."""
     plain = word == "task" and metric == HEADLINE
-    return Column(
-        task,
-        HEADLINE if word == "task" else metric,
-        task if plain else f"{task} {metric}{arrow(metric)}",
-        word == "task",
-    )
+    title = task if plain else f"{task} {metric}{arrow(metric)}"
+    return Column(task, metric, title, word == "task")
 
 
 def _known(column: Column, columns: list[Column]) -> Column:

@@ -146,7 +146,7 @@ def test_the_command_prints_and_writes_json(
     assert main([*words, "--flips", "2"]) == 0
     text = capsys.readouterr().out
     assert "60 (20 clusters)" in text and "+50.0" in text and "sign flips of clusters" in text
-    assert "would give: figures < 0.0001" in text and "28 more" in text
+    assert "would give: figures ≤ 0.0001" in text and "28 more" in text
     assert "A = a\\|b" in text and "&lt;c>" in text
     assert main([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -113,3 +113,19 @@ def test_no_reported_tables(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(StoreError, match="not a table of reported results"):
         load_reported(tmp_path)
+
+
+def test_another_metric_is_another_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was reported must not stand in one column with something else that was measured."""
+    runs = tmp_path / "runs"
+    stored_run(runs, spec_of("ours", "alpha"), [1.0, 0.0])
+    columns = [{"name": "A", "task": "alpha", "metric": "official"},
+               {"name": "B", "task": "beta", "metric": "accuracy"}]  # fmt: skip
+    folder = write(tmp_path / "r", columns=columns)
+    words = ["table", str(runs), "--results", str(folder), "--format", "json"]
+    assert main([*words, "--include_path", str(tasks_folder(tmp_path))]) == 0
+    measured, reported = json.loads(capsys.readouterr().out)["rows"]
+    assert set(measured["cells"]) == {"alpha"}
+    assert set(reported["cells"]) == {"alpha official", "beta"}
