@@ -21,7 +21,7 @@ comma := ,
 STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,$(ENGINE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench format constraints clean
+.PHONY: help setup demo test lint bench results measure format constraints clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 20
@@ -45,6 +45,20 @@ bench: $(STAMP)  ## overhead over the bare engine and client, memory of long run
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
 	$(BIN)/python scripts/bench_tables.py
+
+results: $(STAMP)  ## results/leaderboard.* from the measured runs and the reported tables
+	rm -rf .results
+	$(BIN)/vsr1-bench download results/tiny --to .results
+	$(BIN)/vsr1-bench table .results --results results/paper > results/leaderboard.md
+	$(BIN)/vsr1-bench table .results --results results/paper --format csv > results/leaderboard.csv
+	$(BIN)/vsr1-bench table .results --results results/paper --format html > results/leaderboard.html
+	rm -rf .results
+
+measure: $(STAMP)  ## results/tiny anew: the embedded model on the whole demo suite (two minutes)
+	rm -rf .results results/tiny
+	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo -o .results
+	$(BIN)/vsr1-bench publish .results --to results/tiny --with_golds
+	rm -rf .results
 
 format: $(STAMP)  ## let ruff format and fix
 	$(BIN)/ruff check --fix .
@@ -76,5 +90,5 @@ constraints: $(UV)  ## resolve constraints.txt anew (newest versions that fit to
 	  --output-file constraints.txt pyproject.toml $(TOOL)/tools.txt
 
 clean:  ## remove environments, caches and builds; runs stay
-	rm -rf $(VENV) $(TOOL) .lint build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOL) .lint .results build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

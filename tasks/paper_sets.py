@@ -27,6 +27,15 @@ def example() -> Row:
     return {"problem": problem, "answer": "4"} | images
 
 
+PARTS = {
+    "mmmu-pro": "mmmu_pro_4",
+    "clevr_count_70k": "clevr_count",
+    "mm-vet": "mmvet",
+    "mathverse": "mathverse",
+    "mathvista": "mathvista",
+    "mathvision": "mathvision",
+    "realWorldQA": "realworldqa",
+}
 TASK = Task(
     name="mllm_test",
     version=2,
@@ -39,4 +48,5 @@ TASK = Task(
     description="seven benchmarks merged by the authors of Vision-SR1",
     citation="arXiv:2508.19652",
     example=example,
+    parts=("set", PARTS),
 )

@@ -24,9 +24,12 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+import uploading
+
 from vsr1_bench.records import EncodedImage
 
 KINDS = ("datasets", "models")
+LARGE = uploading.LARGE
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Fault:
     that of the whole; None = all of it."""
     shorten: int | None = None
     """Bytes of the file that exist, while listings and `X-Linked-Size` promise all of it."""
+    data: bytes | None = None
+    """Other bytes than those of the file, under its hash."""
 
 
 Plan = Callable[[str, str, int], Fault | None]
@@ -55,6 +60,8 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, folder: Path, plan: Plan = lambda method, path, n: None) -> None:
         self.folder = folder
         self.plan = plan
+        self.token = "hf_" + "standInOfTheHub" * 2
+        """What an upload has to bring."""
         self.asked: list[tuple[float, str, str]] = []
         """Time, method and path of every request."""
         self.lock = threading.Lock()
@@ -142,6 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -150,7 +160,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(fault.status, b"{}", dict(fault.headers))
             return
         parts = path.strip("/").split("/")
-        if parts[0] == "api":
+        if uploading.is_upload(self.command, parts):
+            allowed = self.headers.get("Authorization") == f"Bearer {self.server.token}"
+            if not allowed and self.command != "PUT":  # a signed address needs no token
+                self._send(401, b"{}", {})
+                return
+            status, answer = uploading.answer(self.server.folder, self.server.url, parts, body)
+            self._send(status, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+        elif parts[0] == "api":
             self._api(parts[1:], body)
         else:
             self._file(parts, fault or Fault())
@@ -200,6 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
         data, etag = file.read_bytes(), sha256(file)
         headers = {"X-Repo-Commit": sha, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(data))}
+        if fault.data is not None:
+            data = fault.data
         if fault.shorten is not None:
             data = data[: fault.shorten]
         status, start = 200, self.headers.get("Range")
@@ -232,8 +251,9 @@ class _Handler(BaseHTTPRequestHandler):
 def _listing(folder: Path, file: Path) -> dict[str, Any]:
     """A file of a tree; all but the small texts are LFS files."""
     size, path = file.stat().st_size, file.relative_to(folder).as_posix()
-    entry: dict[str, Any] = {"type": "file", "path": path, "size": size, "oid": sha256(file)[:40]}
-    if file.suffix in (".parquet", ".safetensors", ".bin"):
+    blob = hashlib.sha1(f"blob {size}\0".encode() + file.read_bytes(), usedforsecurity=False)
+    entry: dict[str, Any] = {"type": "file", "path": path, "size": size, "oid": blob.hexdigest()}
+    if file.suffix in LARGE:
         entry["lfs"] = {"oid": sha256(file), "size": size, "pointerSize": 130}
     return entry
 

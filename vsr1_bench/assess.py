@@ -109,6 +109,11 @@ def _unjudged(
     run: RunFolder, path: Path, stored: Mapping[str, Made]
 ) -> tuple[dict[str, tuple[int, Sample]], dict[str, Made], Iterator[Item]]:
     """A run's samples with their places, what has no verdict yet by its key, and the items."""
+    if "answer" in run.withheld():
+        raise StoreError(
+            f"{run.path}: came without gold answers, which judging needs; `vsr1-bench judge` puts "
+            "them back from the data (--data_root DIR); its stored verdicts and scores can be read"
+        )
     known, several = run.judgments(path), run.spec().responses_per_sample > 1
     samples = {sample.id: (row, sample) for row, sample in run.placed_samples().items()}
     missing = {

@@ -109,6 +109,10 @@ class TaskData:
         """Number of samples."""
         return self.info.n * self.task.per_row
 
+    def row(self, number: int) -> Row:
+        """A row as it is stored, images encoded."""
+        return self._rows[number]
+
     def samples(self, limit: int | None = None) -> Iterator[Sample]:
         """Yield the first `limit` samples in data order.
 

@@ -71,6 +71,16 @@ class Interrupted(BenchError):
         self.exit_code = cause.exit_code if isinstance(cause, BenchError) else EXIT_INTERRUPTED
 
 
+class ExchangeError(BenchError):
+    """A bundle, or the place that it comes from or goes to, cannot be used."""
+
+
+class TransferError(ExchangeError):
+    """A transfer broke off; what has arrived is kept, and the same command goes on from there."""
+
+    exit_code = EXIT_INCOMPLETE
+
+
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Say which known names come nearest to `name`, as the end of an error line."""
     import difflib

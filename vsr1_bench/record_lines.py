@@ -42,19 +42,22 @@ def record_of_sample(sample: Sample, row: int) -> dict[str, Any]:
 
 
 def sample_of_record(record: dict[str, Any]) -> Sample:
-    """Read what `record_of_sample` wrote; the images themselves are not in it."""
+    """Read what `record_of_sample` wrote; the images themselves are not in it.
+
+    What a published run came without (`RunFolder.withheld`) is null there, and empty here.
+    """
     return Sample(
         id=record["id"],
         question=tuple(
             part if isinstance(part, str) else ImagePlace(part["image"])
-            for part in record["question"]
+            for part in record["question"] or ()
         ),
-        answer=record["answer"],
+        answer=record["answer"] or "",
         answer_type=record["answer_type"],
         choices=tuple(record["choices"]) if record["choices"] is not None else None,
         choices_in_image=record["choices_in_image"],
         groups=record["groups"],
-        extra=record["extra"],
+        extra=record["extra"] or {},
     )
 
 

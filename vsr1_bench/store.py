@@ -156,6 +156,13 @@ class RunFolder:
             where = ".".join(str(part) for part in first["loc"])
             raise StoreError(f"{self.path / 'run.json'}: spec.{where}: {first['msg']}") from error
 
+    def withheld(self) -> tuple[str, ...]:
+        """Fields of the samples that a published run came without: gold answers, questions.
+
+        Scoring and tables need none of them; judging does (see `exchange.golds`).
+        """
+        return tuple(self.meta().get("withheld", ()))
+
     def samples(self) -> dict[str, Sample]:
         """Sample id -> sample (images left out), in data order (see `placed_samples`)."""
         return {sample.id: sample for sample in self.placed_samples().values()}
@@ -384,7 +391,13 @@ def find_runs(path: Path) -> list[RunFolder]:
     """
     if (path / "run.json").is_file():
         return [RunFolder(path)]
-    found = sorted(meta.parent for meta in path.glob("**/run.json")) if path.is_dir() else []
+    metas = path.glob("**/run.json") if path.is_dir() else ()
+    # A hidden folder holds what is still on its way (a download).
+    found = sorted(
+        meta.parent
+        for meta in metas
+        if not any(part.startswith(".") for part in meta.relative_to(path).parts)
+    )
     if not found:
         raise StoreError(f"{path}: no run there; give a folder that `vsr1-bench run` has written")
     return [RunFolder(folder) for folder in found]

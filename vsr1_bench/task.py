@@ -114,8 +114,17 @@ class Task:
     """Rows to train on, disjoint from `source`."""
     per_row: int = 1
     """Samples in each row."""
+    parts: tuple[str, Mapping[str, str]] | None = None
+    """A merged set: a group name, and group -> the task that its samples belong to. The paper's raw
+    outputs to the merged set are kept as runs of those tasks."""
     copies: Mapping[str, Copy] = field(default_factory=dict)
     """Other publications of the same rows, chosen by `--source NAME`: `lmms_eval`, `paper`, …"""
+
+
+def part_of(task: Task, sample: Sample) -> str:
+    """Name of the task that a sample of a merged set belongs to; of another set, the task's own."""
+    group, names = task.parts or ("", {})
+    return names.get(sample.groups.get(group, ""), task.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vsr1_bench.judging import JudgeOptions
     from vsr1_bench.perceiving import Tally
     from vsr1_bench.readers import ReaderOptions
+    from vsr1_bench.store import RunFolder
 
 
 DEFAULT_RUNS = [Path("runs")]
@@ -70,6 +71,29 @@ def data_options(options: argparse.Namespace) -> DataOptions:
     return DataOptions.from_flags(
         options.data_root, options.offline, options.source, options.dataset, options.split
     )
+
+
+def with_golds(
+    runs: Sequence[RunFolder], options: argparse.Namespace
+) -> tuple[list[RunFolder], int]:
+    """Put golds back into runs that were published without; leave out, with a line each, the rest.
+
+    Reads the flags of `add_data`. Returns the runs that can be judged, and how many cannot.
+
+    Raises:
+        StoreError: the only run has not got its golds.
+    """
+    if not any(run.withheld() for run in runs):
+        return list(runs), 0
+    from vsr1_bench.exchange.golds import runs_with_golds
+
+    shown = options.verbosity in ("DEBUG", "INFO")
+    kept, lacking = runs_with_golds(
+        runs, data_options(options), options.include_path, progress=shown
+    )
+    for line in lacking:
+        print(f"vsr1-bench: left out: {line}", file=sys.stderr)
+    return kept, len(lacking)
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry_run", action="store_true", help="print calls, tokens and cost; call nobody"
     )
     common.add_judging(parser)
+    common.add_data(parser)
     common.add_include_path(parser)
 
 
@@ -40,6 +41,8 @@ def execute(options: argparse.Namespace) -> int:
     found = [run for path in options.runs for run in find_runs(path)]
     with JudgePool(options.include_path, common.judge_options(options)) as pool:
         runs, unknown = known_runs(found, options.include_path)
+        runs, lacking = common.with_golds(runs, options)
+        unknown += lacking
         if options.dry_run:
             return dry_run(runs, options.judge, pool)
         code = assess(runs, choose(runs, options, pool), options, pool)

@@ -40,6 +40,8 @@ COMMANDS = {
     "rerun": "run a stored run's command again; --dry_run says what would differ today",
     "grade": "judge a file of responses made elsewhere",
     "import": "take responses made elsewhere into the run store",
+    "publish": "pack stored runs and bring them where others find them",
+    "download": "fetch published runs, the paper's raw outputs, or data to work offline with",
     "serve": "start vLLM's server with settings that fit, and print its --base_url",
     "doctor": "say what works on this machine, and what mends the rest",
 }

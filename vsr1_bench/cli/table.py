@@ -48,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("A", "B"),
         help="instead of a table: in what two runs differ",
     )
+    parser.add_argument(
+        "--delta",
+        metavar="OLD",
+        nargs="?",
+        const="auto",
+        help="instead of a table: what an old judge (published, legacy_vsr1, …; default: the first "
+        "that there is) says of each cell, beside --judge or the task's own, and why they differ",
+    )
     common.add_include_path(parser)
 
 
@@ -68,6 +76,8 @@ def execute(options: argparse.Namespace) -> int:
     """Read score files and print them; nothing is judged or scored anew."""
     if options.explain_diff:
         return _explain(*options.explain_diff, judge=options.judge)
+    if options.delta:
+        return _delta(options)
     scored = stored_scores(options, may_be_empty=options.results is not None)
     if options.layout == "long":
         _print_long(options, scored)
@@ -180,4 +190,18 @@ def _explain(first: Path, second: Path, *, judge: str | None) -> int:
     from vsr1_bench.leaderboard.explaining import explain
 
     print(explain(first, second, judge))
+    return EXIT_DONE
+
+
+def _delta(options: argparse.Namespace) -> int:
+    from vsr1_bench.leaderboard.delta import compare_judges, render_delta
+    from vsr1_bench.store import find_runs
+
+    if options.format not in ("markdown", "json"):
+        raise UsageError(f"--delta is written as markdown or json, not {options.format}")
+    runs = [run for path in options.runs for run in find_runs(path)]
+    cells = compare_judges(
+        runs, options.delta, options.judge, by=options.by, include_path=options.include_path
+    )
+    print(render_delta(cells, options.format))
     return EXIT_DONE

@@ -107,11 +107,15 @@ def load_table(path: Path) -> ReportedTable:
 def load_reported(folder: Path) -> list[ReportedTable]:
     """Read every reported table below a folder, by the order of their names.
 
+    A published bundle of runs (a folder with a `manifest.json`) holds no reported tables.
+
     Raises:
         UsageError: there is no such folder, or no table in it.
         StoreError: one of the files is not such a table.
     """
-    paths = sorted(folder.rglob("*.json")) if folder.is_dir() else []
+    found = sorted(folder.rglob("*.json")) if folder.is_dir() else []
+    bundles = [path.parent for path in found if path.name == "manifest.json"]
+    paths = [path for path in found if not any(path.is_relative_to(b) for b in bundles)]
     if not paths:
         raise UsageError(
             f"--results {folder}: no reported tables (JSON files) there; give the folder that "

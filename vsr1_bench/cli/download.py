@@ -1,0 +1,120 @@
+"""`vsr1-bench download`: published runs, the paper's raw outputs, or data to work offline with."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vsr1_bench.cli import common
+from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, UsageError
+
+PAPER, DATA = "vision-sr1", "data"
+ONLY_PAPER, ONLY_DATA = ("runs", "revision"), ("tasks",)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "address",
+        metavar="SOURCE",
+        help="hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://FOLDER or a folder: a "
+        f"bundle that `publish` made; {PAPER}: the raw outputs of the Vision-SR1 paper; {DATA}: "
+        "rows of --tasks for --data_root",
+    )
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="folder to fill (default: runs; for data: data)"
+    )
+    parser.add_argument(
+        "--runs", metavar="A,B", help=f"{PAPER}: only these of its runs, e.g. 7B-Vision-SR1"
+    )
+    parser.add_argument(
+        "--revision",
+        metavar="COMMIT",
+        help=f"{PAPER}: commit of its repository (default: the newest, whose commit is printed)",
+    )
+    parser.add_argument("--tasks", "-t", help=f"{DATA}: tasks and suites, a,b")
+    common.add_data(parser)
+    common.add_include_path(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Download, and say what to do next."""
+    for names, wanted in ((ONLY_PAPER, PAPER), (ONLY_DATA, DATA)):
+        given = [name for name in names if getattr(options, name) is not None]
+        if given and options.address != wanted:
+            raise UsageError(f"--{given[0]} goes with `vsr1-bench download {wanted}`")
+    progress = options.verbosity in ("DEBUG", "INFO")
+    if options.address == DATA:
+        return _data(options, progress)
+    if options.address == PAPER:
+        return _paper(options, progress)
+    return _bundle(options, progress)
+
+
+def _bundle(options: argparse.Namespace, progress: bool) -> int:
+    from vsr1_bench.exchange.unpacking import download
+
+    to = options.to or Path("runs")
+    found = download(options.address, to, progress=progress)
+    for run in found.known:
+        print(f"{run.path}: there already, left as it is", file=sys.stderr)
+    for run in found.new:
+        without = run.withheld()
+        said = f", without {' and '.join(without)}" if without else ""
+        made = len(run.generations())
+        print(f"{run.path}: {made} responses{said}", file=sys.stderr)
+    print(f"from {found.origin}; every hash was checked", file=sys.stderr)
+    print(f"look at it with: vsr1-bench table {to}", file=sys.stderr)
+    return EXIT_DONE
+
+
+def _paper(options: argparse.Namespace, progress: bool) -> int:
+    from vsr1_bench.exchange.raw_outputs import RawOptions, download_raw_outputs
+
+    names = tuple(name.strip() for name in (options.runs or "").split(",") if name.strip())
+    to = options.to or Path("runs")
+    report = download_raw_outputs(
+        RawOptions(
+            runs=names,
+            revision=options.revision,
+            to=to,
+            data=common.data_options(options),
+            include_path=tuple(options.include_path),
+            progress=progress,
+        )
+    )
+    for run in report.runs:
+        print(f"{run.path}: {len(run.generations())} responses", file=sys.stderr)
+    for line in report.refused:
+        print(f"vsr1-bench: left out: {line}", file=sys.stderr)
+    if report.unknown:
+        sets = sorted({Path(path).stem for path in report.unknown})
+        print(f"vsr1-bench: left out: no task reads {', '.join(sets)}", file=sys.stderr)
+    if not report.runs:
+        return EXIT_FAILED
+    print(f"from commit {report.commit}: again with --revision {report.commit}", file=sys.stderr)
+    print(f"as published: vsr1-bench table {to} --judge published", file=sys.stderr)
+    print(f"judge anew: vsr1-bench judge {to}", file=sys.stderr)
+    return EXIT_INCOMPLETE if report.refused else EXIT_DONE
+
+
+def _data(options: argparse.Namespace, progress: bool) -> int:
+    from vsr1_bench.exchange.data_bundle import download_data
+    from vsr1_bench.registry import resolve_tasks
+
+    if not options.tasks:
+        raise UsageError("download data: name the tasks: --tasks a,b (vsr1-bench ls tasks)")
+    to = options.to or Path("data")
+    tasks = resolve_tasks(options.tasks, options.include_path)
+    report = download_data(tasks, to, options.source, progress=progress)
+    for line in report.ready:
+        print(line, file=sys.stderr)
+    if report.made:
+        print(f"made on the spot: {', '.join(report.made)}", file=sys.stderr)
+    for line in report.missing:
+        print(f"vsr1-bench: left out: {line}", file=sys.stderr)
+    if report.missing and not report.ready:
+        return EXIT_FAILED
+    print(f"run from it with: --offline --data_root {to}", file=sys.stderr)
+    return EXIT_INCOMPLETE if report.missing else EXIT_DONE

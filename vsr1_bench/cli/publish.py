@@ -1,0 +1,58 @@
+"""`vsr1-bench publish`: pack stored runs and bring them where others find them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from vsr1_bench.cli import common
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    common.add_runs(parser)
+    parser.add_argument(
+        "--to",
+        required=True,
+        metavar="TARGET",
+        help="hf://datasets/ORG/NAME[@BRANCH] (the token: HF_TOKEN, or `hf auth login`), "
+        "file://FOLDER, or a folder; runs published there before stay",
+    )
+    parser.add_argument(
+        "--with_golds",
+        action="store_true",
+        help="gold answers and judges' words, too, where the benchmark's license lets them be "
+        "handed on",
+    )
+    parser.add_argument(
+        "--with_images", action="store_true", help="the questions' images, too, on the same terms"
+    )
+    parser.add_argument("--model", metavar="NAME", help="publish the runs under this model name")
+    common.add_data(parser)
+    common.add_include_path(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Publish, and say how to download."""
+    from vsr1_bench.data import DataOptions
+    from vsr1_bench.exchange.packing import PackOptions
+    from vsr1_bench.exchange.publishing import publish
+    from vsr1_bench.store import find_runs
+
+    runs = [run for path in options.runs for run in find_runs(path)]
+    packing = PackOptions(
+        with_golds=options.with_golds,
+        with_images=options.with_images,
+        model=options.model,
+        data=common.data_options(options) if options.with_images else DataOptions(),
+        include_path=tuple(options.include_path),
+        progress=options.verbosity in ("DEBUG", "INFO"),
+    )
+    went, manifest = publish(runs, options.to, packing)
+    size = sum(file.size for file in manifest.files)
+    print(
+        f"{went}: {len(manifest.runs)} runs, {len(manifest.files)} files, {size:,} bytes",
+        file=sys.stderr,
+    )
+    print(f"fetch with: vsr1-bench download {went}", file=sys.stderr)
+    return 0
