@@ -86,7 +86,7 @@ class CallingGenerator(Generator):
 
     @abstractmethod
     def _prepare(self, request: Request) -> Any:
-        """Write a request in the protocol's form; runs in a thread of its own.
+        """Write a request in the protocol's form; with images, in a thread of its own.
 
         Raises:
             ImageError: an image that cannot be decoded.
@@ -172,7 +172,11 @@ class CallingGenerator(Generator):
     async def _answer(self, request: Request) -> None:
         try:
             async with self._slots:
-                prepared = await self._loop.run_in_executor(self._encoders, self._prepare, request)
+                if request.images:
+                    run = self._loop.run_in_executor
+                    prepared = await run(self._encoders, self._prepare, request)
+                else:  # words alone: a thread would cost more than the work
+                    prepared = self._prepare(request)
                 completion = await self._call(request, prepared)
                 if self.on_arrival is not None:
                     self.on_arrival(completion)
