@@ -107,8 +107,8 @@ def write_run(root: Path, model: str, samples: int, right: float) -> None:
             print(json.dumps(asdict(judgment)), file=judged)
 
 
-def measure(arguments: list[str], bytecode: Path) -> tuple[float, float]:
-    """Run a command of vsr1-bench; return its seconds and the most memory it held, in bytes."""
+def measure(arguments: list[str], bytecode: Path) -> tuple[float, float, float]:
+    """Run a command of vsr1-bench; return its seconds, those of CPU, and the most bytes it held."""
     env = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     since = time.monotonic()
@@ -121,7 +121,8 @@ def measure(arguments: list[str], bytecode: Path) -> tuple[float, float]:
     seconds = time.monotonic() - since
     if status:
         raise SystemExit(f"vsr1-bench {' '.join(arguments)}: exit status {status}")
-    return seconds, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    cpu = used.ru_utime + used.ru_stime
+    return seconds, cpu, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> int:
@@ -143,14 +144,14 @@ def main() -> int:
         size = sum(path.stat().st_size for path in runs.rglob("*") if path.is_file())
         plugins = ["--include_path", str(root / "plugins")]
         print(f"{samples:,} samples x 2 runs, {size / 1e6:,.0f} MB of journals\n")
-        print("| command | seconds | memory, MB |\n|---|---|---|")
+        print("| command | seconds | of CPU | memory, MB |\n|---|---|---|---|")
         for name in ("score", "table", "compare"):
             for folder in (small, runs):
                 sides = [str(folder / "first"), str(folder / "second")]
                 flags = ["--intervals"] if name == "table" else []
-                seconds, held = measure([name, *sides, *flags, *plugins], root / "bytecode")
+                seconds, cpu, held = measure([name, *sides, *flags, *plugins], root / "bytecode")
             broken |= seconds > SECONDS or held > BYTES
-            print(f"| {name} | {seconds:.1f} | {held / 1e6:,.0f} |", flush=True)
+            print(f"| {name} | {seconds:.1f} | {cpu:.1f} | {held / 1e6:,.0f} |", flush=True)
     return int(broken)
 
 
