@@ -253,11 +253,13 @@ def test_stale_scores_are_not_published(tmp_path: Path) -> None:
         published(tmp_path)
 
 
-def test_shards_and_perceptions_travel(tmp_path: Path) -> None:
+def test_shards_perceptions_and_replies_travel(tmp_path: Path) -> None:
     run = made_run(tmp_path)
     (run.path / "samples.jsonl").rename(run.path / "samples.0-of-1.jsonl")
     (run.path / "perceptions.0-of-1.jsonl").write_text('{"schema": 1, "key": "k"}\n')
     (run.path / "captions.jsonl").write_text('{"schema": 1, "key": "k"}\n')
+    (run.path / "replies").mkdir()
+    (run.path / "replies/openai%5BM%5D-0123abcd.jsonl").write_text('{"schema": 1, "key": "k"}\n')
     (run.path / "readers").mkdir()
     (run.path / "readers/self-0123abcd.json").write_text('{"digest": "0123abcd"}')
     (run.path / "perception_judgments").mkdir()
@@ -269,6 +271,7 @@ def test_shards_and_perceptions_travel(tmp_path: Path) -> None:
     assert (copy.path / "samples.0-of-1.jsonl").is_file()
     assert (copy.path / "captions.jsonl").is_file()
     assert (copy.path / "readers/self-0123abcd.json").is_file()
+    assert (copy.path / "replies/openai%5BM%5D-0123abcd.jsonl").is_file()
     (second,) = (copy.path / "perception_judgments").iterdir()
     assert second.name == journal.name and len(copy.judgments(second)) == len(ROWS)
     assert not (copy.path / "notes.txt").exists()
