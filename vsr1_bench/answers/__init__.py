@@ -4,6 +4,7 @@ Pure functions over the standard library: no exception on any text, time linear 
 never a guess. What is scored by the evaluator and what is rewarded by the trainer is read here.
 """
 
+from vsr1_bench.answers.description import read_description
 from vsr1_bench.answers.extract import Extraction, boxed, extract, read_answer
 from vsr1_bench.answers.normalize import normalize_text, tidy
 from vsr1_bench.answers.numbers import (
@@ -26,6 +27,7 @@ __all__ = [
     "final_region",
     "normalize_text",
     "read_answer",
+    "read_description",
     "read_number",
     "read_quantity",
     "rounds_to",
