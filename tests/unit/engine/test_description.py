@@ -77,7 +77,7 @@ def test_a_description_is_a_tagged_part_and_never_the_whole(text: str) -> None:
         return
     assert found == found.strip() != ""
     assert len(found) < len(text)
-    place = text.index(found)
+    place = text.rindex(found)
     assert any(name in text[:place] for name in ("<description>", "<visual_reasoning>"))
     assert "think>" not in found and "<description>" not in found
 
