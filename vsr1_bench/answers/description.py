@@ -5,7 +5,7 @@ tags (the paper's text); either closing tag closes either opening one. The rules
 
 - Tags inside thinking do not count: a draft is not what was handed over. A first `</think>` that
   nothing has opened ends thinking that the chat template opened, so what stands before it is
-  thinking, too (as in `tags.final_region`).
+  thinking, too (as in `tags.final_region`), and a stray one breaks off an open description.
 - Of several descriptions the first that holds something counts, as in the authors' code: the
   format asks for one, at the start, and what repeats it later has been thought about.
 - An opening tag inside an open description begins it anew.
@@ -40,9 +40,8 @@ def read_description(text: str) -> str | None:
     thinking = thought = False
     for tag in _TAG.finditer(text):
         if tag["think"] and tag["close"]:
-            if not thought:
-                found = start = None
-            thinking, thought = False, True
+            found = found if thought else None
+            start, thinking, thought = None, False, True
         elif tag["think"]:
             if not thinking and start is not None:
                 found = found or text[start : tag.start()].strip()

@@ -55,6 +55,10 @@ CASES = {
         "<description>a</description><think>t</think> so </think>4",
         "a",
     ),
+    "a stray end of thinking inside": (
+        "<think>t</think><description>a</think>b</description>",
+        None,
+    ),
     "another tag": ("<descriptions>a</descriptions>", None),
 }
 
