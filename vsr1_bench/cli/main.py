@@ -27,7 +27,7 @@ from vsr1_bench.errors import (
 
 COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
-    "ls": "list tasks, judges, prompts or runs",
+    "ls": "list tasks, judges, prompts, recipes or runs",
     "validate": "check that a task accepts its gold answer and rejects an empty one",
     "judge": "judge stored runs again, without a model",
     "score": "score judged runs, without a model",
@@ -36,6 +36,7 @@ COMMANDS = {
     "grade": "judge a file of responses made elsewhere",
     "import": "take responses made elsewhere into the run store",
     "serve": "start vLLM's server with settings that fit, and print its --base_url",
+    "train": "train a model with the self-reward on the same generation path; export it",
     "doctor": "say what works on this machine, and what mends the rest",
 }
 
