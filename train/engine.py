@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -99,21 +98,20 @@ def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
 
 def join_ranks() -> Ranks:
     """Set up torch.distributed through DeepSpeed: among torchrun's ranks, or alone."""
-    if "RANK" not in os.environ:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-        os.environ.update(alone | {"MASTER_PORT": str(port)})
     import deepspeed
     import torch
     import torch.distributed as dist
 
     cuda = torch.cuda.is_available()
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    if "RANK" not in os.environ and not dist.is_initialized():
+        # Alone: no port, and nothing in the environment that a child would take for its own.
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
     if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     deepspeed.init_distributed(
-        dist_backend="cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE, verbose=False
+        dist_backend=backend, timeout=PATIENCE, verbose=False, auto_mpi_discovery=False
     )
     return Ranks(dist.get_rank(), dist.get_world_size())
 

@@ -76,6 +76,13 @@ def importance_weights(old: Tensor, sampled: Tensor, cap: float) -> Tensor:
     return torch.exp((old - sampled).clamp(max=LOG_RATIO_CLAMP)).clamp(max=cap).detach()
 
 
+def objective(
+    token_losses: Tensor, weights: Tensor, correction: Tensor, kl: Tensor, beta: float
+) -> Tensor:
+    """A part's loss: `sum(weights * (correction * token_losses + beta * kl))`, a scalar."""
+    return (weights * (correction * token_losses + beta * kl)).sum()
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """What a mean over a minibatch divides by; of all ranks, except `local_tokens`."""

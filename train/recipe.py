@@ -112,7 +112,7 @@ class Recipe(BaseModel):
     dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
     beta: NonNegative = 1e-2
     """Weight of the KL to the frozen first model; 0 keeps none in memory."""
-    aggregation: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "bnpo"
+    aggregation: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "dapo"
     scale_rewards: bool = True
     """Divide advantages by the group's standard deviation."""
     mask_truncated: bool = False

@@ -18,6 +18,7 @@ from vsr1_bench.train.losses import (
     Totals,
     importance_weights,
     kl_k3,
+    objective,
     policy_loss,
     token_weights,
 )
@@ -162,7 +163,7 @@ class Updater:
             shares = self._shares(micro, part, totals[part], now)
             if shares is None:
                 continue
-            gradient = policy_loss(
+            clipped = policy_loss(
                 logprobs,
                 old,
                 shares.advantages,
@@ -170,7 +171,7 @@ class Updater:
                 high=recipe.clip_high,
                 dual=recipe.dual_clip,
             )
-            loss = loss + (shares.weights * (correction * gradient + recipe.beta * kl)).sum()
+            loss = loss + objective(clipped, shares.weights, correction, kl, recipe.beta)
             self._tell(metrics, part, now, old, sampled, kl.detach(), entropy, shares)
         return loss
 
