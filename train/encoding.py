@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.chat import ChatRenderer
 from vsr1_bench.records import Request
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["image", "text"]
 KINDS: tuple[Kind, ...] = ("image", "text")
-PROMPTS_KEPT = 64
+PROMPTS_KEPT = 16
 """Prompts whose pixels are kept: a prompt's responses share them."""
 # What a processor returns for each token; the rest (pixels, grids) is one stack over the batch.
 _BY_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
@@ -45,6 +46,8 @@ class Row:
     tokens: tuple[int, ...]
     sampled: tuple[float, ...]
     """Log-probs that the engine drew them with."""
+    prompt_tokens: int | None = None
+    """Tokens of the prompt as the engine read it."""
     terms: tuple[Term, ...] = ()
     old: Tensor | None = None
     """Log-probs of the trainer before the updates, `(C,)`."""
@@ -113,7 +116,7 @@ class Encoder:
                 for m in request.messages
             ),
         )
-        words = self.encode(blind)["input_ids"].shape[1]
+        words = self._encode(blind)["input_ids"].shape[1]
         if not request.images:
             return bool(words <= limit)
         if words > limit:
@@ -130,11 +133,20 @@ class Encoder:
 
         Everything that the processor returns goes along: without `mm_token_type_ids` the positions
         of image tokens are wrong by a little, with no error.
+
+        Raises:
+            GenerationError: the engine read a prompt as another number of tokens.
         """
         import torch
 
         encoded = [self.encode(row.request) for row in rows]
         starts = [prompt["input_ids"].shape[1] for prompt in encoded]
+        for row, start in zip(rows, starts, strict=True):
+            if row.prompt_tokens not in (None, start):
+                raise GenerationError(
+                    f"sample {row.request.sample_id}: its prompt is {row.prompt_tokens} tokens to "
+                    f"the engine and {start} to the trainer; they do not read it alike"
+                )
         width = max(s + len(row.tokens) for s, row in zip(starts, rows, strict=True))
         inputs: dict[str, Tensor] = {}
         for name in encoded[0]:
@@ -163,24 +175,32 @@ class Encoder:
             lengths,
         )
 
-    def microbatches(self, rows: Sequence[Row], tokens: int) -> dict[Kind, list[list[Row]]]:
+    def microbatches(
+        self, rows: Sequence[Row], tokens: int, window: int
+    ) -> dict[Kind, list[list[Row]]]:
         """Cut rows of each kind into micro-batches of at most so many padded tokens.
 
         Kinds are kept apart: a batch without images leaves the vision tower without gradients, and
         ZeRO wants that to happen on all ranks at once. A row that is longer stands alone.
+
+        Args:
+            rows: In the order of their prompts.
+            tokens: Rows times the longest of them.
+            window: Rows that are sorted by length among themselves; more would scatter a prompt's
+                responses, and its pixels would be computed again.
         """
         cut: dict[Kind, list[list[Row]]] = {kind: [] for kind in KINDS}
         for kind in KINDS:
-            sized = [
-                (self.encode(r.request)["input_ids"].shape[1] + len(r.tokens), r)
-                for r in rows
-                if r.kind == kind
-            ]
-            sized.sort(key=lambda pair: pair[0])
-            for size, row in sized:
-                last = cut[kind][-1] if cut[kind] else None
-                if last is None or size * (len(last) + 1) > tokens:
-                    cut[kind].append([row])
-                else:
-                    last.append(row)
+            of_kind = [row for row in rows if row.kind == kind]
+            for start in range(0, len(of_kind), window):
+                packed: list[list[Row]] = []
+                for row in sorted(of_kind[start : start + window], key=self._size):
+                    if not packed or self._size(row) * (len(packed[-1]) + 1) > tokens:
+                        packed.append([])
+                    packed[-1].append(row)
+                cut[kind] += packed
         return cut
+
+    def _size(self, row: Row) -> int:
+        prompt = row.prompt_tokens or self.encode(row.request)["input_ids"].shape[1]
+        return int(prompt + len(row.tokens))

@@ -63,27 +63,25 @@ class Ranks:
         dist.barrier()
 
     def together(self, act: Callable[[], object]) -> None:
-        """Do something on every rank; if it fails on one, all of them say so.
+        """Do something on every rank; if it fails on one, all of them end.
 
         Raises:
-            BenchError: the first rank's error, the same on every rank.
+            BenchError: on the first rank, which speaks for all.
+            SystemExit: on the others, with that error's exit code.
         """
         failure: BenchError | None = None
         try:
             act()
         except BenchError as error:
             failure = error
-        failures = [
-            (error, code)
-            for error, code in self.gather(
-                (str(failure), failure.exit_code) if failure else (None, 0)
-            )
-            if error
-        ]
-        if failures:
-            said = TrainError(failures[0][0])
+        told = (str(failure), failure.exit_code) if failure else None
+        failures = [said for said in self.gather(told) if said is not None]
+        if failures and self.first:
+            said = failure or TrainError(failures[0][0])
             said.exit_code = failures[0][1]
-            raise said from failure
+            raise said
+        if failures:
+            raise SystemExit(failures[0][1])
 
 
 def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
@@ -106,8 +104,12 @@ def join_ranks() -> Ranks:
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     if "RANK" not in os.environ and not dist.is_initialized():
         # Alone: no port, and nothing in the environment that a child would take for its own.
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        store = dist.HashStore()  # type: ignore[attr-defined]  # exported, though not by name
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
+    if not cuda:
+        # Its shared-memory op would be compiled first, for half a minute; gloo does as well.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     deepspeed.init_distributed(

@@ -23,13 +23,14 @@ Deviations from the paper (Vision-SR1, arXiv:2508.19652) and from the code relea
 from __future__ import annotations
 
 import json
+import logging
 import random
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from vsr1_bench.errors import BenchError, UsageError
+from vsr1_bench.errors import EXIT_INTERRUPTED, BenchError, UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
 from vsr1_bench.generation.opening import open_syncable
 from vsr1_bench.images import example_image
@@ -55,6 +56,8 @@ from vsr1_bench.train.validation import validate
 if TYPE_CHECKING:
     from vsr1_bench.judging import RunningJudge
 
+log = logging.getLogger(__name__)
+
 Group = list[Rollout]
 
 
@@ -66,15 +69,19 @@ def train(recipe: Recipe) -> None:
         TrainError: a NaN, or a failed proof; checkpoints are whole.
         GenerationError, JudgeError, DiskFullError: the same command continues.
     """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of loading and saving; ours counts steps
     with ExitStack() as stack:
         trainer = Trainer(recipe, stack)
         try:
             trainer.run()
-        except BenchError as error:
+        except (BenchError, KeyboardInterrupt) as error:
             whole = trainer.checkpoints.complete()
             last = f"last whole checkpoint: {whole[-1]}" if whole else "no checkpoint was made yet"
-            said = TrainError(f"step {trainer.progress.step}: {error}; {last}")
-            said.exit_code = error.exit_code
+            reason = str(error) or "interrupted"
+            said = TrainError(f"after step {trainer.progress.step}: {reason}; {last}")
+            said.exit_code = error.exit_code if isinstance(error, BenchError) else EXIT_INTERRUPTED
             raise said from error
 
 
@@ -130,7 +137,11 @@ class Trainer:
         """Train to the end."""
         recipe, progress = self.recipe, self.progress
         metrics = StepMetrics()
-        self._sync(metrics)
+        proved = self._sync(metrics)
+        log.info(
+            "weight sync proved: engine and trainer differ by %.2g nats a token, bound %.2g",
+            *(proved["proof/mismatch"], proved["proof/bound"]),
+        )
         if recipe.eval_every and progress.step == 0:
             self._validate(metrics)
             self._log(metrics)
@@ -222,14 +233,16 @@ class Trainer:
         waiting = iter(rows)
         return [[row for of_one in islice(waiting, each) for row in of_one] for _ in range(count)]
 
-    def _sync(self, metrics: StepMetrics) -> None:
+    def _sync(self, metrics: StepMetrics) -> dict[str, float]:
         """Hand the weights to the rollouts' engine, and prove that they arrived."""
         with metrics.phase("sync"):
             self.generator.wake()
             self.generator.sync(self.engine.weights())
         with metrics.phase("proof"):
-            for name, value in self.proof.check(self.progress.step).items():
-                metrics.peak(name, value)
+            proved = self.proof.check(self.progress.step)
+        for name, value in proved.items():
+            metrics.peak(name, value)
+        return proved
 
     def _validate(self, metrics: StepMetrics) -> None:
         progress = self.progress

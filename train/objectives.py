@@ -72,8 +72,9 @@ def _length(completion: Completion) -> int:
     return len(completion.token_ids or ())
 
 
-def _drawn(completion: Completion) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    return completion.token_ids or (), completion.logprobs or ()
+def _drawn(completion: Completion) -> tuple[tuple[int, ...], tuple[float, ...], int | None]:
+    drawn, logprobs = completion.token_ids or (), completion.logprobs or ()
+    return drawn, logprobs, completion.usage.prompt_tokens
 
 
 def description_span(completion: Completion, description: str, tokenizer: Any) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vsr1_bench.train.encoding import KINDS, Encoder, Kind, Row
+from vsr1_bench.train.encoding import KINDS, PROMPTS_KEPT, Encoder, Kind, Row
 from vsr1_bench.train.engine import TrainError, TrainingEngine
 from vsr1_bench.train.losses import (
     Totals,
@@ -76,7 +76,8 @@ class Updater:
 
     def _plan(self, rows: list[Row]) -> list[Micro]:
         """Cut a minibatch into micro-batches, of as many of each kind on every rank."""
-        cut = self._encoder.microbatches(rows, self._recipe.microbatch_tokens)
+        window = PROMPTS_KEPT * self._recipe.samples_per_prompt
+        cut = self._encoder.microbatches(rows, self._recipe.microbatch_tokens, window)
         counts = self._engine.ranks.gather({kind: len(cut[kind]) for kind in KINDS})
         plan: list[Micro] = []
         for kind in KINDS:
@@ -112,19 +113,23 @@ class Updater:
             self._engine.backward(part, last=number == len(plan))
             loss += float(part.detach())
         loss = sum(self._engine.ranks.gather(loss))
-        if not math.isfinite(loss):
-            raise TrainError(
-                f"the loss of step {step} is {loss}; nothing was updated. Look at the last lines "
-                "of rollouts/ and metrics.jsonl; a smaller lr or max_grad_norm may help"
-            )
+        self._check(loss, f"the loss of step {step}")
         norm = self._engine.step()
-        if not math.isfinite(norm):
-            raise TrainError(
-                f"the gradient of step {step} has norm {norm}; nothing was updated. A "
-                "smaller lr, or dtype=float32, may help"
-            )
+        self._check(norm, f"the norm of the gradient of step {step}")
         metrics.add("loss", loss, 1)
         metrics.add("grad_norm", norm, 1)
+
+    def _check(self, number: float, what: str) -> None:
+        """Stop on a number that is none; it is the same on all ranks."""
+
+        def judge() -> None:
+            if not math.isfinite(number):
+                raise TrainError(
+                    f"{what} is {number}; nothing was updated. Look at the last lines of rollouts/ "
+                    "and metrics.jsonl; a smaller lr or max_grad_norm may help"
+                )
+
+        self._engine.ranks.together(judge)
 
     def _totals(self, rows: Sequence[Row], part: str) -> Totals:
         """Count a minibatch's responses and tokens of one part, on all ranks."""

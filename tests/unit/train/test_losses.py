@@ -243,6 +243,7 @@ def test_decoupled_gradient_is_that_of_the_papers_equations() -> None:
             prompt,
             (1,) * (end - start),
             (0.0,) * (end - start),
+            None,
             (Term(part, lam, advantage, (0, end - start)),),  # type: ignore[arg-type]
             old[start:end],
             reference[start:end],
