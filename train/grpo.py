@@ -51,7 +51,7 @@ from vsr1_bench.train.proof import Proof
 from vsr1_bench.train.recipe import Recipe
 from vsr1_bench.train.rollouts import Rollout, collect
 from vsr1_bench.train.updates import Updater
-from vsr1_bench.train.validation import validate
+from vsr1_bench.train.validation import validate, validation_judges
 
 if TYPE_CHECKING:
     from vsr1_bench.judging import RunningJudge
@@ -92,6 +92,7 @@ class Trainer:
         """Start everything; what must be closed goes onto `stack`."""
         self.recipe, self.ranks = recipe, join_ranks()
         check_ranks(recipe, self.ranks)
+        self.judges = validation_judges(recipe)
         self.folder = recipe.output_dir
         if self.ranks.first:
             stack.callback(Lock(self.folder / ".lock").release)
@@ -247,7 +248,9 @@ class Trainer:
     def _validate(self, metrics: StepMetrics) -> None:
         progress = self.progress
         with metrics.phase("validate"):
-            scores = validate(self.recipe, self.model, self.generator, self.ranks, progress.step)
+            scores = validate(
+                self.recipe, self.model, self.generator, self.ranks, progress.step, self.judges
+            )
         for name, value in scores.items():
             metrics.peak(name, value)
         mean = scores.get("validation/mean")

@@ -7,17 +7,50 @@ from dataclasses import replace
 
 from vsr1_bench.assess import judge_and_score
 from vsr1_bench.data import DataOptions
+from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.preflight import choose_judges
+from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.running import JudgePool
 from vsr1_bench.train.engine import Ranks
 from vsr1_bench.train.recipe import Recipe
 
 
+def validation_judges(recipe: Recipe) -> dict[str, str]:
+    """The judge of each validation task; empty where the recipe validates nothing.
+
+    Raises:
+        UsageError: an unknown task, or one whose judge lacks something here and has no stand-in.
+    """
+    if not recipe.eval_every:
+        return {}
+    with JudgePool() as pool:
+        chosen = choose_judges(resolve_tasks(recipe.eval_tasks), None, pool)
+    lacking = [judge.warning for judge in chosen.values() if not judge.usable]
+    if lacking:
+        raise UsageError(f"eval_tasks={recipe.eval_tasks}: {lacking[0]}")
+    return {task: judge.spec for task, judge in chosen.items()}
+
+
 def validate(
-    recipe: Recipe, model: ModelInfo, generator: SyncableGenerator, ranks: Ranks, step: int
+    recipe: Recipe,
+    model: ModelInfo,
+    generator: SyncableGenerator,
+    ranks: Ranks,
+    step: int,
+    judges: dict[str, str],
 ) -> dict[str, float]:
     """Run the recipe's validation tasks; all ranks call, each generates its share.
+
+    Args:
+        recipe: Names the tasks, and how many samples of each.
+        model: What training started from.
+        generator: Holds the live weights.
+        ranks: Who generates.
+        step: Names the weights.
+        judges: From `validation_judges`.
 
     Returns:
         `validation/<task>` in percent (the task's first metric), and `validation/mean`; the runs
@@ -43,7 +76,7 @@ def validate(
     scores: dict[str, float] = {}
     if ranks.first:
         for run in runs:
-            document = judge_and_score(run.folder, None, progress=False)
+            document = judge_and_score(run.folder, judges[run.task.name], progress=False)
             value = next(iter(document["metrics"].values()))["value"]
             if value is not None:
                 scores[f"validation/{run.task.name}"] = 100 * value

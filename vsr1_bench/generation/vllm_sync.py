@@ -62,8 +62,13 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         self.reset_caches()
 
     def reset_caches(self) -> None:
-        """Forget prefixes, and image embeddings, which vLLM keeps by the image's hash."""
-        self.engine.reset_prefix_cache()
+        """Forget prefixes, and image embeddings, which vLLM keeps by the image's hash.
+
+        Raises:
+            GenerationError: requests are still under way, and hold prefixes of the old weights.
+        """
+        if not self.engine.reset_prefix_cache():
+            raise GenerationError("vLLM kept its prefix cache: requests are still under way")
         self.engine.reset_encoder_cache()
 
     def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:
