@@ -40,6 +40,9 @@ def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -
         "max_steps": args.steps + 1,
         "save_every": 10**6,
         "output_dir": folder,
+        "model": args.model,
+        "dtype": args.dtype,
+        "deepspeed": args.deepspeed,
     }
     settings = [f"{key}={value}" for key, value in told.items()]
     subprocess.run(
@@ -153,6 +156,9 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=80)
+    parser.add_argument("--model", default="tiny", help="see scripts/random_qwen.py")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--deepspeed", default="zero0")
     parser.add_argument("--no-trl", action="store_true")
     parser.add_argument("--trl-child", type=int, nargs=4)
     args = parser.parse_args()

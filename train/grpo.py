@@ -25,6 +25,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
@@ -150,22 +151,28 @@ class Trainer:
             recipe.max_steps, f"train {recipe.objective}", "step", shown=self.ranks.first
         )
         bar.update(progress.step)
+        saving = 0.0
         with bar:
             while progress.step < recipe.max_steps:
                 metrics = StepMetrics()
+                if saving:
+                    metrics.seconds("save", saving)  # of the checkpoint before
                 with metrics.phase("step"):
                     self._step(metrics)
                 last = progress.step == recipe.max_steps
                 if recipe.eval_every and (last or progress.step % recipe.eval_every == 0):
                     self._validate(metrics)
-                if last or progress.step % recipe.save_every == 0:
-                    with metrics.phase("save"):
-                        self.checkpoints.save(self.engine, progress, recipe.keep_last)
+                # Before the checkpoint: a resumed run drops lines after it, and would miss none.
                 told = self._log(metrics)
+                saving = 0.0
+                if last or progress.step % recipe.save_every == 0:
+                    start = time.monotonic()
+                    self.checkpoints.save(self.engine, progress, recipe.keep_last)
+                    saving = time.monotonic() - start
+                    if self.ranks.first:
+                        draw_curves(self.folder)
                 bar.set_postfix_str(f"reward {told.get('reward/total', float('nan')):.3f}")
                 bar.update()
-        if self.ranks.first:
-            draw_curves(self.folder)
 
     def _step(self, metrics: StepMetrics) -> None:
         """One step: rollouts, rewards, advantages, updates, sync, proof."""

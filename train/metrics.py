@@ -11,9 +11,11 @@ import resource
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vsr1_bench.errors import UsageError
 from vsr1_bench.journal import Journal, read_journal, write_atomic
 from vsr1_bench.train.engine import Ranks
 from vsr1_bench.train.rollouts import Rollout
@@ -113,11 +115,14 @@ class Loggers:
 
         Raises:
             StoreError: the folder cannot be written.
-            ImportError: a named logger is not installed.
+            UsageError: a named logger is not installed.
         """
-        self._journal = Journal(folder / "metrics.jsonl")
         self._board: Any = None
         self._wandb: Any = None
+        for name in names:
+            if not find_spec(name):
+                raise UsageError(f"loggers: {name} is not installed; pip install {name}")
+        self._journal = Journal(folder / "metrics.jsonl")
         if "tensorboard" in names:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed", reason="the train extra is not installed here")
 
+from tests.servers import Asked, ChatServer, Reply, chat, failure  # noqa: E402
 from tests.training import (  # noqa: E402
     Fixed,
     counting_rows,
@@ -24,7 +25,7 @@ from tests.training import (  # noqa: E402
     weights,
 )
 from vsr1_bench.errors import GenerationError, UsageError  # noqa: E402
-from vsr1_bench.train import grpo, updates  # noqa: E402
+from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
 from vsr1_bench.train.encoding import Row  # noqa: E402
 from vsr1_bench.train.engine import TrainError  # noqa: E402
 from vsr1_bench.train.proof import SyncError  # noqa: E402
@@ -257,17 +258,39 @@ def test_another_recipe_does_not_continue_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["zero0", "zero2", "zero3"])
-def test_microbatches_do_not_change_the_update(tmp_path: Path, stage: str) -> None:
-    """One forward pass of everything, or many of a row each: the same weights after it."""
+def test_how_a_minibatch_is_computed_does_not_change_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """All at once, a row at a time, a few positions at a time, or with checkpointing."""
+    base = {"max_steps": 1, "deepspeed": stage, "beta": 0.01, "microbatch_tokens": 100_000}
+    ways: list[tuple[int, dict[str, Any]]] = [
+        (1024, {}),
+        (1024, {"microbatch_tokens": 10}),
+        (7, {"gradient_checkpointing": True}),
+    ]
     after = []
-    for tokens in (100_000, 10):
-        folder = tmp_path / str(tokens)
-        changes = {"max_steps": 1, "microbatch_tokens": tokens, "deepspeed": stage, "beta": 0.01}
-        with trainer(small_recipe(folder, **changes)) as t:
+    for number, (chunk, changes) in enumerate(ways):
+        monkeypatch.setattr(logprobs, "CHUNK", chunk)
+        with trainer(small_recipe(tmp_path / str(number), **(base | changes))) as t:
             t.run()
             after.append(weights(t))
-    for name, value in after[0].items():
-        assert torch.allclose(value, after[1][name], atol=2e-6), name
+    for other in after[1:]:
+        for name, value in after[0].items():
+            # Adam's first step is lr * sign(gradient): a sign that flips would be off by 1.4e-4.
+            assert torch.allclose(value, other[name], atol=5e-6), name
+
+
+def test_bfloat16_trains_and_is_proved_within_its_bound(tmp_path: Path) -> None:
+    with trainer(small_recipe(tmp_path, dtype="bfloat16", deepspeed="zero2", max_steps=2)) as t:
+        t.run()
+        assert {value.dtype for _, value in t.engine.weights()} == {torch.bfloat16}
+    for told in metrics(tmp_path):
+        assert 0 < told["proof/mismatch"] <= told["proof/bound"] == 0.5
+    with (
+        pytest.raises(UsageError, match="keeps no fp32 weights"),
+        trainer(small_recipe(tmp_path / "x", dtype="bfloat16")),
+    ):
+        pass
 
 
 def test_credit_for_descriptions_and_component_advantages_train(tmp_path: Path) -> None:
@@ -279,6 +302,46 @@ def test_credit_for_descriptions_and_component_advantages_train(tmp_path: Path) 
             t.run()
         (told,) = metrics(tmp_path / changes["objective"])
         assert math.isfinite(told["loss"]) and told["grad_norm"] > 0
+
+
+def test_another_model_reads_the_descriptions_over_http(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right answers are paid for, a call that fails is left out, and no image is sent."""
+    monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+
+    def plan(number: int, asked: Asked) -> Reply:
+        return (
+            failure(400, "no") if number == 0 else Reply(body=chat("<think> </think> \\boxed{2}"))
+        )
+
+    rows = counting_rows(tmp_path / "rows", gold="2")
+    with ChatServer(plan) as server:
+        changes = {
+            "task": None,
+            "dataset": str(rows),
+            "judge": "string_match",
+            "objective": "external_perception",
+            "perception_model": "m",
+            "perception_base_url": server.url,
+        }
+        with trainer(small_recipe(tmp_path / "run", max_steps=1, **changes)) as t:
+            t.run()
+        asked = server.asked
+    assert asked and not any(call.images for call in asked)
+    assert all("Text description: " in call.text for call in asked)
+    assert {call.body["temperature"] for call in asked} == {0}
+    (told,) = metrics(tmp_path / "run")
+    assert told["excluded_share"] == pytest.approx(1 / 8)
+    lines = (tmp_path / "run/rollouts/rank-0.jsonl").read_text().splitlines()
+    read = [line for line in map(json.loads, lines) if line["read_error"] is None and line["read"]]
+    assert read and all(line["components"]["description_accuracy"] == 1 for line in read)
+
+
+def test_placeholders_of_images_are_banned(tmp_path: Path) -> None:
+    with trainer(small_recipe(tmp_path)) as t:
+        ids = t.encoder.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
+        assert set(ids) <= set(t.engine.banned) == set(t.generator.banned)
 
 
 def test_rows_of_one_kind_are_packed_by_tokens(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import argparse
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, UsageError
 
 ACTIONS = ("grpo", "plan", "export")
+NEEDED = ("torch", "transformers", "deepspeed", "matplotlib")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +46,11 @@ def execute(options: argparse.Namespace) -> int:
 
         print(describe(recipe, world=options.nproc or 1))
         return EXIT_DONE
+    if missing := [name for name in NEEDED if not find_spec(name)]:
+        raise UsageError(
+            f"training needs {', '.join(missing)}: pip install 'vsr1-bench[train]', and a vLLM "
+            "that fits this machine (vsr1-bench doctor)"
+        )
     if options.nproc and "RANK" not in os.environ:
         return _launch(options)
     from vsr1_bench.train.grpo import train
