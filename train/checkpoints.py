@@ -80,7 +80,7 @@ class Checkpoints:
         if free < count * BYTES_A_WEIGHT:
             raise DiskFullError(
                 f"{self.folder}: a checkpoint takes some {count * BYTES_A_WEIGHT / 1e9:.1f} GB and "
-                f"{free / 1e9:.1f} GB are free; free some space, {self._last()}"
+                f"{free / 1e9:.1f} GB are free; free some space"
             )
 
     def _write(self, work: Path, engine: TrainingEngine) -> None:
@@ -93,8 +93,7 @@ class Checkpoints:
             reason = " ".join(str(error).split())[:200]
             shutil.rmtree(work, ignore_errors=True)
             raise DiskFullError(
-                f"{work}: not written ({type(error).__name__}: {reason}); is the disk full? "
-                f"{self._last()}"
+                f"{work}: not written ({type(error).__name__}: {reason}); is the disk full?"
             ) from error
 
     def _finish(
@@ -130,10 +129,6 @@ class Checkpoints:
                 # Without its mark first, so that a half-removed checkpoint is none.
                 (old / MARK).unlink(missing_ok=True)
                 shutil.rmtree(old, ignore_errors=True)
-
-    def _last(self) -> str:
-        whole = self.complete()
-        return f"the last whole checkpoint is {whole[-1]}" if whole else "there is no checkpoint"
 
     def load(self, engine: TrainingEngine) -> Progress:
         """Continue from the newest whole checkpoint, if there is one; all ranks call.

@@ -24,7 +24,7 @@ from tests.training import (  # noqa: E402
     trainer,
     weights,
 )
-from vsr1_bench.errors import GenerationError, UsageError  # noqa: E402
+from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa: E402
 from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
 from vsr1_bench.train.encoding import Row  # noqa: E402
 from vsr1_bench.train.engine import TrainError  # noqa: E402
@@ -64,20 +64,21 @@ def test_without_a_learning_rate_nothing_moves(tmp_path: Path) -> None:
 
 def toy(folder: Path, *, reverse: bool) -> list[float]:
     """Train on rows whose answer is always 2, whatever they show; return the share of 2s a step."""
-    rows = counting_rows(folder / "rows", gold="2")
     recipe = small_recipe(
         folder / "run",
         task=None,
-        dataset=str(rows),
+        dataset=str(counting_rows(folder / "rows", gold="2")),
         judge="string_match",
         objective="answer_only",
+        prompt="cot",
         format_weight=0.0,
         prompts_per_step=4,
         minibatch_prompts=4,
-        samples_per_prompt=8,
-        temperature=1.5,
-        lr=3e-4,
-        max_steps=12,
+        samples_per_prompt=16,
+        temperature=1.3,
+        max_tokens=40,
+        lr=5e-4,
+        max_steps=8,
     )
     with trainer(recipe) as t:
         if reverse:
@@ -91,10 +92,12 @@ def toy(folder: Path, *, reverse: bool) -> list[float]:
 
 
 def test_the_policy_finds_what_is_rewarded_and_leaves_what_is_not(tmp_path: Path) -> None:
+    """From some 8 % of twos to over half, and, with rewards turned round, to fewer."""
     towards, away = (toy(tmp_path / str(r), reverse=r) for r in (False, True))
-    start, end, other = sum(towards[:3]) / 3, sum(towards[-3:]) / 3, sum(away[-3:]) / 3
-    assert end > start + 0.3, towards
-    assert other < sum(away[:3]) / 3 and other < end - 0.4, away
+    start, end = (sum(part) / len(part) for part in (towards[:2], towards[-3:]))
+    before, after = (sum(part) / len(part) for part in (away[:2], away[-3:]))
+    assert end > start + 0.4, towards
+    assert after < before and after < end - 0.4, away
 
 
 def test_a_sync_that_does_nothing_stops_the_training(
@@ -230,7 +233,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     with (
         trainer(small_recipe(tmp_path, save_every=1)) as t,
         small_files(1 << 20),
-        pytest.raises(TrainError, match="is the disk full") as error,
+        pytest.raises(DiskFullError, match="is the disk full") as error,
     ):
         t.run()
     assert error.value.exit_code == 75 and "\n" not in str(error.value)
