@@ -12,11 +12,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from vsr1_bench.errors import GenerationError
-from vsr1_bench.generation.chat import ChatRenderer
 from vsr1_bench.records import Request
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from vsr1_bench.generation.chat import ChatRenderer
 
 Kind = Literal["image", "text"]
 KINDS: tuple[Kind, ...] = ("image", "text")

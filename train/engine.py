@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.errors import BenchError, UsageError, nearest
-from vsr1_bench.generation.chat import ChatRenderer, cannot_load
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.train.recipe import DS_CONFIGS, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vsr1_bench.generation.chat import ChatRenderer
     from vsr1_bench.train.encoding import Batch
 
 PATIENCE = timedelta(hours=2)
@@ -177,6 +177,7 @@ class TrainingEngine:
         import torch
         from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+        from vsr1_bench.generation.chat import cannot_load
         from vsr1_bench.train.logprobs import Scorer
 
         kind = AutoModelForImageTextToText if self.renderer.sees else AutoModelForCausalLM

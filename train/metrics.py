@@ -104,7 +104,8 @@ def forget_after(path: Path, step: int) -> None:
     records = list(read_journal(path))
     kept = [record for record in records if record["step"] <= step]
     if len(kept) < len(records):
-        write_atomic(path, "".join(json.dumps(record) + "\n" for record in kept))
+        lines = (json.dumps(record, separators=(",", ":")) + "\n" for record in kept)
+        write_atomic(path, "".join(lines))
 
 
 class Loggers:

@@ -109,7 +109,7 @@ class Proof:
                     f"weight sync at step {step} failed its proof: log-probs of engine and trainer "
                     f"differ by up to {worst:.3g} on {len(gaps)} tokens, the bound for "
                     f"{self._engine.recipe.dtype} is {self.bound:.3g}, the last update moved them "
-                    f"by {distance:.3g}; nothing was trained on these rollouts"
+                    f"by {distance:.3g}; no rollout was drawn from these weights"
                 )
 
         self._engine.ranks.together(judge)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +23,13 @@ pytest.importorskip("vllm", reason="backend vllm is not installed here")
 from safetensors.torch import load_file  # noqa: E402
 
 from tests.cli import cli, command, error_line  # noqa: E402
-from tests.training import metrics, settings  # noqa: E402
+from tests.training import metrics, settings, small_recipe, trainer  # noqa: E402
+from tests.tree import ROOT  # noqa: E402
+from tests.two_ranks import TWO, WAYS  # noqa: E402
 from vsr1_bench.generation.transformers import TransformersArgs  # noqa: E402
 from vsr1_bench.generation.transformers_sync import SyncableTransformers  # noqa: E402
 from vsr1_bench.models import ModelInfo  # noqa: E402
+from vsr1_bench.train.recipe import Recipe  # noqa: E402
 
 RECIPE = "tiny/vision_sr1"
 VLLM = {"backend": "vllm", "engine_args": {"max_model_len": 512}}
@@ -101,48 +108,76 @@ def test_checkpoints_are_kept_and_exported_bit_equal(ten_steps: Path, tmp_path: 
     assert "missing or cut off" in error_line(bad.returncode, 1, bad.stderr)
 
 
-TWO = {"prompts_per_step": 2, "minibatch_prompts": 2, "max_steps": 3, "beta": 0.01}
-
-
-def losses(folder: Path) -> list[float]:
-    return [step["loss"] for step in metrics(folder)]
-
-
 @pytest.fixture(scope="module")
-def one_rank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("one")
-    told = settings(**VLLM, **TWO, deepspeed="zero2")
-    done = cli("train", "grpo", RECIPE, *told, f"output_dir={folder}", timeout=300)
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All ways of `tests/two_ranks.py`, in one start of two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    done = subprocess.run(
+        [*launch, "-m", "tests.two_ranks", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        cwd=ROOT,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
-@pytest.mark.parametrize("stage", ["zero2", "zero3"])
-def test_two_ranks_make_the_steps_of_one(stage: str, one_rank: Path, tmp_path: Path) -> None:
-    told = settings(**VLLM, **TWO, deepspeed=stage)
-    done = cli("train", "grpo", RECIPE, *told, f"output_dir={tmp_path}", "--nproc", 2, timeout=400)
-    assert done.returncode == 0, done.stderr[-3000:]
-    for step in metrics(tmp_path):
-        assert step["proof/mismatch"] <= step["proof/bound"]
-        assert step["proof/distance"] > 100 * step["proof/mismatch"]
-    assert losses(tmp_path) == pytest.approx(losses(one_rank), abs=1e-4)
-    ours, theirs = (
-        load_file(folder / "checkpoints/step-000003/model/model.safetensors")
-        for folder in (tmp_path, one_rank)
-    )
-    assert ours.keys() == theirs.keys()
-    assert max(float((ours[n] - theirs[n]).abs().max()) for n in ours) < 2e-4
-    for rank in (0, 1):
-        assert len((tmp_path / f"rollouts/rank-{rank}.jsonl").read_text().splitlines()) == 3 * 4
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in the processes beside which this one is compared: sums depend on their order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
+def steps_here(recipe: Recipe) -> Path:
+    """Train in this process."""
+    with trainer(recipe) as here:
+        here.run()
+    return recipe.output_dir
+
+
+def exported(folder: Path) -> dict[str, Any]:
+    """The weights of the newest checkpoint."""
+    newest = sorted((folder / "checkpoints").iterdir())[-1]
+    return dict(load_file(newest / "model/model.safetensors"))
+
+
+def test_two_ranks_are_proved_on_every_step(two_ranks: Path) -> None:
+    for way in WAYS:
+        told = metrics(two_ranks / way)
+        assert [step["step"] for step in told] == [1, 2, 3]
+        for step in told:
+            assert step["proof/mismatch"] <= step["proof/bound"] == 1e-4
+            assert step["proof/distance"] > 100 * step["proof/mismatch"]
+            assert step["mismatch/max"] < 1e-4
+        for rank in (0, 1):
+            journal = two_ranks / way / f"rollouts/rank-{rank}.jsonl"
+            assert len(journal.read_text().splitlines()) == 3 * 4
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_two_ranks_make_the_steps_of_one(two_ranks: Path, tmp_path: Path) -> None:
+    alone = steps_here(small_recipe(tmp_path, **TWO, deepspeed="zero2"))
+    losses = [step["loss"] for step in metrics(alone)]
+    assert max(map(abs, losses)) > 1e-4
+    for way in ("zero2", "zero3"):
+        assert [s["loss"] for s in metrics(two_ranks / way)] == pytest.approx(losses, abs=1e-5)
+        ours, theirs = exported(two_ranks / way), exported(alone)
+        assert ours.keys() == theirs.keys()
+        assert max(float((ours[n] - theirs[n]).abs().max()) for n in ours) < 2e-5
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_killed_run_continues_the_trajectory_of_one_that_was_not(tmp_path: Path) -> None:
-    """Bit for bit, on one process in fp32 (transformers rollouts; vLLM's batches vary)."""
-    told = settings(max_steps=5, save_every=2, epochs=2, minibatch_prompts=1)
+    """Bit for bit, in one process and fp32 (transformers rollouts; vLLM's batches vary)."""
+    changes = {"max_steps": 8, "save_every": 2, "epochs": 2, "minibatch_prompts": 1}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = cli("train", "grpo", RECIPE, *told, f"output_dir={whole}", timeout=200)
-    assert done.returncode == 0, done.stderr[-3000:]
-    arguments = command("train", "grpo", RECIPE, *told, f"output_dir={killed}")
+    arguments = command("train", "grpo", RECIPE, *settings(**changes), f"output_dir={killed}")
     process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 200
@@ -151,22 +186,21 @@ def test_a_killed_run_continues_the_trajectory_of_one_that_was_not(tmp_path: Pat
             if journal.is_file() and journal.read_bytes().count(b"\n") >= 3:
                 break
             time.sleep(0.01)
-        assert process.poll() is None
+        time.sleep(0.6 * random.random())  # anywhere in a step, or in the saving of a checkpoint
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    done = cli("train", "grpo", RECIPE, *told, f"output_dir={killed}", timeout=200)
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, other = metrics(whole), metrics(killed)
-    assert len(one) == len(other) == 5
+    assert 3 <= journal.read_bytes().count(b"\n") < 8
+    steps_here(small_recipe(killed, **changes))
+    steps_here(small_recipe(whole, **changes))
     timed = ("seconds/", "memory/", "tokens_per_second")
-    for a, b in zip(one, other, strict=True):
-        assert {k: v for k, v in a.items() if not k.startswith(timed)} == {
-            k: v for k, v in b.items() if not k.startswith(timed)
-        }
+    one, other = (
+        [{k: v for k, v in s.items() if not k.startswith(timed)} for s in metrics(f)]
+        for f in (whole, killed)
+    )
+    assert len(one) == 8 and one == other
     rollouts = [(f / "rollouts/rank-0.jsonl").read_text() for f in (whole, killed)]
     assert rollouts[0] == rollouts[1]
-    ours, theirs = (
-        load_file(f / "checkpoints/step-000005/model/model.safetensors") for f in (whole, killed)
-    )
+    ours, theirs = exported(whole), exported(killed)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -32,9 +32,8 @@ class SyncableTransformers(TransformersGenerator, SyncableGenerator):
         own = dict(self.model.named_parameters(remove_duplicate=False))
         for name, tensor in weights:
             if name not in own or own[name].shape != tensor.shape:
-                raise GenerationError(
-                    f"the engine has no parameter {name} of {tuple(tensor.shape)}"
-                )
+                shape = tuple(tensor.shape)
+                raise GenerationError(f"the engine has no parameter {name} of shape {shape}")
             own.pop(name).copy_(tensor)
         if own:
             raise GenerationError(f"the sync left {len(own)} parameters as they were: {min(own)}")
