@@ -43,6 +43,7 @@ lint: $(STAMP)  ## ruff, formatting, mypy --strict, the borders between the fold
 bench: $(STAMP)  ## overhead over the bare engine and client, memory of long runs (ten minutes)
 	$(BIN)/python scripts/bench_generate.py
 	$(BIN)/python scripts/bench_judge.py
+	$(BIN)/python scripts/bench_grpo.py
 
 format: $(STAMP)  ## let ruff format and fix
 	$(BIN)/ruff check --fix .

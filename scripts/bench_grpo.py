@@ -56,7 +56,9 @@ def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -
     return {
         name: statistics.median(step.get(f"seconds/{name}", 0.0) for step in steps)
         for name in names
-    } | {"tokens": statistics.mean(step["tokens"] for step in steps)}
+    } | {
+        name: statistics.mean(step[name] for step in steps) for name in ("tokens", "tokens_trained")
+    }
 
 
 def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
@@ -159,6 +161,7 @@ def main() -> int:
     parser.add_argument("--model", default="tiny", help="see scripts/random_qwen.py")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--deepspeed", default="zero0")
+    parser.add_argument("--peak-tflops", type=float, help="of the device: prints the update's MFU")
     parser.add_argument("--no-trl", action="store_true")
     parser.add_argument("--trl-child", type=int, nargs=4)
     args = parser.parse_args()
@@ -182,6 +185,14 @@ def main() -> int:
     for name, told in ways.items():
         cells = [f"{told[phase]:.3f}" for phase in ("step", *PHASES)]
         print(f"| {name} | " + " | ".join(cells) + f" | {told['tokens']:.0f} |")
+    if args.peak_tflops:
+        # Forward and backward, 6 operations a parameter and token (arXiv:2001.08361, section 2.1).
+        from vsr1_bench.train.plan import parameters
+
+        count = parameters(args.model) or 0
+        for name, told in ways.items():
+            done = 6 * count * told["tokens_trained"] / told["update"] / 1e12
+            print(f"{name}: update at {done:.2f} TFLOP/s, MFU {done / args.peak_tflops:.1%}")
     if not args.no_trl:
         found = trl(args)
         if isinstance(found, str):

@@ -157,8 +157,9 @@ class Trainer:
                 metrics = StepMetrics()
                 if saving:
                     metrics.seconds("save", saving)  # of the checkpoint before
-                with metrics.phase("step"):
-                    self._step(metrics)
+                start = time.monotonic()
+                self._step(metrics)
+                metrics.seconds("step", time.monotonic() - start)
                 last = progress.step == recipe.max_steps
                 if recipe.eval_every and (last or progress.step % recipe.eval_every == 0):
                     self._validate(metrics)

@@ -49,10 +49,17 @@ class StepMetrics:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase; the slowest rank counts."""
+        """Time a phase, and note its peak of GPU memory; the slowest and largest rank counts."""
+        import torch
+
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
         start = time.monotonic()
         yield
         self.seconds(name, time.monotonic() - start)
+        if cuda:
+            self.peak(f"memory/gpu_{name}_gb", torch.cuda.max_memory_allocated() / 2**30)
 
     def seconds(self, name: str, value: float) -> None:
         """Add to a phase's seconds."""
@@ -81,10 +88,6 @@ class StepMetrics:
     def together(self, ranks: Ranks) -> dict[str, float]:
         """Join the ranks' numbers; every rank gets them."""
         self.peak("memory/host_gb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-        import torch
-
-        if torch.cuda.is_available():
-            self.peak("memory/gpu_gb", torch.cuda.max_memory_allocated() / 2**30)
         joined = StepMetrics()
         for other in ranks.gather((self._means, self._peaks, self._sums)):
             for name, (total, count) in other[0].items():

@@ -154,6 +154,7 @@ class Updater:
         logprobs, entropy = score_batch(
             self._engine.engine, batch, temperature=recipe.temperature, bans=True
         )  # (N,)
+        metrics.count("tokens_trained", float(batch.inputs["attention_mask"].sum()))
         now = logprobs.detach()
         old = now if micro[0].old is None else _joined([r.old for r in micro], now)
         sampled = torch.tensor([p for row in micro for p in row.sampled]).to(now)

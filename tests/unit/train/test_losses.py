@@ -198,7 +198,7 @@ class Lines:
     def collate(self, rows: list[Row]) -> Batch:
         lengths = [len(row.tokens) for row in rows]
         empty = torch.zeros(sum(lengths), dtype=torch.long)
-        return Batch({}, empty, empty, empty, lengths)
+        return Batch({"attention_mask": empty + 1}, empty, empty, empty, lengths)
 
 
 def decoupled_by_hand(
