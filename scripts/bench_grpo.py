@@ -70,9 +70,11 @@ def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
+    from vsr1_bench.models import find_model
     from vsr1_bench.prompts import SEE_THINK
     from vsr1_bench.tiny import weights_path
     from vsr1_bench.tiny.scenes import make_row
+    from vsr1_bench.train.engine import banned_tokens
 
     rows = [make_row("train", number) for number in range(prompts * (steps + 1))]
     asked = [[{"role": "user", "content": f"{row['question']} {SEE_THINK}"}] for row in rows]
@@ -100,6 +102,7 @@ def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
                 drawn.append(logs["completions/mean_length"] * prompts * samples)
 
     processor = AutoProcessor.from_pretrained(weights_path())
+    banned = banned_tokens(find_model("tiny", backend="transformers"))
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
             output_dir=folder,
@@ -118,7 +121,8 @@ def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
             logging_steps=1,
             report_to=[],
             save_strategy="no",
-            dataloader_num_workers=0,
+            # A sampled image placeholder crashes its forward pass; ours bans them, too.
+            generation_kwargs={"suppress_tokens": list(banned)},
         )
         model = AutoModelForImageTextToText.from_pretrained(weights_path())
         trainer = GRPOTrainer(
@@ -148,7 +152,8 @@ def trl(args: argparse.Namespace) -> dict[str, float] | str:
         if line.startswith("RESULT "):
             found: dict[str, float] = json.loads(line.removeprefix("RESULT "))
             return found
-    return (done.stderr.strip().splitlines() or ["no output"])[-1]
+    errors = [line for line in done.stderr.splitlines() if "Error: " in line]
+    return (errors or ["no output"])[-1]
 
 
 def main() -> int:
