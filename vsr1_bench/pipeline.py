@@ -91,20 +91,24 @@ class RunOptions:
         return external_reader(self.reader, self.descriptions)
 
 
-def generate(options: RunOptions, generator: Generator | None = None) -> list[TaskRun]:
+def generate(
+    options: RunOptions, generator: Generator | None = None, model: ModelInfo | None = None
+) -> list[TaskRun]:
     """Generate every response that is missing, have descriptions read, and return the runs.
 
     Args:
         options: What to run.
         generator: An engine that is up already and stays so; None = the model is loaded, if a
             response is missing, and freed.
+        model: What that engine holds, where it is in no folder (weights in training); None = it
+            is found by `options.model`.
 
     Raises:
         UsageError, TaskError, ModelError, StoreError: before anything is generated.
         Interrupted: the engine, the disk or the user ended the run; says what is safe.
     """
     external = options.external_reader()
-    runs, model, sampling, backend = plan(options)
+    runs, model, sampling, backend = plan(options, model)
     with ExitStack() as stack:
         opened = [_open(run, options, backend, stack) for run in runs]
         stream = Stream(
@@ -167,8 +171,10 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     return Open(run, writer, second)
 
 
-def plan(options: RunOptions) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
-    """Resolve everything that a run needs, loading no weights."""
+def plan(
+    options: RunOptions, model: ModelInfo | None = None
+) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
+    """Resolve everything that a run needs, loading no weights; `model` as for `generate`."""
     tasks = resolve_tasks(options.tasks, options.include_path)
     if options.data.dataset and not any(isinstance(task.source, Chosen) for task in tasks):
         raise UsageError(
@@ -177,7 +183,7 @@ def plan(options: RunOptions) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
     fmt = get_format(options.prompt)
     backend = choose_backend(options.backend, options.base_url)
     script = options.model_args.get("script")
-    model = find_model(
+    model = model or find_model(
         options.model,
         backend=backend,
         base_url=options.base_url,

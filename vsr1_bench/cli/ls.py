@@ -12,7 +12,7 @@ from vsr1_bench.cli import common
 if TYPE_CHECKING:
     from vsr1_bench.task import Task
 
-KINDS = ("tasks", "judges", "prompts", "runs")
+KINDS = ("tasks", "judges", "prompts", "recipes", "runs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,11 @@ def execute(options: argparse.Namespace) -> int:
 
         rows = [(f.name, str(f.version), f.description) for f in FORMATS.values()]
         print(_columns(("prompt", "version", "what"), rows))
+        return 0
+    if options.kind == "recipes":
+        from vsr1_bench.cli.train import recipe_rows
+
+        print(_columns(("recipe", "objective", "what"), recipe_rows()))
         return 0
     from vsr1_bench.registry import load_registry
 

@@ -28,7 +28,7 @@ from vsr1_bench.errors import (
 
 COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
-    "ls": "list tasks, judges, prompts or runs",
+    "ls": "list tasks, judges, prompts, recipes or runs",
     "validate": "check that a task accepts its gold answer and rejects an empty one",
     "judge": "judge stored runs again, without a model",
     "perceive": "have the descriptions of stored runs read by another model, without the image",
@@ -43,6 +43,7 @@ COMMANDS = {
     "publish": "pack stored runs and bring them where others find them",
     "download": "fetch published runs, the paper's raw outputs, or data to work offline with",
     "serve": "start vLLM's server with settings that fit, and print its --base_url",
+    "train": "train a model with the self-reward on the same generation path; export it",
     "doctor": "say what works on this machine, and what mends the rest",
 }
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.records import Completion, Request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vsr1_bench.generation.chat import ChatRenderer
 
 NO_SCHEMA = "this backend has no structured output (json_schema)"
 """Why a backend without structured output fails a request that wants it."""
@@ -82,6 +87,55 @@ class Generator(ABC):
     ) -> None:
         """Close."""
         self.close()
+
+
+class SyncableGenerator(Generator):
+    """A generator whose weights a trainer replaces while it lives.
+
+    It never draws the tokens that it was told to ban: a sampled image placeholder, say, would have
+    no image behind it when the trainer reads the answer.
+    """
+
+    renderer: ChatRenderer
+    """How it reads prompts; the trainer reads them the same way."""
+
+    @abstractmethod
+    def sync(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Take new weights, then drop everything that was computed with the old ones.
+
+        Args:
+            weights: Every parameter by its name in the Hugging Face model, tied ones under all of
+                their names. Each tensor is valid until the next one is asked for.
+
+        Raises:
+            GenerationError: the engine did not take them, and is in no known state now.
+        """
+
+    @abstractmethod
+    def reset_caches(self) -> None:
+        """Forget prefixes and image embeddings of earlier weights."""
+
+    @abstractmethod
+    def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:
+        """Log-probabilities of given continuations, teacher-forced, at temperature 1, no bans.
+
+        Args:
+            texts: A request, of which only the prompt counts, and the tokens that follow it.
+
+        Returns:
+            For each text the log-probability of each of its tokens.
+
+        Raises:
+            GenerationError: the engine cannot score a text.
+        """
+
+    @abstractmethod
+    def sleep(self) -> None:
+        """Give memory back to the trainer, where this backend can; weights and caches are lost."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Be ready for `sync`, then for requests."""
 
 
 class BackendArgs(BaseModel):

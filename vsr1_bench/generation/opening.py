@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.generation.base import Generator, parse_backend_args
+from vsr1_bench.generation.base import Generator, SyncableGenerator, parse_backend_args
 from vsr1_bench.models import ModelInfo
 
 BACKENDS = ("vllm", "transformers", "openai", "scripted")
@@ -73,4 +74,32 @@ def open_generator(
         model,
         parse_backend_args(TransformersArgs, backend, model_args),
         trust_remote_code=trust_remote_code,
+    )
+
+
+def open_syncable(
+    backend: str, model: ModelInfo, model_args: dict[str, Any], *, banned: Sequence[int]
+) -> SyncableGenerator:
+    """Load the model behind a backend that a trainer can keep up to date.
+
+    Args:
+        backend: `vllm` or `transformers`.
+        model: The weights that training starts from.
+        model_args: What the backend takes.
+        banned: Tokens that are never drawn.
+
+    Raises:
+        UsageError: a `model_args` that the backend does not take.
+        ModelError: the model cannot be loaded.
+    """
+    if backend == "vllm":
+        from vsr1_bench.generation.vllm import VllmArgs
+        from vsr1_bench.generation.vllm_sync import SyncableVllm
+
+        return SyncableVllm(model, parse_backend_args(VllmArgs, backend, model_args), banned=banned)
+    from vsr1_bench.generation.transformers import TransformersArgs
+    from vsr1_bench.generation.transformers_sync import SyncableTransformers
+
+    return SyncableTransformers(
+        model, parse_backend_args(TransformersArgs, backend, model_args), banned=banned
     )

@@ -25,6 +25,7 @@ from transformers import (
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -51,6 +52,9 @@ class TransformersArgs(BackendArgs):
 
 class TransformersGenerator(Generator):
     """A Hugging Face model run by `generate`."""
+
+    banned: tuple[int, ...] = ()
+    """Tokens that are never drawn."""
 
     def __init__(
         self, model: ModelInfo, args: TransformersArgs, *, trust_remote_code: bool = False
@@ -181,7 +185,7 @@ class TransformersGenerator(Generator):
             for p, length in zip(prompts, lengths, strict=True)
         ]
         width = inputs["input_ids"].shape[1]
-        picker = _Picker([p.request for p in prompts], device, keep=self.args.logprobs)
+        picker = _Picker([p.request for p in prompts], device, self.args.logprobs, self.banned)
         stop = list(prompts[0].request.sampling.stop)
         output = self.model.generate(
             **inputs.to(device),
@@ -257,7 +261,10 @@ class _Picker(LogitsProcessor):
     not on its neighbours in the batch.
     """
 
-    def __init__(self, requests: list[Request], device: torch.device, *, keep: bool) -> None:
+    def __init__(
+        self, requests: list[Request], device: torch.device, keep: bool, banned: tuple[int, ...]
+    ) -> None:
+        self.device, self.banned = device, list(banned)
         self.sampling = requests[0].sampling
         self.generators = [
             torch.Generator(device=device).manual_seed(request.seed) for request in requests
@@ -267,6 +274,8 @@ class _Picker(LogitsProcessor):
     def processors(self) -> LogitsProcessorList:
         """The warpers of the sampling, in the order that engines share, then this one."""
         s, steps = self.sampling, LogitsProcessorList()
+        if self.banned:
+            steps.append(SuppressTokensLogitsProcessor(self.banned, device=self.device))
         if s.repetition_penalty != 1.0:
             steps.append(RepetitionPenaltyLogitsProcessor(s.repetition_penalty))
         if s.temperature > 0:

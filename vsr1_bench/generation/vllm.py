@@ -86,9 +86,7 @@ class VllmGenerator(Generator):
         from vsr1_bench.generation.chat import ChatRenderer, cannot_load
 
         self.renderer = ChatRenderer(model, trust_remote_code=trust_remote_code)
-        settings = engine_settings(
-            model, args, self.renderer.sees, trust_remote_code=trust_remote_code
-        )
+        settings = self._settings(model, trust_remote_code=trust_remote_code)
         try:
             self.engine = engine or LLMEngine.from_engine_args(EngineArgs(**settings))
         except Exception as error:  # vLLM raises many kinds at start, all about model and settings
@@ -177,9 +175,7 @@ class VllmGenerator(Generator):
         """Hand a prepared request to the engine; a completion if it cannot be answered."""
         if not isinstance(ready, Exception):
             try:
-                params = sampling_params(
-                    request.sampling, request.seed, self.args.logprobs, request.json_schema
-                )
+                params = self._params(request)
             except Exception as error:  # a value that this vLLM refuses
                 ready = error
         if not isinstance(ready, Exception):
@@ -194,6 +190,18 @@ class VllmGenerator(Generator):
         self._budget.give_back(request.key)
         reason = " ".join(str(ready).split())[:500]
         return Completion(request.key, finish_reason="error", error=reason)
+
+    def _params(self, request: Request) -> Any:
+        """How a request's tokens are drawn, in vLLM's form."""
+        return sampling_params(
+            request.sampling, request.seed, self.args.logprobs, request.json_schema
+        )
+
+    def _settings(self, model: ModelInfo, *, trust_remote_code: bool) -> dict[str, Any]:
+        """The engine's arguments."""
+        return engine_settings(
+            model, self.args, self.renderer.sees, trust_remote_code=trust_remote_code
+        )
 
     def _completion(self, request: Request, output: Any) -> Completion:
         drawn = output.outputs[0]

@@ -1,0 +1,357 @@
+"""The GRPO loop on the embedded model: transformers rollouts, one process, real DeepSpeed."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("deepspeed", reason="the train extra is not installed here")
+
+from tests.servers import Asked, ChatServer, Reply, chat, failure  # noqa: E402
+from tests.training import (  # noqa: E402
+    Fixed,
+    counting_rows,
+    metrics,
+    small_recipe,
+    trainer,
+    weights,
+)
+from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa: E402
+from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
+from vsr1_bench.train.encoding import Row  # noqa: E402
+from vsr1_bench.train.engine import TrainError  # noqa: E402
+from vsr1_bench.train.proof import SyncError  # noqa: E402
+
+
+def test_logprobs_are_the_engines_padded_or_not(tmp_path: Path) -> None:
+    """Images and text, greedy readers and drawn answers: within 1e-4 in fp32."""
+    with trainer(small_recipe(tmp_path, temperature=0.7)) as t:
+        groups = t._rollouts(grpo.StepMetrics())
+        rows = [
+            row for group in groups for row in grpo.rows_of(group, t.recipe, t.encoder.tokenizer)
+        ]
+        assert {row.kind for row in rows} == {"image", "text"}
+        for kind in ("image", "text"):
+            of_kind = [row for row in rows if row.kind == kind]
+            assert len({len(r.tokens) for r in of_kind}) > 1  # so that some are padded
+            padded = t.engine.score(t.encoder.collate(of_kind))
+            single = torch.cat([t.engine.score(t.encoder.collate([row])) for row in of_kind])
+            drawn = torch.tensor([p for row in of_kind for p in row.sampled])
+            assert (padded - drawn).abs().max() < 1e-4
+            assert (single - drawn).abs().max() < 1e-4
+
+
+def test_without_a_learning_rate_nothing_moves(tmp_path: Path) -> None:
+    changes = {"lr": 0.0, "epochs": 2, "minibatch_prompts": 1, "beta": 0.05, "max_steps": 1}
+    with trainer(small_recipe(tmp_path, **changes)) as t:
+        before = weights(t)
+        t.run()
+        after = weights(t)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    (told,) = metrics(tmp_path)
+    assert told["ratio"] == told["ratio_max"] == 1.0
+    assert told["kl"] == pytest.approx(0, abs=1e-9)
+    assert told["proof/distance"] == 0 and told["proof/mismatch"] < told["proof/bound"]
+
+
+def toy(folder: Path, *, reverse: bool) -> list[float]:
+    """Train on rows whose answer is always 2, whatever they show; return the share of 2s a step."""
+    recipe = small_recipe(
+        folder / "run",
+        task=None,
+        dataset=str(counting_rows(folder / "rows", gold="2")),
+        judge="string_match",
+        objective="answer_only",
+        prompt="cot",
+        format_weight=0.0,
+        prompts_per_step=4,
+        minibatch_prompts=4,
+        samples_per_prompt=16,
+        temperature=1.3,
+        max_tokens=40,
+        lr=5e-4,
+        max_steps=8,
+    )
+    with trainer(recipe) as t:
+        if reverse:
+            t.judge = Fixed(t.judge)
+        t.run()
+    journal = (folder / "run/rollouts/rank-0.jsonl").read_text().splitlines()
+    hits: dict[int, list[bool]] = {}
+    for line in map(json.loads, journal):
+        hits.setdefault(line["step"], []).append("\\boxed{2}" in line["said"])
+    return [sum(of_step) / len(of_step) for _, of_step in sorted(hits.items())]
+
+
+def test_the_policy_finds_what_is_rewarded_and_leaves_what_is_not(tmp_path: Path) -> None:
+    """From some 8 % of twos to over half, and, with rewards turned round, to fewer."""
+    towards, away = (toy(tmp_path / str(r), reverse=r) for r in (False, True))
+    start, end = (sum(part) / len(part) for part in (towards[:2], towards[-3:]))
+    before, after = (sum(part) / len(part) for part in (away[:2], away[-3:]))
+    assert end > start + 0.4, towards
+    assert after < before and after < end - 0.4, away
+
+
+def test_a_sync_that_does_nothing_stops_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trainer(small_recipe(tmp_path, lr=1e-3)) as t:
+        monkeypatch.setattr(t.generator, "sync", lambda weights: None)
+        with pytest.raises(SyncError, match=r"step 1 failed its proof.*differ by up to") as error:
+            t.run()
+    assert "\n" not in str(error.value)
+    assert t.progress.step == 1 and metrics(tmp_path) == []  # step 1 was never called good
+
+
+def test_one_stale_layer_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with trainer(small_recipe(tmp_path, lr=1e-3)) as t:
+        real, first = t.generator.sync, dict(t.engine.weights())
+        stale = {n: v.clone() for n, v in first.items() if "visual.blocks.0" in n}
+        monkeypatch.setattr(
+            t.generator,
+            "sync",
+            lambda new: real((name, stale.get(name, value)) for name, value in new),
+        )
+        with pytest.raises(SyncError):
+            t.run()
+
+
+def test_a_loss_that_is_no_number_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trainer(small_recipe(tmp_path, save_every=1, max_steps=3)) as t:
+        real, calls = updates.objective, iter(range(100))
+
+        def broken(*args: Any) -> Any:
+            return real(*args) * (math.nan if next(calls) >= 2 else 1)
+
+        monkeypatch.setattr(updates, "objective", broken)
+        with pytest.raises(TrainError, match="the loss of step 2 is nan; nothing was updated"):
+            t.run()
+        (last,) = t.checkpoints.complete()
+    assert last.name == "step-000001"
+    assert all(torch.isfinite(value).all() for value in weights(t).values())
+
+
+def test_equal_rewards_move_nothing_and_are_counted(tmp_path: Path) -> None:
+    changes = {"objective": "answer_only", "format_weight": 0.0, "weight_decay": 0.0}
+    with trainer(small_recipe(tmp_path, max_tokens=160, max_steps=1, **changes)) as t:
+        t.judge = Fixed(None)
+        before = weights(t)
+        t.run()
+        assert all(torch.equal(before[n], v) for n, v in weights(t).items())
+    (told,) = metrics(tmp_path)
+    assert told["zero_variance_share"] == 1 and told["loss"] == 0 and told["reward/accuracy"] == 1
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_truncated_answers_earn_nothing_and_training_goes_on(tmp_path: Path, masked: bool) -> None:
+    with trainer(small_recipe(tmp_path, max_tokens=4, mask_truncated=masked, max_steps=1)) as t:
+        t.run()
+    (told,) = metrics(tmp_path)
+    assert told["truncated_share/first"] == 1 and told["reward/total"] == 0
+    assert told.get("skipped_updates", 0) == float(masked)
+
+
+def test_a_corrupt_image_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = counting_rows(tmp_path / "rows", 4)
+    (tmp_path / "rows/0.png").write_bytes(b"no image")
+    changes = {"task": None, "dataset": str(rows), "prompts_per_step": 4, "minibatch_prompts": 4}
+    with trainer(small_recipe(tmp_path / "run", max_steps=1, **changes)) as t:
+        t.run()
+    (told,) = metrics(tmp_path / "run")
+    assert told["excluded_share"] == pytest.approx(0.25)
+    lines = (tmp_path / "run/rollouts/rank-0.jsonl").read_text().splitlines()
+    broken = [line for line in map(json.loads, lines) if line["error"]]
+    assert len(broken) == 4 and all(line["reward"] is None for line in broken)
+    assert "image cannot be decoded" in broken[0]["error"]
+
+
+def test_overlong_prompts_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = counting_rows(tmp_path / "rows", 4)
+    lines = rows.read_text().splitlines()
+    long = json.loads(lines[1])
+    lines[1] = json.dumps(long | {"problem": long["problem"] + " word" * 600})
+    rows.write_text("\n".join(lines) + "\n")
+    changes = {"task": None, "dataset": str(rows), "prompts_per_step": 3, "minibatch_prompts": 3}
+    with trainer(small_recipe(tmp_path / "run", max_steps=2, **changes)) as t:
+        t.run()
+    told = metrics(tmp_path / "run")
+    assert sum(step["prompts/overlong"] for step in told) in (1, 2)
+
+
+def test_groups_without_signal_are_drawn_again_within_bounds(tmp_path: Path) -> None:
+    changes = {"filter_groups": True, "filter_tries": 3, "max_steps": 1}
+    with trainer(small_recipe(tmp_path, **changes)) as t:
+        t.judge = Fixed(None)  # everything is right: no group has a signal
+        t.run()
+        assert t.progress.cursor == 3 * 2
+    (told,) = metrics(tmp_path)
+    assert told["filter/kept_share"] == 0 and told["skipped_updates"] == 1
+
+
+def test_an_engine_that_dies_names_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vsr1_bench.generation.transformers_sync import SyncableTransformers
+
+    real, calls = SyncableTransformers.completions, iter(range(100))
+
+    def dying(self: Any) -> Iterator[Any]:
+        if next(calls) >= 2:  # the probe's, the first step's
+            raise GenerationError("the engine died: CUDA error")
+        yield from real(self)
+
+    monkeypatch.setattr(SyncableTransformers, "completions", dying)
+    with pytest.raises(TrainError, match="the engine died: CUDA error; last whole checkpoint") as e:
+        grpo.train(small_recipe(tmp_path, save_every=1))
+    assert e.value.exit_code == 75 and "step-000001" in str(e.value)
+
+
+@contextmanager
+def small_files(limit: int) -> Iterator[None]:
+    """Let no file grow beyond a limit: to a writer that is a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    with trainer(small_recipe(tmp_path, save_every=1, max_steps=1)) as t:
+        t.run()
+    with (
+        trainer(small_recipe(tmp_path, save_every=1)) as t,
+        small_files(1 << 20),
+        pytest.raises(DiskFullError, match="is the disk full") as error,
+    ):
+        t.run()
+    assert error.value.exit_code == 75 and "\n" not in str(error.value)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
+    with trainer(small_recipe(tmp_path)) as t:
+        assert t.progress.step == 1
+
+
+def test_another_recipe_does_not_continue_a_run(tmp_path: Path) -> None:
+    with trainer(small_recipe(tmp_path, save_every=1, max_steps=1)) as t:
+        t.run()
+    with (
+        pytest.raises(UsageError, match=r"lr: 7e-05 -> 0\.1"),
+        trainer(small_recipe(tmp_path, lr=0.1)),
+    ):
+        pass
+    mark = tmp_path / "checkpoints/step-000001/complete.json"
+    told = json.loads(mark.read_text())
+    mark.write_text(json.dumps(told | {"world_size": 2}))
+    with (
+        pytest.raises(UsageError, match="written by 2 ranks at ZeRO stage 0, this run has 1"),
+        trainer(small_recipe(tmp_path)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("stage", ["zero0", "zero2", "zero3"])
+def test_how_a_minibatch_is_computed_does_not_change_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """All at once, a row at a time, a few positions at a time, or with checkpointing."""
+    base = {"max_steps": 1, "deepspeed": stage, "beta": 0.01, "microbatch_tokens": 100_000}
+    ways: list[tuple[int, dict[str, Any]]] = [
+        (1024, {}),
+        (1024, {"microbatch_tokens": 10}),
+        (7, {"gradient_checkpointing": True}),
+    ]
+    after = []
+    for number, (chunk, changes) in enumerate(ways):
+        monkeypatch.setattr(logprobs, "CHUNK", chunk)
+        with trainer(small_recipe(tmp_path / str(number), **(base | changes))) as t:
+            t.run()
+            after.append(weights(t))
+    for other in after[1:]:
+        for name, value in after[0].items():
+            # Adam's first step is lr * sign(gradient): a sign that flips would be off by 1.4e-4.
+            assert torch.allclose(value, other[name], atol=5e-6), name
+
+
+def test_bfloat16_trains_and_is_proved_within_its_bound(tmp_path: Path) -> None:
+    with trainer(small_recipe(tmp_path, dtype="bfloat16", deepspeed="zero2", max_steps=2)) as t:
+        t.run()
+        assert {value.dtype for _, value in t.engine.weights()} == {torch.bfloat16}
+    for told in metrics(tmp_path):
+        assert 0 < told["proof/mismatch"] <= told["proof/bound"] == 0.5
+    with (
+        pytest.raises(UsageError, match="keeps no fp32 weights"),
+        trainer(small_recipe(tmp_path / "x", dtype="bfloat16")),
+    ):
+        pass
+
+
+def test_credit_for_descriptions_and_component_advantages_train(tmp_path: Path) -> None:
+    for changes in (
+        {"objective": "decoupled", "credit": "description"},
+        {"objective": "multi_advantage"},
+    ):
+        with trainer(small_recipe(tmp_path / changes["objective"], max_steps=1, **changes)) as t:
+            t.run()
+        (told,) = metrics(tmp_path / changes["objective"])
+        assert math.isfinite(told["loss"]) and told["grad_norm"] > 0
+
+
+def test_another_model_reads_the_descriptions_over_http(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right answers are paid for, a call that fails is left out, and no image is sent."""
+    monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+
+    def plan(number: int, asked: Asked) -> Reply:
+        return (
+            failure(400, "no") if number == 0 else Reply(body=chat("<think> </think> \\boxed{2}"))
+        )
+
+    rows = counting_rows(tmp_path / "rows", gold="2")
+    with ChatServer(plan) as server:
+        changes = {
+            "task": None,
+            "dataset": str(rows),
+            "judge": "string_match",
+            "objective": "external_perception",
+            "perception_model": "m",
+            "perception_base_url": server.url,
+        }
+        with trainer(small_recipe(tmp_path / "run", max_steps=1, **changes)) as t:
+            t.run()
+        asked = server.asked
+    assert asked and not any(call.images for call in asked)
+    assert all("Text description: " in call.text for call in asked)
+    assert {call.body["temperature"] for call in asked} == {0}
+    (told,) = metrics(tmp_path / "run")
+    assert told["excluded_share"] == pytest.approx(1 / 8)
+    lines = (tmp_path / "run/rollouts/rank-0.jsonl").read_text().splitlines()
+    read = [line for line in map(json.loads, lines) if line["read_error"] is None and line["read"]]
+    assert read and all(line["components"]["description_accuracy"] == 1 for line in read)
+
+
+def test_placeholders_of_images_are_banned(tmp_path: Path) -> None:
+    with trainer(small_recipe(tmp_path)) as t:
+        ids = t.encoder.tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
+        assert set(ids) <= set(t.engine.banned) == set(t.generator.banned)
+
+
+def test_rows_of_one_kind_are_packed_by_tokens(tmp_path: Path) -> None:
+    with trainer(small_recipe(tmp_path)) as t:
+        _, request = t.data.draw(0, 1).requests[0]
+        rows = [Row(request, (1,) * n, (0.0,) * n) for n in (3, 50, 4, 60)]
+        length = t.encoder.encode(request)["input_ids"].shape[1]
+        cut = t.encoder.microbatches(rows, 2 * (length + 60), window=8)
+    assert [[len(r.tokens) for r in micro] for micro in cut["image"]] == [[3, 4], [50, 60]]
+    assert cut["text"] == []

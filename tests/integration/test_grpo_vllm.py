@@ -1,0 +1,206 @@
+"""The GRPO command with rollouts by vLLM: ten steps alone, three on two ranks, a kill between."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("deepspeed", reason="the train extra is not installed here")
+pytest.importorskip("vllm", reason="backend vllm is not installed here")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from tests.cli import cli, command, error_line  # noqa: E402
+from tests.training import metrics, settings, small_recipe, trainer  # noqa: E402
+from tests.tree import ROOT  # noqa: E402
+from tests.two_ranks import TWO, WAYS  # noqa: E402
+from vsr1_bench.generation.transformers import TransformersArgs  # noqa: E402
+from vsr1_bench.generation.transformers_sync import SyncableTransformers  # noqa: E402
+from vsr1_bench.models import ModelInfo  # noqa: E402
+from vsr1_bench.train.recipe import Recipe  # noqa: E402
+
+RECIPE = "tiny/vision_sr1"
+VLLM = {"backend": "vllm", "engine_args": {"max_model_len": 512}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_a_process() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def ten_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ten")
+    told = settings(**VLLM, max_steps=10, save_every=4, eval_every=5, eval_limit=8)
+    done = cli("train", "grpo", RECIPE, *told, f"output_dir={folder}", timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "curves.html" in done.stdout
+    return folder
+
+
+def test_ten_steps_are_made_proved_validated_and_drawn(ten_steps: Path) -> None:
+    told = metrics(ten_steps)
+    assert [int(step["step"]) for step in told] == list(range(11))  # the first is a validation
+    for step in told:
+        assert step["proof/mismatch"] <= step["proof/bound"] == 1e-4
+    trained = told[1:]
+    # A stale engine would be off by the distance: the proof tells each step from the one before.
+    assert sum(s["proof/distance"] > 100 * s["proof/mismatch"] for s in trained) >= 9
+    assert all(s["mismatch/max"] < 1e-4 and s["ratio_max"] == 1 for s in trained)
+    names = "reward/accuracy reward/description_accuracy advantage/abs zero_variance_share entropy "
+    names += "kl clip/low_share clip/high_share length/first length/second truncated_share/first "
+    names += "seconds/generate seconds/read seconds/update seconds/sync seconds/proof grad_norm "
+    names += "tokens_per_second memory/host_gb loss"
+    assert all(name in step for step in trained for name in names.split())
+    assert [int(s["step"]) for s in told if "validation/demo" in s] == [0, 5, 10]
+    assert (ten_steps / "curves.png").stat().st_size > 10_000
+    assert (ten_steps / "curves.html").is_file()
+    runs = list((ten_steps / "validation").glob("step-*/demo-*/scores/*.json"))
+    assert len(runs) == 3
+
+
+def test_rollouts_are_journalled_with_their_reasons(ten_steps: Path) -> None:
+    lines = (ten_steps / "rollouts/rank-0.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert len(records) == 10 * 2 * 4
+    for record in records:
+        right = record["reasons"]["accuracy"].startswith("correct")
+        assert record["components"]["accuracy"] == float(right)
+        assert (record["read"] is None) == (record["description"] is None)
+
+
+def test_checkpoints_are_kept_and_exported_bit_equal(ten_steps: Path, tmp_path: Path) -> None:
+    kept = sorted(p.name for p in (ten_steps / "checkpoints").iterdir())
+    assert kept[-2:] == ["step-000008", "step-000010"] and len(kept) <= 3
+    out = tmp_path / "model"
+    done = cli("train", "export", ten_steps / "checkpoints/step-000010", out)
+    assert done.returncode == 0, done.stderr
+    with SyncableTransformers(
+        ModelInfo("out", "f", path=out), TransformersArgs(dtype="float32")
+    ) as loaded:
+        exported = dict(loaded.model.named_parameters())
+        states = ten_steps / "checkpoints/step-000010/deepspeed/mp_rank_00_model_states.pt"
+        module = torch.load(states, map_location="cpu", weights_only=False)["module"]
+        assert len(exported) == 80
+        for name, value in exported.items():
+            assert torch.equal(value, module[f"policy.{name}"]), name
+    run = ("--backend", "transformers", "--tasks", "demo", "--limit", 4, "--output_path", tmp_path)
+    evaluated = cli("--model", out, *run, timeout=120)
+    assert evaluated.returncode == 0 and "4/4" in evaluated.stdout, evaluated.stderr
+    again = cli("train", "export", ten_steps, out)
+    assert "holds files already" in error_line(again.returncode, 2, again.stderr)
+    (ten_steps / "checkpoints/step-000008/model/config.json").unlink()
+    bad = cli("train", "export", ten_steps / "checkpoints/step-000008", tmp_path / "x")
+    assert "missing or cut off" in error_line(bad.returncode, 1, bad.stderr)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All ways of `tests/two_ranks.py`, in one start of two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    done = subprocess.run(
+        [*launch, "-m", "tests.two_ranks", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in the processes beside which this one is compared: sums depend on their order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def steps_here(recipe: Recipe) -> Path:
+    """Train in this process."""
+    with trainer(recipe) as here:
+        here.run()
+    return recipe.output_dir
+
+
+def exported(folder: Path) -> dict[str, Any]:
+    """The weights of the newest checkpoint."""
+    newest = sorted((folder / "checkpoints").iterdir())[-1]
+    return dict(load_file(newest / "model/model.safetensors"))
+
+
+def test_two_ranks_are_proved_on_every_step(two_ranks: Path) -> None:
+    for way in WAYS:
+        told = metrics(two_ranks / way)
+        assert [step["step"] for step in told] == [1, 2, 3]
+        for step in told:
+            assert step["proof/mismatch"] <= step["proof/bound"] == 1e-4
+            assert step["proof/distance"] > 100 * step["proof/mismatch"]
+            assert step["mismatch/max"] < 1e-4
+        for rank in (0, 1):
+            journal = two_ranks / way / f"rollouts/rank-{rank}.jsonl"
+            assert len(journal.read_text().splitlines()) == 3 * 4
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_two_ranks_make_the_steps_of_one(two_ranks: Path, tmp_path: Path) -> None:
+    alone = steps_here(small_recipe(tmp_path, **TWO, deepspeed="zero2"))
+    losses = [step["loss"] for step in metrics(alone)]
+    assert max(map(abs, losses)) > 1e-4
+    for way in ("zero2", "zero3"):
+        assert [s["loss"] for s in metrics(two_ranks / way)] == pytest.approx(losses, abs=1e-5)
+        ours, theirs = exported(two_ranks / way), exported(alone)
+        assert ours.keys() == theirs.keys()
+        assert max(float((ours[n] - theirs[n]).abs().max()) for n in ours) < 2e-5
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_killed_run_continues_the_trajectory_of_one_that_was_not(tmp_path: Path) -> None:
+    """Bit for bit, in one process and fp32 (transformers rollouts; vLLM's batches vary)."""
+    changes = {"max_steps": 8, "save_every": 2, "epochs": 2, "minibatch_prompts": 1}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = command("train", "grpo", RECIPE, *settings(**changes), f"output_dir={killed}")
+    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 200
+        journal = killed / "metrics.jsonl"
+        while time.monotonic() < deadline and process.poll() is None:
+            if journal.is_file() and journal.read_bytes().count(b"\n") >= 3:
+                break
+            time.sleep(0.01)
+        time.sleep(0.6 * random.random())  # anywhere in a step, or in the saving of a checkpoint
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert 3 <= journal.read_bytes().count(b"\n") < 8
+    steps_here(small_recipe(killed, **changes))
+    steps_here(small_recipe(whole, **changes))
+    timed = ("seconds/", "memory/", "tokens_per_second")
+    one, other = (
+        [{k: v for k, v in s.items() if not k.startswith(timed)} for s in metrics(f)]
+        for f in (whole, killed)
+    )
+    assert len(one) == 8 and one == other
+    rollouts = [(f / "rollouts/rank-0.jsonl").read_text() for f in (whole, killed)]
+    assert rollouts[0] == rollouts[1]
+    ours, theirs = exported(whole), exported(killed)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

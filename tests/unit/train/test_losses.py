@@ -1,0 +1,274 @@
+"""The loss against TRL's, against hand-worked numbers and against finite differences."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from vsr1_bench.records import Request, Sampling  # noqa: E402
+from vsr1_bench.train.encoding import Batch, Row, Term  # noqa: E402
+from vsr1_bench.train.losses import (  # noqa: E402
+    Totals,
+    importance_weights,
+    kl_k3,
+    objective,
+    policy_loss,
+    token_weights,
+)
+from vsr1_bench.train.metrics import StepMetrics  # noqa: E402
+from vsr1_bench.train.recipe import Recipe  # noqa: E402
+from vsr1_bench.train.updates import PARTS, Updater  # noqa: E402
+
+LOW, HIGH, LONGEST = 0.2, 0.3, 9
+
+
+def random_batch(seed: int) -> dict[str, Any]:
+    """Five responses of one to seven tokens, with ratios far outside both clips."""
+    rng = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([7.0, 1.0, 4.0, 6.0, 2.0])
+    mask = (torch.arange(7)[None] < lengths[:, None]).double()
+    now = -torch.rand(5, 7, generator=rng).double() * 3
+    spread = torch.randn(5, 7, generator=rng).double()
+    return {
+        "lengths": lengths,
+        "mask": mask,
+        "now": now,
+        "old": now + 0.7 * spread,
+        "sampled": now + 0.7 * spread + 0.9 * torch.randn(5, 7, generator=rng).double(),
+        # Within our clamp of the KL, which TRL has not.
+        "reference": now + torch.randn(5, 7, generator=rng).double().clamp(-2, 2),
+        "advantages": torch.tensor([1.7, -1.2, 0.0, -0.4, 0.9]).double(),
+    }
+
+
+def our_loss(
+    batch: dict[str, Any], how: Any, *, beta: float, dual: float | None, cap: float
+) -> tuple[float, Any]:
+    now = batch["now"].clone().requires_grad_()
+    mask, lengths = batch["mask"], batch["lengths"]
+    tokens = int(mask.sum())
+    totals = Totals(sequences=5, tokens=tokens, local_tokens=tokens, ranks=1)
+    weights = token_weights(lengths.double(), totals, how, LONGEST)[:, None] * mask
+    correction = torch.ones_like(now)
+    if cap:
+        correction = importance_weights(batch["old"], batch["sampled"], cap)
+    advantages = batch["advantages"][:, None].expand_as(now)
+    losses = policy_loss(now, batch["old"], advantages, low=LOW, high=HIGH, dual=dual)
+    loss = objective(losses, weights, correction, kl_k3(now, batch["reference"]), beta)
+    (gradient,) = torch.autograd.grad(loss, now)
+    return float(loss.detach()), gradient
+
+
+def trl_loss(
+    batch: dict[str, Any], how: str, *, beta: float, dual: float | None, cap: float
+) -> tuple[float, Any]:
+    """The loss of TRL's GRPOTrainer, run on a stand-in for the trainer."""
+    trl = pytest.importorskip("trl", reason="trl is a development dependency")
+    now, mask = batch["now"].clone().requires_grad_(), batch["mask"]
+    same: Any = lambda value, reduction=None: value  # noqa: E731
+    trainer = SimpleNamespace(
+        _get_per_token_logps_and_entropies=lambda *_, **__: (now, torch.zeros_like(now), None),
+        aux_loss_enabled=False,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        importance_sampling_level="token",
+        beta=beta,
+        args=SimpleNamespace(use_bias_correction_kl=False, delta=dual, steps_per_generation=1),
+        loss_type=how,
+        epsilon_low=LOW,
+        epsilon_high=HIGH,
+        use_vllm=bool(cap),
+        vllm_importance_sampling_correction=bool(cap),
+        model=SimpleNamespace(training=True),
+        current_gradient_accumulation_steps=1,
+        max_completion_length=LONGEST,
+        accelerator=SimpleNamespace(num_processes=1, gather=same, reduce=same),
+        _entropy_bonus_enabled=False,
+        _metrics={"train": defaultdict(list)},
+    )
+    inputs = {
+        "prompt_ids": torch.zeros(5, 1, dtype=torch.long),
+        "prompt_mask": torch.ones(5, 1, dtype=torch.long),
+        "completion_ids": torch.zeros(5, 7, dtype=torch.long),
+        "completion_mask": mask,
+        "advantages": batch["advantages"],
+        "old_per_token_logps": batch["old"],
+        "ref_per_token_logps": batch["reference"],
+        "num_items_in_batch": mask.sum(),
+    }
+    if cap:
+        # TRL's `token_truncate`, from its _generate_and_score_completions.
+        ratio = torch.exp((batch["old"] - batch["sampled"]) * mask)
+        inputs["importance_sampling_ratio"] = ratio.clamp(max=cap)
+    loss = trl.GRPOTrainer._compute_loss(trainer, trainer.model, inputs)
+    (gradient,) = torch.autograd.grad(loss, now)
+    return float(loss.detach()), gradient
+
+
+@pytest.mark.parametrize("how", ["grpo", "dr_grpo", "dapo", "bnpo"])
+@pytest.mark.parametrize(
+    ("beta", "dual", "cap"), [(0.0, None, 0.0), (0.04, None, 0.0), (0.04, 3.0, 0.0), (0.04, 3, 2)]
+)
+def test_loss_and_gradient_are_trls(how: str, beta: float, dual: float | None, cap: float) -> None:
+    for seed in range(3):
+        batch = random_batch(seed)
+        ours, our_gradient = our_loss(batch, how, beta=beta, dual=dual, cap=cap)
+        theirs, their_gradient = trl_loss(batch, how, beta=beta, dual=dual, cap=cap)
+        assert ours == pytest.approx(theirs, abs=1e-6)
+        assert torch.allclose(our_gradient, their_gradient, atol=1e-6)
+        assert our_gradient.abs().max() > 1e-3
+
+
+def test_clipping_by_hand() -> None:
+    """Ratios 2, 0.5, 4 and 1 with A = 1 and A = -1 (low 0.2, high 0.3, dual 3)."""
+    ratio = torch.tensor([2.0, 0.5, 4.0, 1.0]).log()
+    zero = torch.zeros(4)
+    good = policy_loss(ratio, zero, torch.ones(4), low=0.2, high=0.3, dual=3.0)
+    bad = policy_loss(ratio, zero, -torch.ones(4), low=0.2, high=0.3, dual=3.0)
+    assert good.tolist() == pytest.approx([-1.3, -0.5, -1.3, -1.0])
+    assert bad.tolist() == pytest.approx([2.0, 0.8, 3.0, 1.0])
+    unbounded = policy_loss(ratio, zero, -torch.ones(4), low=0.2, high=0.3, dual=None)
+    assert unbounded[2] == pytest.approx(4.0)
+
+
+def test_no_gradient_beyond_a_clip() -> None:
+    for ratio, advantage, flows in [(2.0, 1, False), (0.5, -1, False), (0.5, 1, True), (4, -1, 0)]:
+        now = torch.tensor([math.log(ratio)], requires_grad=True)
+        loss = policy_loss(
+            now, torch.zeros(1), torch.tensor([float(advantage)]), low=0.2, high=0.3, dual=3.0
+        )
+        (gradient,) = torch.autograd.grad(loss.sum(), now)
+        assert bool(gradient.abs() > 0) == bool(flows)
+
+
+def test_k3_by_hand_never_negative_and_clamped() -> None:
+    now, reference = torch.tensor([-1.0, -1.0, -9.0]), torch.tensor([-1.0, -2.0, -1.0])
+    wanted = [0.0, math.exp(-1) + 1 - 1, 10.0]  # d = 0, -1, 8: e^8 - 9 is over the clamp
+    assert kl_k3(now, reference).tolist() == pytest.approx(wanted)
+    extreme = kl_k3(torch.tensor([-1e4, 0.0]), torch.tensor([0.0, -1e4]))
+    assert torch.isfinite(extreme).all()
+
+
+def test_importance_weights_are_capped_and_carry_no_gradient() -> None:
+    old = torch.tensor([0.0, 5.0], requires_grad=True)
+    weights = importance_weights(old, torch.tensor([0.5, 0.0]), 2.0)
+    assert weights.tolist() == pytest.approx([math.exp(-0.5), 2.0]) and not weights.requires_grad
+
+
+def test_token_weights_by_hand() -> None:
+    lengths, totals = torch.tensor([2.0, 8.0]), Totals(4, 20, 10, 2)
+    found = {
+        how: token_weights(lengths, totals, how, 16).tolist()  # type: ignore[arg-type]
+        for how in ("grpo", "dr_grpo", "dapo", "bnpo")
+    }
+    assert found["grpo"] == pytest.approx([1 / 8, 1 / 32])
+    assert found["dr_grpo"] == pytest.approx([1 / 64] * 2)
+    assert found["dapo"] == pytest.approx([1 / 20] * 2)
+    assert found["bnpo"] == pytest.approx([1 / 20] * 2)
+
+
+class Table(torch.nn.Module):  # type: ignore[misc,name-defined]
+    """Log-probs that are parameters: what a model would say, without one."""
+
+    def __init__(self, values: Any) -> None:
+        super().__init__()
+        self.values = torch.nn.Parameter(values)
+
+    def forward(self, *_: Any) -> Any:
+        return self.values, torch.zeros_like(self.values)
+
+
+class Engine:
+    """As much of a TrainingEngine as a minibatch's loss needs."""
+
+    def __init__(self, table: Table) -> None:
+        self.engine = table
+        self.ranks = SimpleNamespace(world=1, gather=lambda value: [value])
+
+
+class Lines:
+    """As much of an Encoder as that needs: only the lengths count."""
+
+    def collate(self, rows: list[Row]) -> Batch:
+        lengths = [len(row.tokens) for row in rows]
+        empty = torch.zeros(sum(lengths), dtype=torch.long)
+        return Batch({"attention_mask": empty + 1}, empty, empty, empty, lengths)
+
+
+def decoupled_by_hand(
+    now: list[float], old: list[float], reference: list[float], *, beta: float
+) -> float:
+    """Paper v2, eqs 5 to 9, for two answers (3 and 1 tokens) and one reading (2 tokens)."""
+    parts = {"a": (0.5, 2), "v": (0.3, 1)}
+    spans = [("a", 0, 3, 1.5), ("a", 3, 4, -0.7), ("v", 4, 6, 0.9)]
+    total = 0.0
+    for part, start, end, advantage in spans:
+        lam, count = parts[part]
+        for t in range(start, end):
+            ratio = math.exp(now[t] - old[t])
+            surrogate = min(ratio * advantage, min(max(ratio, 0.8), 1.3) * advantage)
+            d = reference[t] - now[t]
+            kl = math.exp(d) - d - 1
+            total -= lam / count / (end - start) * (surrogate - beta * kl)
+    return total
+
+
+def test_decoupled_gradient_is_that_of_the_papers_equations() -> None:
+    rng = torch.Generator().manual_seed(3)
+    now = -torch.rand(6, generator=rng).double()
+    old = now + 0.1 * torch.randn(6, generator=rng).double()
+    old[1] -= 1.0  # beyond the upper clip, with A > 0: no gradient but the KL's
+    reference = now + 0.5 * torch.randn(6, generator=rng).double()
+    recipe = Recipe(
+        model="tiny",
+        task="demo",
+        objective="decoupled",
+        aggregation="grpo",
+        lambda_answer=0.5,
+        lambda_visual=0.3,
+        beta=0.04,
+        dual_clip=None,
+        importance_cap=0,
+    )
+    prompt = Request("", (), Sampling())
+    cuts = [("answer", 0.5, 1.5, 0, 3), ("answer", 0.5, -0.7, 3, 4), ("visual", 0.3, 0.9, 4, 6)]
+    rows = [
+        Row(
+            prompt,
+            (1,) * (end - start),
+            (0.0,) * (end - start),
+            None,
+            (Term(part, lam, advantage, (0, end - start)),),  # type: ignore[arg-type]
+            old[start:end],
+            reference[start:end],
+        )
+        for part, lam, advantage, start, end in cuts
+    ]
+    table = Table(now.clone())
+    updater = Updater(recipe, Engine(table), Lines(), {})  # type: ignore[arg-type]
+    totals = {part: updater._totals(rows, part) for part in PARTS}
+    loss = updater._loss(rows, totals, StepMetrics())
+    (gradient,) = torch.autograd.grad(loss, table.values)
+    others = old.tolist(), reference.tolist()
+    assert float(loss.detach()) == pytest.approx(
+        decoupled_by_hand(now.tolist(), *others, beta=0.04), abs=1e-6
+    )
+    for t in range(6):
+        up, down = now.tolist(), now.tolist()
+        up[t] += 1e-5
+        down[t] -= 1e-5
+        slope = decoupled_by_hand(up, *others, beta=0.04)
+        slope = (slope - decoupled_by_hand(down, *others, beta=0.04)) / 2e-5
+        assert float(gradient[t]) == pytest.approx(slope, abs=1e-6)
+    # However the minibatch is cut, the loss is the same.
+    cut = []
+    for micro, part in zip(([rows[0]], rows[1:]), (slice(0, 3), slice(3, 6)), strict=True):
+        updater = Updater(recipe, Engine(Table(now[part].clone())), Lines(), {})  # type: ignore[arg-type]
+        cut.append(float(updater._loss(micro, totals, StepMetrics()).detach()))
+    assert sum(cut) == pytest.approx(float(loss.detach()), abs=1e-9)

@@ -1,0 +1,123 @@
+"""Recipes: typed, complete, refused in one line where they are wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vsr1_bench.errors import UsageError
+from vsr1_bench.train.curves import draw_curves
+from vsr1_bench.train.plan import describe
+from vsr1_bench.train.recipe import DS_CONFIGS, Recipe, built_in, load_recipe
+
+BASE = 'model = "tiny"\ntask = "demo"\nobjective = "summed"\n'
+
+
+def test_every_built_in_recipe_is_valid_and_says_what_it_is() -> None:
+    recipes = {name: load_recipe(name) for name in built_in()}
+    for size in ("3b", "7b"):
+        for name in (
+            *("vision_sr1", "vision_sr1_summed", "vision_r1"),
+            *("see_think_no_self_reward", "external_reward"),
+        ):
+            assert f"qwen2_5_vl_{size}/{name}" in recipes
+    assert all(recipe.about for recipe in recipes.values())
+    assert all((DS_CONFIGS / f"{r.deepspeed}.json").is_file() for r in recipes.values())
+
+
+def test_published_settings() -> None:
+    """method.md section 3: RL batch, sampling, KL, clip, images, prompts."""
+    r = load_recipe("qwen2_5_vl_7b/vision_sr1")
+    assert (r.prompts_per_step, r.samples_per_prompt, r.minibatch_prompts) == (512, 8, 128)
+    assert (r.lr, r.weight_decay, r.warmup_steps, r.max_grad_norm) == (1e-6, 0.01, 0, 1.0)
+    assert (r.temperature, r.beta, r.clip_low, r.clip_high, r.dual_clip) == (1, 0.01, 0.2, 0.3, 3)
+    assert (r.min_pixels, r.max_pixels, r.max_prompt_tokens) == (262_144, 4_194_304, 12_800)
+    assert (r.objective, r.lambda_answer, r.lambda_visual) == ("decoupled", 0.5, 0.5)
+    assert (r.prompt, r.judge, r.freeze_vision) == ("see_think", "mathruler", False)
+    baseline = load_recipe("qwen2_5_vl_7b/vision_r1")
+    assert (baseline.objective, baseline.prompt) == ("answer_only", "cot")
+    ablation = load_recipe("qwen2_5_vl_3b/see_think_no_self_reward")
+    assert (ablation.objective, ablation.prompt) == ("answer_only", "see_think")
+
+
+def test_settings_go_last_and_keep_their_types() -> None:
+    r = load_recipe(
+        "tiny/vision_sr1",
+        [
+            "max_steps=7",
+            "lr=1e-3",
+            "output_dir=/tmp/x",
+            "dual_clip=none",
+            "seed=3",
+            "eval_tasks=a,b",
+        ],
+    )
+    assert (r.max_steps, r.lr, r.dual_clip, r.seed, r.eval_tasks) == (7, 1e-3, None, 3, "a,b")
+    assert r.output_dir == Path("/tmp/x")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["max_step=3"], "unknown key 'max_step'; did you mean max_steps"),
+        (["lr=fast"], "lr='fast'"),
+        (["max_steps"], "wanted key=value"),
+        (["minibatch_prompts=7"], "minibatch_prompts 7 does not divide prompts_per_step 8"),
+        (["dataset=x.jsonl"], "either task or dataset"),
+        (["prompt=cot"], "cot asks for none"),
+        (["credit=description", "objective=summed"], "credit description goes with decoupled"),
+        (["objective=external_perception"], "perception_model"),
+        (["schedule=cosine"], "schedule_steps"),
+        (["eval_every=2", 'eval_tasks=""'], "needs eval_tasks"),
+        (["temperature=0"], "temperature"),
+    ],
+)
+def test_what_is_wrong_is_one_line(settings: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        load_recipe("tiny/vision_sr1", settings)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_files_extend_others(tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text('extends = "tiny/vision_sr1"\nlr = 1e-2\n')
+    assert load_recipe(str(own)).lr == 1e-2 and load_recipe(str(own)).max_tokens == 160
+    own.write_text(f'extends = "{own}"\n')
+    with pytest.raises(UsageError, match="extends itself"):
+        load_recipe(str(own))
+    own.write_text("lr = = 1")
+    with pytest.raises(UsageError, match="TOML"):
+        load_recipe(str(own))
+    with pytest.raises(UsageError, match=r"did you mean tiny/vision_sr1"):
+        load_recipe("tiny/vision_sr")
+
+
+def test_only_what_changes_the_training_is_a_change() -> None:
+    first = Recipe(model="tiny", task="demo", objective="summed")
+    stored: dict[str, Any] = json.loads(json.dumps(first.model_dump(mode="json")))
+    later = Recipe(model="tiny", task="demo", objective="summed", max_steps=9, output_dir=Path("x"))
+    assert later.changed(stored) == [] and later.digest() == first.digest()
+    other = Recipe(model="tiny", task="demo", objective="summed", lr=1.0)
+    assert other.changed(stored) == ["lr: 1e-06 -> 1.0"] and other.digest() != first.digest()
+
+
+def test_the_plan_says_what_a_step_takes() -> None:
+    told = describe(load_recipe("tiny/vision_sr1"), world=2)
+    assert "8 prompts x 8 = 64 responses, two passes" in told
+    assert "4 prompts of a step" in told and "ZeRO stage 0" in told
+    big = describe(load_recipe("qwen2_5_vl_7b/vision_sr1"), world=8)
+    assert "512 prompts x 8 = 4096 responses" in big and "updates a step: 4" in big
+
+
+def test_curves_of_a_run_are_a_picture_and_a_page(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert draw_curves(tmp_path) == []
+    lines = [{"step": s, "loss": 1 / (s + 1), "validation/<b>": 50.0} for s in range(3)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    png, page = draw_curves(tmp_path)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    text = page.read_text()
+    assert "&lt;b&gt;" in text and "<b>" not in text and "default-src 'none'" in text

@@ -1,0 +1,267 @@
+"""Rewards and advantages, by hand and by property."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vsr1_bench.records import Completion, Request, Sample, Sampling
+from vsr1_bench.running import open_judge
+from vsr1_bench.train.advantages import EPSILON, group_advantages, weighted_advantages
+from vsr1_bench.train.objectives import advantages_of, description_span, rows_of
+from vsr1_bench.train.recipe import Recipe
+from vsr1_bench.train.rewards import (
+    Grading,
+    answer_reward,
+    decoupled_answer,
+    decoupled_visual,
+    format_first,
+    format_second,
+    summed_reward,
+    total_reward,
+)
+from vsr1_bench.train.rollouts import Rollout, collect
+
+FINE = "<description> red dots </description> <think> count </think> \\boxed{2}"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (FINE, 1),
+        (f"\n{FINE}\n", 1),
+        (FINE.replace("2", "\\frac{1}{2}"), 1),
+        (FINE.replace("> <", "><"), 1),
+        (FINE + ".", 0),
+        ("Sure! " + FINE, 0),
+        (FINE.replace(" red dots ", " "), 0),
+        (FINE.replace("{2}", "{}"), 0),
+        (FINE.replace("{2}", "{2"), 0),
+        (FINE + " \\boxed{3}", 0),
+        (FINE + " and } \\boxed{3}", 0),
+        (FINE.replace("< /", "</").replace("<think>", "< think >"), 0),  # theirs deletes the space
+        ("<think> a </think> <description> b </description> \\boxed{2}", 0),
+        (FINE.replace("count", "<think> twice </think>"), 0),
+        (FINE.replace("red dots", "<description> twice"), 0),
+        ("<think> a </think> \\boxed{2}", 0),
+        ("", 0),
+    ],
+)
+def test_format_of_the_first_pass(text: str, wanted: int) -> None:
+    assert format_first(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("<think> a </think> \\boxed{2}", 1),
+        ("<think>\n</think>\n\n\\boxed{A}\n", 1),
+        (FINE, 0),
+        ("\\boxed{2}", 0),
+        ("<think> a </think> 2", 0),
+        ("<think> a </think> so \\boxed{2}", 0),
+        ("<think> a <think> b </think> \\boxed{2}", 0),
+    ],
+)
+def test_format_of_the_second_pass(text: str, wanted: int) -> None:
+    assert format_second(text) == wanted
+
+
+@given(st.text(alphabet="<>/\\boxed{}thinkdescr ", max_size=200))
+def test_format_takes_any_text(text: str) -> None:
+    assert format_first(text) in (0, 1) and format_second(text) in (0, 1)
+
+
+def parts(*values: float | None) -> dict[str, float | None]:
+    names = ("accuracy", "format", "description_accuracy", "description_format")
+    return dict(zip(names, values, strict=True))
+
+
+def test_scalar_rewards_by_hand() -> None:
+    right = parts(1, 0, 1, 1)
+    assert answer_reward(right, 0.1) == pytest.approx(0.9)
+    assert summed_reward(right, 0.1) == pytest.approx(1.9)
+    assert decoupled_answer(right, 0.1) == pytest.approx(1.0)
+    assert decoupled_visual(right, 0.1) == pytest.approx(1.1)
+    assert total_reward(right, "decoupled", 0.1) == pytest.approx(2.1)
+    assert summed_reward(parts(0, 1, 0, 0), 0.1) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("hole", range(4))
+def test_what_is_unknown_makes_the_reward_unknown(hole: int) -> None:
+    values: list[float | None] = [1, 1, 1, 1]
+    values[hole] = None
+    assert total_reward(parts(*values), "decoupled", 0.1) is None
+    assert (total_reward(parts(*values), "summed", 0.1) is None) == (hole < 3)
+    assert (total_reward(parts(*values), "answer_only", 0.1) is None) == (hole < 2)
+
+
+def test_advantages_by_hand() -> None:
+    # mean 0.25, unbiased deviation 0.5
+    assert group_advantages([1, 0, 0, 0]) == pytest.approx(
+        [0.75 / (0.5 + EPSILON), *[-0.25 / (0.5 + EPSILON)] * 3]
+    )
+    assert group_advantages([1, 0, 0, 0], scale=False) == pytest.approx([0.75, *[-0.25] * 3])
+    assert group_advantages([1.9, 1.9, 1.9]) == [0, 0, 0]
+    assert group_advantages([0.1 + 0.2, 0.1 + 0.2, None]) == [0, 0, None]
+    assert group_advantages([1, None, None]) == [0, None, None]
+    assert group_advantages([None, None]) == [None, None]
+    known = group_advantages([1, None, 0])
+    assert known[1] is None and known[0] == pytest.approx(0.5 / (math.sqrt(0.5) + EPSILON))
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=16))
+def test_advantages_are_z_scores(rewards: list[float]) -> None:
+    found = [a for a in group_advantages(rewards) if a is not None]
+    assert len(found) == len(rewards) and all(map(math.isfinite, found))
+    assert sum(found) == pytest.approx(0, abs=1e-6)
+    if max(rewards) - min(rewards) > 0.1:
+        assert statistics.stdev(found) == pytest.approx(1, rel=1e-3)
+
+
+def test_components_are_normalised_before_they_are_summed() -> None:
+    rewards: dict[str, list[float | None]] = {"accuracy": [1, 0], "format": [0, 1]}
+    found = weighted_advantages(rewards, {"accuracy": 1.0, "format": 0.1})
+    z = 0.5 / (math.sqrt(0.5) + EPSILON)
+    assert found == pytest.approx([0.9 * z, -0.9 * z])
+    rewards["format"] = [0, None]
+    assert weighted_advantages(rewards, {"accuracy": 1.0, "format": 0.1})[1] is None
+
+
+SAMPLE = Sample("s", ("How many?",), "2", "number")
+PROMPT = Request("", (), Sampling(), sample_id="s")
+
+
+def graded(*completions: Completion) -> dict[str, float | None]:
+    with open_judge("string_match") as judge, Grading(judge) as grading:
+        for completion in completions:
+            grading.submit(completion.key, SAMPLE, completion)
+        grading.close()
+        return grading.verdicts
+
+
+def test_what_earns_nothing_and_what_is_left_out() -> None:
+    assert graded(
+        Completion("right", FINE),
+        Completion("wrong", FINE.replace("2", "3")),
+        Completion("bare", "<think> 2 </think> the answer is 2"),
+        Completion("cut", FINE, finish_reason="length"),
+        Completion("failed", error="the image is broken", finish_reason="error"),
+    ) == {"right": 1.0, "wrong": 0.0, "bare": 0.0, "cut": 0.0, "failed": None}
+
+
+def test_a_gold_answer_that_cannot_be_read_is_left_out() -> None:
+    with open_judge("string_match") as judge, Grading(judge) as grading:
+        grading.submit("k", replace(SAMPLE, answer="many"), Completion("k", FINE))
+        grading.close()
+    assert grading.verdicts == {"k": None} and "gold_unreadable" in grading.reasons["k"]
+
+
+class Echo:
+    """An engine whose answers are a function of the request; some of them fail."""
+
+    capacity = 3
+
+    def __init__(self, answer: Any) -> None:
+        self.answer, self.asked = answer, []  # type: ignore[var-annotated]
+        self._waiting: list[Request] = []
+
+    def submit(self, request: Request) -> None:
+        self.asked.append(request)
+        self._waiting.append(request)
+
+    def completions(self) -> Any:
+        while self._waiting:
+            request = self._waiting.pop()
+            yield self.answer(request)
+
+    def generate(self, requests: list[Request]) -> Any:
+        for request in requests:
+            self.submit(request)
+        yield from self.completions()
+
+
+def said(request: Request, text: str, **fields: Any) -> Completion:
+    return Completion(request.key, text, token_ids=(1, 2, 3), logprobs=(0.0,) * 3, **fields)
+
+
+def scripted(request: Request) -> Completion:
+    """Answer 0 is right and read right, 1 wrong, 2 has no description, 3 is cut off, 4 fails."""
+    if request.key.endswith("read"):
+        return said(request, "<think> a </think> \\boxed{2}")
+    if request.index == 3:
+        return said(request, FINE, finish_reason="length")
+    if request.index == 4:
+        return Completion(request.key, finish_reason="error", error="broken image")
+    texts = {0: FINE, 1: FINE.replace("{2}", "{7}"), 2: "<think> a </think> \\boxed{2}"}
+    return said(request, texts[request.index])
+
+
+def recipe(**changes: Any) -> Recipe:
+    base: dict[str, Any] = {"model": "tiny", "task": "demo", "objective": "summed"}
+    return Recipe(**(base | {"samples_per_prompt": 5} | changes))
+
+
+def collected(told: Recipe) -> tuple[list[Rollout], Echo]:
+    engine = Echo(scripted)
+    with open_judge("string_match") as judge:
+        found = collect(engine, [(0, SAMPLE, PROMPT), (1, SAMPLE, PROMPT)], told, judge, step=1)  # type: ignore[arg-type]
+    first, second = found.groups
+    assert [r.request.index for r in second] == [r.request.index for r in first] == list(range(5))
+    return first, engine
+
+
+def test_rollouts_of_both_passes_and_their_rewards() -> None:
+    group, engine = collected(recipe())
+    assert [r.reward for r in group] == pytest.approx([2.0, 1.1, 0.9, 0.0, None], nan_ok=True)
+    assert [r.reading is not None for r in group] == [True, True, False, False, False]
+    assert group[2].reasons["description_accuracy"] == "no description"
+    readings = [r for r in engine.asked if r.key.endswith("read")]
+    assert all(r.sampling.temperature == 0 and not r.images for r in readings)
+    assert "red dots" in str(readings[0].messages) and "boxed{2}" not in str(readings[0].messages)
+    seeds = {r.seed for r in engine.asked if not r.key.endswith("read")}
+    assert len(seeds) == 10  # two prompts of five draws: no draw twice
+
+
+def test_the_reader_draws_where_the_gradient_falls_on_it() -> None:
+    _, engine = collected(recipe(objective="decoupled", temperature=0.9))
+    assert {r.sampling.temperature for r in engine.asked if r.key.endswith("read")} == {0.9}
+    _, engine = collected(recipe(objective="decoupled", credit="description"))
+    assert {r.sampling.temperature for r in engine.asked if r.key.endswith("read")} == {0.0}
+
+
+class Letters:
+    """A tokenizer of one token a letter."""
+
+    def decode(self, tokens: list[int], **_: Any) -> str:
+        return "".join(map(chr, tokens))
+
+
+def test_whose_tokens_get_which_advantage() -> None:
+    group, _ = collected(recipe(objective="decoupled"))
+    rows = rows_of(group, recipe(objective="decoupled"), Letters())
+    assert [(len(r.terms), r.terms[0].part) for r in rows] == [
+        *((1, "answer"), (1, "visual")) * 2,
+        *((1, "answer"),) * 2,  # without a description, cut off
+    ]
+    rows = rows_of(group, recipe(objective="decoupled", mask_truncated=True), Letters())
+    assert len(rows) == 5
+    answers, visuals = advantages_of(group, recipe(objective="decoupled"))
+    assert visuals is not None and answers[4] is None and visuals[4] is None
+    assert answers[0] is not None and answers[0] > 0 and visuals[3] is not None and visuals[3] < 0
+    assert sum(a for a in visuals if a is not None) == pytest.approx(0)
+    rows = rows_of(group, recipe(), Letters())
+    assert [r.terms[0].weight for r in rows] == [1.0] * 4
+
+
+def test_credit_for_the_description_falls_on_its_tokens() -> None:
+    text = "ab <description> red dots </description> x"
+    completion = Completion("k", text, token_ids=tuple(map(ord, text)))
+    start, end = description_span(completion, "red dots", Letters())
+    assert text[start:end] == "red dots"

@@ -1,0 +1,257 @@
+"""Checkpoints: complete or not there, and exact to resume from.
+
+    <output_dir>/checkpoints/step-000010/
+      model/           the weights as a plain Hugging Face folder; what `train export` hands out
+      deepspeed/       weights, optimizer and schedule, a part for each rank
+      rank-0.json, rank-0.safetensors   random-number states of a rank
+      complete.json    step, data cursor, recipe, sizes of all files: written last
+
+A checkpoint is made under another name and renamed, so a folder `step-*` with its mark is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vsr1_bench.errors import DiskFullError, StoreError, UsageError
+from vsr1_bench.journal import os_failure, write_atomic
+from vsr1_bench.train.engine import Ranks, TrainingEngine
+
+MARK = "complete.json"
+BYTES_A_WEIGHT = 16
+"""fp32 weights, two moments, and the exported copy; for the check that there is room."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands, beside its weights."""
+
+    step: int = 0
+    cursor: int = 0
+    """Rows taken from the order of the data."""
+    best_step: int | None = None
+    best_score: float | None = None
+
+
+class Checkpoints:
+    """The checkpoints of an output folder."""
+
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        """Bind to a folder; what an earlier run left unfinished there is removed."""
+        self.folder, self._ranks = folder, ranks
+        if ranks.first:
+            for left in folder.glob(".step-*"):
+                shutil.rmtree(left, ignore_errors=True)
+
+    def complete(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        found = (p for p in self.folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
+        return sorted((p for p in found if (p / MARK).is_file()), key=lambda p: int(p.name[5:]))
+
+    def save(self, engine: TrainingEngine, progress: Progress, keep_last: int) -> Path:
+        """Write a checkpoint; all ranks call.
+
+        Raises:
+            DiskFullError, StoreError: the disk refuses; checkpoints so far are untouched.
+        """
+        name = f"step-{progress.step:06d}"
+        work, final = self.folder / f".{name}.tmp", self.folder / name
+        self._ranks.together(lambda: self._make_room(work, engine))
+        self._ranks.together(lambda: self._write(work, engine))
+        self._ranks.together(lambda: self._finish(work, final, engine, progress, keep_last))
+        return final
+
+    def _make_room(self, work: Path, engine: TrainingEngine) -> None:
+        if not self._ranks.first:
+            return
+        try:
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            free = shutil.disk_usage(work).free
+        except OSError as error:
+            raise os_failure(work, error) from error
+        count = sum(getattr(p, "ds_numel", p.numel()) for p in engine.policy.parameters())
+        if free < count * BYTES_A_WEIGHT:
+            raise DiskFullError(
+                f"{self.folder}: a checkpoint takes some {count * BYTES_A_WEIGHT / 1e9:.1f} GB and "
+                f"{free / 1e9:.1f} GB are free; free some space"
+            )
+
+    def _write(self, work: Path, engine: TrainingEngine) -> None:
+        try:
+            engine.engine.save_checkpoint(str(work), tag="deepspeed")
+            engine.save_model(work / "model")
+            save_random_state(work / f"rank-{self._ranks.rank}")
+        # torch.save and safetensors wrap what the disk said in errors of their own.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            shutil.rmtree(work, ignore_errors=True)
+            raise DiskFullError(
+                f"{work}: not written ({type(error).__name__}: {reason}); is the disk full?"
+            ) from error
+
+    def _finish(
+        self,
+        work: Path,
+        final: Path,
+        engine: TrainingEngine,
+        progress: Progress,
+        keep_last: int,
+    ) -> None:
+        if not self._ranks.first:
+            return
+        mark = asdict(progress) | {
+            "schema": 1,
+            "world_size": self._ranks.world,
+            "deepspeed_stage": engine.stage,
+            "recipe": engine.recipe.model_dump(mode="json"),
+            "files": {
+                p.relative_to(work).as_posix(): p.stat().st_size
+                for p in sorted(work.rglob("*"))
+                if p.is_file()
+            },
+        }
+        write_atomic(work / MARK, json.dumps(mark, indent=1) + "\n")
+        try:
+            shutil.rmtree(final, ignore_errors=True)
+            work.rename(final)
+        except OSError as error:
+            raise os_failure(final, error) from error
+        best = f"step-{progress.best_step:06d}" if progress.best_step is not None else None
+        for old in self.complete()[:-keep_last]:
+            if old.name != best:
+                # Without its mark first, so that a half-removed checkpoint is none.
+                (old / MARK).unlink(missing_ok=True)
+                shutil.rmtree(old, ignore_errors=True)
+
+    def load(self, engine: TrainingEngine) -> Progress:
+        """Continue from the newest whole checkpoint, if there is one; all ranks call.
+
+        Raises:
+            UsageError: it is of another recipe, or of another number of ranks.
+            StoreError: its files do not fit its mark.
+        """
+        whole = self.complete()
+        if not whole:
+            return Progress()
+        path = whole[-1]
+        mark = read_mark(path)
+        changed = engine.recipe.changed(mark["recipe"])
+        if changed:
+            raise UsageError(
+                f"{path} was trained with other settings ({'; '.join(changed)}); give the same, "
+                "or another output_dir"
+            )
+        found = (mark["world_size"], mark["deepspeed_stage"])
+        if found != (self._ranks.world, engine.stage):
+            raise UsageError(
+                f"{path} was written by {found[0]} ranks at ZeRO stage {found[1]}, this run has "
+                f"{self._ranks.world} at stage {engine.stage}; start it as before, or export the "
+                "weights and train on from them in another output_dir"
+            )
+        engine.engine.load_checkpoint(str(path), tag="deepspeed")
+        load_random_state(path / f"rank-{self._ranks.rank}")
+        return Progress(**{name: mark[name] for name in asdict(Progress())})
+
+
+def read_mark(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's mark and check the files that it names.
+
+    Raises:
+        StoreError: no checkpoint, or one that is not whole.
+    """
+    try:
+        mark: dict[str, Any] = json.loads((path / MARK).read_text("utf-8"))
+        wrong = [
+            name
+            for name, size in mark["files"].items()
+            if not (path / name).is_file() or (path / name).stat().st_size != size
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{path}: no whole checkpoint (its {MARK} is missing or unreadable); give a folder "
+            "<output_dir>/checkpoints/step-*"
+        ) from error
+    if wrong:
+        raise StoreError(f"{path}: {len(wrong)} files are missing or cut off, first {wrong[0]}")
+    return mark
+
+
+def save_random_state(stem: Path) -> None:
+    """Write the states of every random-number generator of this process; no pickle."""
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    states = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    save_file(states, stem.with_suffix(".safetensors"))
+    name, keys, *rest = np.random.get_state()
+    told = {"python": random.getstate(), "numpy": [name, [int(key) for key in keys], *rest]}
+    stem.with_suffix(".json").write_text(json.dumps(told), "ascii")
+
+
+def load_random_state(stem: Path) -> None:
+    """Set the generators as `save_random_state` found them."""
+    import numpy as np
+    import torch
+    from safetensors.torch import load_file
+
+    states = load_file(stem.with_suffix(".safetensors"))
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+    told = json.loads(stem.with_suffix(".json").read_text("ascii"))
+    version, internal, gauss = told["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = told["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+
+
+def export(checkpoint: Path, out: Path) -> Path:
+    """Copy a checkpoint's weights out as a plain Hugging Face folder.
+
+    Args:
+        checkpoint: A folder `step-*`, or an output folder, whose best one (by validation, else the
+            newest) is taken.
+        out: The folder to make.
+
+    Returns:
+        The checkpoint that was taken.
+
+    Raises:
+        StoreError: no whole checkpoint there, or the disk refuses.
+        UsageError: `out` holds something already.
+    """
+    if (checkpoint / "checkpoints").is_dir():
+        checkpoint = _best(checkpoint / "checkpoints")
+    read_mark(checkpoint)
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} holds files already; give a new folder")
+    work = out.with_name(f".{out.name}.tmp")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(checkpoint / "model", work)
+        if out.exists():
+            out.rmdir()
+        work.rename(out)
+    except OSError as error:
+        shutil.rmtree(work, ignore_errors=True)
+        raise os_failure(out, error) from error
+    return checkpoint
+
+
+def _best(folder: Path) -> Path:
+    whole = Checkpoints(folder, Ranks(1, 2)).complete()
+    if not whole:
+        raise StoreError(f"{folder}: holds no whole checkpoint")
+    best = read_mark(whole[-1]).get("best_step")
+    named = folder / f"step-{best:06d}" if best is not None else whole[-1]
+    return named if named in whole else whole[-1]

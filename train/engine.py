@@ -1,0 +1,323 @@
+"""The trained model: DeepSpeed around a `Scorer`, its frozen reference, and the ranks' common acts.
+
+Nothing here knows of rewards: it scores tokens, takes gradients and hands out weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsr1_bench.errors import BenchError, UsageError, nearest
+from vsr1_bench.models import ModelInfo
+from vsr1_bench.train.recipe import DS_CONFIGS, Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vsr1_bench.generation.chat import ChatRenderer
+    from vsr1_bench.train.encoding import Batch
+
+PATIENCE = timedelta(hours=2)
+"""How long a rank waits for others: a validation or a long answer may stand between them."""
+# An image placeholder without an image behind it would crash the trainer's forward pass.
+VISION_TOKENS = (
+    "image_token_id video_token_id vision_start_token_id vision_end_token_id vision_token_id"
+).split()
+
+
+class TrainError(BenchError):
+    """Training cannot go on; the last checkpoint is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Who we are among the processes that train together."""
+
+    rank: int
+    world: int
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank speaks and writes for all."""
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, in order, on every rank."""
+        import torch.distributed as dist
+
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return found
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        import torch.distributed as dist
+
+        dist.barrier()
+
+    def together(self, act: Callable[[], object]) -> None:
+        """Do something on every rank; if it fails on one, all of them end.
+
+        Raises:
+            BenchError: on the first rank, which speaks for all.
+            SystemExit: on the others, with that error's exit code.
+        """
+        failure: BenchError | None = None
+        try:
+            act()
+        except BenchError as error:
+            failure = error
+        told = (str(failure), failure.exit_code) if failure else None
+        failures = [said for said in self.gather(told) if said is not None]
+        if failures and self.first:
+            said = failure or TrainError(failures[0][0])
+            said.exit_code = failures[0][1]
+            raise said
+        if failures:
+            raise SystemExit(failures[0][1])
+
+
+def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
+    """The tokens that stand for images and videos; they must never be drawn."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model.path)
+    vocabulary = config.get_text_config().vocab_size
+    found = {getattr(config, name, None) for name in VISION_TOKENS}
+    return tuple(sorted(t for t in found if isinstance(t, int) and t < vocabulary))
+
+
+def join_ranks() -> Ranks:
+    """Set up torch.distributed through DeepSpeed: among torchrun's ranks, or alone."""
+    import deepspeed
+    import torch
+    import torch.distributed as dist
+
+    cuda = torch.cuda.is_available()
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    if "RANK" not in os.environ and not dist.is_initialized():
+        # Alone: no port, and nothing in the environment that a child would take for its own.
+        store = dist.HashStore()  # type: ignore[attr-defined]  # exported, though not by name
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
+    if not cuda:
+        # Its shared-memory op would be compiled first, for half a minute; gloo does as well.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    deepspeed.init_distributed(
+        dist_backend=backend, timeout=PATIENCE, verbose=False, auto_mpi_discovery=False
+    )
+    return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def read_ds_config(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's DeepSpeed file, filled with what the recipe says.
+
+    Raises:
+        UsageError: no such file, or settings that do not go together.
+    """
+    known = {path.stem: path for path in DS_CONFIGS.glob("*.json")}
+    path = known.get(recipe.deepspeed) or Path(recipe.deepspeed).expanduser()
+    try:
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"deepspeed={recipe.deepspeed}: {nearest(recipe.deepspeed, tuple(known))}, or give a "
+            f"JSON file ({error})"
+        ) from error
+    stage = int(config.get("zero_optimization", {}).get("stage", 0))
+    if recipe.dtype == "bfloat16" and stage == 0:
+        raise UsageError(
+            "dtype=bfloat16 with deepspeed stage 0 keeps no fp32 weights and drifts; take zero1"
+        )
+    return config | {
+        "train_micro_batch_size_per_gpu": 1,  # micro-batches are cut by tokens, not by DeepSpeed
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": recipe.max_grad_norm,
+        "bf16": {"enabled": recipe.dtype == "bfloat16"},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": recipe.cpu_adam,
+        "steps_per_print": 2**31,
+    }
+
+
+class TrainingEngine:
+    """A policy under DeepSpeed, and its reference where the loss has a KL term."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: ModelInfo,
+        renderer: ChatRenderer,
+        ranks: Ranks,
+        banned: tuple[int, ...] = (),
+    ) -> None:
+        """Load the model and hand it to DeepSpeed.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            UsageError: DeepSpeed settings that cannot be used.
+        """
+        self.recipe, self.model_info, self.renderer, self.ranks = recipe, model, renderer, ranks
+        self.config = read_ds_config(recipe)
+        self.stage = int(self.config.get("zero_optimization", {}).get("stage", 0))
+        self.banned = banned
+        self.engine: Any = self._start(self._load(), train=True)
+        self.reference: Any = self._start(self._load(), train=False) if recipe.beta else None
+
+    def _load(self) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+        from vsr1_bench.generation.chat import cannot_load
+        from vsr1_bench.train.logprobs import Scorer
+
+        kind = AutoModelForImageTextToText if self.renderer.sees else AutoModelForCausalLM
+        try:
+            policy = kind.from_pretrained(
+                self.model_info.path, dtype=getattr(torch, self.recipe.dtype), use_safetensors=True
+            )
+        except Exception as error:  # the library raises many kinds, all of them about this folder
+            raise cannot_load(self.model_info, "transformers", error) from error
+        return Scorer(policy, self.banned)
+
+    def _start(self, scorer: Any, *, train: bool) -> Any:
+        import deepspeed
+        import torch
+
+        if not train:
+            scorer.requires_grad_(False).eval()
+            if self.stage < 3:
+                return scorer.to("cuda" if torch.cuda.is_available() else "cpu")
+            keys = ("zero_optimization", "bf16", "train_micro_batch_size_per_gpu")
+            engine, *_ = deepspeed.initialize(
+                model=scorer, config={key: self.config[key] for key in keys}
+            )
+            return engine
+        recipe = self.recipe
+        if recipe.gradient_checkpointing:
+            scorer.policy.gradient_checkpointing_enable({"use_reentrant": False})
+        if recipe.freeze_vision:
+            vision = getattr(scorer.policy.base_model, "visual", None)
+            if vision is None:
+                raise UsageError(f"freeze_vision: {self.model_info.id} has no vision tower")
+            vision.requires_grad_(False)
+        trained = [p for p in scorer.parameters() if p.requires_grad]
+        kind: Any = torch.optim.AdamW
+        if recipe.cpu_adam:
+            kind = deepspeed.ops.adam.DeepSpeedCPUAdam
+        optimizer = kind(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
+        engine, *_ = deepspeed.initialize(
+            model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
+        )
+        engine.train()
+        return engine
+
+    @property
+    def policy(self) -> Any:
+        """The Hugging Face model; under ZeRO-3 its parameters are in pieces."""
+        return self.engine.module.policy
+
+    def score(self, batch: Batch, *, reference: bool = False, probe: bool = False) -> Tensor:
+        """Log-probabilities of a batch's response tokens, without gradients, `(N,)` on the CPU.
+
+        Args:
+            batch: The tokens.
+            reference: Under the frozen first model.
+            probe: Of the bare model: temperature 1, nothing banned.
+        """
+        import torch
+
+        from vsr1_bench.train.logprobs import score_batch
+
+        module = self.reference if reference else self.engine
+        with torch.no_grad():
+            found, _ = score_batch(
+                module,
+                batch,
+                temperature=1.0 if probe else self.recipe.temperature,
+                bans=not probe,
+            )
+        return found.cpu()
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add a micro-batch's gradients; DeepSpeed's mean over ranks becomes a sum."""
+        self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward(loss * self.ranks.world)
+
+    def step(self) -> float:
+        """Update the weights; return the gradient's norm before clipping.
+
+        A gradient that is no number updates nothing, and its norm is not finite.
+        """
+        import torch
+
+        if self.stage:  # DeepSpeed skips such an update by itself
+            self.engine.step()
+            norm = self.engine.get_global_grad_norm()
+            return math.inf if norm is None else float(norm)
+        grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(grads))
+        if math.isfinite(norm):
+            self.engine.step()
+        return norm
+
+    def weights(self, *, tied: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter by its name in the Hugging Face model, whole, one after another.
+
+        Under ZeRO-3 all ranks must walk together: each parameter is gathered for its turn.
+
+        Args:
+            tied: Yield tied parameters under all of their names. vLLM needs that: it would keep an
+                old head, with only a warning.
+        """
+        import deepspeed
+
+        for name, parameter in self.policy.named_parameters(remove_duplicate=not tied):
+            if self.stage < 3:
+                yield name, parameter.data
+                continue
+            with deepspeed.zero.GatheredParameters([parameter]):
+                # vLLM may hold a layer's tensors until all are there; gathered ones go away.
+                whole = parameter.data.clone()
+            yield name, whole
+
+    def save_model(self, folder: Path) -> None:
+        """Write the weights as a plain Hugging Face folder; all ranks call, the first one writes.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        state: dict[str, Tensor] = {}
+        for name, tensor in self.weights(tied=False):
+            if self.ranks.first:
+                state[name] = tensor.detach().to("cpu", copy=True)
+        if self.ranks.first:
+            self.policy.save_pretrained(folder, state_dict=state, safe_serialization=True)
+            self.renderer.processor.save_pretrained(folder)
+            for file in folder.iterdir():
+                file.chmod(0o644)  # safetensors writes for its owner alone
+
+
+def lr_factor(recipe: Recipe) -> Callable[[int], float]:
+    """The learning rate of an update, as a part of the peak: warm-up, then the schedule."""
+
+    def factor(update: int) -> float:
+        if update < recipe.warmup_steps:
+            return (update + 1) / recipe.warmup_steps
+        if recipe.schedule == "constant" or recipe.schedule_steps is None:
+            return 1.0
+        span = max(1, recipe.schedule_steps - recipe.warmup_steps)
+        done = min(1.0, (update - recipe.warmup_steps) / span)
+        return 1 - done if recipe.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+
+    return factor

@@ -1,0 +1,338 @@
+"""Self-reward GRPO: the loop, top to bottom.
+
+Deviations from the paper (Vision-SR1, arXiv:2508.19652) and from the code released with it:
+
+1. Sampling is from the whole distribution (top-p 1; theirs 0.99): log-probs renormalised over a
+   nucleus are not the trainer's.
+2. Vision tokens are never drawn: a sampled image placeholder has no image.
+3. A response that was cut off earns nothing and is not read; one without a description is not read
+   (theirs hands the whole response to the reader, answer included); a missing box is wrong (theirs
+   grades the text "None").
+4. The format reward looks at the response as it is; theirs first deletes white space around `<`,
+   `>` and `/`.
+5. Failures of the machinery (engine, judge, endpoint) are left out and counted; theirs score 0.
+6. The second pass is greedy where it only measures, and drawn where the gradient falls on it (the
+   2025 code always draws it, the 2026 code never does).
+7. Advantages are normalised by prompt group, as in their code; the paper writes the batch. A group
+   of equal rewards has advantage 0 exactly.
+8. The engine's log-probs are corrected towards the trainer's by truncated importance weights.
+9. Every weight sync is proved on a probe batch; without the proof training stops.
+10. `credit = "description"` (the visual reward on the description's own tokens) is ours.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from vsr1_bench.errors import EXIT_INTERRUPTED, BenchError, UsageError
+from vsr1_bench.generation import Generator, choose_backend, open_generator
+from vsr1_bench.generation.opening import open_syncable
+from vsr1_bench.images import example_image
+from vsr1_bench.journal import Journal, Lock, write_atomic
+from vsr1_bench.models import ModelInfo, find_model
+from vsr1_bench.pipeline import make_sampling
+from vsr1_bench.progress import progress_bar
+from vsr1_bench.records import ImagePlace, Message, Request, Sampling
+from vsr1_bench.running import open_judge
+from vsr1_bench.train.checkpoints import Checkpoints
+from vsr1_bench.train.curves import draw_curves
+from vsr1_bench.train.data import TrainingData
+from vsr1_bench.train.encoding import Encoder, Kind, Row
+from vsr1_bench.train.engine import Ranks, TrainError, TrainingEngine, banned_tokens, join_ranks
+from vsr1_bench.train.metrics import Loggers, StepMetrics, forget_after
+from vsr1_bench.train.objectives import advantages_of, rows_of
+from vsr1_bench.train.proof import Proof
+from vsr1_bench.train.recipe import Recipe
+from vsr1_bench.train.rollouts import Rollout, collect
+from vsr1_bench.train.updates import Updater
+from vsr1_bench.train.validation import validate, validation_judges
+
+if TYPE_CHECKING:
+    from vsr1_bench.judging import RunningJudge
+
+log = logging.getLogger(__name__)
+
+Group = list[Rollout]
+
+
+def train(recipe: Recipe) -> None:
+    """Train until `max_steps`, from the newest checkpoint of `output_dir` if it holds one.
+
+    Raises:
+        UsageError, ModelError, TaskError, StoreError: before anything is trained.
+        TrainError: a NaN, or a failed proof; checkpoints are whole.
+        GenerationError, JudgeError, DiskFullError: the same command continues.
+    """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of loading and saving; ours counts steps
+    with ExitStack() as stack:
+        trainer = Trainer(recipe, stack)
+        try:
+            trainer.run()
+        except (BenchError, KeyboardInterrupt) as error:
+            whole = trainer.checkpoints.complete()
+            last = f"last whole checkpoint: {whole[-1]}" if whole else "no checkpoint was made yet"
+            reason = str(error) or "interrupted"
+            said = TrainError(f"after step {trainer.progress.step}: {reason}; {last}")
+            said.exit_code = error.exit_code if isinstance(error, BenchError) else EXIT_INTERRUPTED
+            raise said from error
+
+
+class Trainer:
+    """Everything that a run holds: both engines, data, judge, checkpoints, journals."""
+
+    def __init__(self, recipe: Recipe, stack: ExitStack) -> None:
+        """Start everything; what must be closed goes onto `stack`."""
+        self.recipe, self.ranks = recipe, join_ranks()
+        check_ranks(recipe, self.ranks)
+        self.judges = validation_judges(recipe)
+        self.folder = recipe.output_dir
+        if self.ranks.first:
+            stack.callback(Lock(self.folder / ".lock").release)
+        backend = choose_backend(recipe.backend, None)
+        self.model = find_model(recipe.model, backend=backend, offline=recipe.offline)
+        banned = banned_tokens(self.model)
+        engine_args = {"dtype": recipe.dtype} | recipe.engine_args
+        self.generator = stack.enter_context(
+            open_syncable(backend, self.model, engine_args, banned=banned)
+        )
+        self.encoder = Encoder(self.generator.renderer)
+        self.engine = TrainingEngine(
+            recipe, self.model, self.generator.renderer, self.ranks, banned
+        )
+        sampling = rollout_sampling(recipe, self.model)
+        self.data = TrainingData(recipe, self.encoder, sampling)
+        judge = open_judge(recipe.judge or self.data.task.judge)
+        self.judge: RunningJudge = stack.enter_context(judge)
+        self.reader: Generator | None = None
+        if recipe.objective == "external_perception":
+            self.reader = stack.enter_context(open_reader(recipe))
+        # The engine's start reseeds every generator: ours are seeded after it.
+        seed_all(recipe.seed + self.ranks.rank)
+        self.updater = Updater(
+            recipe, self.engine, self.encoder, dummy_rows(self.encoder, sampling)
+        )
+        probes = self.data.draw(0, 2).requests
+        self.proof = Proof(self.engine, self.generator, self.encoder, probes)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
+        self.progress = self.checkpoints.load(self.engine)
+        rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"
+        forget_after(rollouts, self.progress.step)
+        self.journal = stack.enter_context(Journal(rollouts))
+        self.loggers: Loggers | None = None
+        if self.ranks.first:
+            forget_after(self.folder / "metrics.jsonl", self.progress.step)
+            told = recipe.model_dump(mode="json")
+            write_atomic(self.folder / "recipe.json", json.dumps(told, indent=1) + "\n")
+            self.loggers = Loggers(self.folder, recipe.loggers, told)
+            stack.callback(self.loggers.close)
+
+    def run(self) -> None:
+        """Train to the end."""
+        recipe, progress = self.recipe, self.progress
+        metrics = StepMetrics()
+        proved = self._sync(metrics)
+        log.info(
+            "weight sync proved: engine and trainer differ by %.2g nats a token, bound %.2g",
+            *(proved["proof/mismatch"], proved["proof/bound"]),
+        )
+        if recipe.eval_every and progress.step == 0:
+            self._validate(metrics)
+            self._log(metrics)
+        bar = progress_bar(
+            recipe.max_steps, f"train {recipe.objective}", "step", shown=self.ranks.first
+        )
+        bar.update(progress.step)
+        saving = 0.0
+        with bar:
+            while progress.step < recipe.max_steps:
+                metrics = StepMetrics()
+                if saving:
+                    metrics.seconds("save", saving)  # of the checkpoint before
+                start = time.monotonic()
+                self._step(metrics)
+                metrics.seconds("step", time.monotonic() - start)
+                last = progress.step == recipe.max_steps
+                if recipe.eval_every and (last or progress.step % recipe.eval_every == 0):
+                    self._validate(metrics)
+                # Before the checkpoint: a resumed run drops lines after it, and would miss none.
+                told = self._log(metrics)
+                saving = 0.0
+                if last or progress.step % recipe.save_every == 0:
+                    start = time.monotonic()
+                    self.checkpoints.save(self.engine, progress, recipe.keep_last)
+                    saving = time.monotonic() - start
+                    if self.ranks.first:
+                        draw_curves(self.folder)
+                bar.set_postfix_str(f"reward {told.get('reward/total', float('nan')):.3f}")
+                bar.update()
+
+    def _step(self, metrics: StepMetrics) -> None:
+        """One step: rollouts, rewards, advantages, updates, sync, proof."""
+        groups = self._rollouts(metrics)
+        metrics.rollouts(groups)
+        minibatches = self._minibatches(groups, metrics)
+        self.generator.sleep()
+        self.updater.update(minibatches, metrics, step=self.progress.step + 1)
+        self.progress.step += 1
+        for group in groups:
+            for rollout in group:
+                self.journal.append(rollout.journal(self.progress.step))
+        self._sync(metrics)
+
+    def _rollouts(self, metrics: StepMetrics) -> list[Group]:
+        """Draw this rank's share of a step's groups; with `filter_groups`, until enough differ.
+
+        Rank r of w takes prompts r, r + w, … of the global draw, so that the minibatches of one
+        process and of several hold the same prompts.
+        """
+        recipe, world = self.recipe, self.ranks.world
+        share = recipe.prompts_per_step // world
+        kept: list[Group] = []
+        tries = recipe.filter_tries if recipe.filter_groups else 1
+        for attempt in range(tries):
+            drawn = self.data.draw(self.progress.cursor, recipe.prompts_per_step)
+            self.progress.cursor = drawn.cursor
+            if self.ranks.first:
+                metrics.count("prompts/overlong", drawn.overlong)
+                metrics.count("prompts/unusable", sum(drawn.unusable.values()))
+            numbered = [(i, *prompt) for i, prompt in enumerate(drawn.requests)]
+            collected = collect(
+                self.generator,
+                numbered[self.ranks.rank :: world],
+                recipe,
+                self.judge,
+                step=self.progress.step * recipe.filter_tries + attempt,
+                reader=self.reader,
+            )
+            metrics.seconds("generate", collected.first_seconds)
+            metrics.seconds("read", collected.second_seconds)
+            metrics.seconds("judge", collected.judge_seconds)
+            if not recipe.filter_groups:
+                return collected.groups
+            useful = [group for group in collected.groups if in_reach(group, recipe)]
+            metrics.add("filter/kept_share", len(useful), len(collected.groups))
+            kept += useful
+            if min(self.ranks.gather(len(kept))) >= share:
+                break
+        return kept[:share]
+
+    def _minibatches(self, groups: list[Group], metrics: StepMetrics) -> list[list[Row]]:
+        """Turn groups into training rows, cut into minibatches."""
+        recipe = self.recipe
+        for group in groups:
+            metrics.mean("zero_variance_share", [float(silent(group, recipe))])
+            for advantages in advantages_of(group, recipe):
+                known = [a for a in advantages or () if a is not None]
+                metrics.mean("advantage/abs", (abs(a) for a in known))
+                if known:
+                    metrics.peak("advantage/max", max(known))
+                    metrics.peak("advantage/min_negated", -min(known))
+        rows = [rows_of(group, recipe, self.encoder.tokenizer) for group in groups]
+        each = recipe.minibatch_prompts // self.ranks.world
+        count = recipe.prompts_per_step // recipe.minibatch_prompts
+        waiting = iter(rows)
+        return [[row for of_one in islice(waiting, each) for row in of_one] for _ in range(count)]
+
+    def _sync(self, metrics: StepMetrics) -> dict[str, float]:
+        """Hand the weights to the rollouts' engine, and prove that they arrived."""
+        with metrics.phase("sync"):
+            self.generator.wake()
+            self.generator.sync(self.engine.weights())
+        with metrics.phase("proof"):
+            proved = self.proof.check(self.progress.step)
+        for name, value in proved.items():
+            metrics.peak(name, value)
+        return proved
+
+    def _validate(self, metrics: StepMetrics) -> None:
+        progress = self.progress
+        with metrics.phase("validate"):
+            scores = validate(
+                self.recipe, self.model, self.generator, self.ranks, progress.step, self.judges
+            )
+        for name, value in scores.items():
+            metrics.peak(name, value)
+        mean = scores.get("validation/mean")
+        if mean is not None and (progress.best_score is None or mean > progress.best_score):
+            progress.best_score, progress.best_step = mean, progress.step
+
+    def _log(self, metrics: StepMetrics) -> dict[str, float]:
+        told = metrics.together(self.ranks)
+        seconds = told.get("seconds/generate", 0.0) + told.get("seconds/read", 0.0)
+        if seconds and told.get("tokens"):
+            told["tokens_per_second"] = told["tokens"] / seconds
+        if self.loggers is not None:
+            self.loggers.log({"step": self.progress.step, **told})
+            self.journal.sync()
+        return told
+
+
+def check_ranks(recipe: Recipe, ranks: Ranks) -> None:
+    """Refuse numbers that do not divide over the ranks.
+
+    Raises:
+        UsageError: names both numbers.
+    """
+    if recipe.minibatch_prompts % ranks.world:
+        raise UsageError(
+            f"minibatch_prompts={recipe.minibatch_prompts} does not divide over {ranks.world} "
+            "ranks; give a multiple"
+        )
+
+
+def rollout_sampling(recipe: Recipe, model: ModelInfo) -> Sampling:
+    """How responses are drawn; pixel bounds as the evaluator takes them, unless the recipe says."""
+    given: dict[str, object] = {"temperature": recipe.temperature, "max_tokens": recipe.max_tokens}
+    for name in ("min_pixels", "max_pixels"):
+        if getattr(recipe, name) is not None:
+            given[name] = getattr(recipe, name)
+    return make_sampling(given, model)
+
+
+def open_reader(recipe: Recipe) -> Generator:
+    """The endpoint that reads descriptions (`external_perception`)."""
+    url = recipe.perception_base_url
+    model = find_model(recipe.perception_model or "", backend="openai", base_url=url)
+    return open_generator("openai", model, recipe.perception_args)
+
+
+def dummy_rows(encoder: Encoder, sampling: Sampling) -> dict[Kind, Row]:
+    """A row of each kind without a share in the loss, to keep ranks in lockstep."""
+    words = Message("user", ("-",))
+    tokens = (int(encoder.tokenizer.eos_token_id or 0),)
+    rows: dict[Kind, Row] = {"text": Row(Request("", (words,), sampling), tokens, (0.0,))}
+    if encoder.renderer.sees:
+        shown = Message("user", (ImagePlace(0), "-"))
+        request = Request("", (shown,), replace(sampling, min_pixels=3136, max_pixels=12_544))
+        rows["image"] = Row(replace(request, images=(example_image(),)), tokens, (0.0,))
+    return rows
+
+
+def in_reach(group: Group, recipe: Recipe) -> bool:
+    """Whether a group's mean accuracy leaves something to learn (online filtering)."""
+    known = [a for r in group if (a := r.components["accuracy"]) is not None]
+    return bool(known) and recipe.filter_low < sum(known) / len(known) < recipe.filter_high
+
+
+def silent(group: Group, recipe: Recipe) -> bool:
+    """Whether a group gives no gradient: all advantages are 0 or unknown."""
+    return not any(a for found in advantages_of(group, recipe) for a in found or ())
+
+
+def seed_all(seed: int) -> None:
+    """Seed every generator of this process."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

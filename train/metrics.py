@@ -1,0 +1,155 @@
+"""What a step is told by: means over tokens and responses of all ranks, phase seconds, memory.
+
+Each rank adds up sums and counts; they meet once a step, so that a mean is a mean over everything,
+not a mean of the ranks' means.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from vsr1_bench.errors import UsageError
+from vsr1_bench.journal import Journal, read_journal, write_atomic
+from vsr1_bench.train.engine import Ranks
+from vsr1_bench.train.rollouts import Rollout
+
+
+class StepMetrics:
+    """The numbers of one step on one rank."""
+
+    def __init__(self) -> None:
+        self._means: dict[str, tuple[float, float]] = {}
+        self._peaks: dict[str, float] = {}
+        self._sums: dict[str, float] = {}
+
+    def mean(self, name: str, values: Iterable[float | None]) -> None:
+        """Add values to a mean; None is left out."""
+        known = [value for value in values if value is not None]
+        self.add(name, sum(known), len(known))
+
+    def add(self, name: str, total: float, count: float) -> None:
+        """Add a sum over `count` things to a mean."""
+        old = self._means.get(name, (0.0, 0.0))
+        self._means[name] = (old[0] + total, old[1] + count)
+
+    def peak(self, name: str, value: float) -> None:
+        """Keep the largest."""
+        self._peaks[name] = max(value, self._peaks.get(name, value))
+
+    def count(self, name: str, value: float) -> None:
+        """Add up, over ranks, too."""
+        self._sums[name] = self._sums.get(name, 0.0) + value
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase, and note its peak of GPU memory; the slowest and largest rank counts."""
+        import torch
+
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        start = time.monotonic()
+        yield
+        self.seconds(name, time.monotonic() - start)
+        if cuda:
+            self.peak(f"memory/gpu_{name}_gb", torch.cuda.max_memory_allocated() / 2**30)
+
+    def seconds(self, name: str, value: float) -> None:
+        """Add to a phase's seconds."""
+        self._peaks[f"seconds/{name}"] = self._peaks.get(f"seconds/{name}", 0.0) + value
+
+    def rollouts(self, groups: list[list[Rollout]]) -> None:
+        """Take what rollouts say of themselves."""
+        everything = [rollout for group in groups for rollout in group]
+        for name in sorted({name for r in everything for name in r.components}):
+            self.mean(f"reward/{name}", (r.components[name] for r in everything))
+        self.mean("reward/total", (r.reward for r in everything))
+        self.mean("excluded_share", (float(r.reward is None) for r in everything))
+        for name, drawn in (
+            ("first", [r.said for r in everything if r.said.error is None]),
+            ("second", [r.read for r in everything if r.read and r.read.error is None]),
+        ):
+            lengths = [float(len(c.token_ids or ())) for c in drawn]
+            self.mean(f"length/{name}", lengths)
+            if lengths:
+                self.peak(f"length/{name}_max", max(lengths))
+            self.mean(
+                f"truncated_share/{name}", (float(c.finish_reason == "length") for c in drawn)
+            )
+            self.count("tokens", sum(lengths))
+
+    def together(self, ranks: Ranks) -> dict[str, float]:
+        """Join the ranks' numbers; every rank gets them."""
+        self.peak("memory/host_gb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+        joined = StepMetrics()
+        for other in ranks.gather((self._means, self._peaks, self._sums)):
+            for name, (total, count) in other[0].items():
+                joined.add(name, total, count)
+            for name, value in other[1].items():
+                joined.peak(name, value)
+            for name, value in other[2].items():
+                joined.count(name, value)
+        means = {name: total / count for name, (total, count) in joined._means.items() if count}
+        return dict(sorted((means | joined._peaks | joined._sums).items()))
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drop a journal's records of steps after `step`: a resumed run makes them again."""
+    if not path.exists():
+        return
+    records = list(read_journal(path))
+    kept = [record for record in records if record["step"] <= step]
+    if len(kept) < len(records):
+        lines = (json.dumps(record, separators=(",", ":")) + "\n" for record in kept)
+        write_atomic(path, "".join(lines))
+
+
+class Loggers:
+    """metrics.jsonl, and tensorboard or wandb where the recipe names them."""
+
+    def __init__(self, folder: Path, names: Iterable[str], recipe: dict[str, Any]) -> None:
+        """Open them; only the first rank does.
+
+        Raises:
+            StoreError: the folder cannot be written.
+            UsageError: a named logger is not installed.
+        """
+        self._board: Any = None
+        self._wandb: Any = None
+        for name in names:
+            if not find_spec(name):
+                raise UsageError(f"loggers: {name} is not installed; pip install {name}")
+        self._journal = Journal(folder / "metrics.jsonl")
+        if "tensorboard" in names:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+        if "wandb" in names:
+            import wandb
+
+            self._wandb = wandb.init(project="vsr1-bench", dir=str(folder), config=recipe)
+
+    def log(self, record: dict[str, float]) -> None:
+        """Write one step."""
+        self._journal.append(record)
+        step = int(record["step"])
+        if self._board is not None:
+            for name, value in record.items():
+                self._board.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(record, step=step)
+
+    def close(self) -> None:
+        """Close them."""
+        self._journal.close()
+        if self._board is not None:
+            self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()

@@ -1,0 +1,283 @@
+"""Recipes of the GRPO trainer: typed settings in TOML, unknown keys refused.
+
+A recipe is a built-in name (`tiny/vision_sr1`; `vsr1-bench ls recipes`) or the path of a TOML file.
+`extends = "NAME"` takes another recipe's settings first; `key=value` on the command line goes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vsr1_bench.errors import UsageError, nearest
+
+FOLDER = Path(__file__).parent / "recipes"
+DS_CONFIGS = Path(__file__).parent / "ds_config"
+
+Objective = Literal["answer_only", "summed", "multi_advantage", "decoupled", "external_perception"]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+# What may differ between the runs before and after a stop: it changes no step that is made.
+NOT_TRAINING = frozenset(
+    "about output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit loggers "
+    "data_root offline perception_args engine_args".split()
+)
+
+
+class Recipe(BaseModel):
+    """Everything that decides a training run; the defaults are the published settings.
+
+    Published: Vision-SR1 (arXiv:2508.19652), section 4.1, and the defaults of the trainer that its
+    code is built on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    about: str = ""
+    """One line for `ls recipes`."""
+
+    # The model
+    model: str
+    """`tiny`, a folder, or a hub id."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    gradient_checkpointing: bool = True
+    freeze_vision: bool = False
+    """The paper trains the vision tower, too."""
+
+    # The data: a task's own training split, or rows of columns problem / answer / images
+    task: str | None = None
+    dataset: str | None = None
+    """A file, a folder, or a hub id."""
+    split: str = "train"
+    data_root: str | None = None
+    offline: bool = False
+    prompt: str = "see_think"
+    max_prompt_tokens: Positive = 12_800
+    """Longer prompts are left out, and counted."""
+    min_pixels: Positive | None = None
+    """None = what the evaluator would take."""
+    max_pixels: Positive | None = None
+
+    # The objective (see `vsr1_bench.train.rewards`)
+    objective: Objective
+    credit: Literal["reader", "description"] = "reader"
+    """`decoupled`: whose tokens the visual reward reaches. `description` is ours, not the paper's:
+    printed as it is, the objective never rewards the words that the reader was given."""
+    format_weight: Share = 0.1
+    """The paper's α."""
+    lambda_answer: NonNegative = 0.5
+    lambda_visual: NonNegative = 0.5
+    component_weights: dict[str, float] = {
+        "accuracy": 1.0,
+        "format": 0.1,
+        "description_accuracy": 1.0,
+        "description_format": 0.1,
+    }
+    """`multi_advantage`: weights of the components' advantages."""
+    judge: str | None = None
+    """Who says that an answer is right; None = the task's judge."""
+    perception_model: str | None = None
+    """`external_perception`: the reader's served id,"""
+    perception_base_url: str | None = None
+    """its endpoint (the key: OPENAI_API_KEY),"""
+    perception_args: dict[str, Any] = {}
+    """and what its backend takes."""
+
+    # Rollouts
+    backend: Literal["auto", "vllm", "transformers"] = "auto"
+    engine_args: dict[str, Any] = {}
+    """What the backend takes, as `--model_args`."""
+    prompts_per_step: Positive = 512
+    samples_per_prompt: Annotated[int, Field(ge=2)] = 8
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    max_tokens: Positive = 2048
+    """Of each pass."""
+    filter_groups: bool = False
+    """Draw again for groups whose mean accuracy carries no signal (DAPO's dynamic sampling)."""
+    filter_low: float = 0.01
+    filter_high: float = 0.99
+    filter_tries: Positive = 20
+
+    # The loss
+    clip_low: NonNegative = 0.2
+    clip_high: NonNegative = 0.3
+    dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
+    beta: NonNegative = 1e-2
+    """Weight of the KL to the frozen first model; 0 keeps none in memory."""
+    aggregation: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "dapo"
+    scale_rewards: bool = True
+    """Divide advantages by the group's standard deviation."""
+    mask_truncated: bool = False
+    """Leave answers that were cut off out of the loss (they earn 0 either way)."""
+    importance_cap: NonNegative = 2.0
+    """Largest weight that corrects the engine's log-probs towards the trainer's; 0 = none."""
+
+    # Updates
+    lr: NonNegative = 1e-6
+    weight_decay: NonNegative = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule_steps: Positive | None = None
+    """Updates until `linear` and `cosine` reach 0."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    minibatch_prompts: Positive = 128
+    epochs: Positive = 1
+    """Passes over each rollout."""
+    microbatch_tokens: Positive = 16_384
+    """Padded tokens of one forward pass."""
+    deepspeed: str = "zero2"
+    """A name of `ds_config/`, or the path of a DeepSpeed file."""
+    cpu_adam: bool = False
+    """DeepSpeed's optimizer for offloaded states; it compiles itself once, for minutes."""
+
+    # The run
+    max_steps: Positive = 200
+    seed: int = 0
+    output_dir: Path = Path("outputs/grpo")
+    save_every: Positive = 20
+    keep_last: Positive = 2
+    eval_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between validations by the evaluator; 0 = never."""
+    eval_tasks: str = ""
+    eval_limit: Positive = 200
+    proof_bound: NonNegative | None = None
+    """Largest |Δ log-prob| between engine and trainer; None = by dtype (see `proof`)."""
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """Refuse contradictions, naming both sides."""
+        if (self.task is None) == (self.dataset is None):
+            raise ValueError("give either task or dataset, and not both")
+        if self.prompts_per_step % self.minibatch_prompts:
+            raise ValueError(
+                f"minibatch_prompts {self.minibatch_prompts} does not divide prompts_per_step "
+                f"{self.prompts_per_step}"
+            )
+        if self.objective == "external_perception" and not (
+            self.perception_model and self.perception_base_url
+        ):
+            raise ValueError(
+                "objective external_perception needs perception_model and perception_base_url"
+            )
+        if self.credit == "description" and self.objective != "decoupled":
+            raise ValueError(f"credit description goes with decoupled, not {self.objective}")
+        if self.reads and self.prompt not in ("see_think", "see_think_clean"):
+            raise ValueError(
+                f"objective {self.objective} wants descriptions; {self.prompt} asks "
+                "for none, see_think does"
+            )
+        if self.schedule != "constant" and self.schedule_steps is None:
+            raise ValueError(f"schedule {self.schedule} needs schedule_steps")
+        if self.eval_every and not self.eval_tasks:
+            raise ValueError(f"eval_every {self.eval_every} needs eval_tasks")
+        unknown = set(self.component_weights) - set(COMPONENTS)
+        if unknown:
+            raise ValueError(f"component_weights {sorted(unknown)}: known are {COMPONENTS}")
+        return self
+
+    @property
+    def reads(self) -> bool:
+        """Whether there is a second pass."""
+        return self.objective != "answer_only"
+
+    @property
+    def reader_temperature(self) -> float:
+        """Temperature of the second pass.
+
+        Greedy where it only measures the description; the rollout's where the gradient falls on its
+        tokens, because a greedy answer is no sample of the policy.
+        """
+        on_reader = self.objective == "decoupled" and self.credit == "reader"
+        return self.temperature if on_reader else 0.0
+
+    def changed(self, other: Mapping[str, Any]) -> list[str]:
+        """What differs from a stored recipe in ways that change the training, as `key: a -> b`."""
+        mine = self.model_dump(mode="json")
+        return [
+            f"{key}: {other.get(key)!r} -> {mine[key]!r}"
+            for key in mine
+            if key not in NOT_TRAINING and mine[key] != other.get(key)
+        ]
+
+    def digest(self) -> str:
+        """Hash of what decides the training."""
+        told = {k: v for k, v in self.model_dump(mode="json").items() if k not in NOT_TRAINING}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+COMPONENTS = ("accuracy", "format", "description_accuracy", "description_format")
+
+
+def built_in() -> dict[str, Path]:
+    """Names of the recipes that come with the package, and their files."""
+    return {
+        path.relative_to(FOLDER).with_suffix("").as_posix(): path
+        for path in sorted(FOLDER.rglob("*.toml"))
+    }
+
+
+def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and lay `key=value` settings over it.
+
+    Raises:
+        UsageError: no such recipe, an unknown key (the nearest are named) or a value that does not
+            fit.
+    """
+    values = _read(name) | _settings(settings)
+    known = tuple(Recipe.model_fields)
+    for key in values:
+        if key not in known:
+            raise UsageError(f"recipe {name}: unknown key {key!r}; {nearest(key, known)}")
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        given = f"{key}={first['input']!r}: " if key else ""
+        raise UsageError(f"recipe {name}: {given}{reason}") from None
+
+
+def _read(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    known = built_in()
+    path = known.get(name) or Path(name).expanduser()
+    if not path.is_file():
+        raise UsageError(
+            f"no recipe {name!r}: {nearest(name, tuple(known))} (all: vsr1-bench ls recipes), or "
+            "give the path of a TOML file"
+        )
+    if name in above:
+        raise UsageError(f"recipe {name}: extends itself by way of {' -> '.join(above)}")
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"recipe {name}: not readable as TOML: {error}") from error
+    parent = values.pop("extends", None)
+    return (_read(str(parent), (*above, name)) if parent else {}) | values
+
+
+def _settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Read `key=value`: the value as TOML where it is some, else as text."""
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"{setting!r}: wanted key=value, e.g. max_steps=10")
+        if text.lower() in ("none", "null"):
+            found[key.strip()] = None
+            continue
+        try:
+            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except ValueError:
+            lowered = {"true": True, "false": False}
+            found[key.strip()] = lowered.get(text.lower(), text)
+    return found

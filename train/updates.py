@@ -1,0 +1,252 @@
+"""The updates of a step: several minibatches and epochs over one set of rollouts.
+
+Every minibatch's loss is a sum over tokens with weights that already hold its mean, so that
+micro-batches of any cut and any number of ranks give the same gradient. Ranks run micro-batches of
+the same kind at the same time; where one has fewer, it scores a dummy row without a share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vsr1_bench.train.encoding import KINDS, PROMPTS_KEPT, Encoder, Kind, Row
+from vsr1_bench.train.engine import TrainError, TrainingEngine
+from vsr1_bench.train.losses import (
+    Totals,
+    importance_weights,
+    kl_k3,
+    objective,
+    policy_loss,
+    token_weights,
+)
+from vsr1_bench.train.metrics import StepMetrics
+from vsr1_bench.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PARTS = ("answer", "visual")
+Micro = list[Row]
+
+
+@dataclass(slots=True)
+class _Shares:
+    """What the tokens of a micro-batch count in one part of the objective; `(N,)` each."""
+
+    weights: Tensor
+    advantages: Tensor
+
+
+class Updater:
+    """Turns training rows into new weights."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        engine: TrainingEngine,
+        encoder: Encoder,
+        dummies: dict[Kind, Row],
+    ) -> None:
+        """Take the recipe's settings, the engine that is updated, and rows for lockstep."""
+        self._recipe, self._engine, self._encoder = recipe, engine, encoder
+        self._dummies = dummies
+
+    def update(self, minibatches: list[list[Row]], metrics: StepMetrics, *, step: int) -> None:
+        """Make a step's updates; all ranks call with as many minibatches.
+
+        Raises:
+            TrainError: a loss or gradient that is no number.
+        """
+        recipe = self._recipe
+        plans = [self._plan(rows) for rows in minibatches]
+        several = len(minibatches) * recipe.epochs > 1
+        if several:
+            with metrics.phase("old_logprobs"):
+                self._note(plans, reference=False)
+        if recipe.beta:
+            with metrics.phase("reference"):
+                self._note(plans, reference=True)
+        with metrics.phase("update"):
+            for _ in range(recipe.epochs):
+                for rows, plan in zip(minibatches, plans, strict=True):
+                    self._minibatch(rows, plan, metrics, step)
+
+    def _plan(self, rows: list[Row]) -> list[Micro]:
+        """Cut a minibatch into micro-batches, of as many of each kind on every rank."""
+        window = PROMPTS_KEPT * self._recipe.samples_per_prompt
+        cut = self._encoder.microbatches(rows, self._recipe.microbatch_tokens, window)
+        counts = self._engine.ranks.gather({kind: len(cut[kind]) for kind in KINDS})
+        plan: list[Micro] = []
+        for kind in KINDS:
+            most = max(count[kind] for count in counts)
+            plan += cut[kind] + [[self._dummies[kind]]] * (most - len(cut[kind]))
+        return plan
+
+    def _note(self, plans: list[list[Micro]], *, reference: bool) -> None:
+        """Score every row before the updates begin."""
+        import torch
+
+        for plan in plans:
+            for micro in plan:
+                batch = self._encoder.collate(micro)
+                scores = self._engine.score(batch, reference=reference)
+                for row, part in zip(micro, torch.split(scores, batch.lengths), strict=True):
+                    if reference:
+                        row.reference = part
+                    else:
+                        row.old = part
+
+    def _minibatch(
+        self, rows: list[Row], plan: list[Micro], metrics: StepMetrics, step: int
+    ) -> None:
+        """One optimizer step."""
+        totals = {part: self._totals(rows, part) for part in PARTS}
+        if not any(total.tokens for total in totals.values()):
+            metrics.peak("skipped_updates", 1.0)  # on every rank alike: nothing could be rewarded
+            return
+        loss = 0.0
+        for number, micro in enumerate(plan, start=1):
+            part = self._loss(micro, totals, metrics)
+            self._engine.backward(part, last=number == len(plan))
+            loss += float(part.detach())
+        loss = sum(self._engine.ranks.gather(loss))
+        self._check(loss, f"the loss of step {step}")
+        norm = self._engine.step()
+        self._check(norm, f"the norm of the gradient of step {step}")
+        metrics.add("loss", loss, 1)
+        metrics.add("grad_norm", norm, 1)
+
+    def _check(self, number: float, what: str) -> None:
+        """Stop on a number that is none; it is the same on all ranks."""
+
+        def judge() -> None:
+            if not math.isfinite(number):
+                raise TrainError(
+                    f"{what} is {number}; nothing was updated. Look at the last lines of rollouts/ "
+                    "and metrics.jsonl; a smaller lr or max_grad_norm may help"
+                )
+
+        self._engine.ranks.together(judge)
+
+    def _totals(self, rows: Sequence[Row], part: str) -> Totals:
+        """Count a minibatch's responses and tokens of one part, on all ranks."""
+        spans = [t.span for row in rows for t in row.terms if t.part == part]
+        mine = (len(spans), sum(end - start for start, end in spans))
+        counted = self._engine.ranks.gather(mine)
+        return Totals(
+            sequences=sum(count[0] for count in counted),
+            tokens=sum(count[1] for count in counted),
+            local_tokens=mine[1],
+            ranks=self._engine.ranks.world,
+        )
+
+    def _loss(self, micro: Micro, totals: dict[str, Totals], metrics: StepMetrics) -> Tensor:
+        """A micro-batch's share in the minibatch's loss, with its gradient."""
+        import torch
+
+        from vsr1_bench.train.logprobs import score_batch
+
+        recipe = self._recipe
+        batch = self._encoder.collate(micro)
+        logprobs, entropy = score_batch(
+            self._engine.engine, batch, temperature=recipe.temperature, bans=True
+        )  # (N,)
+        metrics.count("tokens_trained", float(batch.inputs["attention_mask"].sum()))
+        now = logprobs.detach()
+        old = now if micro[0].old is None else _joined([r.old for r in micro], now)
+        sampled = torch.tensor([p for row in micro for p in row.sampled]).to(now)
+        kl = torch.zeros_like(logprobs)
+        if recipe.beta:
+            kl = kl_k3(logprobs, _joined([r.reference for r in micro], now))
+        correction = torch.ones_like(now)
+        if recipe.importance_cap:
+            correction = importance_weights(old, sampled, recipe.importance_cap)
+        loss = logprobs.sum() * 0.0  # a dummy row, too, must reach every parameter
+        for part in PARTS:
+            shares = self._shares(micro, part, totals[part], now)
+            if shares is None:
+                continue
+            clipped = policy_loss(
+                logprobs,
+                old,
+                shares.advantages,
+                low=recipe.clip_low,
+                high=recipe.clip_high,
+                dual=recipe.dual_clip,
+            )
+            loss = loss + objective(clipped, shares.weights, correction, kl, recipe.beta)
+            self._tell(metrics, part, now, old, sampled, kl.detach(), entropy, shares)
+        return loss
+
+    def _shares(self, micro: Micro, part: str, totals: Totals, like: Tensor) -> _Shares | None:
+        """Weights and advantages of a micro-batch's tokens in one part; None where it has none."""
+        import torch
+
+        if not any(term.part == part for row in micro for term in row.terms):
+            return None
+        weights, advantages = torch.zeros_like(like), torch.zeros_like(like)
+        place = 0
+        for row in micro:
+            for term in row.terms:
+                if term.part == part:
+                    start, end = term.span
+                    each = token_weights(
+                        torch.tensor([float(end - start)]),
+                        totals,
+                        self._recipe.aggregation,
+                        self._recipe.max_tokens,
+                    )
+                    weights[place + start : place + end] = term.weight * each.item()
+                    advantages[place + start : place + end] = term.advantage
+            place += len(row.tokens)
+        return _Shares(weights, advantages)
+
+    def _tell(
+        self,
+        metrics: StepMetrics,
+        part: str,
+        now: Tensor,
+        old: Tensor,
+        sampled: Tensor,
+        kl: Tensor,
+        entropy: Tensor,
+        shares: _Shares,
+    ) -> None:
+        """Note what the tokens of a part say about the update."""
+        recipe = self._recipe
+        held = shares.weights > 0
+        count = int(held.sum())
+        if not count:
+            return
+        ratio, gap = (now - old).exp(), (old - sampled).abs()
+        low = (ratio < 1 - recipe.clip_low) & (shares.advantages < 0)
+        high = (ratio > 1 + recipe.clip_high) & (shares.advantages > 0)
+        told = {
+            "entropy": entropy,
+            "kl": kl,
+            "ratio": ratio,
+            "clip/low_share": low.float(),
+            "clip/high_share": high.float(),
+            "mismatch/mean": gap,
+        }
+        if recipe.dual_clip is not None:
+            dual = (ratio > recipe.dual_clip) & (shares.advantages < 0)
+            told["clip/dual_share"] = dual.float()
+        if recipe.importance_cap:
+            over = (old - sampled).exp() > recipe.importance_cap
+            told["mismatch/capped_share"] = over.float()
+        prefix = "" if part == "answer" else f"{part}/"
+        for name, values in told.items():
+            metrics.add(f"{prefix}{name}", float(values[held].sum()), count)
+        metrics.peak(f"{prefix}mismatch/max", float(gap[held].max()))
+        metrics.peak(f"{prefix}ratio_max", float(ratio[held].max()))
+
+
+def _joined(parts: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """The rows' stored log-probs as one line, `(N,)`."""
+    import torch
+
+    return torch.cat([part for part in parts if part is not None]).to(like)

@@ -1,0 +1,97 @@
+"""`vsr1-bench train`: the training add-on from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from vsr1_bench.cli import common
+from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, UsageError
+
+ACTIONS = ("grpo", "plan", "export")
+NEEDED = ("torch", "transformers", "deepspeed", "matplotlib")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "  train grpo RECIPE [key=value …]    train; the same command resumes\n"
+        "  train plan RECIPE [key=value …]    the resolved recipe, and what a step takes\n"
+        "  train export CHECKPOINT OUT        the weights as a plain Hugging Face folder\n\n"
+        "Recipes: vsr1-bench ls recipes, or a TOML file. Keys: max_steps, output_dir, seed, lr, …\n"
+        "Several processes: --nproc N, or torchrun --nproc_per_node N -m vsr1_bench train grpo …"
+    )
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("what", metavar="RECIPE | CHECKPOINT")
+    parser.add_argument("settings", nargs="*", metavar="key=value | OUT")
+    parser.add_argument(
+        "--nproc", type=common.positive_int, help="processes on this machine, one a GPU"
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the action."""
+    if options.action == "export":
+        return _export(options)
+    from vsr1_bench.train.recipe import load_recipe
+
+    recipe = load_recipe(options.what, options.settings)
+    if options.action == "plan":
+        from vsr1_bench.train.plan import describe
+
+        print(describe(recipe, world=options.nproc or 1))
+        return EXIT_DONE
+    if missing := [name for name in NEEDED if not find_spec(name)]:
+        raise UsageError(
+            f"training needs {', '.join(missing)}: pip install 'vsr1-bench[train]', and a vLLM "
+            "that fits this machine (vsr1-bench doctor)"
+        )
+    if options.nproc and "RANK" not in os.environ:
+        return _launch(options)
+    from vsr1_bench.train.grpo import train
+
+    train(recipe)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"trained {recipe.max_steps} steps; curves: {recipe.output_dir / 'curves.html'}")
+        print(f"next: vsr1-bench train export {recipe.output_dir} OUT", file=sys.stderr)
+    return EXIT_DONE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from vsr1_bench.train.checkpoints import export
+
+    if len(options.settings) != 1:
+        raise UsageError("train export CHECKPOINT OUT: wanted one output folder")
+    out = Path(options.settings[0])
+    taken = export(Path(options.what), out)
+    print(f"{out} holds the weights of {taken}")
+    print(f"next: vsr1-bench --model {out} --tasks demo", file=sys.stderr)
+    return EXIT_DONE
+
+
+def _launch(options: argparse.Namespace) -> int:
+    """Start this very command once a process, by torchrun."""
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc_per_node", str(options.nproc), "-m", "vsr1_bench", "train", options.action),
+        *(options.what, *options.settings, "--verbosity", options.verbosity),
+    ]
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        return EXIT_INTERRUPTED
+
+
+def recipe_rows() -> list[tuple[str, str, str]]:
+    """Name, objective and a line about each built-in recipe (for `ls recipes`)."""
+    from vsr1_bench.train.recipe import built_in, load_recipe
+
+    recipes = [(name, load_recipe(name)) for name in built_in()]
+    return [(name, recipe.objective, recipe.about) for name, recipe in recipes]

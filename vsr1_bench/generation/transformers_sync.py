@@ -1,0 +1,66 @@
+"""Backend `transformers` for the trainer: a second copy of the weights that is kept up to date.
+
+A copy, not the trained module itself: under ZeRO that one is cut into pieces and full of hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from vsr1_bench.errors import GenerationError
+from vsr1_bench.generation.base import SyncableGenerator
+from vsr1_bench.generation.transformers import TransformersArgs, TransformersGenerator
+from vsr1_bench.models import ModelInfo
+from vsr1_bench.records import Request
+
+
+class SyncableTransformers(TransformersGenerator, SyncableGenerator):
+    """A Hugging Face model whose weights a trainer replaces."""
+
+    def __init__(
+        self, model: ModelInfo, args: TransformersArgs, *, banned: Sequence[int] = ()
+    ) -> None:
+        """Load the model; see `TransformersGenerator`."""
+        super().__init__(model, args.model_copy(update={"logprobs": True}))
+        self.banned = tuple(banned)
+
+    @torch.no_grad()
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Copy the weights over."""
+        own = dict(self.model.named_parameters(remove_duplicate=False))
+        for name, tensor in weights:
+            if name not in own or own[name].shape != tensor.shape:
+                shape = tuple(tensor.shape)
+                raise GenerationError(f"the engine has no parameter {name} of shape {shape}")
+            own.pop(name).copy_(tensor)
+        if own:
+            raise GenerationError(f"the sync left {len(own)} parameters as they were: {min(own)}")
+
+    def reset_caches(self) -> None:
+        """Nothing outlives a batch here."""
+
+    @torch.inference_mode()
+    def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:
+        """Score one text after another; nothing is padded."""
+        scores = []
+        for request, tokens in texts:
+            inputs = self._encode([self.renderer.render(request)]).to(self.model.device)
+            added = torch.tensor([list(tokens)], device=self.model.device)  # (1, C)
+            length = inputs["input_ids"].shape[1]
+            fill = {"input_ids": added, "attention_mask": torch.ones_like(added)}
+            for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+                if name in inputs:
+                    more = fill.get(name, torch.zeros_like(added))
+                    inputs[name] = torch.cat([inputs[name], more.to(inputs[name])], dim=1)
+            logits = self.model(**inputs, use_cache=False).logits[0, length - 1 : -1]  # (C, V)
+            chosen = logits.float().log_softmax(-1).gather(1, added[0, :, None])
+            scores.append(tuple(chosen[:, 0].tolist()))
+        return scores
+
+    def sleep(self) -> None:
+        """The copy stays where it is."""
+
+    def wake(self) -> None:
+        """The copy stays where it is."""

@@ -1,0 +1,121 @@
+"""Backend `vllm` for the trainer: the engine in the trainer's own process, its weights replaced.
+
+Under several ranks each has an engine of its own (`external_launcher`): the trainer has set up
+torch.distributed before this one starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vsr1_bench.errors import GenerationError
+from vsr1_bench.generation.base import SyncableGenerator
+from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, died
+from vsr1_bench.models import ModelInfo
+from vsr1_bench.records import Request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BIAS = -100.0
+"""What vLLM adds to the logits of banned tokens; its least."""
+
+
+class SyncableVllm(VllmGenerator, SyncableGenerator):
+    """A vLLM engine whose weights a trainer replaces."""
+
+    def __init__(self, model: ModelInfo, args: VllmArgs, *, banned: Sequence[int] = ()) -> None:
+        """Start the engine; see `VllmGenerator`."""
+        self.banned = dict.fromkeys(banned, BIAS)
+        self._asleep = False
+        in_process = args.model_copy(update={"in_process": True, "logprobs": True})
+        super().__init__(model, in_process)
+
+    def _settings(self, model: ModelInfo, *, trust_remote_code: bool) -> dict[str, Any]:
+        import torch
+
+        settings = super()._settings(model, trust_remote_code=trust_remote_code)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            settings["distributed_executor_backend"] = "external_launcher"
+        if torch.cuda.is_available():
+            settings["enable_sleep_mode"] = True
+        return settings
+
+    def _params(self, request: Request) -> Any:
+        params = super()._params(request)
+        params.logit_bias = self.banned or None
+        return params
+
+    def sync(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Load the weights in place, through the engine's own loader, and reset the caches."""
+        try:
+            self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+        except Exception as error:  # half of the weights may be new
+            raise GenerationError(
+                f"vLLM did not take the new weights: {type(error).__name__}: {error}"
+            ) from error
+        if self._asleep:
+            self.engine.wake_up(["kv_cache"])
+            self._asleep = False
+        self.reset_caches()
+
+    def reset_caches(self) -> None:
+        """Forget prefixes, and image embeddings, which vLLM keeps by the image's hash.
+
+        Raises:
+            GenerationError: requests are still under way, and hold prefixes of the old weights.
+        """
+        if not self.engine.reset_prefix_cache():
+            raise GenerationError("vLLM kept its prefix cache: requests are still under way")
+        self.engine.reset_encoder_cache()
+
+    def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:
+        """Score continuations as prompts that hold them (`prompt_logprobs`)."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        # Prompt log-probs are of the bare model: temperature and bans are not applied to them.
+        params = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        found: dict[str, tuple[float, ...]] = {}
+        try:
+            for number, (request, tokens) in enumerate(texts):
+                prompt = self.renderer.render(request)
+                ids = self.renderer.tokenizer.encode(prompt.text, add_special_tokens=False)
+                asked: dict[str, Any] = {"prompt_token_ids": [*ids, *tokens]}
+                if prompt.images:
+                    asked["multi_modal_data"] = {"image": prompt.images}
+                (ready,) = self.engine.renderer.render_cmpl([asked])
+                self.engine.add_request(f"score-{number}", ready, params.clone())
+            while self.engine.has_unfinished_requests():
+                for output in self.engine.step():
+                    if output.finished:
+                        tokens = texts[int(output.request_id.removeprefix("score-"))][1]
+                        found[output.request_id] = _last(output, tokens)
+        except Exception as error:  # whatever it was, the engine is in no known state now
+            raise died(error) from error
+        return [found[f"score-{number}"] for number in range(len(texts))]
+
+    def sleep(self) -> None:
+        """Free weights and KV cache on a GPU; on CPU vLLM has no such mode."""
+        if self.engine.vllm_config.model_config.enable_sleep_mode and not self._asleep:
+            self.reset_caches()
+            self.engine.sleep(2)
+            self._asleep = True
+
+    def wake(self) -> None:
+        """Take back the memory of the weights; that of the KV cache follows after `sync`."""
+        if self._asleep:
+            self.engine.wake_up(["weights"])
+
+
+def _last(output: Any, tokens: Sequence[int]) -> tuple[float, ...]:
+    """The log-probabilities of a scored prompt's last tokens."""
+    entries = output.prompt_logprobs[-len(tokens) :]
+    return tuple(entry[token].logprob for token, entry in zip(tokens, entries, strict=True))
