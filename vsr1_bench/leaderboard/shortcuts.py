@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vsr1_bench.leaderboard.headings import arrow
@@ -21,6 +21,12 @@ def fold_blind(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for d in documents
         if (d["spec_hash"], d["judge"]) not in shown or not d["rates"]["ranked"]
     ]
+
+
+def read_by(documents: Iterable[dict[str, Any]]) -> list[str]:
+    """Who answered from the descriptions, in words; nothing where there was no second pass."""
+    names = {d["perception"]["reader"]["label"] for d in documents if "perception" in d}
+    return [f"read by {', '.join(sorted(names))}"] if names else []
 
 
 Cells = list[tuple[str, dict[str, Any]]]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from vsr1_bench.leaderboard.shortcuts import category_metrics, fold_blind
+from vsr1_bench.leaderboard.shortcuts import category_metrics, fold_blind, read_by
 from vsr1_bench.scoring.score import RANKED_FROM
 
 FORMATS = ("markdown", "json")
@@ -120,7 +120,7 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
     noted = sorted({f"{d['task']} {d['footnote']}" for d in documents if d.get("footnote")})
     if noted:
         found.append(f"‡ {'; '.join(noted)}.")
-    return found
+    return found + [f"Descriptions were {words}." for words in read_by(documents)]
 
 
 def _cell(value: object) -> str:

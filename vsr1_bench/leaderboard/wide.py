@@ -12,7 +12,7 @@ from vsr1_bench.leaderboard.collect import Scored, partial_note
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import setting_labels
-from vsr1_bench.leaderboard.shortcuts import category_cells
+from vsr1_bench.leaderboard.shortcuts import category_cells, read_by
 
 HEADLINE = "accuracy"
 
@@ -277,7 +277,8 @@ def _source(scored: Sequence[Scored]) -> str:
     judges = sorted({one.judge for one in scored})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}" if dates else "–"
     known = "/".join(version for version in versions if version)
-    return ", ".join([days, *([f"vsr1-bench {known}"] if known else []), "/".join(judges)])
+    made = [days, *([f"vsr1-bench {known}"] if known else []), "/".join(judges)]
+    return ", ".join(made + read_by(one.document for one in scored))
 
 
 def _reported_rows(
