@@ -192,11 +192,13 @@ def test_a_megabyte_of_text_arrives_whole() -> None:
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(form: str) -> None:
     asked_for: float | str = 1
-    if form == "date":  # a date has whole seconds: this one is 1 to 2 s away
-        asked_for = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+    start, date = time.monotonic(), datetime.now(UTC) + timedelta(seconds=2)
+    if form == "date":  # in whole seconds: this one is 1 to 2 s away
+        asked_for = format_datetime(date, usegmt=True)
     answer, server = ask_one([rate_limited(asked_for)])
     assert answer.error is None
-    assert 0.9 < server.asked[1].time - server.asked[0].time < 10
+    since = start if form == "date" else server.asked[0].time
+    assert 0.9 < server.asked[1].time - since < 20
 
 
 def test_an_unreadable_retry_after_is_no_harm() -> None:
@@ -286,8 +288,8 @@ def test_a_gateway_whose_server_is_down_ends_the_run() -> None:
 
 def test_a_call_that_takes_too_long_is_tried_once_more() -> None:
     with ChatServer(lambda number, asked: Reply(wait=5)) as server:
-        answer = ask(server, questions(1), timeout=0.2)["q0"]
-    assert answer.error == "no answer in 0.2 s"
+        answer = ask(server, questions(1), timeout=1.5)["q0"]
+    assert answer.error == "no answer in 1.5 s"
     assert len(server.asked) == 2
 
 
