@@ -101,7 +101,7 @@ def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
             if "completions/mean_length" in logs:
                 drawn.append(logs["completions/mean_length"] * prompts * samples)
 
-    processor = AutoProcessor.from_pretrained(weights_path())
+    processor = AutoProcessor.from_pretrained(weights_path(), padding_side="left")
     banned = banned_tokens(find_model("tiny", backend="transformers"))
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
