@@ -190,6 +190,25 @@ def test_a_reader_that_dies_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     assert len(records(path)) == 10
 
 
+def test_a_reader_that_says_nothing_displaces_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("VSR1_READER_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    paths = ("--include_path", plugins(tmp_path))
+    with ChatServer(lambda number, asked: failure(401, "no such key")) as server:
+        done = cli(*command(tmp_path, *flags(server)))
+        line = error_line(done.returncode, 1, done.stderr)
+        assert "wants a key in VSR1_READER_API_KEY" in line
+        assert "10 of 10 responses are safe" in line
+        assert cli(*command(tmp_path, "--perception")).returncode == 0
+        done = cli("perceive", tmp_path / "runs", *flags(server), *paths)
+        error_line(done.returncode, 1, done.stderr)
+    done = cli("score", tmp_path / "runs", *paths)
+    assert rows(done.stdout)["lsr"][0] == "30.0"
+    assert document(tmp_path)["perception"]["reader"]["label"] == "self"
+
+
 def test_judge_judges_both_passes_again(tmp_path: Path) -> None:
     assert cli(*command(tmp_path, "--perception", "--predict_only")).returncode == 0
     assert not list((tmp_path / "runs").glob("*/*/*judgments"))
