@@ -196,6 +196,24 @@ def test_the_gain_is_paired_and_its_interval_the_librarys(tmp_path: Path, varian
     assert "blind" not in documents[variant] and "gain[drop]" not in documents[variant]["metrics"]
 
 
+def test_the_accuracies_differ_by_the_gain_where_a_response_has_no_verdict(tmp_path: Path) -> None:
+    def lines(right: int) -> list[dict[str, Any]]:
+        """Of four responses a sample the first few are right; one of p0's has failed."""
+        found = [{**answer(n, right=i < right), "index": i} for n in range(3) for i in range(4)]
+        return [{"id": "p0", "index": 3, "error": "no luck"}, *found[:3], *found[4:]]
+
+    several = {"n": 4, "temperature": 1.0}
+    generate(options(tmp_path, lines(3), 3, perception=None, gen_kwargs=several))
+    more: dict[str, Any] = {"perception": None, "blind": ("drop",), "gen_kwargs": several}
+    part = run_and_score(tmp_path, lines(1), 3, **more)["none"]["blind"]["drop"]
+    assert part["gain"]["value"] == pytest.approx((2 / 3 + 0.5 + 0.5) / 3)
+    assert part["accuracy"]["value"] == pytest.approx((1 + 0.75 + 0.75) / 3)
+    assert part["accuracy"]["value"] - part["blind_accuracy"]["value"] == pytest.approx(
+        part["gain"]["value"]
+    )
+    assert part["n"] == part["gain"]["n"] == part["blind_accuracy"]["n"] == 3
+
+
 def test_the_gain_takes_clusters_together(tmp_path: Path) -> None:
     gain = _blind(tmp_path, "drop", "figures")["none"]["metrics"]["gain[drop]"]
     clusters = [n // 2 for n in range(10)]
