@@ -209,6 +209,22 @@ def test_a_reader_that_says_nothing_displaces_nobody(
     assert document(tmp_path)["perception"]["reader"]["label"] == "self"
 
 
+def test_what_has_not_been_read_is_said_and_not_ranked(tmp_path: Path) -> None:
+    paths = ("--include_path", plugins(tmp_path))
+    assert cli(*command(tmp_path, "--perception")).returncode == 0
+    # More samples, and no second pass of them.
+    more = [*LINES, *(answer(n, right=True) for n in range(10, 14))]
+    done = cli(*command(tmp_path, "--limit", 14, lines=more))
+    line = error_line(done.returncode, 75, done.stderr)
+    assert "pictures: 4 of 14 responses have no place in the second pass by self" in line
+    assert rows(done.stdout)["lsr"][0] == "30.0 §" and rows(done.stdout)["lsr"][2] == "10"
+    assert rows(done.stdout)["leakage"][0] == "0.0"
+    assert "§ fewer than 99 % of the responses have been read" in done.stdout
+    assert "Descriptions read by: self." in done.stdout
+    layout = cli("table", tmp_path / "runs", "--columns", "lsr", *paths)
+    assert "fewer than 99 % of the responses have been read" in layout.stdout
+
+
 def test_judge_judges_both_passes_again(tmp_path: Path) -> None:
     assert cli(*command(tmp_path, "--perception", "--predict_only")).returncode == 0
     assert not list((tmp_path / "runs").glob("*/*/*judgments"))

@@ -216,11 +216,20 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
 
 
 def unscored(documents: Sequence[dict[str, Any]]) -> int:
-    """How many verdicts are missing that the same command would ask for again."""
+    """How many verdicts are missing; says what no verdict can be given on: what nobody has read."""
     answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
     # People label responses, not what was read from their descriptions.
-    read = [d["perception"] for d in documents if "perception" in d and d["judge"] != "labels"]
-    return answers + sum(int(part["uncounted"]) for part in read)
+    read = [d for d in documents if "perception" in d and d["judge"] != "labels"]
+    for document in read:
+        part, rates = document["perception"], document["rates"]
+        if "members" not in part and part["uncounted"] > rates["total"] - rates["scored"]:
+            print(
+                f"vsr1-bench: {document['task']}: {part['uncounted']} of {rates['total']} "
+                f"responses have no place in the second pass by {part['reader']['label']} yet; "
+                "`run` with --perception, or `perceive`, makes what is missing",
+                file=sys.stderr,
+            )
+    return answers + sum(int(d["perception"]["uncounted"]) for d in read)
 
 
 def _money(text: str) -> float:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vsr1_bench.leaderboard.headings import arrow
-from vsr1_bench.scoring.shortcuts import METRICS
+from vsr1_bench.scoring.score import RANKED_FROM
+from vsr1_bench.scoring.shortcuts import METRICS, READ_METRICS
+
+UNREAD = f"fewer than {100 * RANKED_FROM:.0f} % of the responses have been read and judged"
 
 
 def fold_blind(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -45,6 +49,41 @@ def category_cells(document: dict[str, Any], by: str, columns: Sequence[str]) ->
         for name in names
         for group, part in _categories(document, by).items()
     ]
+
+
+def needs_reading(metric: str) -> bool:
+    """Whether a metric, `lsr` or `lsr [kind=odd]`, depends on who reads."""
+    return metric.partition(" ")[0] in READ_METRICS
+
+
+def ill_read(document: dict[str, Any]) -> bool:
+    """Whether too few responses have their place in the 2 x 2 table for its rates to be ranked."""
+    part = document.get("perception")
+    if part is None:
+        return False
+    return bool(part["n"] < RANKED_FROM * (part["n"] + part["uncounted"]))
+
+
+def reader_label(document: dict[str, Any]) -> str | None:
+    """Who has read, and what: `self`, `gemini:gemini-2.5-flash, captions`; None = nobody."""
+    if "perception" not in document:
+        return None
+    reader = document["perception"]["reader"]
+    return str(reader["label"]) + (", captions" if reader["descriptions"] == "caption" else "")
+
+
+def usual_readers(documents: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Task -> who has read most of its runs."""
+    found: dict[str, Counter[str]] = {}
+    for document in documents:
+        if (label := reader_label(document)) is not None:
+            found.setdefault(document["task"], Counter())[label] += 1
+    return {task: min(counts, key=lambda r: (-counts[r], r)) for task, counts in found.items()}
+
+
+def readers_remark(labels: Iterable[str]) -> str:
+    """The line that says who has read."""
+    return f"Descriptions read by: {'; '.join(sorted(set(labels)))}."
 
 
 def _categories(document: dict[str, Any], by: str | None) -> dict[str, Any]:

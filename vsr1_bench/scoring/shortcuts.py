@@ -15,7 +15,9 @@ from vsr1_bench.scoring.metrics import Response, Value, compute
 from vsr1_bench.scoring.score import useful_groups
 from vsr1_bench.task import Metric
 
-METRICS = ("lsr", "self_contained", "saw_but_wrong", "leakage", "no_description")
+READ_METRICS = ("lsr", "self_contained", "saw_but_wrong")
+"""Those that depend on who reads."""
+METRICS = (*READ_METRICS, "leakage", "no_description")
 
 
 @dataclass(frozen=True, slots=True)
