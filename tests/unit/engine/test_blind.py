@@ -30,11 +30,12 @@ from vsr1_bench.data import DataOptions, TaskData, open_data
 from vsr1_bench.errors import UsageError
 from vsr1_bench.images import decode
 from vsr1_bench.pipeline import generate
+from vsr1_bench.prompts import caption_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.paired import paired_difference
 from vsr1_bench.store import RunFolder
-from vsr1_bench.task import Procedural, Task
+from vsr1_bench.task import Procedural, Task, interleave
 from vsr1_bench.tiny.png import palette_png
 
 labelled = st.dictionaries(st.integers(0, 200), st.integers(0, 12), max_size=60)
@@ -135,6 +136,21 @@ def test_drop_leaves_the_text_as_the_blind_reader_has_it(tmp_path: Path) -> None
     assert blind.question == ("In ", " see?") and blind.images == ()
     assert blind.choices == sample.choices and blind.choice_parts is None
     assert drop(0, blind) == LeftOut(NO_IMAGE)
+
+
+def test_no_mark_is_left_of_an_image_that_had_several() -> None:
+    picture = (EncodedImage(data=b"x"),)
+    question, images = interleave("Hexagons <image1>, squares <image2>.\n<image3>", picture)
+    sample = Sample("s", question, "1", "number", images)
+    blind = drop(0, sample)
+    assert isinstance(blind, Sample)
+    assert blind.question == ("Hexagons ", ", squares .\n")
+    (message,) = caption_messages(sample, "three scales")
+    assert "<image" not in str(message.content[0])
+    assert "Question: Hexagons , squares .\nYou" in str(message.content[0])
+    # Without an image these are the question's own words.
+    words = Sample("t", ("What does <image 1> mean in HTML?",), "1", "number")
+    assert "<image 1>" in str(caption_messages(words, "d")[0].content[0])
 
 
 def test_noise_has_the_size_and_nothing_else(tmp_path: Path) -> None:
