@@ -191,6 +191,8 @@ class SecondPass:
                 journal = Journal(folder.path / f"captions{shard_part(shard)}.jsonl")
                 self._journal = stack.enter_context(journal)
             self._known = {key for key, made in stored.items() if made.error is None}
+            if descriptions == "caption":
+                self.captions.finished = len(self._known)
             for key in self._known if self.readings else ():
                 found = description_in(stored[key].text, descriptions)
                 if found and self.readings and not self.readings.has(key, found):

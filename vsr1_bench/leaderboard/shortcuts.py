@@ -10,6 +10,7 @@ from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.scoring.score import RANKED_FROM
 from vsr1_bench.scoring.shortcuts import METRICS, READ_METRICS
 
+CUT = f"over {100 * (1 - RANKED_FROM):.0f} % of the readings were cut at the token limit"
 UNREAD = f"fewer than {100 * RANKED_FROM:.0f} % of the responses have been read and judged"
 
 
@@ -84,6 +85,26 @@ def usual_readers(documents: Iterable[dict[str, Any]]) -> dict[str, str]:
 def readers_remark(labels: Iterable[str]) -> str:
     """The line that says who has read."""
     return f"Descriptions read by: {'; '.join(sorted(set(labels)))}."
+
+
+def ill_cut(document: dict[str, Any]) -> bool:
+    """Whether so many readings were cut at the token limit that they pass for shortcuts."""
+    part = document.get("perception")
+    return bool(part and part.get("cut_readings", 0) > (1 - RANKED_FROM) * part["n"])
+
+
+def cut_remarks(documents: Iterable[dict[str, Any]]) -> list[str]:
+    """A line for each run of which over 1 % of the readings were cut."""
+    found = []
+    for document in documents:
+        if ill_cut(document):
+            part = document["perception"]
+            found.append(
+                f"{document['model']}, {document['task']}: {part['cut_readings']} of {part['n']} "
+                f"readings by {reader_label(document)} were cut at the token limit, and count as "
+                "insufficient descriptions where no answer was reached."
+            )
+    return list(dict.fromkeys(found))
 
 
 def _categories(document: dict[str, Any], by: str | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from vsr1_bench.leaderboard.shortcuts import (
     UNREAD,
     category_metrics,
+    cut_remarks,
     fold_blind,
     ill_read,
     needs_reading,
@@ -134,6 +135,7 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
         found.append(f"§ {UNREAD}: not to be ranked.")
     if readers := [label for d in documents if (label := reader_label(d)) is not None]:
         found.append(readers_remark(readers))
+    found += cut_remarks(documents)
     return found
 
 

@@ -13,8 +13,10 @@ from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import setting_labels
 from vsr1_bench.leaderboard.shortcuts import (
+    CUT,
     UNREAD,
     category_cells,
+    ill_cut,
     ill_read,
     needs_reading,
     reader_label,
@@ -292,6 +294,8 @@ def _read_cell(cell: Cell, document: dict[str, Any], usual: str | None) -> Cell:
     reader, notes = reader_label(document), list(cell.notes)
     if ill_read(document):
         notes.append(UNREAD)
+    if ill_cut(document):
+        notes.append(CUT)
     if reader != usual:
         notes.append(f"descriptions read by {reader}, those of the column's other cells by {usual}")
     return replace(cell, reader=reader, notes=tuple(notes), ranked=cell.ranked and not notes)

@@ -209,6 +209,25 @@ def test_captions_are_asked_for_once_a_sample_and_shared(tmp_path: Path) -> None
     assert len(records(run.folder.path / "perceptions.jsonl")) == 3 + 1
 
 
+def test_captions_that_always_fail_do_not_end_a_resumed_run(tmp_path: Path) -> None:
+    lines = [{"id": "*", "response": "\\boxed{0}"}]
+    lines += [{"id": f"p{n}", "stage": "caption", "response": "grey"} for n in range(4)]
+    lines += [{"id": "*", "stage": "caption", "error": "too large"}]
+    lines += [{"id": "*", "stage": "reading", "response": "\\boxed{0}"}]
+    for _ in range(2):
+        document = run_and_score(tmp_path, lines, 40, perception="caption")["none"]
+        assert (document["perception"]["n"], document["perception"]["uncounted"]) == (4, 36)
+
+
+def test_readings_that_were_cut_are_counted(tmp_path: Path) -> None:
+    lines = [{**line, "finish_reason": "length"} if line["id"] == "p7" else line for line in LINES]
+    document = run_and_score(tmp_path, lines, 10)["none"]
+    assert document["perception"]["cut_readings"] == 1
+    assert "m, pictures: 1 of 10 readings by self were cut" in render([document], "markdown")
+    document["perception"]["cut_readings"] = 0
+    assert "were cut" not in render([document], "markdown")
+
+
 def test_text_without_an_image_is_not_captioned(tmp_path: Path) -> None:
     lines = [
         {"id": "*", "response": "\\boxed{0}"},
