@@ -259,6 +259,25 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, arguments: list[str], said: 
     assert said in error_line(done.returncode, 2, done.stderr)
 
 
+def test_blind_runs_stand_beside_the_others_and_not_in_their_way(tmp_path: Path) -> None:
+    paths = ("--include_path", plugins(tmp_path))
+    bare = [answer(n, right=n < 5, description=None) for n in range(10)]
+    done = cli(*command(tmp_path, "--perception", "--blind", "drop", lines=bare))
+    assert "no description to read" in error_line(done.returncode, 0, done.stderr)
+    assert rows(done.stdout)["no_description"][0] == "100.0"
+    listed = cli("ls", "runs", tmp_path / "runs").stdout.splitlines()
+    place = listed[0].index("blind")
+    assert sorted(line[place:].split()[0] for line in listed[1:]) == ["drop", "–"]
+    done = cli("compare", tmp_path / "runs", tmp_path / "runs", *paths)
+    assert done.returncode == 0, done.stderr
+    found = (tmp_path / "runs").glob("*/*/run.json")
+    (blind,) = (path.parent for path in found if '"variant": "drop"' in path.read_text())
+    with ChatServer() as server:
+        done = cli("perceive", blind, *flags(server), *paths)
+        assert "blind runs only" in error_line(done.returncode, 2, done.stderr)
+        assert server.asked == []
+
+
 def test_captions_are_made_by_the_model_that_saw(tmp_path: Path) -> None:
     assert cli(*command(tmp_path)).returncode == 0
     with ChatServer() as server:

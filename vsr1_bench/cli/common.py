@@ -206,6 +206,12 @@ def reader_options(options: argparse.Namespace) -> ReaderOptions:
 def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
     """Print the commonest reasons for which requests of one kind have failed."""
     count = tally.finished + tally.failed if total is None else total
+    if tally.what == "readings" and count == 0:
+        print(
+            f"vsr1-bench: {name}: no description to read: its `lsr` of 0 says nothing; for models "
+            "that write none: --perception caption",
+            file=sys.stderr,
+        )
     what = "" if tally.what == "responses" else f" {tally.what}"
     for reason, failed in sorted(tally.reasons.items(), key=lambda pair: -pair[1])[:3]:
         print(
