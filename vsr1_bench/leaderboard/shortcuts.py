@@ -24,7 +24,8 @@ def fold_blind(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         d
         for d in documents
-        if (d["spec_hash"], d["judge"]) not in shown or not d["rates"]["ranked"]
+        if (d["spec_hash"], d["judge"]) not in shown
+        or (d["rates"]["total"] and not d["rates"]["ranked"])
     ]
 
 

@@ -29,6 +29,7 @@ from vsr1_bench.blind import (
 from vsr1_bench.data import DataOptions, TaskData, open_data
 from vsr1_bench.errors import UsageError
 from vsr1_bench.images import decode
+from vsr1_bench.leaderboard.shortcuts import fold_blind
 from vsr1_bench.pipeline import generate
 from vsr1_bench.prompts import caption_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
@@ -251,6 +252,17 @@ def test_text_alone_is_left_out_and_does_not_count_as_missing(tmp_path: Path) ->
     assert (part["n"], part["left_out"]) == (4, {NO_IMAGE: 4})
     # Of the samples that both have: 2 of 4 right, though 4 of 8 are right in all.
     assert part["accuracy"]["value"] == 0.5 and part["gain"]["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("total", "ranked", "shown"), [(0, False, False), (4, True, False), (4, False, True)]
+)
+def test_which_blind_runs_have_rows_of_their_own(total: int, ranked: bool, shown: bool) -> None:
+    """Only what must not be overlooked: badly scored ones; not those of text alone (no samples)."""
+    rates = {"total": total, "ranked": ranked}
+    blind = {"spec_hash": "b", "judge": "j", "rates": rates}
+    run = {"spec_hash": "a", "judge": "j", "rates": rates, "blind": {"drop": {"spec_hash": "b"}}}
+    assert (blind in fold_blind([blind, run])) is shown
 
 
 def test_a_blind_run_stores_the_images_it_showed(tmp_path: Path) -> None:
