@@ -9,7 +9,16 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from vsr1_bench.leaderboard.shortcuts import category_metrics, fold_blind, read_by
+from vsr1_bench.leaderboard.shortcuts import (
+    UNREAD,
+    category_metrics,
+    cut_remarks,
+    fold_blind,
+    ill_read,
+    needs_reading,
+    reader_label,
+    readers_remark,
+)
 from vsr1_bench.scoring.score import RANKED_FROM
 
 FORMATS = ("markdown", "json")
@@ -68,6 +77,8 @@ def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> dict[s
     footnote = "" if rates["ranked"] or not rates["total"] else " †"
     if document.get("footnote"):
         footnote += " ‡"
+    if needs_reading(metric) and ill_read(document):
+        footnote += " §"
     return {
         "model": document["model"],
         "task": document["task"],
@@ -120,7 +131,12 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
     noted = sorted({f"{d['task']} {d['footnote']}" for d in documents if d.get("footnote")})
     if noted:
         found.append(f"‡ {'; '.join(noted)}.")
-    return found + [f"Descriptions were {words}." for words in read_by(documents)]
+    if any("§" in str(value) for value in frame["value"]):
+        found.append(f"§ {UNREAD}: not to be ranked.")
+    if readers := [label for d in documents if (label := reader_label(d)) is not None]:
+        found.append(readers_remark(readers))
+    found += cut_remarks(documents)
+    return found
 
 
 def _cell(value: object) -> str:

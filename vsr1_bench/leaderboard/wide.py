@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vsr1_bench.judge_names import bare
@@ -12,7 +12,17 @@ from vsr1_bench.leaderboard.collect import Scored, partial_note
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import setting_labels
-from vsr1_bench.leaderboard.shortcuts import category_cells, read_by
+from vsr1_bench.leaderboard.shortcuts import (
+    CUT,
+    UNREAD,
+    category_cells,
+    ill_cut,
+    ill_read,
+    needs_reading,
+    reader_label,
+    readers_remark,
+    usual_readers,
+)
 
 HEADLINE = "accuracy"
 
@@ -38,6 +48,8 @@ class Cell:
     high: float | None = None
     n: int | None = None
     judge: str | None = None
+    reader: str | None = None
+    """Of a metric of the second pass that depends on it."""
     notes: tuple[str, ...] = ()
     """Why it is not ranked, or what else a reader must know."""
     ranked: bool = False
@@ -105,6 +117,9 @@ def build_grid(
         order = {task: i for i, task in enumerate(wanted.tasks)}
         columns.sort(key=lambda column: order.get(column.task, len(order)))
     grid = Grid(columns, [], rows)
+    cells = [cell for row in rows for cell in row.cells.values()]
+    if readers := {cell.reader for cell in cells if cell.reader}:
+        grid.remarks.append(readers_remark(readers))
     grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
     return grid
 
@@ -127,6 +142,7 @@ def _measured_rows(
     labels = setting_labels([members[0].spec for members in ordered])
     usual = usual_judges(scored, wanted.judges)
     versions = _versions(scored, usual)
+    readers = usual_readers(one.document for one in scored)
     rows = []
     for members, label in zip(ordered, labels, strict=True):
         for judge, chosen in _by_judge(members, usual).items():
@@ -136,9 +152,10 @@ def _measured_rows(
                 if wanted.row_per_task:
                     row = Row("measured", row.model, setting, one.task)
                 for column, value in _values(one, wanted, reported):
-                    row.cells[_known(column, columns)] = _cell(
-                        one, value, usual[one.task], versions.get(one.task)
-                    )
+                    cell = _cell(one, value, usual[one.task], versions.get(one.task))
+                    if needs_reading(_metric(column, wanted)):
+                        cell = _read_cell(cell, one.document, readers.get(one.task))
+                    row.cells[_known(column, columns)] = cell
                 if wanted.row_per_task and row.cells:
                     rows.append(row)
             if not wanted.row_per_task and row.cells:
@@ -265,6 +282,25 @@ def _cell(one: Scored, value: dict[str, Any], usual: str, version: str | None) -
     )
 
 
+def _metric(column: Column, wanted: Wanted) -> str:
+    """The metric of a column; those of categories name it in their titles only."""
+    if wanted.by is None:
+        return column.metric
+    return column.title.removesuffix(arrow("lsr")).rpartition(" ")[2]
+
+
+def _read_cell(cell: Cell, document: dict[str, Any], usual: str | None) -> Cell:
+    """A cell of the second pass: it says who has read, and whether that is enough to rank it."""
+    reader, notes = reader_label(document), list(cell.notes)
+    if ill_read(document):
+        notes.append(UNREAD)
+    if ill_cut(document):
+        notes.append(CUT)
+    if reader != usual:
+        notes.append(f"descriptions read by {reader}, those of the column's other cells by {usual}")
+    return replace(cell, reader=reader, notes=tuple(notes), ranked=cell.ranked and not notes)
+
+
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
@@ -277,8 +313,7 @@ def _source(scored: Sequence[Scored]) -> str:
     judges = sorted({one.judge for one in scored})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}" if dates else "–"
     known = "/".join(version for version in versions if version)
-    made = [days, *([f"vsr1-bench {known}"] if known else []), "/".join(judges)]
-    return ", ".join(made + read_by(one.document for one in scored))
+    return ", ".join([days, *([f"vsr1-bench {known}"] if known else []), "/".join(judges)])
 
 
 def _reported_rows(

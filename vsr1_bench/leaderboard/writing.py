@@ -89,6 +89,7 @@ def _cell_document(cell: Cell) -> dict[str, Any]:
         "high": cell.high,
         "n": cell.n,
         "judge": cell.judge,
+        "reader": cell.reader,
         "ranked": cell.ranked,
         "mark": cell.mark or None,
         "notes": list(cell.notes),
