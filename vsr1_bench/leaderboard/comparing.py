@@ -13,7 +13,7 @@ from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.joining import join_responses
 from vsr1_bench.judge_names import bare
 from vsr1_bench.leaderboard.explaining import by_task
-from vsr1_bench.leaderboard.pairs import Outcomes, align, outcomes_of
+from vsr1_bench.leaderboard.pairs import Outcomes, align, changed_samples, outcomes_of
 from vsr1_bench.leaderboard.settings import setting_labels
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Sample
@@ -173,7 +173,7 @@ def _compare(
     task: str, judge: str, first_label: str, first: Side, second_label: str, second: Side
 ) -> Comparison:
     _refuse_unlike(first, second)
-    changed = _changed(first, second)
+    changed = changed_samples(first.run, second.run)
     ids, a, b, clusters = align(first.outcomes, second.outcomes, changed)
     if not ids:
         raise UsageError(
@@ -211,21 +211,6 @@ def _refuse_unlike(first: Side, second: Side) -> None:
             f"{first.run.path} and {second.run.path} were judged by different versions or models "
             f"of the judge ({first.journal}, {second.journal}); judge both anew: vsr1-bench judge"
         )
-
-
-def _changed(first: Side, second: Side) -> frozenset[str]:
-    """Samples of one id that ask different things: the rows have changed between the runs."""
-    if first.spec.data == second.spec.data:
-        return frozenset()
-
-    def asked(sample: Sample) -> tuple[object, ...]:
-        return sample.question, sample.choices, sample.answer
-
-    return frozenset(
-        name
-        for name, sample in first.samples.items()
-        if name in second.samples and asked(sample) != asked(second.samples[name])
-    )
 
 
 def _left_out(first: Side, second: Side, changed: frozenset[str]) -> dict[str, int]:

@@ -215,3 +215,65 @@ def test_another_version_of_the_judge_is_another_judge(
     cells = {row["model"]: row["cells"]["alpha"] for row in found["rows"]}
     assert "another version or model of string_match" in cells["c"]["notes"][0]
     assert cells["a"]["ranked"] and cells["a"]["mark"] == "best"
+
+
+def _of_data(name: str, **changes: Any) -> Any:
+    spec = spec_of("m", "alpha")
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"id": name, **changes})})
+
+
+def test_runs_of_other_data_never_take_each_others_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for place, name in enumerate("abc"):
+        verdicts = [1.0] * (2 + place) + [0.0] * (8 - place)
+        stored_run(runs, _of_data(name, fingerprint=name * 64), verdicts)
+    stored_run(runs, spec_of("m", "beta"), GOOD)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    cells = {
+        row["setting"]: {name: cell["value"] for name, cell in row["cells"].items()}
+        for row in found["rows"]
+    }
+    assert cells == {
+        "cot": {"beta": 90},
+        "cot, data.id=a": {"alpha": 20},
+        "cot, data.id=b": {"alpha": 30},
+        "cot, data.id=c": {"alpha": 40},
+    }
+
+
+def test_a_run_made_again_stands_in_a_row_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = stored_run(tmp_path / "runs" / "first", spec_of("m", "alpha"), GOOD)
+    again = stored_run(tmp_path / "runs" / "again", spec_of("m", "alpha"), FAIR)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    values = {row["setting"]: row["cells"]["alpha"]["value"] for row in found["rows"]}
+    assert values == {f"cot, run={one.path}": 90, f"cot, run={again.path}": 60}
+
+
+def test_a_sample_that_asks_something_else_is_no_evidence_for_a_mark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored_run(tmp_path / "runs", _of_data("a"), GOOD)
+    other = stored_run(tmp_path / "runs", _of_data("b"), POOR)
+    path = other.path / "samples.jsonl"
+    path.write_text(path.read_text().replace("question ", "quite another question "))
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert [row["cells"]["alpha"]["mark"] for row in found["rows"]] == [None, None]
+
+
+def test_another_version_of_the_task_is_not_ranked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    stored_run(runs, spec_of("a", "alpha"), GOOD)
+    stored_run(runs, spec_of("b", "alpha"), FAIR)
+    stored = stored_run(runs, spec_of("old", "alpha"), POOR)
+    (score,) = stored.scores()
+    stored.write_scores("string_match", {**score, "version": 0})  # as an older vsr1-bench left it
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    cells = {row["model"]: row["cells"]["alpha"] for row in found["rows"]}
+    assert cells["a"]["mark"] == "best" and not cells["old"]["ranked"]
+    assert cells["old"]["notes"] == ["version 0 of the task, the column's other cells have 1"]
