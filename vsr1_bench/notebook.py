@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from vsr1_bench.environment import typed_as
 from vsr1_bench.errors import UsageError
 from vsr1_bench.records import Generation, Judgment, Sample
 from vsr1_bench.store import RunFolder, find_runs, stored_judge
@@ -125,10 +126,13 @@ def evaluate(
     }
     from vsr1_bench.cli.main import parse
 
-    module, options = parse(["run", *_words(given)])
+    words = ["run", *_words(given)]
+    if flags.get("help"):
+        raise UsageError("evaluate(help=…): help(evaluate), or vsr1-bench run --help")
+    module, options = parse(words)
     before = _written(Path(output_path))
     # The table that the command prints is in `scores`; its warnings are let through.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), typed_as(words):
         code = module.execute(options)
     written = _written(Path(output_path))
     mine = [path for path, mark in written.items() if before.get(path) != mark]
