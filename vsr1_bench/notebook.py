@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from vsr1_bench.environment import typed_as
-from vsr1_bench.errors import UsageError
+from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.records import Generation, Judgment, Sample
 from vsr1_bench.store import RunFolder, find_runs, stored_judge
 
@@ -195,6 +195,11 @@ def _sample_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
     places = {sample.id: (row, sample) for row, sample in run.placed_samples().items()}
     rows = []
     for generation in run.generations().values():
+        if generation.sample_id not in places:
+            raise StoreError(
+                f"{run.path}: a response to {generation.sample_id!r}, a sample that its samples "
+                "journal does not have; restore it from a copy, or generate again"
+            )
         place, sample = places[generation.sample_id]
         made = {**asked, **_made(place, sample, generation)}
         verdicts = {name: found.get(generation.key) for name, found in judged.items()}

@@ -22,6 +22,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -38,6 +39,7 @@ from vsr1_bench.journal import Journal, Lock, read_journal, write_atomic
 from vsr1_bench.judge_names import bare, stored_name
 from vsr1_bench.record_lines import (
     generation_of_record,
+    is_score,
     judgment_of_record,
     perception_of_record,
     record_of_sample,
@@ -47,7 +49,6 @@ from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Perception,
 from vsr1_bench.spec import RunSpec
 
 Shard = tuple[int, int]
-SCORE_FIELDS = {"model", "task", "judge", "metrics", "rates", "by", "spec_hash"}
 Read = TypeVar("Read")
 Made = TypeVar("Made", Generation, Perception)
 P = ParamSpec("P")
@@ -139,8 +140,8 @@ class RunFolder:
             meta = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise StoreError(f"{path}: not a run's run.json ({error})") from error
-        if not isinstance(meta, dict) or "spec" not in meta:
-            raise StoreError(f"{path}: not a run's run.json (no spec in it)")
+        if not isinstance(meta, dict) or not meta.keys() >= {"spec", "samples"}:
+            raise StoreError(f"{path}: not a run's run.json (no spec, or no samples, in it)")
         return meta
 
     def spec(self) -> RunSpec:
@@ -273,6 +274,20 @@ class RunFolder:
                 chosen[str(document["judge"])] = path
         return chosen
 
+    def verdicts(self, judge: str) -> Path:
+        """The journal of a judge whose score is stored (see `judged`).
+
+        Raises:
+            StoreError: it is not there.
+        """
+        path = self.judged().get(judge)
+        if path is None:
+            raise StoreError(
+                f"{self.path}: a score by {judge!r}, but no verdicts in judgments/; restore them "
+                f"from a copy, or run: vsr1-bench judge {self.path} --judge {shlex.quote(judge)}"
+            )
+        return path
+
     def scores(self) -> list[dict[str, Any]]:
         """The score documents of this run.
 
@@ -285,8 +300,11 @@ class RunFolder:
                 document = json.loads(path.read_text("utf-8"))
             except (OSError, ValueError):
                 document = None
-            if not isinstance(document, dict) or not document.keys() >= SCORE_FIELDS:
-                raise StoreError(f"{path}: not a score file; run `vsr1-bench score` again")
+            if not is_score(document):
+                raise StoreError(
+                    f"{path}: not a score file; delete it, then run: vsr1-bench score "
+                    f"{shlex.quote(str(self.path))}"
+                )
             documents.append(document)
         return documents
 

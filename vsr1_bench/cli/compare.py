@@ -101,7 +101,7 @@ def _legend(found: list[Comparison], paths: list[Path]) -> dict[int, str]:
 
 
 def _letter(place: int) -> str:
-    """A to Z, then AA, AB, …"""
+    """A to Z, then AA, AB and so on."""
     before = _letter(place // 26 - 1) if place >= 26 else ""
     return before + chr(ord("A") + place % 26)
 

@@ -39,7 +39,7 @@ def outcomes(run: RunFolder, judge: str, cluster: str | None) -> Outcomes:
         judge: The judge's name.
         cluster: Group key whose members depend on each other.
     """
-    return outcomes_of(join_responses(run, run.judged()[judge]), cluster)
+    return outcomes_of(join_responses(run, run.verdicts(judge)), cluster)
 
 
 def outcomes_of(responses: Sequence[Response], cluster: str | None) -> Outcomes:

@@ -12,7 +12,7 @@ from cli import QUESTIONS, plugins, script
 
 import vsr1_bench
 from vsr1_bench import evaluate, load_runs
-from vsr1_bench.errors import UsageError
+from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.notebook import SAMPLE_COLUMNS, SCORE_COLUMNS, Results
 from vsr1_bench.rerunning import plan_rerun, rerun_arguments
 from vsr1_bench.store import RunFolder
@@ -110,3 +110,11 @@ def test_importing_the_package_loads_nothing() -> None:
     assert {"evaluate", "load_runs"} <= set(dir(vsr1_bench))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = vsr1_bench.nothing
+
+
+def test_a_response_without_its_sample(tmp_path: Path) -> None:
+    answers(tmp_path)
+    (path,) = added(tmp_path, limit=3).runs
+    (path / "samples.jsonl").write_text("")
+    with pytest.raises(StoreError, match="a sample that its samples journal does not have"):
+        load_runs(path)

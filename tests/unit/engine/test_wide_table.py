@@ -277,3 +277,33 @@ def test_another_version_of_the_task_is_not_ranked(
     cells = {row["model"]: row["cells"]["alpha"] for row in found["rows"]}
     assert cells["a"]["mark"] == "best" and not cells["old"]["ranked"]
     assert cells["old"]["notes"] == ["version 0 of the task, the column's other cells have 1"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"metrics": {}}, {"rates": {}}, {"version": None}, {"metrics": {"accuracy": 0.5}}]
+)
+def test_a_damaged_score_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    run = stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD)
+    (path,) = (run.path / "scores").glob("*.json")
+    document = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in document.items() if v is not None}))
+    include = str(tasks_folder(tmp_path))
+    for layout in ("wide", "long"):
+        words = ["table", str(run.path), "--layout", layout, "--include_path", include]
+        assert main(words) == 1
+        assert f"{path}: not a score file; delete it" in capsys.readouterr().err
+    path.unlink()
+    assert main(["score", str(run.path), "--include_path", include]) == 0  # as it says
+    assert main(["table", str(run.path), "--include_path", include]) == 0
+
+
+def test_scores_without_their_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD)
+    stored_run(tmp_path / "runs", spec_of("n", "alpha"), POOR)
+    for path in (run.path / "judgments").iterdir():
+        path.unlink()
+    words = ["--include_path", str(tasks_folder(tmp_path)), "--verbosity", "ERROR"]
+    assert main(["table", str(tmp_path / "runs"), *words]) == 1
+    assert f"{run.path}: a score by 'string_match', but no verdicts" in capsys.readouterr().err
