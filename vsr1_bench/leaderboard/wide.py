@@ -326,9 +326,9 @@ def _source(scored: Sequence[Scored]) -> str:
 def _reported_rows(
     wanted: Wanted, reported: Sequence[ReportedTable], columns: list[Column]
 ) -> list[Row]:
-    """Rows of publications, those of one model under one setting put together."""
-    rows: dict[tuple[str, str], Row] = {}
-    sources: dict[tuple[str, str], list[str]] = {}
+    """Rows of publications, a publication's of one model under one setting put together."""
+    rows: dict[tuple[str, str, str], Row] = {}
+    sources: dict[tuple[str, str, str], list[str]] = {}
     for table in reported:
         for i, column in enumerate(table.columns):
             word = _word(column.metric, table.headline, wanted)
@@ -339,8 +339,8 @@ def _reported_rows(
                 value = printed.values[i]
                 if value is None:
                     continue
-                key = (printed.model, printed.setting)
-                rows.setdefault(key, Row("reported", *key)).cells[here] = Cell(
+                key = (printed.model, printed.setting, publication(printed.source))
+                rows.setdefault(key, Row("reported", *key[:2])).cells[here] = Cell(
                     value, judge=table.judge
                 )
                 judged = f" (judge {table.judge})" if table.judge else ""
@@ -350,12 +350,16 @@ def _reported_rows(
     return list(rows.values())
 
 
+def publication(source: str) -> str:
+    """What a source names before the place in it: `arXiv:…` of `arXiv:…, table 2`."""
+    return source.partition(", ")[0]
+
+
 def _publications(sources: Sequence[str]) -> str:
     """Sources as one text, each publication named once: `arXiv:…, table 2, table 5`."""
     places: dict[str, list[str]] = {}
     for source in dict.fromkeys(sources):
-        publication, _, place = source.partition(", ")
-        places.setdefault(publication, []).append(place)
+        places.setdefault(publication(source), []).append(source.partition(", ")[2])
     return "; ".join(", ".join([name, *filter(None, found)]) for name, found in places.items())
 
 

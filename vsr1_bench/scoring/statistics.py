@@ -54,10 +54,10 @@ def share_interval(share: float, influence: FloatArray) -> Interval | None:
     """Wilson's interval with the sample size that the clusters are worth (their design effect).
 
     The variance is the cluster-robust one, by leaving clusters out where the value is a ratio. The
-    effective size n is that at which a proportion would have it; Student's t instead of the normal quantile pays for few clusters (Korn and Graubard
-    1998; Dean and Pagano 2015 recommend Wilson's among the intervals made so). Where nothing varies
-    (all right, all wrong) each cluster counts as one observation. With clusters of one it is
-    Wilson's interval, but for t.
+    effective size n is that at which a proportion would have it; Student's t instead of the normal
+    quantile pays for few clusters (Korn and Graubard 1998; Dean and Pagano 2015 recommend Wilson's
+    among the intervals made so). Where nothing varies (all right, all wrong) each cluster counts as
+    one observation. With clusters of one it is Wilson's interval, but for t.
 
     Args:
         share: The value, in [0, 1]: a smooth function of sums over clusters.
