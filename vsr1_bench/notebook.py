@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from vsr1_bench.environment import typed_as
-from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.errors import StoreError, UsageError, nearest
 from vsr1_bench.records import Generation, Judgment, Sample
 from vsr1_bench.store import RunFolder, find_runs, stored_judge
 
@@ -152,9 +152,13 @@ def load_runs(*paths: PathLike, judge: str | None = None) -> Results:
 
     Raises:
         StoreError: no run there, or a journal that cannot be read.
+        UsageError: a judge that has judged none of them.
     """
     runs = [run for path in paths or ("runs",) for run in find_runs(Path(path))]
     judge = stored_judge(judge, runs)
+    known = {name for run in runs for name in run.judged()}
+    if judge is not None and judge not in known:
+        raise UsageError(f"judge {judge!r} has judged none of them; {nearest(judge, tuple(known))}")
     samples: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
     for run in runs:

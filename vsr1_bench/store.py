@@ -318,9 +318,9 @@ class RunFolder:
         return {judgment.key: judgment for judgment in _read(path, judgment_of_record)}
 
     def write_scores(self, judge: str, document: dict[str, Any]) -> Path:
-        """Write `scores/<judge>.json`, which appears only complete."""
+        """Write `scores/<judge>.json`, which appears only complete; metrics stay in their order."""
         path, unnamed = (self._score_path(name) for name in (judge, bare(judge)))
-        write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+        write_atomic(path, json.dumps(document, indent=1) + "\n")
         # What a judge that could not be had has left open stands under a name without its model.
         for known in self.scores() if unnamed != path and unnamed.exists() else ():
             if known["judge"] == bare(judge) and bare(judge) not in self.judged():

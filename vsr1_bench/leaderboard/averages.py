@@ -38,7 +38,7 @@ def add_averages(
         printed = {(r.model, r.setting, publication(r.source)): r.average for r in table.rows}
         for row in grid.rows:
             if row.kind == "reported":
-                value = printed.get((row.model, row.setting, publication(row.source)))
+                value = printed.get((row.model, row.setting, row.publication))
                 found = None if value is None else Cell(value)
             else:
                 found = mean_cell(row, present, weights)

@@ -71,6 +71,8 @@ class Side:
     place: int
     """Which of the given paths, from 0."""
     label: str
+    judge: str
+    """As stored."""
     journal: str
     """Name of the journal of verdicts: it holds the judge's name and the hash of what it is."""
 
@@ -114,7 +116,7 @@ def compare_runs(
             for place, run, label in zip(places, there, labels, strict=True):
                 sides.append(_side(run, place, label, name, chosen, include_path))
                 bar.update()
-            found += [_compare(name, chosen, *pair) for pair in combinations(sides, 2)]
+            found += [_compare(name, *pair) for pair in combinations(sides, 2)]
     adjusted = holm([one.paired.p_value for one in found])
     return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)]
 
@@ -179,10 +181,10 @@ def _side(
             f"{run.path}: {judge!r} gives grades between 0 and 1; wins, losses and McNemar's test "
             "need verdicts (correct or incorrect)"
         )
-    return Side(run, run.spec(), run.samples(), found, place, label, path.name)
+    return Side(run, run.spec(), run.samples(), found, place, label, judge, path.name)
 
 
-def _compare(task: str, judge: str, first: Side, second: Side) -> Comparison:
+def _compare(task: str, first: Side, second: Side) -> Comparison:
     _refuse_unlike(first, second)
     changed = changed_samples(first.run, second.run)
     ids, a, b, clusters = align(first.outcomes, second.outcomes, changed)
@@ -193,7 +195,7 @@ def _compare(task: str, judge: str, first: Side, second: Side) -> Comparison:
         )
     return Comparison(
         task=task,
-        judge=judge,
+        judge=second.judge,
         first=first.label,
         second=second.label,
         first_run=str(first.run.path),

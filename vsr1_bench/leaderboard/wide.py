@@ -57,7 +57,9 @@ class Row:
     task: str = ""
     """Where each row is of one task."""
     source: str = ""
-    """Publication; or date, version and judge."""
+    """Publication and places in it; or date, version and judge."""
+    publication: str = ""
+    """Of a reported row."""
     cells: dict[Column, Cell] = field(default_factory=dict)
     averages: dict[str, Cell] = field(default_factory=dict)
 
@@ -303,7 +305,8 @@ def _cell(
         n=value["n"],
         judge=one.judge,
         notes=tuple(reasons),
-        ranked=not reasons and value["value"] is not None,
+        # A blind run is a question about its model, not a rival.
+        ranked=not reasons and value["value"] is not None and one.spec.variant == "none",
         scored=one,
     )
 
@@ -340,8 +343,8 @@ def _reported_rows(
                 if value is None:
                     continue
                 key = (printed.model, printed.setting, publication(printed.source))
-                rows.setdefault(key, Row("reported", *key[:2])).cells[here] = Cell(
-                    value, judge=table.judge
+                rows.setdefault(key, Row("reported", *key[:2], publication=key[2])).cells[here] = (
+                    Cell(value, judge=table.judge)
                 )
                 judged = f" (judge {table.judge})" if table.judge else ""
                 sources.setdefault(key, []).append(printed.source + judged)

@@ -193,7 +193,8 @@ def detectable_difference(
     # The least d with d >= effect * sqrt((d - d²) / (samples a cluster)).
     least = effect**2 * count / n
     found = max(effect * spread, least / (1 + least) if verdicts else 0.0)
-    return found if 0 < found <= 1 else None
+    # Where nothing varies, rounding may leave crumbs of a spread.
+    return found if 1e-9 < found <= 1 else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

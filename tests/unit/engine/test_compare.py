@@ -211,3 +211,14 @@ def test_samples_beyond_a_smaller_limit_are_left_out(tmp_path: Path) -> None:
     one.write_meta(one.spec(), 4, {"limit": 4})  # all ten stay stored
     (found,) = compare(tmp_path, one.path, other.path)
     assert found.paired.n == 4 and found.left_out == {"only in the second": 6}
+
+
+def test_the_judge_is_named_as_it_is_stored(tmp_path: Path) -> None:
+    name = "cascade:math,openai[org/M]"
+    paths = [
+        stored_run(tmp_path / "runs", spec_of(model, "alpha"), [RIGHT, WRONG], judge=name).path
+        for model in "ab"
+    ]
+    for judge in (None, "cascade", "cascade:math,openai", name):
+        (found,) = compare(tmp_path, *paths, judge=judge)
+        assert found.judge == name

@@ -109,8 +109,8 @@ def test_no_difference_is_detectable_that_cannot_be() -> None:
     assert paired_difference([1, 0, 1], [1, 1, 0]).detectable is None
     ten = paired_difference([1] * 10, [1] * 9 + [0]).detectable
     assert ten is not None and 0.3 < ten < 0.7
-    shares = paired_difference([0.5] * 30, [0.5] * 30)
-    assert shares.detectable is None
+    for first, second in ((0.5, 0.5), (2 / 3, 1.0)):  # shares that never vary
+        assert paired_difference([first] * 15, [second] * 15).detectable is None
 
 
 def test_the_detectable_difference_is_found_in_80_percent() -> None:

@@ -307,3 +307,40 @@ def test_scores_without_their_verdicts(tmp_path: Path, capsys: pytest.CaptureFix
     words = ["--include_path", str(tasks_folder(tmp_path)), "--verbosity", "ERROR"]
     assert main(["table", str(tmp_path / "runs"), *words]) == 1
     assert f"{run.path}: a score by 'string_match', but no verdicts" in capsys.readouterr().err
+
+
+def test_the_headline_is_the_tasks_first_metric(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not the first by the alphabet, which `accuracy_strict` would be."""
+    run = stored_run(tmp_path / "runs", spec_of("m", "graded"), [0.5, 1.0, None])
+    assert next(iter(run.scores()[0]["metrics"])) == "mean_grade"
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert [column["metric"] for column in found["columns"]] == ["mean_grade"]
+
+
+def test_grades_are_marked_by_the_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored_run(tmp_path / "runs", spec_of("m", "graded"), [0.9, 0.8, 0.7] * 20)
+    stored_run(tmp_path / "runs", spec_of("n", "graded"), [0.2, 0.1, 0.3] * 20)
+    rows = table(tmp_path, "--format", "json", capsys=capsys)["rows"]
+    assert [row["cells"]["graded mean_grade"]["mark"] for row in rows] == ["best", None]
+
+
+def test_a_blind_run_is_no_rival(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD)
+    stored_run(tmp_path / "runs", spec_of("m", "alpha", variant="drop"), POOR)
+    rows = table(tmp_path, "--format", "json", capsys=capsys)["rows"]
+    assert [(row["cells"]["alpha"]["ranked"], row["cells"]["alpha"]["mark"]) for row in rows] == [
+        (True, None),
+        (False, None),
+    ]
+
+
+def test_a_judge_that_has_judged_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD, judge="openai[org/M]")
+    assert main(["table", str(run.path), "--judge", "gemini"]) == 1
+    said = "no scores by 'gemini'; judged by: openai[org/M]"
+    assert said in capsys.readouterr().err
+    assert main(["table", str(run.path), "--judge", "openai"]) == 0
