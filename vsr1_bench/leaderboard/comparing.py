@@ -97,8 +97,8 @@ def compare_runs(
         StoreError: a run is not judged, or cannot be read.
     """
     runs = [_runs_of(path) for path in paths]
-    names = dict.fromkeys(name for found in runs for name in found)
-    tasks = [name for name in names if sum(name in found for found in runs) > 1]
+    every = dict.fromkeys(name for of_path in runs for name in of_path)
+    tasks = [name for name in every if sum(name in of_path for of_path in runs) > 1]
     if not tasks and all(len(found) == 1 for found in runs):
         names = ", ".join(next(iter(found)) for found in runs)
         raise UsageError(f"nothing to pair: these are runs of different tasks ({names})")

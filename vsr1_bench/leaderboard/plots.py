@@ -82,7 +82,9 @@ def _intervals(
         raise UsageError("nothing to draw: no score of these runs and tasks")
     rows = [row for row in grid.rows if any(column in row.cells for column in columns)]
     names = _names(rows)
-    figure.set_size_inches(3 + 2.6 * len(columns), 1.4 + 0.32 * len(rows))
+    figure.set_size_inches(
+        1.5 + 0.085 * max(map(len, names)) + 2.6 * len(columns), 1.4 + 0.32 * len(rows)
+    )
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for panel, column in zip(panels, columns, strict=True):
         for place, row in enumerate(rows):

@@ -48,10 +48,12 @@ def _superscript(notes: tuple[int, ...]) -> str:
 def markdown_text(text: str) -> str:
     """Escape what would break out of a cell, or become markup or HTML."""
     escaped = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    for sign in "|`*_[]~":
-        # A sign inside a word (`mmmu_pro`) is no markup but for brackets, ticks and bars.
-        if sign != "_":
-            escaped = escaped.replace(sign, f"\\{sign}")
+    for sign in "|`*~":
+        escaped = escaped.replace(sign, f"\\{sign}")
+    # An underscore inside a word (`mmmu_pro`) is no markup, nor are brackets that no link follows:
+    # names of judges can be copied.
+    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", escaped)
+    escaped = re.sub(r"\](?=\s*[(\[:])", r"\]", escaped)
     return escaped
 
 

@@ -47,7 +47,8 @@ def _jackknife(residuals: FloatArray, sizes: FloatArray) -> FloatArray:
     the whole draws the ratio to itself: its residual alone would promise far too much.
     """
     count = len(sizes)
-    return residuals / (sizes.sum() - sizes) * ((count - 1) / count)
+    added: FloatArray = residuals / (sizes.sum() - sizes) * ((count - 1) / count)
+    return added
 
 
 def share_interval(share: float, influence: FloatArray) -> Interval | None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vsr1_bench.leaderboard import render
 from vsr1_bench.leaderboard.page import html_page
 from vsr1_bench.leaderboard.rendering import (
     WRITERS,
@@ -25,6 +26,7 @@ from vsr1_bench.leaderboard.rendering import (
     latex,
     latex_text,
     markdown,
+    markdown_text,
 )
 from vsr1_bench.leaderboard.sheet import Entry, Sheet
 from vsr1_bench.leaderboard.writing import write_long
@@ -62,15 +64,43 @@ def test_negative_numbers_in_a_csv_stay_numbers() -> None:
     assert made.splitlines() == ["model,gain,marks,notes", "m,-1.25,,"]
 
 
-def test_negative_numbers_of_the_long_layout_stay_numbers() -> None:
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("mmmu_pro_10", "mmmu_pro_10"),
+        ("cascade:math,openai[org/M,paper]", "cascade:math,openai[org/M,paper]"),
+        ("an _emphasis_ here", r"an \_emphasis\_ here"),
+        ("_a_b_", r"\_a_b\_"),
+        ("![x](http://y)", r"![x\](http://y)"),
+        ("[x] [y]", r"[x\] [y]"),
+        ("__x__", r"\_\_x\_\_"),
+    ],
+)
+def test_markdown_escapes_markup_and_leaves_names_as_they_are(text: str, wanted: str) -> None:
+    assert markdown_text(text) == wanted
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_stays_in_its_cell_of_the_long_layout(name: str) -> None:
+    made = render([_document(model=name, task=name, footnote=name)], "markdown")
+    line = made.splitlines()[2]
+    assert len(re.findall(r"(?<!\\)\|", line)) == 13
+    assert "<" not in made and not re.search(r"(?<!\\)(\]\(|`|\*)", made)
+
+
+def _document(**changes: object) -> dict[str, object]:
     value = {"value": -0.0123, "low": -0.05, "high": 0.02, "n": 9}
     rates = {"scored": 9, "total": 9, "ranked": True} | dict.fromkeys(
         ("unparsed", "truncated", "failed"), 0.0
     )
-    document = dict.fromkeys(("task", "judge", "prompt", "variant", "spec_hash"), "x") | {
-        "model": "-2", "version": 1, "by": {}, "rates": rates, "metrics": {"gain [drop]": value},
+    return dict.fromkeys(("task", "judge", "prompt", "variant", "spec_hash"), "x") | {
+        "model": "-2", "version": 1, "by": {}, "rates": rates, "metrics": {"gain": value},
+        **changes,
     }  # fmt: skip
-    (row,) = csv.DictReader(io.StringIO(write_long([document], "csv")))
+
+
+def test_negative_numbers_of_the_long_layout_stay_numbers() -> None:
+    (row,) = csv.DictReader(io.StringIO(write_long([_document()], "csv")))
     assert row["value"] == "-1.2" and row["model"] == "'-2" and row["95 % interval"][0] == "'"
 
 
