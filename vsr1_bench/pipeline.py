@@ -36,8 +36,9 @@ from vsr1_bench.readers import (
 )
 from vsr1_bench.records import Sampling
 from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
-from vsr1_bench.store import RunFolder, RunWriter, Shard
+from vsr1_bench.store import RunFolder, Shard
 from vsr1_bench.stream import Open, Stream, TaskRun
 from vsr1_bench.task import Chosen, Task
 

@@ -23,8 +23,9 @@ from vsr1_bench.perceiving import SecondPass, Tally, generation_of
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import Completion, Request, Sample, Sampling
+from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import RunSpec, request_key
-from vsr1_bench.store import RunFolder, RunWriter, Shard
+from vsr1_bench.store import RunFolder, Shard
 from vsr1_bench.task import Task
 
 log = logging.getLogger(__name__)

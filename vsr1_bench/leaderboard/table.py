@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from vsr1_bench.leaderboard.rendering import markdown_text
 from vsr1_bench.leaderboard.shortcuts import (
     UNREAD,
     category_metrics,
@@ -115,9 +116,9 @@ def render(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None = No
     frame = build_table(documents, by=by)
     if frame.empty:
         return "(no scores)"
-    cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    cells = [[markdown_text(str(value)) for value in row] for row in frame.itertuples(index=False)]
     text = tabulate(cells, headers=list(frame.columns), tablefmt="pipe", disable_numparse=True)
-    return "\n\n".join([text, *map(_cell, footnotes(documents, frame))])
+    return "\n\n".join([text, *map(markdown_text, footnotes(documents, frame))])
 
 
 def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[str]:
@@ -126,7 +127,7 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
     if any("†" in str(value) for value in frame["value"]):
         found.append(
             f"† fewer than {RANKED_FROM:.0%} of the responses were scored: not to be ranked. "
-            "`accuracy` leaves the unscored out, `accuracy_strict` counts them as not correct."
+            "accuracy leaves the unscored out, accuracy_strict counts them as not correct."
         )
     noted = sorted({f"{d['task']} {d['footnote']}" for d in documents if d.get("footnote")})
     if noted:
@@ -137,8 +138,3 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
         found.append(readers_remark(readers))
     found += cut_remarks(documents)
     return found
-
-
-def _cell(value: object) -> str:
-    """Keep a name from breaking out of its cell."""
-    return " ".join(str(value).replace("|", "\\|").replace("<", "&lt;").split())
