@@ -137,7 +137,7 @@ class Swap:
         name = self._data.task.name
         bar = progress_bar(len(self._data), f"swap {name}", "row", shown=self._progress)
         with bar:
-            for place, sample in self._data.placed_samples(unusable=lambda error: None):
+            for place, sample in self._data.placed_samples(unusable=lambda places, error: None):
                 if sample.images:
                     shown[place] = [image.sha256() for image in sample.images]
                 bar.update()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,18 @@ def test_shards_make_one_second_pass(tmp_path: Path) -> None:
     document = score(runs, tmp_path)["none"]
     assert document["perception"]["table"] == whole["perception"]["table"]
     assert document["metrics"] == whole["metrics"]
+
+
+def test_a_shard_answers_for_its_own_rows_only(tmp_path: Path) -> None:
+    folder = plugins(tmp_path)
+    text = (folder / "pictures.py").read_text()
+    broken = "n = row['n']\n    if n == 3:\n        raise ValueError('broken')"
+    (folder / "broken.py").write_text(text.replace('n = row["n"]', broken, 1))
+    (folder / "pictures.py").unlink()
+    chosen = options(tmp_path, LINES, 10)
+    (folder / "pictures.py").unlink()
+    failed = [generate(replace(chosen, shard=(i, 2)))[0].failed for i in range(2)]
+    assert failed == [0, 1]
 
 
 def test_a_second_pass_that_only_fails_stops_the_run(tmp_path: Path) -> None:
