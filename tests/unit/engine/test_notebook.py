@@ -68,7 +68,7 @@ def test_what_a_notebook_made_can_be_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "/home/me/kernel-1.json"])
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel-1.json"])
 
     async def cell() -> Results:  # a notebook has a running event loop
         return added(tmp_path, limit=5, system_instruction='it\'s "quoted"')
