@@ -164,7 +164,9 @@ def load_runs(*paths: PathLike, judge: str | None = None) -> Results:
     for run in runs:
         samples += _sample_rows(run, judge)
         scores += _score_rows(run, judge)
-    complete = all(row["scored"] == row["total"] for row in scores)
+    complete = {row["run"] for row in scores} == {str(run.path) for run in runs} and all(
+        row["scored"] == row["total"] for row in scores
+    )
     return Results(
         _frame(samples, SAMPLE_COLUMNS),
         _frame(scores, SCORE_COLUMNS),

@@ -48,10 +48,10 @@ def _superscript(notes: tuple[int, ...]) -> str:
 def markdown_text(text: str) -> str:
     """Escape what would break out of a cell, or become markup or HTML."""
     escaped = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    for sign in "|`*~":
+    # One star is no markup (`majority:openai[M]*2`), nor is an underscore inside a word
+    # (`mmmu_pro`), nor are brackets that no link follows: names of judges can be copied.
+    for sign in "|`*~" if escaped.count("*") > 1 else "|`~":
         escaped = escaped.replace(sign, f"\\{sign}")
-    # An underscore inside a word (`mmmu_pro`) is no markup, nor are brackets that no link follows:
-    # names of judges can be copied.
     escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", escaped)
     escaped = re.sub(r"\](?=\s*[(\[:])", r"\]", escaped)
     return escaped

@@ -85,12 +85,16 @@ def test_load_runs_by_judge_and_before_any_judge(tmp_path: Path) -> None:
     answers(tmp_path)
     unjudged = added(tmp_path, limit=4, predict_only=True)
     assert unjudged.scores.empty and unjudged.samples["judge"].isna().all()
+    assert not load_runs(tmp_path / "runs").complete  # no response has a verdict
     added(tmp_path, limit=4)
+    assert load_runs(tmp_path / "runs").complete
     added(tmp_path, limit=4, judge="exact_bounded")
     both = load_runs(tmp_path / "runs")
     assert set(both.samples["judge"]) == {"exact", "exact_bounded"} and len(both.samples) == 8
     one = load_runs(tmp_path / "runs", judge="exact")
     assert set(one.samples["judge"]) == {"exact"} == set(one.scores["judge"])
+    with pytest.raises(UsageError, match="'exakt' has judged none of them; did you mean exact"):
+        load_runs(tmp_path / "runs", judge="exakt")
 
 
 def test_a_wrong_flag_is_the_command_lines_error(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_negative_numbers_in_a_csv_stay_numbers() -> None:
     [
         ("mmmu_pro_10", "mmmu_pro_10"),
         ("cascade:math,openai[org/M,paper]", "cascade:math,openai[org/M,paper]"),
+        ("majority:openai[M]*2", "majority:openai[M]*2"),
+        ("*a* b", r"\*a\* b"),
         ("an _emphasis_ here", r"an \_emphasis\_ here"),
         ("_a_b_", r"\_a_b\_"),
         ("![x](http://y)", r"![x\](http://y)"),
