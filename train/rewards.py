@@ -23,7 +23,7 @@ from typing import Self
 
 from vsr1_bench.answers import boxed
 from vsr1_bench.judging import Item, Judged, RunningJudge
-from vsr1_bench.records import Completion, Sample
+from vsr1_bench.records import Completion, Sample, Stage
 
 Components = Mapping[str, float | None]
 
@@ -113,7 +113,9 @@ class Grading:
         self._thread = threading.Thread(target=self._judge, args=(judge,), name="judge")
         self._thread.start()
 
-    def submit(self, key: str, sample: Sample, completion: Completion) -> None:
+    def submit(
+        self, key: str, sample: Sample, completion: Completion, stage: Stage = "answer"
+    ) -> None:
         """Judge a response; without a box, or cut off, it is 0 without asking anybody."""
         if completion.error is not None:
             self._note(key, None, f"generation failed: {completion.error}")
@@ -131,6 +133,7 @@ class Grading:
                 question=sample.question_text,
                 sample_id=sample.id,
                 extra=sample.extra,
+                stage=stage,
             )
             self._items.put(item)
 
