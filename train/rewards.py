@@ -92,11 +92,6 @@ def total_reward(components: Components, objective: str, alpha: float) -> float 
     return summed_reward(components, alpha)
 
 
-def has_box(text: str) -> bool:
-    """Whether a response gives its answer in a box, as its prompt asks."""
-    return bool(boxed(text))
-
-
 class Grading:
     """Judges answers while others are still being generated.
 
@@ -121,7 +116,7 @@ class Grading:
             self._note(key, None, f"generation failed: {completion.error}")
         elif completion.finish_reason == "length":
             self._note(key, 0.0, "truncated")
-        elif not has_box(completion.text):
+        elif not boxed(completion.text):
             self._note(key, 0.0, "no box")
         else:
             item = Item(
