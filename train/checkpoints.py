@@ -51,8 +51,7 @@ class Checkpoints:
 
     def complete(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
-        found = (p for p in self.folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
-        return sorted((p for p in found if (p / MARK).is_file()), key=lambda p: int(p.name[5:]))
+        return whole_ones(self.folder)
 
     def save(self, engine: TrainingEngine, progress: Progress, keep_last: int) -> Path:
         """Write a checkpoint; all ranks call.
@@ -160,6 +159,12 @@ class Checkpoints:
         return Progress(**{name: mark[name] for name in asdict(Progress())})
 
 
+def whole_ones(folder: Path) -> list[Path]:
+    """Whole checkpoints of a folder, oldest first."""
+    found = (p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
+    return sorted((p for p in found if (p / MARK).is_file()), key=lambda p: int(p.name[5:]))
+
+
 def read_mark(path: Path) -> dict[str, Any]:
     """Read a checkpoint's mark and check the files that it names.
 
@@ -249,7 +254,7 @@ def export(checkpoint: Path, out: Path) -> Path:
 
 
 def _best(folder: Path) -> Path:
-    whole = Checkpoints(folder, Ranks(1, 2)).complete()
+    whole = whole_ones(folder)
     if not whole:
         raise StoreError(f"{folder}: holds no whole checkpoint")
     best = read_mark(whole[-1]).get("best_step")

@@ -136,8 +136,11 @@ def read_ds_config(recipe: Recipe) -> dict[str, Any]:
     stage = int(config.get("zero_optimization", {}).get("stage", 0))
     if recipe.dtype == "bfloat16" and stage == 0:
         raise UsageError(
-            "dtype=bfloat16 with deepspeed stage 0 keeps no fp32 weights and drifts; take zero1"
+            "dtype=bfloat16 with deepspeed stage 0 keeps no fp32 weights and drifts; take zero2"
         )
+    if stage >= 2:  # stage 1 would take another optimizer of DeepSpeed's for it
+        # A minibatch is many micro-batches: in bfloat16 the later ones would be rounded away.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config | {
         "train_micro_batch_size_per_gpu": 1,  # micro-batches are cut by tokens, not by DeepSpeed
         "gradient_accumulation_steps": 1,
@@ -187,7 +190,7 @@ class TrainingEngine:
             )
         except Exception as error:  # the library raises many kinds, all of them about this folder
             raise cannot_load(self.model_info, "transformers", error) from error
-        return Scorer(policy, self.banned)
+        return Scorer(policy, self.banned, lockstep=self.stage == 3)
 
     def _start(self, scorer: Any, *, train: bool) -> Any:
         import deepspeed

@@ -129,7 +129,8 @@ class Trainer:
         self.journal = stack.enter_context(Journal(rollouts))
         self.loggers: Loggers | None = None
         if self.ranks.first:
-            forget_after(self.folder / "metrics.jsonl", self.progress.step)
+            # A run that starts anew validates the first weights once more, as step 0.
+            forget_after(self.folder / "metrics.jsonl", self.progress.step or -1)
             told = recipe.model_dump(mode="json")
             write_atomic(self.folder / "recipe.json", json.dumps(told, indent=1) + "\n")
             self.loggers = Loggers(self.folder, recipe.loggers, told)
@@ -166,7 +167,9 @@ class Trainer:
                 # Before the checkpoint: a resumed run drops lines after it, and would miss none.
                 told = self._log(metrics)
                 saving = 0.0
-                if last or progress.step % recipe.save_every == 0:
+                # The best one, too, or there would be nothing to hand out.
+                best = progress.best_step == progress.step
+                if last or best or progress.step % recipe.save_every == 0:
                     start = time.monotonic()
                     self.checkpoints.save(self.engine, progress, recipe.keep_last)
                     saving = time.monotonic() - start
@@ -262,7 +265,9 @@ class Trainer:
         for name, value in scores.items():
             metrics.peak(name, value)
         mean = scores.get("validation/mean")
-        if mean is not None and (progress.best_score is None or mean > progress.best_score):
+        if mean is None or not progress.step:  # the first weights are no checkpoint
+            return
+        if progress.best_score is None or mean > progress.best_score:
             progress.best_score, progress.best_step = mean, progress.step
 
     def _log(self, metrics: StepMetrics) -> dict[str, float]:

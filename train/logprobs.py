@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -23,16 +24,21 @@ class Scorer(nn.Module):
     embedding to the last log-softmax.
     """
 
-    def __init__(self, policy: Any, banned: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, policy: Any, banned: tuple[int, ...] = (), *, lockstep: bool = False
+    ) -> None:
         """Wrap a Hugging Face model.
 
         Args:
             policy: The model, with its language-model head.
             banned: Tokens that the rollouts' engine never draws.
+            lockstep: Pass the head as often as every other rank does: under ZeRO-3 each pass
+                gathers its weights from all of them.
         """
         super().__init__()
         self.policy = policy
         self.banned = banned
+        self.lockstep = lockstep
 
     def forward(
         self,
@@ -58,10 +64,15 @@ class Scorer(nn.Module):
         """
         hidden = self.policy.base_model(**inputs, use_cache=False).last_hidden_state  # (B, T, H)
         picked = hidden[rows, columns]  # (N, H)
+        passes = torch.tensor(-(-len(targets) // CHUNK))
+        if self.lockstep:
+            dist.all_reduce(passes, dist.ReduceOp.MAX)
         found = []
-        for start in range(0, len(targets), CHUNK):
-            part = (picked[start : start + CHUNK], targets[start : start + CHUNK])
-            if torch.is_grad_enabled() and len(targets) > CHUNK:
+        # Of equal sizes, so that a rank with fewer tokens has as many pieces; some may be empty.
+        for part in zip(
+            picked.tensor_split(int(passes)), targets.tensor_split(int(passes)), strict=True
+        ):
+            if torch.is_grad_enabled() and passes > 1:
                 found.append(checkpoint(self._score, *part, temperature, bans, use_reentrant=False))
             else:
                 found.append(self._score(*part, temperature, bans))

@@ -50,7 +50,7 @@ def _memory(recipe: Recipe, world: int, count: int) -> list[str]:
     states = 12 if size == 2 else 8
     parts = {
         "weights": size * count / (world if stage == 3 else 1),
-        "gradients": size * count / (world if stage >= 2 else 1),
+        "gradients": 4 * count / world if stage >= 2 else size * count,  # added up in fp32
         "optimizer": states * count / (world if stage >= 1 else 1),
         "reference": (size * count / (world if stage == 3 else 1)) if recipe.beta else 0,
         "rollout engine's weights": size * count,

@@ -20,6 +20,9 @@ from vsr1_bench.train.engine import TrainError, TrainingEngine
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.5}
 """Largest |Δ log-prob| of one token. Measured on the embedded model: 1e-5 and below in fp32, 0.08
 in bfloat16, whose numbers have 8 bits; weights that were never synced are off by whole nats."""
+MOVED = 1e-3
+"""From here on an update must have moved the engine's log-probs, too. One step in bfloat16 stays
+below its bound, but an engine that missed it says the same as before, bit for bit."""
 PROMPTS = 2
 TOKENS = 64
 
@@ -75,6 +78,11 @@ class Proof:
         ]
         self.rows.sort(key=lambda row: row.kind)  # as the batches: image, then text
         self._before = self._trainer()
+        self._engine_before = self._engines()
+
+    def _engines(self) -> list[float]:
+        texts = [(row.request, row.tokens) for row in self.rows]
+        return [value for scores in self._generator.score(texts) for value in scores]
 
     def _trainer(self) -> list[float]:
         return [
@@ -92,16 +100,16 @@ class Proof:
             from the ones before.
 
         Raises:
-            SyncError: the mismatch is over the bound, on any rank.
+            SyncError: the mismatch is over the bound, or the engine did not move with the trainer,
+                on any rank.
         """
-        mine = self._trainer()
-        texts = [(row.request, row.tokens) for row in self.rows]
-        theirs = [value for scores in self._generator.score(texts) for value in scores]
+        mine, theirs = self._trainer(), self._engines()
         gaps = [abs(a - b) for a, b in zip(mine, theirs, strict=True)]
         moved = [abs(a - b) for a, b in zip(mine, self._before, strict=True)]
         # NaN compares with nothing: `not <=` fails on it, `>` would let it pass.
         worst = max(gaps, key=lambda gap: gap if gap == gap else float("inf"))
         distance = max(moved)
+        stale = distance > MOVED and theirs == self._engine_before
 
         def judge() -> None:
             if not worst <= self.bound:
@@ -109,11 +117,18 @@ class Proof:
                     f"weight sync at step {step} failed its proof: log-probs of engine and trainer "
                     f"differ by up to {worst:.3g} on {len(gaps)} tokens, the bound for "
                     f"{self._engine.recipe.dtype} is {self.bound:.3g}, the last update moved them "
-                    f"by {distance:.3g}; no rollout was drawn from these weights"
+                    f"by {distance:.3g}; no rollout was drawn from these weights (if all that "
+                    "differs is the two sides' arithmetic, give a larger proof_bound)"
+                )
+            if stale:
+                raise SyncError(
+                    f"weight sync at step {step} failed its proof: the last update moved the "
+                    f"trainer's log-probs by up to {distance:.3g}, and the engine's not at all: it "
+                    "holds the old weights; no rollout was drawn from them"
                 )
 
         self._engine.ranks.together(judge)
-        self._before = mine
+        self._before, self._engine_before = mine, theirs
         return {
             "proof/mismatch": worst,
             "proof/mismatch_mean": sum(gaps) / len(gaps),

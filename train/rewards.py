@@ -23,7 +23,7 @@ from typing import Self
 
 from vsr1_bench.answers import boxed
 from vsr1_bench.judging import Item, Judged, RunningJudge
-from vsr1_bench.records import Completion, Sample
+from vsr1_bench.records import Completion, Sample, Stage
 
 Components = Mapping[str, float | None]
 
@@ -92,11 +92,6 @@ def total_reward(components: Components, objective: str, alpha: float) -> float 
     return summed_reward(components, alpha)
 
 
-def has_box(text: str) -> bool:
-    """Whether a response gives its answer in a box, as its prompt asks."""
-    return bool(boxed(text))
-
-
 class Grading:
     """Judges answers while others are still being generated.
 
@@ -113,13 +108,15 @@ class Grading:
         self._thread = threading.Thread(target=self._judge, args=(judge,), name="judge")
         self._thread.start()
 
-    def submit(self, key: str, sample: Sample, completion: Completion) -> None:
+    def submit(
+        self, key: str, sample: Sample, completion: Completion, stage: Stage = "answer"
+    ) -> None:
         """Judge a response; without a box, or cut off, it is 0 without asking anybody."""
         if completion.error is not None:
             self._note(key, None, f"generation failed: {completion.error}")
         elif completion.finish_reason == "length":
             self._note(key, 0.0, "truncated")
-        elif not has_box(completion.text):
+        elif not boxed(completion.text):
             self._note(key, 0.0, "no box")
         else:
             item = Item(
@@ -131,6 +128,7 @@ class Grading:
                 question=sample.question_text,
                 sample_id=sample.id,
                 extra=sample.extra,
+                stage=stage,
             )
             self._items.put(item)
 

@@ -179,13 +179,14 @@ def _reading_request(rollout: Rollout, recipe: Recipe) -> Request | None:
         replace(rollout.request.sampling, temperature=recipe.reader_temperature),
         sample_id=f"{rollout.sample.id} read",
         index=rollout.request.index,
+        stage="reading",
     )
     return rollout.reading
 
 
 def _take_reading(rollout: Rollout, completion: Completion, grading: Grading) -> None:
     rollout.read = completion
-    grading.submit(completion.key, rollout.sample, completion)
+    grading.submit(completion.key, rollout.sample, completion, "reading")
 
 
 def _reward(key: str, rollout: Rollout, grading: Grading, recipe: Recipe) -> None:

@@ -26,6 +26,7 @@ from tests.training import (  # noqa: E402
 )
 from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa: E402
 from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
+from vsr1_bench.train.checkpoints import export  # noqa: E402
 from vsr1_bench.train.encoding import Row  # noqa: E402
 from vsr1_bench.train.engine import TrainError  # noqa: E402
 from vsr1_bench.train.proof import SyncError  # noqa: E402
@@ -109,6 +110,35 @@ def test_a_sync_that_does_nothing_stops_the_training(
             t.run()
     assert "\n" not in str(error.value)
     assert t.progress.step == 1 and metrics(tmp_path) == []  # step 1 was never called good
+
+
+def test_in_bfloat16_an_engine_that_stands_still_stops_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One update is below the bound there; the engine must have moved all the same."""
+    changes = {"dtype": "bfloat16", "deepspeed": "zero2", "lr": 1e-5}
+    with trainer(small_recipe(tmp_path, **changes)) as t:
+        assert t.engine.engine.optimizer.gradient_accumulation_dtype == torch.float32
+        monkeypatch.setattr(t.generator, "sync", lambda weights: None)
+        with pytest.raises(SyncError, match=r"step 1 failed.*the engine's not at all"):
+            t.run()
+
+
+def test_the_best_checkpoint_is_made_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever validation finds it; the first weights, which are none, may well score higher."""
+    scores = iter([90.0, 10.0, 30.0, 20.0])
+    monkeypatch.setattr(grpo, "validate", lambda *_: {"validation/mean": next(scores)})
+    (tmp_path / "metrics.jsonl").write_text('{"step":0,"validation/mean":1.0}\n')  # killed early
+    changes = {"eval_every": 1, "max_steps": 3, "keep_last": 1, "objective": "answer_only"}
+    with trainer(small_recipe(tmp_path, **changes)) as t:
+        t.run()
+        assert [p.name for p in t.checkpoints.complete()] == ["step-000002", "step-000003"]
+    assert [(s["step"], s["validation/mean"]) for s in metrics(tmp_path)] == [
+        *((0, 90), (1, 10), (2, 30), (3, 20))
+    ]
+    assert export(tmp_path, tmp_path / "out").name == "step-000002"
 
 
 def test_one_stale_layer_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

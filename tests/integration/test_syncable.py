@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tests.models import by_key, demo_requests, tiny  # noqa: E402
-from vsr1_bench.errors import GenerationError  # noqa: E402
+from vsr1_bench.errors import GenerationError, UsageError  # noqa: E402
 from vsr1_bench.generation.base import SyncableGenerator  # noqa: E402
 from vsr1_bench.generation.opening import open_syncable  # noqa: E402
 
@@ -110,3 +110,10 @@ def test_a_sync_that_lacks_or_misnames_a_parameter_is_refused() -> None:
             generator.sync((n, v) for n, v in own.items() if n != name)
         with pytest.raises(GenerationError, match=r"no parameter nonsense of shape"):
             generator.sync([("nonsense", own[name])])
+
+
+def test_an_engine_over_several_ranks_is_refused() -> None:
+    """Its ranks would have to ask it the same, and each has prompts of its own."""
+    pytest.importorskip("vllm", reason="backend vllm is not installed here")
+    with pytest.raises(UsageError, match="drop tensor_parallel_size"):
+        open_syncable("vllm", tiny(), {"tensor_parallel_size": 2}, banned=())

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vsr1_bench.errors import GenerationError
+from vsr1_bench.errors import GenerationError, UsageError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, died
 from vsr1_bench.models import ModelInfo
@@ -27,7 +27,16 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
     """A vLLM engine whose weights a trainer replaces."""
 
     def __init__(self, model: ModelInfo, args: VllmArgs, *, banned: Sequence[int] = ()) -> None:
-        """Start the engine; see `VllmGenerator`."""
+        """Start the engine; see `VllmGenerator`.
+
+        Raises:
+            UsageError: an engine over several ranks, which would all have to ask it the same.
+        """
+        if args.tensor_parallel_size * args.pipeline_parallel_size > 1:
+            raise UsageError(
+                "engine_args: each rank trains beside an engine of its own, with prompts of its "
+                "own; drop tensor_parallel_size and pipeline_parallel_size"
+            )
         self.banned = dict.fromkeys(banned, BIAS)
         self._asleep = False
         in_process = args.model_copy(update={"in_process": True, "logprobs": True})

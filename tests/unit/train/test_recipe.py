@@ -28,19 +28,35 @@ def test_every_built_in_recipe_is_valid_and_says_what_it_is() -> None:
     assert all((DS_CONFIGS / f"{r.deepspeed}.json").is_file() for r in recipes.values())
 
 
-def test_published_settings() -> None:
-    """method.md section 3: RL batch, sampling, KL, clip, images, prompts."""
-    r = load_recipe("qwen2_5_vl_7b/vision_sr1")
+PUBLISHED = {
+    "vision_sr1": ("decoupled", "see_think", 4096, "Cold-Start"),
+    "vision_sr1_summed": ("summed", "see_think", 2048, "Cold-Start"),
+    "external_reward": ("external_perception", "see_think", 2048, "Cold-Start"),
+    "see_think_no_self_reward": ("answer_only", "see_think", 4096, "Cold-Start"),
+    "vision_r1": ("answer_only", "cot", 4096, "Instruct"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("size", ["3", "7"])
+def test_published_settings(size: str, name: str) -> None:
+    """method.md section 3: RL batch, sampling, KL, clip, images, prompts; of every recipe."""
+    r = load_recipe(f"qwen2_5_vl_{size}b/{name}")
     assert (r.prompts_per_step, r.samples_per_prompt, r.minibatch_prompts) == (512, 8, 128)
+    assert (r.epochs, r.max_steps, r.dtype) == (1, 200, "bfloat16")
     assert (r.lr, r.weight_decay, r.warmup_steps, r.max_grad_norm) == (1e-6, 0.01, 0, 1.0)
+    assert (r.schedule, r.filter_groups, r.scale_rewards) == ("constant", False, True)
     assert (r.temperature, r.beta, r.clip_low, r.clip_high, r.dual_clip) == (1, 0.01, 0.2, 0.3, 3)
     assert (r.min_pixels, r.max_pixels, r.max_prompt_tokens) == (262_144, 4_194_304, 12_800)
-    assert (r.objective, r.lambda_answer, r.lambda_visual) == ("decoupled", 0.5, 0.5)
-    assert (r.prompt, r.judge, r.freeze_vision) == ("see_think", "mathruler", False)
-    baseline = load_recipe("qwen2_5_vl_7b/vision_r1")
-    assert (baseline.objective, baseline.prompt) == ("answer_only", "cot")
-    ablation = load_recipe("qwen2_5_vl_3b/see_think_no_self_reward")
-    assert (ablation.objective, ablation.prompt) == ("answer_only", "see_think")
+    assert (r.format_weight, r.lambda_answer, r.lambda_visual) == (0.1, 0.5, 0.5)
+    assert (r.dataset, r.split) == ("LMMs-Lab-Turtle/Vision-SR1-47K", "train")
+    assert (r.judge, r.freeze_vision, r.credit) == ("mathruler", False, "reader")
+    objective, prompt, tokens, weights = PUBLISHED[name]
+    assert (r.objective, r.prompt, r.max_tokens) == (objective, prompt, tokens)
+    assert f"{size}B" in r.model and r.model.endswith(weights)
+    assert r.output_dir == Path(f"outputs/qwen2_5_vl_{size}b-{name}")
+    # The longest prompt and the longest answer fit into the rollouts' engine.
+    assert r.engine_args["max_model_len"] >= r.max_prompt_tokens + r.max_tokens
 
 
 def test_settings_go_last_and_keep_their_types() -> None:

@@ -229,6 +229,22 @@ def test_rollouts_of_both_passes_and_their_rewards() -> None:
     assert len(seeds) == 10  # two prompts of five draws: no draw twice
 
 
+def test_the_judge_knows_a_reading_from_an_answer() -> None:
+    """Labels that people gave are of answers alone, as in an evaluation."""
+    seen: dict[str, str] = {}
+    with open_judge("string_match") as judge:
+        real = judge.judge
+
+        def watched(items: Any) -> Any:
+            for judged in real(items):
+                seen[judged.item.id] = judged.item.stage
+                yield judged
+
+        judge.judge = watched  # type: ignore[method-assign]
+        collect(Echo(scripted), [(0, SAMPLE, PROMPT)], recipe(), judge, step=1)  # type: ignore[arg-type]
+    assert seen["0/0"] == "answer" and seen["0/0 read"] == "reading"
+
+
 def test_the_reader_draws_where_the_gradient_falls_on_it() -> None:
     _, engine = collected(recipe(objective="decoupled", temperature=0.9))
     assert {r.sampling.temperature for r in engine.asked if r.key.endswith("read")} == {0.9}
