@@ -44,6 +44,8 @@ class Cell:
     mark: str = ""
     scored: Scored | None = None
     """What it was read from; None where it was reported."""
+    digits: int = 1
+    """Decimals to show; those of a borrowed task's number, which is in its own unit, are four."""
 
 
 @dataclass(slots=True)
@@ -253,15 +255,15 @@ def _cell(one: Scored, value: dict[str, Any], usual: str, version: str | None) -
         reasons.append(f"judged by another version or model of {usual} than most of the column")
     if footnote := one.document.get("footnote"):
         reasons.append(str(footnote))
+    own = value.get("unit") == "own"
     return Cell(
-        _percent(value["value"]),
-        _percent(value["low"]),
-        _percent(value["high"]),
+        *(value[part] if own else _percent(value[part]) for part in ("value", "low", "high")),
         n=value["n"],
         judge=one.judge,
         notes=tuple(reasons),
         ranked=not reasons and value["value"] is not None,
         scored=one,
+        digits=4 if own else 1,
     )
 
 
