@@ -257,7 +257,9 @@ def _cell(one: Scored, value: dict[str, Any], usual: str, version: str | None) -
         reasons.append(str(footnote))
     own = value.get("unit") == "own"
     return Cell(
-        *(value[part] if own else _percent(value[part]) for part in ("value", "low", "high")),
+        value["value"] if own else _percent(value["value"]),
+        value["low"] if own else _percent(value["low"]),
+        value["high"] if own else _percent(value["high"]),
         n=value["n"],
         judge=one.judge,
         notes=tuple(reasons),

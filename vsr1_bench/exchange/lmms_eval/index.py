@@ -6,6 +6,7 @@ its file, so a pattern over the lines finds it in a fraction of a second.
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import os
 import re
@@ -18,7 +19,12 @@ from pathlib import Path
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.task import BORROWED
 
-_FIELD = re.compile(rb"^(task|group|tag):[ \t]*([^\r\n]*)", re.MULTILINE)
+_FIELD = re.compile(
+    rb"^[\"']?(task|group|tag|include|class)[\"']?[ \t]*:[ \t]*([^\r\n]*)"
+    rb"((?:\r?\n(?:[ \t]*#[^\r\n]*|[ \t]*-[ \t][^\r\n]*|[ \t]+[^\r\n]*|[ \t]*))*)",
+    re.MULTILINE,
+)
+_ITEM = re.compile(rb"^[ \t]*-[ \t]+([^\r\n]*)", re.MULTILINE)
 _KEPT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 MISSING = (
     "lmms-eval is not installed here; it wants an environment of its own: "
@@ -103,21 +109,41 @@ def _entries(folder: str) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     tags: dict[str, list[str]] = {}
     for file in _yaml_files(folder):
-        content = file.read_bytes()
-        fields: dict[str, str] = {}
-        for key, value in _FIELD.findall(content):
-            fields.setdefault(key.decode(), _plain(value))
-        task, group = fields.get("task"), fields.get("group")
-        if task and not task.startswith("["):
+        fields = _fields(file)
+        task, group = fields.get("task"), fields.get("group", [])
+        if isinstance(task, str):
             found[task] = Entry(task, "task", file)
-            for tag in filter(None, (fields.get("tag"), group)):
-                for one in tag.strip("[]").split(","):
-                    tags.setdefault(_plain(one.encode()), []).append(task)
-        elif task is not None and group:
+            if "class" not in fields:
+                for tag in (*_listed(fields.get("tag")), *_listed(group)):
+                    tags.setdefault(tag, []).append(task)
+        elif task is not None and isinstance(group, str):
             found[group] = Entry(group, "group", file)
     for tag, members in tags.items():
         found.setdefault(tag, Entry(tag, "tag", None, tuple(members)))
     return found
+
+
+def _fields(file: Path) -> dict[str, str | list[str]]:
+    """The fields of a file that name it, with those of the files that it includes."""
+    found: dict[str, str | list[str]] = {}
+    try:
+        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError:
+        return found
+    for key, value, items in _FIELD.findall(content):
+        text = _plain(value)
+        listed = [_plain(item) for item in _ITEM.findall(items)]
+        if text.startswith("["):
+            listed = [_plain(one.encode()) for one in text.strip("[]").split(",")]
+        found[key.decode()] = text if text and not text.startswith("[") else listed
+    included: dict[str, str | list[str]] = {}
+    for name in reversed(_listed(found.pop("include", None))):
+        included |= _fields(file.parent / name)
+    return included | found
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _yaml_files(folder: str) -> Iterator[Path]:

@@ -87,8 +87,10 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
             script=str(script) if script else None,
             trust_remote_code=trust_remote_code,
         )
-        bounds = {n: model_args.pop(n) for n in ("min_pixels", "max_pixels") if n in model_args}
-        self._told: dict[str, Any] = {"seed": int(seed), **bounds}
+        self._told: dict[str, Any] = {"seed": int(seed)}
+        for bound in ("min_pixels", "max_pixels"):
+            if bound in model_args:
+                self._told[bound] = int(model_args.pop(bound))
         make_sampling(self._told, self._info)
         self._model_args, self._trust = model_args, trust_remote_code
         self._journal = Path(journal) if journal else None

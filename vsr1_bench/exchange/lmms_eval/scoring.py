@@ -310,3 +310,9 @@ def _worker() -> _Worker:
         _running.append(_Worker())
         atexit.register(_running[-1].close)
     return _running[-1]
+
+
+def end_worker() -> None:
+    """End the worker, if there is one; the next run starts another."""
+    while _running:
+        _running.pop().close()
