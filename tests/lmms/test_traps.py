@@ -216,7 +216,9 @@ def test_an_unanswered_document_shifts_no_other(tmp_path: Path) -> None:
     filter:
       - function: !function utils.Pick
 """
-    code = USUAL + """
+    code = (
+        USUAL
+        + """
 class Pick:
     def apply(self, resps, docs):
         return [doc["question"] + r[0] for r, doc in zip(resps, docs)]
@@ -224,6 +226,7 @@ class Pick:
 def process(doc, results):
     return {"right": float(results[0] == doc["question"] + "yes")}
 """
+    )
     tasks = make(tmp_path, code, settings)
     lines = [{"id": "1", "error": "no luck"}, *always("yes")]
     _, document = run(tmp_path, tasks, lines)
