@@ -80,10 +80,9 @@ def list_entries(include_path: Sequence[str] = ()) -> dict[str, Entry]:
     Raises:
         UsageError: lmms-eval is not installed.
     """
-    folders = [str(defaults_folder()), *(str(Path(path).resolve()) for path in include_path)]
-    found: dict[str, Entry] = {}
-    for folder in reversed(folders):
-        found = _entries(folder) | found
+    found = dict(_defaults(defaults_folder()))
+    for folder in reversed(include_path):
+        found |= _entries(Path(folder).resolve())
     return dict(sorted(found.items()))
 
 
@@ -104,8 +103,12 @@ def find_entry(name: str, include_path: Sequence[str] = ()) -> Entry:
     return entries[name]
 
 
-@lru_cache(maxsize=8)
-def _entries(folder: str) -> dict[str, Entry]:
+@lru_cache(maxsize=1)
+def _defaults(folder: Path) -> dict[str, Entry]:
+    return _entries(folder)
+
+
+def _entries(folder: Path) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     tags: dict[str, list[str]] = {}
     for file in _yaml_files(folder):
@@ -146,7 +149,7 @@ def _listed(value: str | list[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _yaml_files(folder: str) -> Iterator[Path]:
+def _yaml_files(folder: Path) -> Iterator[Path]:
     # In the order in which lmms-eval walks: of files with the same name in them the last counts.
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in _KEPT_OUT]

@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,23 +129,15 @@ def plans_of(name: str, include_path: Sequence[str] = ()) -> list[Plan]:
 
 
 def _tree(name: str, folder: str | None, include_path: tuple[str, ...]) -> dict[Any, Any]:
-    from lmms_eval.tasks import get_task_dict
+    from lmms_eval.tasks import TaskManager, get_task_dict
 
     try:
-        manager = _manager((folder,) if folder else (), False)
+        manager = TaskManager(include_path=folder, include_defaults=False, model_name="vsr1")
         tree: dict[Any, Any] = get_task_dict([name], manager, task_type="chat")
-    except KeyError:  # a group with members in other folders
-        manager = _manager(include_path, True)
+    except KeyError:  # a group with members in other folders: its index of all takes seconds
+        manager = TaskManager(include_path=list(include_path), model_name="vsr1")
         tree = get_task_dict([name], manager, task_type="chat")
     return tree
-
-
-@lru_cache(maxsize=8)
-def _manager(folders: tuple[str, ...], defaults: bool) -> Any:
-    """Its index of YAML files: of all of its own it takes seconds, of one folder none."""
-    from lmms_eval.tasks import TaskManager
-
-    return TaskManager(include_path=list(folders), include_defaults=defaults, model_name="vsr1")
 
 
 def _leaves(tree: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
