@@ -6,7 +6,6 @@ Every task's files are written for its test; whoever scores them the usual way f
 from __future__ import annotations
 
 import json
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -174,10 +173,8 @@ def test_a_scorer_that_raises_is_called_once_and_costs_its_document_alone(tmp_pa
     )
     tasks = make(tmp_path, code)
     calls = tmp_path / "tasks" / "trap" / "calls"
-    start = time.monotonic()
     folder, document = run(tmp_path, tasks, always("yes"))
     assert calls.read_text() == "xxxx"
-    assert time.monotonic() - start < 120
     assert document["rates"] | {"scored": 3, "total": 4, "ranked": False} == document["rates"]
     assert document["metrics"]["right"]["value"] == 1.0
     judged = folder.judgments(folder.judged()["lmms_eval"])
@@ -193,20 +190,13 @@ def test_scored_documents_are_not_scored_again(tmp_path: Path) -> None:
         "def process(doc, results):\n",
         "def process(doc, results):\n"
         "    import os\n"
-        "    open(os.path.join(os.environ['TRAP_CALLS']), 'a').write('x')\n",
+        "    open(os.path.join(os.path.dirname(__file__), 'calls'), 'a').write('x')\n",
     )
     tasks = make(tmp_path, code)
-    calls = tmp_path / "calls"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRAP_CALLS", str(calls))
-        from vsr1_bench.exchange.lmms_eval.scoring import end_worker
-
-        end_worker()  # it has the environment of its start
-        folder, first = run(tmp_path, tasks, always("yes"))
-        again = judge_and_score(folder, None, (tasks,), progress=False)
-        end_worker()
+    folder, first = run(tmp_path, tasks, always("yes"))
+    again = judge_and_score(folder, None, (tasks,), progress=False)
     assert again["metrics"] == first["metrics"]
-    assert calls.read_text() == "xxxx"
+    assert (tmp_path / "tasks" / "trap" / "calls").read_text() == "xxxx"
 
 
 def test_an_unanswered_document_shifts_no_other(tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def _not_loaded(name: str, error: BaseException) -> TaskError:
     """One line on why a task does not load; the name of a missing key, never its value."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     keys = sorted({key for key in _KEY.findall(reason) if not os.environ.get(key)})
+    keys.sort(key=lambda key: not key.endswith("API_KEY"))
     if not keys and "api_key" in reason:
         keys = ["OPENAI_API_KEY"]
     if keys:

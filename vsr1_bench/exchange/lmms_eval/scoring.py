@@ -265,19 +265,24 @@ class _Worker:
             JudgeError: it could not score it.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
-        finished = False
+        finished, failed = False, ""
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             for reply in _lines(self._process.stdout):
                 if "failed" in reply:
-                    raise JudgeError(f"lmms_eval/{request['name']}: {reply['failed']}")
-                if "done" in reply:
-                    finished = reply["done"] == 0
+                    failed = reply["failed"]
+                elif "done" in reply:
+                    finished = True
+                    if reply["done"] and not failed:
+                        failed = f"the process of its scorer ended with {reply['done']}"
                     break
-                yield reply
+                else:
+                    yield reply
+            if failed:
+                raise JudgeError(f"lmms_eval/{request['name']}: {failed}")
             if not finished:
-                raise JudgeError(f"lmms_eval/{request['name']}: the process of its scorer ended")
+                raise JudgeError(f"lmms_eval/{request['name']}: its scorer's process was ended")
         except BrokenPipeError as error:
             raise JudgeError(f"lmms_eval/{request['name']}: its scorer cannot start") from error
         finally:
@@ -310,9 +315,3 @@ def _worker() -> _Worker:
         _running.append(_Worker())
         atexit.register(_running[-1].close)
     return _running[-1]
-
-
-def end_worker() -> None:
-    """End the worker, if there is one; the next run starts another."""
-    while _running:
-        _running.pop().close()
