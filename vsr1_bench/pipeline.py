@@ -25,7 +25,7 @@ from vsr1_bench.generation import Generator, choose_backend, open_generator
 from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.models import ModelInfo, default_pixels, find_model
 from vsr1_bench.perceiving import SecondPass, read_runs
-from vsr1_bench.prompts import DEFAULT_FORMAT, get_format
+from vsr1_bench.prompts import DEFAULT_FORMAT, OWN, get_format
 from vsr1_bench.readers import (
     SELF,
     Descriptions,
@@ -40,7 +40,7 @@ from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
 from vsr1_bench.store import RunFolder, Shard
 from vsr1_bench.stream import Open, Stream, TaskRun
-from vsr1_bench.task import Chosen, Task
+from vsr1_bench.task import Borrowed, Chosen, Task
 
 log = logging.getLogger(__name__)
 
@@ -109,12 +109,10 @@ def generate(
         Interrupted: the engine, the disk or the user ended the run; says what is safe.
     """
     external = options.external_reader()
-    runs, model, sampling, backend = plan(options, model)
+    runs, model, backend = plan(options, model)
     with ExitStack() as stack:
         opened = [_open(run, options, backend, stack) for run in runs]
-        stream = Stream(
-            opened, sampling, limit=options.limit, shard=options.shard, progress=options.progress
-        )
+        stream = Stream(opened, limit=options.limit, shard=options.shard, progress=options.progress)
         try:
             with stream:
                 if stream.waits():
@@ -192,7 +190,7 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
 
 def plan(
     options: RunOptions, model: ModelInfo | None = None
-) -> tuple[list[TaskRun], ModelInfo, Sampling, str]:
+) -> tuple[list[TaskRun], ModelInfo, str]:
     """Resolve everything that a run needs, loading no weights; `model` as for `generate`."""
     tasks = resolve_tasks(options.tasks, options.include_path)
     if options.data.dataset and not any(isinstance(task.source, Chosen) for task in tasks):
@@ -211,7 +209,7 @@ def plan(
         script=str(script) if script else None,
         trust_remote_code=options.trust_remote_code,
     )
-    sampling = make_sampling(options.gen_kwargs, model)
+    usual = make_sampling(options.gen_kwargs, model)
     if options.data.offline and (missing := missing_data(tasks, options.data)):
         raise TaskError("--offline, and data are missing:\n  " + "\n  ".join(missing))
     if options.descriptions == "response" and "description" not in fmt.wording:
@@ -219,8 +217,21 @@ def plan(
             "prompt %r asks for no description: --prompt see_think, or --perception caption",
             fmt.name,
         )
+    borrowed = [task.name for task in tasks if isinstance(task.source, Borrowed)]
+    if borrowed and (options.blind or options.descriptions is not None):
+        raise UsageError(
+            f"{borrowed[0]}: --blind, --perception and --reader go with this project's own tasks; "
+            "a borrowed one is asked and scored in its own way only"
+        )
     runs = []
     for task, data in _found(tasks, options):
+        sampling = usual
+        words = (fmt.name, fmt.digest(task.native_prompt if fmt.name == "native" else None))
+        if data.own is not None:
+            words = (OWN.name, data.own.prompt_hash)
+            # What the user says goes before what the task says; one response is what nobody said.
+            told = {k: v for k, v in options.gen_kwargs.items() if (k, v) != ("n", 1)}
+            sampling = make_sampling({**data.own.sampling, **told}, model)
         spec = RunSpec(
             model=ModelSpec(
                 id=model.id,
@@ -230,8 +241,8 @@ def plan(
             ),
             sampling=SamplingSpec(**asdict(sampling)),
             prompt=PromptSpec(
-                format=fmt.name,
-                hash=fmt.digest(task.native_prompt if fmt.name == "native" else None),
+                format=words[0],
+                hash=words[1],
                 chat_template_hash=model.chat_template_hash,
                 system=options.system_instruction,
             ),
@@ -243,8 +254,8 @@ def plan(
         for variant in (NONE, *options.blind):
             one = spec.model_copy(update={"variant": variant})
             folder = RunFolder.of(options.output_path, one)
-            runs.append(TaskRun(task, data, one, folder, count, total))
-    return runs, model, sampling, backend
+            runs.append(TaskRun(task, data, one, folder, count, total, sampling))
+    return runs, model, backend
 
 
 def _found(tasks: list[Task], options: RunOptions) -> list[tuple[Task, TaskData]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vsr1_bench.errors import UsageError
 from vsr1_bench.running import JudgePool
-from vsr1_bench.task import Task
+from vsr1_bench.task import BORROWED, Borrowed, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,9 @@ def choose_judges(tasks: Iterable[Task], judge: str | None, pool: JudgePool) -> 
     """
     found: dict[str, Chosen] = {}
     for task in tasks:
-        if judge is not None:
+        if BORROWED in (judge, task.judge) and judge in (None, BORROWED):
+            found[task.name] = _own_scorer(task)
+        elif judge is not None:
             pool.get(judge, task)
             found[task.name] = Chosen(judge)
         elif (lack := pool.missing(task.judge, task)) is None:
@@ -44,3 +47,19 @@ def choose_judges(tasks: Iterable[Task], judge: str | None, pool: JudgePool) -> 
             said = f"task {task.name!r}: {lack}; no rule can judge it, it stays unscored"
             found[task.name] = Chosen(task.judge, usable=False, warning=said)
     return found
+
+
+def _own_scorer(task: Task) -> Chosen:
+    """The scorer that a borrowed task brings with it.
+
+    Raises:
+        UsageError: the task is none.
+    """
+    if not isinstance(task.source, Borrowed):
+        raise UsageError(f"judge {BORROWED!r} scores tasks named {BORROWED}/…, not {task.name!r}")
+    from vsr1_bench.exchange.lmms_eval.index import MISSING, installed
+
+    if installed():
+        return Chosen(BORROWED)
+    said = f"task {task.name!r}: {MISSING}; its stored scores are shown by vsr1-bench table"
+    return Chosen(BORROWED, usable=False, warning=said)

@@ -94,6 +94,8 @@ FORMATS = {
     )
 }
 DEFAULT_FORMAT = "see_think"
+OWN = PromptFormat("own", 1, "", "as the task writes it: every message is its own")
+"""Of borrowed tasks (lmms-eval), and theirs alone: `--prompt` does not name it."""
 
 
 def get_format(name: str) -> PromptFormat:
@@ -167,6 +169,8 @@ def build_messages(
         ending = DIRECT[sample.answer_type]
     else:
         ending = fmt.wording
+    if fmt is OWN:
+        return own_messages(sample, system)
     content: list[Part] = list(sample.question)
     while content and isinstance(content[-1], str) and not content[-1].strip():
         content.pop()
@@ -178,6 +182,24 @@ def build_messages(
         content.append(f"{separator}{ending}" if content else ending)
     user = Message("user", tuple(merge_text(content)))
     return (Message("system", (system,)), user) if system else (user,)
+
+
+def own_messages(sample: Sample, system: str | None) -> tuple[Message, ...]:
+    """The messages of a borrowed task, to the letter; `system` goes before its system message.
+
+    `Sample.extra` holds the turns where they are more than one question of the user's.
+    """
+    turns = sample.extra.get("turns")
+    messages = [Message("user", sample.question)]
+    if turns is not None:
+        messages = [
+            Message(role, tuple(p if isinstance(p, str) else ImagePlace(p["image"]) for p in parts))
+            for role, parts in turns
+        ]
+    if system:
+        messages = [m for m in messages if m.role != "system"]
+        messages.insert(0, Message("system", (system,)))
+    return tuple(messages)
 
 
 def caption_messages(

@@ -22,7 +22,7 @@ from types import ModuleType
 
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.judging import ConfiguredJudge, Judge, JudgeOptions, ModelJudge, RuleJudge
-from vsr1_bench.task import Chosen, Group, Task
+from vsr1_bench.task import BORROWED, Chosen, Group, Task
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +150,10 @@ def get_task(name: str, include_path: Sequence[str | Path] = ()) -> Task:
     Raises:
         UsageError: no task has this name; the nearest ones are offered.
     """
+    if name.startswith(f"{BORROWED}/"):
+        from vsr1_bench.exchange.lmms_eval.tasks import borrowed_task
+
+        return borrowed_task(name, [str(path) for path in include_path])
     registry = load_registry(include_path)
     if name not in registry.tasks:
         close = nearest(name, tuple(registry.tasks))
@@ -197,6 +201,13 @@ def resolve_tasks(names: str, include_path: Sequence[str | Path] = ()) -> list[T
     chosen: dict[str, Task] = {}
     for name in (part.strip() for part in names.split(",")):
         if not name:
+            continue
+        if name.startswith(f"{BORROWED}/"):
+            from vsr1_bench.exchange.lmms_eval.tasks import borrowed_tasks
+
+            chosen.update(
+                {task.name: task for task in borrowed_tasks(name, [*map(str, include_path)])}
+            )
             continue
         if name in registry.tasks:
             found = [name]

@@ -21,7 +21,7 @@ from vsr1_bench.errors import GenerationError, TaskError
 from vsr1_bench.generation import Generator
 from vsr1_bench.perceiving import SecondPass, Tally, generation_of
 from vsr1_bench.progress import progress_bar
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.prompts import OWN, build_messages, get_format
 from vsr1_bench.records import Completion, Request, Sample, Sampling
 from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import RunSpec, request_key
@@ -43,6 +43,7 @@ class TaskRun:
     """Samples asked for, shards taken together."""
     total: int
     """Responses wanted (of this shard)."""
+    sampling: Sampling
     answers: Tally = field(default_factory=lambda: Tally("responses"))
     further: list[Tally] = field(default_factory=list)
     """Of the second pass: captions, readings."""
@@ -93,14 +94,13 @@ class Stream:
     def __init__(
         self,
         runs: list[Open],
-        sampling: Sampling,
         *,
         limit: int | None,
         shard: Shard,
         progress: bool,
     ) -> None:
         """Line up what is missing; nothing is read yet."""
-        self._runs, self._sampling = runs, sampling
+        self._runs = runs
         self._limit, self._shard, self._progress = limit, shard, progress
         self._pending: dict[str, _Asked] = {}
         self._following: deque[_Asked] = deque()
@@ -155,9 +155,11 @@ class Stream:
         """Yield a request for each response without a finished record, and what is behind those."""
         for opened in self._runs:
             run, writer, digest = opened.run, opened.writer, opened.run.spec.digest()
-            fmt, system = get_format(run.spec.prompt.format), run.spec.prompt.system
-            seed = self._sampling.seed
-            variant = open_variant(run.spec.variant, run.data, seed, progress=self._progress)
+            sampling, system = run.sampling, run.spec.prompt.system
+            fmt = get_format(run.spec.prompt.format) if run.data.own is None else OWN
+            variant = open_variant(
+                run.spec.variant, run.data, sampling.seed, progress=self._progress
+            )
             unusable = partial(self._unusable, run)
             for place, sample in run.data.placed_samples(self._limit, unusable):
                 if place % self._shard[1] != self._shard[0]:
@@ -166,15 +168,15 @@ class Stream:
                 if isinstance(shown, LeftOut):
                     writer.leave_out(place, shown.reason)
                     run.left_out[shown.reason] = run.left_out.get(shown.reason, 0) + 1
-                    run.total -= self._sampling.n
-                    self._bar.update(self._sampling.n)
+                    run.total -= sampling.n
+                    self._bar.update(sampling.n)
                     continue
                 writer.add_sample(shown, place)
                 native = run.task.native_prompt
                 messages = build_messages(shown, fmt, native=native, system=system)
-                for index in range(self._sampling.n):
+                for index in range(sampling.n):
                     key = request_key(digest, shown.id, messages, shown.images, index)
-                    request = Request(key, messages, self._sampling, shown.images, shown.id, index)
+                    request = Request(key, messages, sampling, shown.images, shown.id, index)
                     if key not in writer.finished:
                         yield _Asked(opened, shown, request, 0.0)
                         continue
@@ -190,7 +192,7 @@ class Stream:
     def _unusable(self, run: TaskRun, places: range, error: TaskError) -> None:
         """Count a row that cannot be mapped: its samples (of this shard) fail, the run goes on."""
         index, shards = self._shard
-        count = sum(place % shards == index for place in places) * self._sampling.n
+        count = sum(place % shards == index for place in places) * run.sampling.n
         if count:
             run.answers.note(str(error), count)
             self._bar.update(count)

@@ -58,6 +58,22 @@ class Procedural:
     images: tuple[str, ...] = ()
 
 
+BORROWED = "lmms_eval"
+"""Name of the harness whose tasks can be borrowed; `lmms_eval/NAME` is its task NAME, and its own
+scorer stands where a judge's name stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Borrowed:
+    """Rows, prompts and scoring of another harness's task (`vsr1_bench.exchange.lmms_eval`)."""
+
+    name: str
+    """The task's name there; `GROUP/NAME` as a member of a group, which may change its settings."""
+    include_path: tuple[str, ...] = ()
+    """Folders that its file may be in, beside the harness's own."""
+    n: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Copy:
     """The rows of a benchmark as somebody else published them."""
@@ -86,7 +102,7 @@ class Task:
     name: str
     version: int
     """Raised on any change of mapping, prompt or scoring; shown in every table."""
-    source: Source | Procedural | Chosen
+    source: Source | Procedural | Chosen | Borrowed
     to_sample: Callable[[Row], Sample | tuple[Sample, ...]]
     """One row -> its sample, or its `per_row` samples."""
     answer_type: AnswerType | None

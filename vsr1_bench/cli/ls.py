@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
+from vsr1_bench.errors import UsageError
+from vsr1_bench.task import BORROWED
 
 if TYPE_CHECKING:
     from vsr1_bench.task import Task
@@ -20,10 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=KINDS, nargs="?", default="tasks")
     parser.add_argument("path", nargs="?", type=Path, default=Path("runs"), help="for `ls runs`")
     common.add_include_path(parser)
+    parser.add_argument(
+        "--source",
+        choices=[BORROWED],
+        help="tasks of another harness, which run as lmms_eval/NAME where it is installed",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
     """Print the list."""
+    if options.source is not None:
+        from vsr1_bench.exchange.lmms_eval.index import list_entries
+
+        if options.kind != "tasks":
+            raise UsageError(f"--source {options.source} goes with `ls tasks`, not {options.kind}")
+        found = list_entries(options.include_path).values()
+        borrowed = [(f"{BORROWED}/{e.name}", e.kind, " ".join(e.members) or "–") for e in found]
+        print(_columns(("task", "kind", "tasks of a tag"), borrowed))
+        return 0
     if options.kind == "runs":
         print(
             _columns(

@@ -29,7 +29,7 @@ from vsr1_bench.exchange.places import HubPlace
 from vsr1_bench.journal import write_atomic
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.rows import load_hub
-from vsr1_bench.task import Chosen, Procedural, Source, Task
+from vsr1_bench.task import Borrowed, Chosen, Procedural, Source, Task
 
 SCHEMA = 1
 
@@ -97,6 +97,8 @@ def _source(task: Task, copy: str | None) -> Source | Procedural:
         )
     if isinstance(source, Chosen):
         raise UsageError(f"task {task.name!r} reads rows that you name: there is nothing to fetch")
+    if isinstance(source, Borrowed):
+        raise UsageError(f"task {task.name!r} is lmms-eval's, which fetches its rows by itself")
     return source
 
 

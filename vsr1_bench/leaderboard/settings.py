@@ -35,7 +35,7 @@ def row_key(spec: RunSpec) -> str:
     """
     document = spec.model_dump(mode="json")
     del document["task"], document["data"]
-    if spec.prompt.format == "native":
+    if spec.prompt.format in ("native", "own"):
         del document["prompt"]["hash"]  # of the task's own words
     if spec.sampling is None:
         document["model"] = spec.model.id
@@ -84,7 +84,7 @@ def _asked(spec: RunSpec) -> dict[str, Any]:
     """A spec's fields but for the task and its data, in their order; see `row_key`."""
     document = spec.model_dump(mode="json")
     del document["task"], document["data"]
-    if spec.prompt.format == "native":
+    if spec.prompt.format in ("native", "own"):
         del document["prompt"]["hash"]
     if spec.sampling is None:
         del document["model"]["fingerprint"]

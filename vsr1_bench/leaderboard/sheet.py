@@ -19,16 +19,20 @@ class Entry:
     notes: tuple[int, ...] = ()
     """Numbers of footnotes, from 1."""
     mark: Mark = ""
+    digits: int = 1
+    """Decimals that are shown."""
 
     @property
     def text(self) -> str:
-        """The value to one decimal."""
-        return "–" if self.value is None else f"{self.value:.1f}"
+        """The value to its decimals."""
+        return "–" if self.value is None else f"{self.value:.{self.digits}f}"
 
     @property
     def interval(self) -> str:
         """The interval, where there is one."""
-        return "" if self.low is None or self.high is None else f"{self.low:.1f} to {self.high:.1f}"
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.low:.{self.digits}f} to {self.high:.{self.digits}f}"
 
 
 Cell = Entry | str

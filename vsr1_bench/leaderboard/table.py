@@ -89,7 +89,7 @@ def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> dict[s
         "variant": document["variant"],
         "spec": document["spec_hash"][:8],
         "metric": metric,
-        "value": _percent(value["value"]) + footnote,
+        "value": _shown(value, "value") + footnote,
         "95 % interval": _interval(value),
         "n": value["n"],
         "scored/total": f"{rates['scored']}/{rates['total']}",
@@ -106,7 +106,15 @@ def _percent(share: float | None) -> str:
 def _interval(value: dict[str, Any]) -> str:
     if value["low"] is None:
         return "–"
-    return f"{_percent(value['low'])} to {_percent(value['high'])}"
+    return f"{_shown(value, 'low')} to {_shown(value, 'high')}"
+
+
+def _shown(value: dict[str, Any], part: str) -> str:
+    """A value in percent, or as its own harness prints it where it is of a borrowed task."""
+    number = value[part]
+    if value.get("unit") == "own" and number is not None:
+        return f"{number:.4f}"
+    return _percent(number)
 
 
 def render(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None = None) -> str:

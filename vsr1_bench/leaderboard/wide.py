@@ -56,6 +56,8 @@ class Cell:
     mark: str = ""
     scored: Scored | None = None
     """What it was read from; None where it was reported."""
+    digits: int = 1
+    """Decimals to show; those of a borrowed task's number, which is in its own unit, are four."""
 
 
 @dataclass(slots=True)
@@ -317,16 +319,18 @@ def _cell(
         reasons.append(f"judged by another version or model of {usual} than most of the column")
     if footnote := one.document.get("footnote"):
         reasons.append(str(footnote))
+    own = value.get("unit") == "own"
     return Cell(
-        _percent(value["value"]),
-        _percent(value["low"]),
-        _percent(value["high"]),
+        value["value"] if own else _percent(value["value"]),
+        value["low"] if own else _percent(value["low"]),
+        value["high"] if own else _percent(value["high"]),
         n=value["n"],
         judge=one.judge,
         notes=tuple(reasons),
         # A blind run is a question about its model, not a rival.
         ranked=not reasons and value["value"] is not None and one.spec.variant == "none",
         scored=one,
+        digits=4 if own else 1,
     )
 
 

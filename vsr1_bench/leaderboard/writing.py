@@ -52,7 +52,7 @@ def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
 def _entry(cell: Cell | None, notes: Footnotes) -> Entry:
     if cell is None:
         return Entry(None)
-    return Entry(cell.value, cell.low, cell.high, notes.number(cell.notes), cell.mark)
+    return Entry(cell.value, cell.low, cell.high, notes.number(cell.notes), cell.mark, cell.digits)
 
 
 def grid_document(grid: Grid) -> dict[str, Any]:

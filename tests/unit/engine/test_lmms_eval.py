@@ -1,0 +1,258 @@
+"""The parts of the lmms-eval exchange that work, and are tested, without lmms-eval."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from tree import ROOT, python_files
+
+from vsr1_bench.cli.main import main
+from vsr1_bench.errors import TaskError
+from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
+from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
+from vsr1_bench.exchange.lmms_eval.worker import numbers, packed, unpacked
+from vsr1_bench.images import decode
+from vsr1_bench.leaderboard import render
+from vsr1_bench.prompts import OWN, build_messages
+from vsr1_bench.records import ImagePlace, Message, Sample
+from vsr1_bench.registry import get_task
+from vsr1_bench.store import RunFolder
+
+absent = pytest.mark.skipif(bool(find_spec("lmms_eval")), reason="lmms-eval is installed here")
+
+
+def test_only_the_modules_that_lmms_eval_itself_loads_import_it_at_once() -> None:
+    found = set()
+    for path in python_files("vsr1_bench", "tasks", "judges", "train"):
+        for node in ast.parse((ROOT / path).read_text("utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            found |= {path.name for name in names if name.split(".")[0] == "lmms_eval"}
+    assert found == {"model.py"}
+
+
+@absent
+@pytest.mark.parametrize(
+    "words",
+    ["--model tiny --tasks lmms_eval/mmmu_val", "ls tasks --source lmms_eval"],
+)
+def test_where_it_is_missing_one_line_says_so(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "uv pip install --override overrides-lmms.txt" in told[0]
+
+
+def picture(color: tuple[int, int, int]) -> Image.Image:
+    return Image.new("RGB", (6, 4), color)
+
+
+def test_messages_keep_every_text_role_and_image_at_its_place() -> None:
+    told = [
+        {"role": "system", "content": "Be brief. "},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": " before\n"},
+                {"type": "image", "url": picture((255, 0, 0))},
+                {"type": "text", "text": ""},
+                {"type": "image", "url": picture((0, 0, 255))},
+                {"type": "text", "text": "after \n\n"},
+            ],
+        },
+    ]
+    messages, images = read_messages(told)
+    assert messages == (
+        Message("system", ("Be brief. ",)),
+        Message("user", (" before\n", ImagePlace(0), "", ImagePlace(1), "after \n\n")),
+    )
+    shown = [decode(image, 1, 10**6).getpixel((0, 0)) for image in images]
+    assert shown == [(255, 0, 0), (0, 0, 255)]
+
+
+def test_a_photo_that_its_task_has_turned_is_not_turned_again() -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    buffer = io.BytesIO()
+    picture((1, 2, 3)).save(buffer, "JPEG", exif=exif)
+    opened = Image.open(io.BytesIO(buffer.getvalue()))
+    (message,) = [{"role": "user", "content": [{"type": "image", "url": opened}]}]
+    _, (image,) = read_messages([message])
+    assert decode(image, 1, 10**6).size == (6, 4)
+
+
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_what_is_no_image_is_refused(kind: str) -> None:
+    with pytest.raises(TaskError, match=f"it shows {kind}"):
+        read_messages([{"role": "user", "content": [{"type": kind, "url": "x.mp4"}]}])
+
+
+def test_own_messages_are_asked_to_the_letter() -> None:
+    sample = Sample("1", (" one ", ImagePlace(0), "two\n "), "", "text")
+    assert build_messages(sample, OWN) == (Message("user", sample.question),)
+    turns = [["system", ["old"]], ["user", ["a", {"image": 0}]], ["assistant", ["b"]]]
+    sample = Sample("1", (), "", "text", extra={"turns": turns})
+    found = build_messages(sample, OWN, system="new")
+    assert [m.role for m in found] == ["system", "user", "assistant"]
+    assert found[0].content == ("new",)
+    assert found[1].content == ("a", ImagePlace(0))
+
+
+@pytest.mark.parametrize(
+    ("told", "stop", "wanted"),
+    [
+        (None, False, {"temperature": 0.0}),
+        ({"max_new_tokens": 16, "until": ["\n\n"]}, False, {"temperature": 0.0, "max_tokens": 16}),
+        ({"until": ["END", ""]}, True, {"temperature": 0.0, "stop": ("END",)}),
+        ({"until": "END"}, True, {"temperature": 0.0, "stop": ("END",)}),
+        ({"temperature": 0.7, "do_sample": False, "top_p": 0.9}, False, {"temperature": 0.0}),
+        (
+            {"temperature": 0.7, "top_p": 0.9, "top_k": None},
+            True,
+            {"temperature": 0.7, "top_p": 0.9},
+        ),
+    ],
+)
+def test_generation_settings(told: Any, stop: bool, wanted: dict[str, Any]) -> None:
+    assert sampling_of(told, stop=stop) == wanted
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), st.dictionaries(st.text(), JSON, max_size=3), max_size=2))
+def test_values_come_back_as_they_were(values: dict[str, dict[str, Any]]) -> None:
+    again = unpacked(json.loads(json.dumps(packed(values))))
+    # repr: NaN is NaN, 1 is neither 1.0 nor True. A filter without values has none to give back.
+    assert repr(again) == repr({key: inner for key, inner in values.items() if inner})
+
+
+def test_objects_that_metrics_share_are_shared_again_and_what_json_loses_is_not_kept() -> None:
+    shared = {"said": "x"}
+    again = unpacked(packed({"none": {"a": shared, "b": shared, "c": {"said": "x"}}}))["none"]
+    assert again["a"] is again["b"]
+    assert again["a"] is not again["c"]
+    for lossy in ((1, 2), {1: "x"}, {"x"}, b"x", [(1,)]):
+        assert packed({"none": {"a": lossy}}) is None
+
+
+def test_aggregates_as_numbers() -> None:
+    assert numbers(0.5) == {"": 0.5}
+    assert numbers({"a": 1, "b": {"c": 2.5, "d": "text"}}) == {"a": 1.0, "b.c": 2.5}
+    assert numbers(float("nan")) == {"": None}
+    assert numbers("text") == {}
+
+
+def stored(root: Path, member: str, value: float | None, samples: int, **told: Any) -> RunFolder:
+    """A scored run of a member of group `both`, as `assess_borrowed` leaves it."""
+    spec = json.loads(SPEC)
+    spec["task"]["name"] = f"lmms_eval/both/{member}"
+    spec["sampling"] |= told
+    from vsr1_bench.spec import RunSpec
+
+    made = RunSpec.model_validate(spec)
+    folder = RunFolder.of(root, made)
+    folder.write_meta(made, samples, {"limit": None})
+    group = {
+        "name": "both",
+        "members": ["one", "two"],
+        "version": 2.0,
+        "metrics": [{"metric": "acc", "mean": True, "weight_by_size": True}],
+    }
+    folder.write_scores(
+        "lmms_eval",
+        {
+            "model": "m",
+            "task": made.task.name,
+            "version": "1.0 (lmms-eval 9.9)",
+            "judge": "lmms_eval",
+            "prompt": "own",
+            "variant": "none",
+            "spec_hash": made.digest(),
+            "n": samples,
+            "metrics": {"acc": {"value": value, "low": None, "high": None, "n": 1, "unit": "own"}},
+            "rates": {
+                "total": samples,
+                "scored": samples,
+                "unparsed": 0.0,
+                "truncated": 0.0,
+                "failed": 0.0,
+                "ranked": True,
+            },
+            "by": {},
+            "lmms_eval": {
+                "package": "9.9",
+                "values": {"acc,none": value},
+                "samples": samples,
+                "groups": [group],
+            },
+        },
+    )
+    return folder
+
+
+SPEC = json.dumps(
+    {
+        "model": {"id": "m", "fingerprint": "f"},
+        "sampling": {
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "top_k": -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "max_tokens": 16,
+            "stop": [],
+            "seed": 0,
+            "n": 1,
+            "min_pixels": 1,
+            "max_pixels": 9,
+        },
+        "prompt": {"format": "own", "hash": "h", "chat_template_hash": None, "system": None},
+        "task": {"name": "", "version": 1},
+        "data": {"id": "d", "config": None, "split": "test", "revision": None, "fingerprint": "f"},
+    }
+)
+
+
+def test_a_groups_number_is_made_of_stored_scores_and_shown_in_its_own_unit(tmp_path: Path) -> None:
+    runs = [stored(tmp_path, "one", 0.25, 3), stored(tmp_path, "two", 1200.5, 1, max_tokens=32)]
+    (document,) = borrowed_groups(runs, None)
+    assert document["task"] == "lmms_eval/both"
+    assert document["metrics"]["acc"]["value"] == (0.25 * 3 + 1200.5 * 1) / 4
+    assert document["version"] == "2.0 (lmms-eval 9.9)"
+    text = render([*(d for run in runs for d in run.scores()), document], "markdown")
+    assert " 0.2500 " in text
+    assert " 1200.5000 " in text
+    assert " 300.3125 " in text
+    assert "1.0 (lmms-eval 9.9)" in text
+    assert borrowed_groups(runs[:1], None) == []  # a member is missing
+    assert borrowed_groups(runs, {"math"}) == []
+    twice = [*runs, stored(tmp_path, "two", 0.5, 1)]
+    assert borrowed_groups(twice, None) == []  # nobody knows which goes with the other
+
+
+def test_a_group_with_an_unscored_member_has_no_number(tmp_path: Path) -> None:
+    runs = [stored(tmp_path, "one", 0.25, 3), stored(tmp_path, "two", None, 1)]
+    (document,) = borrowed_groups(runs, None)
+    assert document["metrics"]["acc"]["value"] is None
+
+
+def test_stored_runs_are_named_without_it() -> None:
+    task = get_task("lmms_eval/anything")
+    assert (task.name, task.judge) == ("lmms_eval/anything", "lmms_eval")

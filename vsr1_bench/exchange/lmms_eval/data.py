@@ -1,0 +1,142 @@
+"""The documents of an lmms-eval task as samples: asked in its own words, one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from vsr1_bench.data import DataInfo, OwnWays, TaskData
+from vsr1_bench.errors import TaskError
+from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, digest_of, load_task
+from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
+from vsr1_bench.records import ImagePlace, Sample
+from vsr1_bench.rows import Rows, keep_encoded
+from vsr1_bench.task import ROW_NUMBER, Borrowed, Row, Task
+
+
+def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> TaskData:
+    """Open a task's documents.
+
+    Raises:
+        UsageError: lmms-eval is not installed, or has no such task.
+        TaskError: it does not load.
+    """
+    if offline:
+        import datasets
+
+        datasets.config.HF_HUB_OFFLINE = True
+    theirs, plan = load_task(source.name, source.include_path)
+    documents = _Documents(theirs)
+    config = theirs.config
+    where = str(theirs.DATASET_PATH)
+    info = DataInfo(
+        Path(where).name if Path(where).exists() else where,
+        theirs.DATASET_NAME,
+        documents.split,
+        None,
+        _fingerprint(theirs.eval_docs),
+        len(documents),
+    )
+    own = OwnWays(
+        prompt_hash=digest_of(source.name, source.include_path)[:16],
+        sampling={**_sampling(config, plan), "n": int(config.repeats or 1)},
+    )
+    return TaskData(task, documents, info, documents.sample, own)
+
+
+def _sampling(config: Any, plan: Plan) -> dict[str, Any]:
+    """Its settings. A blank line as `until` is put in where the file says nothing: left out."""
+    told = config.generation_kwargs
+    asked = plan.config.get("generation_kwargs") if plan.config is not None else told
+    return sampling_of(told, stop="until" in (asked or {}))
+
+
+class _Documents(Rows):
+    """Documents by their number; what a row holds is made into a sample by the task itself."""
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__(())
+        self._theirs = theirs
+        config = theirs.config
+        self.split = str(config.test_split if theirs.has_test_docs() else config.validation_split)
+
+    def __len__(self) -> int:
+        return len(self._theirs.eval_docs)
+
+    def raw(self, number: int) -> Row:
+        """A document is read when its sample is made."""
+        return {}
+
+    def sample(self, row: Row) -> Sample:
+        """Have the task write its messages for a document.
+
+        Raises:
+            TaskError: the task cannot, or shows what no image model takes.
+        """
+        number = int(row[ROW_NUMBER])
+        try:
+            self._theirs.set_fewshot_seed(seed=FEWSHOT_SEED)
+            request = instance(self._theirs, number, self.split)
+            document = self._theirs.dataset[self.split][number]
+            told = request.args[1](document)
+            gold = self._theirs.doc_to_target(document)
+        except Exception as error:  # its code, on one document: that one fails, the run goes on
+            raise TaskError(f"its own code fails: {type(error).__name__}: {error}") from error
+        messages, images = read_messages(told)
+        extra: dict[str, Any] = {}
+        if len(messages) != 1 or messages[0].role != "user":
+            extra["turns"] = [
+                [
+                    m.role,
+                    [{"image": p.index} if isinstance(p, ImagePlace) else p for p in m.content],
+                ]
+                for m in messages
+            ]
+        return Sample(
+            id=str(number),
+            question=tuple(part for message in messages for part in message.content),
+            answer=gold if isinstance(gold, str) else json.dumps(gold, default=str),
+            answer_type="text",
+            images=images,
+            extra=extra,
+        )
+
+
+def instance(theirs: Any, number: int, split: str) -> Any:
+    """Its request for one document; chat models read nothing of the context it is built with."""
+    metadata = {
+        "task": theirs.config.task,
+        "doc_id": number,
+        "repeats": theirs.config.repeats,
+        "split": split,
+    }
+    told = theirs.config.metadata
+    if told and type(told) is dict:
+        metadata.update(told)
+    found = theirs.construct_requests(doc_id=number, ctx="", metadata=metadata)
+    return found[0] if isinstance(found, list) else found
+
+
+def _fingerprint(documents: Any) -> str:
+    """Hash every document, images as they are stored."""
+    digest = hashlib.sha256()
+    for row in keep_encoded(documents):
+        digest.update(json.dumps(_canonical(row), sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _canonical(value: Any) -> Any:
+    """A document's value as JSON; an image by its bytes, wherever somebody's disk has it."""
+    if isinstance(value, dict):
+        if value.keys() == {"bytes", "path"}:
+            file = Path(str(value["path"]))
+            data = value["bytes"] or (file.read_bytes() if file.is_file() else b"")
+            return hashlib.sha256(data).hexdigest()
+        return {key: _canonical(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(inner) for inner in value]
+    if isinstance(value, bytes | bytearray):
+        return hashlib.sha256(value).hexdigest()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

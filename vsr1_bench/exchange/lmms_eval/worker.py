@@ -1,0 +1,256 @@
+"""The process that lmms-eval scores in: its code runs here and nowhere else.
+
+It is started with `serve`, imports lmms-eval once, and forks for each run that it is to score. So
+whatever a task keeps in its modules, or in files of the working folder, ends with the run: another
+model's numbers cannot be made of it. Requests come in and results go out as JSON lines.
+
+What is computed is `lmms_eval.evaluator.evaluate` from the responses on, by the same objects; a
+test compares them to the last digit. What differs: a scorer that raises is not called five times
+with pauses, its document is told and left out; standard errors are not bootstrapped.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from vsr1_bench.errors import BenchError
+from vsr1_bench.exchange.lmms_eval.data import instance
+from vsr1_bench.exchange.lmms_eval.loading import load_task, quiet
+
+PARALLEL = 4
+"""Documents scored at once, as its evaluator does."""
+
+Values = dict[str, Any]
+
+
+def serve() -> None:
+    """Score what each line of standard input asks, until it ends."""
+    import lmms_eval.tasks  # noqa: F401 - once, for all that is forked from here
+
+    quiet()
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what its tasks print is no result
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            os._exit(_score_one(json.loads(line), out))
+        _, status = os.waitpid(child, 0)
+        _say(out, {"done": os.waitstatus_to_exitcode(status)})
+
+
+def _score_one(asked: Mapping[str, Any], out: TextIO) -> int:
+    try:
+        os.makedirs(asked["folder"], exist_ok=True)
+        os.chdir(asked["folder"])
+        score(asked, partial(_say, out))
+        out.flush()
+        return 0
+    except BenchError as error:
+        _say(out, {"failed": str(error)})
+    except Exception as error:  # its code: whatever it raises ends this run's scoring, with a line
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        _say(out, {"failed": f"{said} (in {Path(last.filename).name}:{last.lineno})"})
+    return 1
+
+
+def _say(out: TextIO, told: Mapping[str, Any]) -> None:
+    out.write(json.dumps(told) + "\n")
+    out.flush()
+
+
+def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -> None:
+    """Score one run and tell each document's values as they are there, the aggregates at the end.
+
+    Args:
+        asked: `name`, `include_path`, `folder` (for files that a task writes), `texts` (document's
+            number -> its responses), `known` (document's number -> values told before).
+        say: Takes at first `{"order", …}`, then `{"document", …}` each, at last `{"metrics", …}`.
+
+    Raises:
+        BenchError: the task does not load.
+    """
+    from lmms_eval.evaluator_utils import TaskOutput
+
+    task, plan = load_task(asked["name"], asked["include_path"])
+    task.args = Namespace(output_path=asked["folder"], process_with_media=False)
+    texts = {int(number): list(found) for number, found in asked["texts"].items()}
+    known = {int(number): found for number, found in asked["known"].items()}
+    split = task.config.test_split if task.has_test_docs() else task.config.validation_split
+    task._instances = _answered(task, texts, split)
+    # Filters walk responses and documents side by side: of an unanswered one neither may be there.
+    task.task_docs = task.task_docs.select(list(texts))
+    _strip_thinking(task)
+    task.apply_filters()
+    keys = list(task._instances[0].filtered_resps) if task._instances else []
+    documents = task.eval_docs_no_media
+    by_number = {one.doc_id: one for one in task._instances}
+    output = TaskOutput.from_taskdict(plan.name, task)
+    say(
+        {
+            "order": [f"{metric},{key}" for metric in task.aggregation() for key in keys],
+            "falling": [m for m, rising in task.higher_is_better().items() if rising is False],
+            "score_key": str(task.config.score_key or "score"),
+        }
+    )
+    grade = partial(_grade, task, documents, by_number, keys, known)
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for number, found in zip(texts, pool.map(grade, texts), strict=True):
+            say({"document": number, **_told(found)})
+            for key in keys:
+                for metric, value in (
+                    (found if isinstance(found, dict) else {}).get(key, {}).items()
+                ):
+                    output.sample_metrics[metric, key].append(value)
+    output.calculate_aggregate_metric(bootstrap_iters=0)
+    names = [name for name in output.agg_metrics if "_stderr," not in name]
+    say(
+        {
+            "metrics": {name: numbers(output.agg_metrics[name]) for name in names},
+            "n": {f"{m},{k}": len(items) for (m, k), items in output.sample_metrics.items()},
+            "samples": output.sample_len,
+            "version": str(task.VERSION),
+            "groups": list(plan.groups),
+        }
+    )
+
+
+def _answered(task: Any, texts: Mapping[int, Sequence[str]], split: str) -> list[Any]:
+    answered = []
+    for number, responses in texts.items():
+        one = instance(task, number, split)
+        one.resps = list(responses)
+        answered.append(one)
+    return answered
+
+
+def _strip_thinking(task: Any) -> None:
+    """As its evaluator: reasoning goes before the filters, where the task asks for that."""
+    from lmms_eval.filters.transformation import StripThinkingFilter
+
+    if task.config.auto_strip_thinking and _reasoning_tags(task) is None:
+        for ensemble in task._filters:
+            ensemble.filters.insert(0, StripThinkingFilter())
+
+
+def _reasoning_tags(task: Any) -> Any:
+    from lmms_eval.api.reasoning import parse_reasoning_tags_config
+
+    return parse_reasoning_tags_config(task_value=task.config.reasoning_tags)
+
+
+def _grade(
+    task: Any,
+    documents: Any,
+    by_number: Mapping[int, Any],
+    keys: Iterable[str],
+    known: Mapping[int, Any],
+    number: int,
+) -> Values | str:
+    """Values of a document by filter, or why there are none."""
+    from lmms_eval.api.reasoning import strip_reasoning_tags
+
+    if number in known:
+        return unpacked(known[number])
+    # Beneath the decorator that calls a failing scorer five times, two seconds apart.
+    process = inspect.unwrap(type(task).process_results)
+    tags, one = _reasoning_tags(task), by_number[number]
+    try:
+        found = {}
+        for key in keys:
+            response = one.filtered_resps[key]
+            if tags is not None and isinstance(response, str):
+                response = strip_reasoning_tags(response, tags)
+            elif tags is not None and isinstance(response, list):
+                response = [
+                    strip_reasoning_tags(part, tags) if isinstance(part, str) else part
+                    for part in response
+                ]
+            found[key] = dict(process(task, documents[number], [response]))
+        return found
+    except Exception as error:  # its code on one response: that one is unscored, with the reason
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _told(found: Values | str) -> dict[str, Any]:
+    if isinstance(found, str):
+        return {"error": found}
+    heads = {
+        f"{metric},{key}": _head(value)
+        for key, values in found.items()
+        for metric, value in values.items()
+    }
+    return {"values": packed(found), "heads": heads}
+
+
+def _head(value: Any) -> Any:
+    """What of a value may be a document's score: a number, or the numbers of a dictionary."""
+    if isinstance(value, dict):
+        return {k: float(v) for k, v in value.items() if isinstance(v, bool | int | float)}
+    return float(value) if isinstance(value, bool | int | float) else None
+
+
+def packed(found: Values) -> Any:
+    """Values as JSON that gives the very same back, objects that metrics share included.
+
+    None where JSON cannot hold them: they are computed anew each time.
+    """
+    table: list[Any] = []
+    places: dict[int, int] = {}
+    refs: dict[str, dict[str, int]] = {}
+    for key, values in found.items():
+        for metric, value in values.items():
+            if id(value) not in places:
+                places[id(value)] = len(table)
+                table.append(value)
+            refs.setdefault(key, {})[metric] = places[id(value)]
+    try:
+        written = json.dumps({"table": table, "refs": refs})
+    except (TypeError, ValueError):
+        return None
+    again = json.loads(written)
+    return again if _same(again["table"], table) else None
+
+
+def unpacked(told: Any) -> Values:
+    """Values as they were before `packed`."""
+    return {
+        key: {metric: told["table"][place] for metric, place in metrics.items()}
+        for key, metrics in told["refs"].items()
+    }
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, and of the same types all the way down (1 and True are not the same here)."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(v, other[k]) for k, v in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
+
+
+def numbers(value: Any, name: str = "") -> dict[str, float | None]:
+    """The numbers of an aggregate: one under the empty name, or those of a dictionary by key."""
+    if isinstance(value, Mapping):
+        found: dict[str, float | None] = {}
+        for key, inner in value.items():
+            found |= numbers(inner, f"{name}.{key}" if name else str(key))
+        return found
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return {}
+    return {name: number if math.isfinite(number) else None}
