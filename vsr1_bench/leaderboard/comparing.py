@@ -19,6 +19,7 @@ from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.paired import Paired, holm, paired_difference
+from vsr1_bench.seeing import seeing_runs
 from vsr1_bench.spec import RunSpec
 from vsr1_bench.store import RunFolder, find_runs, stored_judge
 
@@ -123,7 +124,8 @@ def tasks_left_out(paths: Sequence[Path]) -> dict[str, list[str]]:
 
 
 def _runs_of(path: Path) -> dict[str, RunFolder]:
-    return by_task(path, find_runs(path))
+    runs = find_runs(path)
+    return by_task(path, seeing_runs(runs) or runs)  # blind twins lie beside the runs themselves
 
 
 def _labels(specs: Sequence[RunSpec]) -> list[str]:

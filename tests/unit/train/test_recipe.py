@@ -11,17 +11,21 @@ import pytest
 from vsr1_bench.errors import UsageError
 from vsr1_bench.train.curves import draw_curves
 from vsr1_bench.train.plan import describe
-from vsr1_bench.train.recipe import DS_CONFIGS, Recipe, built_in, load_recipe
+from vsr1_bench.train.recipe import DS_CONFIGS, Recipe, built_in, load_recipe, trainer_of
+from vsr1_bench.train.sft_recipe import load_sft_recipe
 
 BASE = 'model = "tiny"\ntask = "demo"\nobjective = "summed"\n'
 
 
 def test_every_built_in_recipe_is_valid_and_says_what_it_is() -> None:
-    recipes = {name: load_recipe(name) for name in built_in()}
+    recipes: dict[str, Any] = {
+        name: load_sft_recipe(name) if trainer_of(name) == "sft" else load_recipe(name)
+        for name in built_in()
+    }
     for size in ("3b", "7b"):
         for name in (
             *("vision_sr1", "vision_sr1_summed", "vision_r1"),
-            *("see_think_no_self_reward", "external_reward"),
+            *("see_think_no_self_reward", "external_reward", "cold_start"),
         ):
             assert f"qwen2_5_vl_{size}/{name}" in recipes
     assert all(recipe.about for recipe in recipes.values())
@@ -36,7 +40,7 @@ def test_published_settings() -> None:
     assert (r.temperature, r.beta, r.clip_low, r.clip_high, r.dual_clip) == (1, 0.01, 0.2, 0.3, 3)
     assert (r.min_pixels, r.max_pixels, r.max_prompt_tokens) == (262_144, 4_194_304, 12_800)
     assert (r.objective, r.lambda_answer, r.lambda_visual) == ("decoupled", 0.5, 0.5)
-    assert (r.prompt, r.judge, r.freeze_vision) == ("see_think", "mathruler", False)
+    assert (r.prompt, r.judge, r.freeze) == ("see_think", "mathruler", ())
     baseline = load_recipe("qwen2_5_vl_7b/vision_r1")
     assert (baseline.objective, baseline.prompt) == ("answer_only", "cot")
     ablation = load_recipe("qwen2_5_vl_3b/see_think_no_self_reward")

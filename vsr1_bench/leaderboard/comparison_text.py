@@ -1,0 +1,117 @@
+"""Paired comparisons as people read them: a table, what it means, the flips."""
+
+from __future__ import annotations
+
+from vsr1_bench.leaderboard.comparing import Comparison, Flip
+from vsr1_bench.leaderboard.rendering import markdown, markdown_text
+from vsr1_bench.leaderboard.sheet import Sheet
+
+
+def comparison_texts(
+    found: list[Comparison], missing: dict[str, list[str]], flips: int
+) -> list[str]:
+    """Write comparisons as paragraphs and tables of markdown.
+
+    Args:
+        found: From `compare_runs`.
+        missing: From `tasks_left_out`.
+        flips: How many samples of each comparison to list on which the runs differ.
+    """
+    letters = {label: chr(ord("A") + i) for i, label in enumerate(_labels(found))}
+    texts = [
+        "  \n".join(f"{letter} = {markdown_text(label)}" for label, letter in letters.items()),
+        markdown(Sheet(HEADINGS, tuple(_row(one, letters) for one in found))),
+        _explanation(found),
+    ]
+    for one in found:
+        what = f"{letters[one.second]} - {letters[one.first]}"
+        if one.left_out:
+            counts = ", ".join(f"{count:,} {reason}" for reason, count in one.left_out.items())
+            texts.append(f"Left out of {one.task}, {what}: {counts}.")
+        if flips and one.flips:
+            rows = tuple(_flip_row(flip) for flip in one.flips[:flips])
+            more = len(one.flips) - len(rows)
+            texts.append(f"Flips of {one.task}, {what}" + (f" ({more:,} more)" if more else ""))
+            texts.append(markdown(Sheet(FLIP_HEADINGS, rows)))
+    for task, where in missing.items():
+        texts.append(f"Task {task} is left out: {', '.join(where)} has no run of it.")
+    return texts
+
+
+HEADINGS = (
+    "task", "judge", "n", "difference", "from", "to", "points", "95 % interval", "p", "test",
+    "p (Holm)", "won", "lost", "tied", "detectable",
+)  # fmt: skip
+FLIP_HEADINGS = ("sample", "gold", "first said", "second said", "first", "second")
+
+
+def _labels(found: list[Comparison]) -> list[str]:
+    return list(dict.fromkeys(label for one in found for label in (one.first, one.second)))
+
+
+def _row(one: Comparison, letters: dict[str, str]) -> tuple[str, ...]:
+    p = one.paired
+    interval = "–" if p.low is None or p.high is None else f"{_points(p.low)} to {_points(p.high)}"
+    clustered = "" if p.clusters == p.n else f" ({p.clusters:,} clusters)"
+    return (
+        one.task,
+        one.judge,
+        f"{p.n:,}{clustered}",
+        f"{letters[one.second]} − {letters[one.first]}",
+        f"{100 * p.first:.1f}",
+        f"{100 * p.second:.1f}",
+        _points(p.difference),
+        interval,
+        _p(p.p_value),
+        p.test,
+        _p(one.holm),
+        f"{p.wins:,}",
+        f"{p.losses:,}",
+        f"{p.ties:,}",
+        "–" if p.detectable is None else f"{100 * p.detectable:.1f}",
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return "≤ 0.0001" if value <= 0.0001 else f"{value:.4f}"
+
+
+def _explanation(found: list[Comparison]) -> str:
+    lines = [
+        "A difference is the later run minus the earlier one, in points, over the samples that "
+        "both have a verdict on; won and lost are samples. `detectable` is the smallest true "
+        "difference that so many samples show in 80 % of cases (p below 0.05, t test, by the "
+        "spread of the differences seen here)."
+    ]
+    if len(found) > 1:
+        lines.append(f"p (Holm) is adjusted for these {len(found)} comparisons.")
+    if any(one.paired.mcnemar is not None and one.paired.test != "McNemar exact" for one in found):
+        values = ", ".join(
+            f"{one.task} {_p(one.paired.mcnemar)}"
+            for one in found
+            if one.paired.mcnemar is not None and one.paired.test != "McNemar exact"
+        )
+        lines.append(
+            "Samples that share a cluster depend on each other, so whole clusters are tested; "
+            f"McNemar's exact test, which takes them as independent, would give: {values}."
+        )
+    return " ".join(lines)
+
+
+def _flip_row(flip: Flip) -> tuple[str, ...]:
+    return (
+        flip.sample_id,
+        flip.gold[:60],
+        (flip.first_answer or "–")[:60],
+        (flip.second_answer or "–")[:60],
+        _share(flip.first),
+        _share(flip.second),
+    )
+
+
+def _share(value: float) -> str:
+    return {0.0: "wrong", 1.0: "right"}.get(value, f"{value:.2f}")
