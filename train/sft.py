@@ -283,10 +283,11 @@ class Batches:
             if short:
                 found.append((longest, short))
         if len(found) < batches:
+            others = "; ".join(f"{count} x {why}" for why, count in tally.unusable.items())
             raise TaskError(
                 f"{len(found)} of {batches * size} conversations of {', '.join(recipe.dataset)} "
-                f"can be used: {tally.overlong} examples are over cutoff {recipe.cutoff}, others: "
-                f"{tally.unusable}"
+                f"can be used: {tally.overlong} examples are over cutoff {recipe.cutoff}; "
+                f"{others or 'no others left out'}"
             )
         for reason, count in tally.unusable.items():
             log.warning("%d conversations left out: %s", count, reason)
