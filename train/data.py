@@ -86,7 +86,7 @@ class TrainingData:
             drawn.cursor += 1
             useless += 1
             try:
-                sample = self.data.sample(_order(self._recipe.seed, epoch, len(self.data))[place])
+                sample = self.data.sample(order_of(self._recipe.seed, epoch, len(self.data))[place])
                 request = self.request(sample)
                 fits = self._encoder.fits(request, self._recipe.max_prompt_tokens)
             except (TaskError, ValueError) as error:  # this row's fault
@@ -130,7 +130,7 @@ def _has_splits(recipe: Recipe) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, n: int) -> list[int]:
+def order_of(seed: int, epoch: int, n: int) -> list[int]:
     """The order of an epoch: a permutation of range(n)."""
     places = list(range(n))
     random.Random(f"vsr1-order|{seed}|{epoch}").shuffle(places)

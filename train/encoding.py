@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from vsr1_bench.errors import GenerationError
-from vsr1_bench.records import Request
+from vsr1_bench.images import example_image, fit, image_size
+from vsr1_bench.records import ImagePlace, Message, Request, Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,11 +81,11 @@ class Batch:
 class Encoder:
     """Makes batches with a model's own processor."""
 
-    def __init__(self, renderer: ChatRenderer) -> None:
-        """Take the renderer that the engine uses, too."""
+    def __init__(self, renderer: ChatRenderer, kept: int = PROMPTS_KEPT) -> None:
+        """Take the renderer that the engine uses, too, and the number of prompts to keep."""
         self.renderer = renderer
         self.tokenizer = renderer.tokenizer
-        self.prompt = lru_cache(maxsize=PROMPTS_KEPT)(self._encode)
+        self.prompt = lru_cache(maxsize=kept)(self._encode)
 
     def encode(self, request: Request) -> dict[str, Any]:
         """What the processor gives for a prompt, one list entry or tensor row a token."""
@@ -109,15 +110,7 @@ class Encoder:
         Raises:
             ImageError: an image that must be measured cannot be decoded.
         """
-        blind = replace(
-            request,
-            images=(),
-            messages=tuple(
-                replace(m, content=tuple(p for p in m.content if isinstance(p, str)))
-                for m in request.messages
-            ),
-        )
-        words = self._encode(blind)["input_ids"].shape[1]
+        words = self._words(request)
         if not request.images:
             return bool(words <= limit)
         if words > limit:
@@ -128,6 +121,31 @@ class Encoder:
             if words + each * len(request.images) <= limit:
                 return True
         return bool(self.encode(request)["input_ids"].shape[1] <= limit)
+
+    def estimate(self, request: Request) -> int:
+        """A prompt's tokens, nearly: images by the size in their headers, none decoded.
+
+        Raises:
+            ImageError: an image without a readable header.
+        """
+        sampling = request.sampling
+        total = self._words(request)
+        for image in request.images:
+            size = fit(*image_size(image), sampling.min_pixels, sampling.max_pixels)
+            total += size[0] * size[1] // 784  # Qwen's 28 x 28 pixels a token; others are near
+        return total
+
+    def _words(self, request: Request) -> int:
+        """Tokens of a prompt without its images."""
+        blind = replace(
+            request,
+            images=(),
+            messages=tuple(
+                replace(m, content=tuple(p for p in m.content if isinstance(p, str)))
+                for m in request.messages
+            ),
+        )
+        return int(self._encode(blind)["input_ids"].shape[1])
 
     def collate(self, rows: Sequence[Row]) -> Batch:
         """Put responses behind their prompts, padded on the right.
@@ -205,3 +223,15 @@ class Encoder:
     def _size(self, row: Row) -> int:
         prompt = row.prompt_tokens or self.encode(row.request)["input_ids"].shape[1]
         return int(prompt + len(row.tokens))
+
+
+def dummy_rows(encoder: Encoder, sampling: Sampling) -> dict[Kind, Row]:
+    """A row of each kind without a share in the loss, to keep ranks in lockstep."""
+    words = Message("user", ("-",))
+    tokens = (int(encoder.tokenizer.eos_token_id or 0),)
+    rows: dict[Kind, Row] = {"text": Row(Request("", (words,), sampling), tokens, (0.0,))}
+    if encoder.renderer.sees:
+        shown = Message("user", (ImagePlace(0), "-"))
+        request = Request("", (shown,), replace(sampling, min_pixels=3136, max_pixels=12_544))
+        rows["image"] = Row(replace(request, images=(example_image(),)), tokens, (0.0,))
+    return rows

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.errors import BenchError, UsageError, nearest
 from vsr1_bench.models import ModelInfo
-from vsr1_bench.train.recipe import DS_CONFIGS, Recipe
+from vsr1_bench.train.recipe import DS_CONFIGS, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +119,7 @@ def join_ranks() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def read_ds_config(recipe: Recipe) -> dict[str, Any]:
+def read_ds_config(recipe: Training) -> dict[str, Any]:
     """The recipe's DeepSpeed file, filled with what the recipe says.
 
     Raises:
@@ -157,7 +158,7 @@ class TrainingEngine:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: Training,
         model: ModelInfo,
         renderer: ChatRenderer,
         ranks: Ranks,
@@ -174,7 +175,9 @@ class TrainingEngine:
         self.stage = int(self.config.get("zero_optimization", {}).get("stage", 0))
         self.banned = banned
         self.engine: Any = self._start(self._load(), train=True)
-        self.reference: Any = self._start(self._load(), train=False) if recipe.beta else None
+        self.reference: Any = (
+            self._start(self._load(), train=False) if recipe.keeps_reference else None
+        )
 
     def _load(self) -> Any:
         import torch
@@ -208,16 +211,12 @@ class TrainingEngine:
         recipe = self.recipe
         if recipe.gradient_checkpointing:
             scorer.policy.gradient_checkpointing_enable({"use_reentrant": False})
-        if recipe.freeze_vision:
-            vision = getattr(scorer.policy.base_model, "visual", None)
-            if vision is None:
-                raise UsageError(f"freeze_vision: {self.model_info.id} has no vision tower")
-            vision.requires_grad_(False)
-        trained = [p for p in scorer.parameters() if p.requires_grad]
+        freeze_parts(scorer.policy, recipe.freeze, self.model_info.id)
         kind: Any = torch.optim.AdamW
         if recipe.cpu_adam:
             kind = deepspeed.ops.adam.DeepSpeedCPUAdam
-        optimizer = kind(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        groups = decay_groups(scorer, recipe)
+        optimizer = kind(groups, lr=recipe.lr, betas=recipe.betas)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
         engine, *_ = deepspeed.initialize(
             model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
@@ -247,7 +246,7 @@ class TrainingEngine:
             found, _ = score_batch(
                 module,
                 batch,
-                temperature=1.0 if probe else self.recipe.temperature,
+                temperature=1.0 if probe else self.recipe.policy_temperature,
                 bans=not probe,
             )
         return found.cpu()
@@ -311,7 +310,7 @@ class TrainingEngine:
                 file.chmod(0o644)  # safetensors writes for its owner alone
 
 
-def lr_factor(recipe: Recipe) -> Callable[[int], float]:
+def lr_factor(recipe: Training) -> Callable[[int], float]:
     """The learning rate of an update, as a part of the peak: warm-up, then the schedule."""
 
     def factor(update: int) -> float:
@@ -321,6 +320,63 @@ def lr_factor(recipe: Recipe) -> Callable[[int], float]:
             return 1.0
         span = max(1, recipe.schedule_steps - recipe.warmup_steps)
         done = min(1.0, (update - recipe.warmup_steps) / span)
-        return 1 - done if recipe.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+        left = 1 - done if recipe.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return recipe.lr_floor + (1 - recipe.lr_floor) * left
 
     return factor
+
+
+# Components of parameter names by which Hugging Face models tell their parts.
+PROJECTORS = frozenset(
+    "merger deepstack_merger_list multi_modal_projector connector aligner mlp1".split()
+)
+TOWERS = frozenset("visual vision_tower vision_model".split())
+
+
+def part_of(name: str) -> str:
+    """The part of a vision-language model that a parameter is of: see `Training.freeze`."""
+    words = set(name.split("."))
+    if words & PROJECTORS:
+        return "projector"
+    return "vision" if words & TOWERS else "language"
+
+
+def freeze_parts(policy: Any, parts: Sequence[str], model_id: str) -> None:
+    """Take gradients away from parts of a model.
+
+    Raises:
+        UsageError: a part that the model does not have, or nothing left to train.
+    """
+    named = dict(policy.named_parameters())
+    there = {part_of(name) for name in named}
+    lacking = [part for part in parts if part not in there]
+    if lacking:
+        raise UsageError(
+            f"freeze {lacking[0]}: {model_id} has no such part; it has {sorted(there)}"
+        )
+    if there <= set(parts):
+        raise UsageError(f"freeze {', '.join(parts)}: nothing of {model_id} is left to train")
+    for name, parameter in named.items():
+        if part_of(name) in parts:
+            parameter.requires_grad_(False)
+
+
+def decay_groups(scorer: Any, recipe: Training) -> list[dict[str, Any]]:
+    """The optimizer's parameter groups, by whether they decay."""
+    trained = [p for p in scorer.parameters() if p.requires_grad]
+    if recipe.decay == "all":
+        return [{"params": trained, "weight_decay": recipe.weight_decay}]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def seed_all(seed: int) -> None:
+    """Seed every generator of this process."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

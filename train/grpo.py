@@ -22,35 +22,32 @@ Deviations from the paper (Vision-SR1, arXiv:2508.19652) and from the code relea
 
 from __future__ import annotations
 
-import json
 import logging
-import random
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from vsr1_bench.errors import EXIT_INTERRUPTED, BenchError, UsageError
+from vsr1_bench.errors import UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
 from vsr1_bench.generation.opening import open_syncable
-from vsr1_bench.images import example_image
-from vsr1_bench.journal import Journal, Lock, write_atomic
+from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.models import ModelInfo, find_model
 from vsr1_bench.pipeline import make_sampling
 from vsr1_bench.progress import progress_bar
-from vsr1_bench.records import ImagePlace, Message, Request, Sampling
+from vsr1_bench.records import Sampling
 from vsr1_bench.running import open_judge
 from vsr1_bench.train.checkpoints import Checkpoints
 from vsr1_bench.train.curves import draw_curves
 from vsr1_bench.train.data import TrainingData
-from vsr1_bench.train.encoding import Encoder, Kind, Row
-from vsr1_bench.train.engine import Ranks, TrainError, TrainingEngine, banned_tokens, join_ranks
-from vsr1_bench.train.metrics import Loggers, StepMetrics, forget_after
+from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
+from vsr1_bench.train.engine import Ranks, TrainingEngine, banned_tokens, join_ranks, seed_all
+from vsr1_bench.train.metrics import StepMetrics, forget_after, open_loggers
 from vsr1_bench.train.objectives import advantages_of, rows_of
 from vsr1_bench.train.proof import Proof
 from vsr1_bench.train.recipe import Recipe
 from vsr1_bench.train.rollouts import Rollout, collect
+from vsr1_bench.train.session import train_safely
 from vsr1_bench.train.updates import Updater
 from vsr1_bench.train.validation import validate, validation_judges
 
@@ -73,17 +70,7 @@ def train(recipe: Recipe) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # of loading and saving; ours counts steps
-    with ExitStack() as stack:
-        trainer = Trainer(recipe, stack)
-        try:
-            trainer.run()
-        except (BenchError, KeyboardInterrupt) as error:
-            whole = trainer.checkpoints.complete()
-            last = f"last whole checkpoint: {whole[-1]}" if whole else "no checkpoint was made yet"
-            reason = str(error) or "interrupted"
-            said = TrainError(f"after step {trainer.progress.step}: {reason}; {last}")
-            said.exit_code = error.exit_code if isinstance(error, BenchError) else EXIT_INTERRUPTED
-            raise said from error
+    train_safely(lambda stack: Trainer(recipe, stack))
 
 
 class Trainer:
@@ -121,20 +108,13 @@ class Trainer:
             recipe, self.engine, self.encoder, dummy_rows(self.encoder, sampling)
         )
         probes = self.data.draw(0, 2).requests
-        self.proof = Proof(self.engine, self.generator, self.encoder, probes)
+        self.proof = Proof(self.engine, self.generator, self.encoder, probes, recipe.proof_bound)
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
         self.progress = self.checkpoints.load(self.engine)
         rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"
         forget_after(rollouts, self.progress.step)
         self.journal = stack.enter_context(Journal(rollouts))
-        self.loggers: Loggers | None = None
-        if self.ranks.first:
-            # A run that starts anew validates the first weights once more, as step 0.
-            forget_after(self.folder / "metrics.jsonl", self.progress.step or -1)
-            told = recipe.model_dump(mode="json")
-            write_atomic(self.folder / "recipe.json", json.dumps(told, indent=1) + "\n")
-            self.loggers = Loggers(self.folder, recipe.loggers, told)
-            stack.callback(self.loggers.close)
+        self.loggers = open_loggers(recipe, self.folder, self.ranks, self.progress.step, stack)
 
     def run(self) -> None:
         """Train to the end."""
@@ -310,18 +290,6 @@ def open_reader(recipe: Recipe) -> Generator:
     return open_generator("openai", model, recipe.perception_args)
 
 
-def dummy_rows(encoder: Encoder, sampling: Sampling) -> dict[Kind, Row]:
-    """A row of each kind without a share in the loss, to keep ranks in lockstep."""
-    words = Message("user", ("-",))
-    tokens = (int(encoder.tokenizer.eos_token_id or 0),)
-    rows: dict[Kind, Row] = {"text": Row(Request("", (words,), sampling), tokens, (0.0,))}
-    if encoder.renderer.sees:
-        shown = Message("user", (ImagePlace(0), "-"))
-        request = Request("", (shown,), replace(sampling, min_pixels=3136, max_pixels=12_544))
-        rows["image"] = Row(replace(request, images=(example_image(),)), tokens, (0.0,))
-    return rows
-
-
 def in_reach(group: Group, recipe: Recipe) -> bool:
     """Whether a group's mean accuracy leaves something to learn (online filtering)."""
     known = [a for r in group if (a := r.components["accuracy"]) is not None]
@@ -331,13 +299,3 @@ def in_reach(group: Group, recipe: Recipe) -> bool:
 def silent(group: Group, recipe: Recipe) -> bool:
     """Whether a group gives no gradient: all advantages are 0 or unknown."""
     return not any(a for found in advantages_of(group, recipe) for a in found or ())
-
-
-def seed_all(seed: int) -> None:
-    """Seed every generator of this process."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

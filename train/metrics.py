@@ -10,7 +10,7 @@ import json
 import resource
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from vsr1_bench.errors import UsageError
 from vsr1_bench.journal import Journal, read_journal, write_atomic
 from vsr1_bench.train.engine import Ranks
+from vsr1_bench.train.recipe import Training
 from vsr1_bench.train.rollouts import Rollout
 
 
@@ -153,3 +154,22 @@ class Loggers:
             self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def open_loggers(
+    recipe: Training, folder: Path, ranks: Ranks, step: int, stack: ExitStack
+) -> Loggers | None:
+    """Write the resolved recipe and open the loggers of a run that stands at `step`.
+
+    Returns:
+        None on ranks that do not speak.
+    """
+    if not ranks.first:
+        return None
+    # A run that starts anew validates the first weights once more, as step 0.
+    forget_after(folder / "metrics.jsonl", step or -1)
+    told = recipe.model_dump(mode="json")
+    write_atomic(folder / "recipe.json", json.dumps(told, indent=1) + "\n")
+    loggers = Loggers(folder, recipe.loggers, told)
+    stack.callback(loggers.close)
+    return loggers

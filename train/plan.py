@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.train.recipe import Recipe
+from vsr1_bench.train.sft_recipe import SftRecipe
 
 
-def describe(recipe: Recipe, world: int) -> str:
+def describe(recipe: Recipe | SftRecipe, world: int) -> str:
     """The resolved recipe and its arithmetic as text; loads no weights and asks no hub.
 
     Args:
@@ -19,12 +20,22 @@ def describe(recipe: Recipe, world: int) -> str:
     lines = [
         f"{key} = {json.dumps(value)}" for key, value in recipe.model_dump(mode="json").items()
     ]
+    told = _grpo(recipe, world) if isinstance(recipe, Recipe) else _sft(recipe, world)
+    lines += ["", *told]
+    count = parameters(recipe.model)
+    if count is None:
+        lines.append("memory: the model is not on this machine, its parameters are not counted")
+        return "\n".join(lines)
+    return "\n".join([*lines, *_memory(recipe, world, count)])
+
+
+def _grpo(recipe: Recipe, world: int) -> list[str]:
+    """A step of GRPO."""
     responses = recipe.prompts_per_step * recipe.samples_per_prompt
     updates = recipe.epochs * recipe.prompts_per_step // recipe.minibatch_prompts
     each = recipe.minibatch_prompts * recipe.samples_per_prompt
     passes = "two passes" if recipe.reads else "one pass"
-    lines += [
-        "",
+    return [
         f"a step: {recipe.prompts_per_step} prompts x {recipe.samples_per_prompt} = {responses} "
         f"responses, {passes}, at most {responses * recipe.max_tokens * (1 + recipe.reads):,} "
         "tokens drawn",
@@ -33,14 +44,23 @@ def describe(recipe: Recipe, world: int) -> str:
         f"{recipe.minibatch_prompts / world:g} of a minibatch a rank",
         f"in all: {recipe.max_steps} steps, {recipe.max_steps * responses:,} responses",
     ]
-    count = parameters(recipe.model)
-    if count is None:
-        lines.append("memory: the model is not on this machine, its parameters are not counted")
-        return "\n".join(lines)
-    return "\n".join([*lines, *_memory(recipe, world, count)])
 
 
-def _memory(recipe: Recipe, world: int, count: int) -> list[str]:
+def _sft(recipe: SftRecipe, world: int) -> list[str]:
+    """A step of supervised fine-tuning."""
+    each = recipe.batch_size / world
+    if recipe.schedule_steps is None:
+        length = f"{recipe.epochs:g} passes over the data"
+    else:
+        length = f"{recipe.planned(0).steps} updates of {recipe.schedule_steps} of the schedule"
+    return [
+        f"an update: {recipe.batch_size} conversations, {each:g} a rank, in micro-batches of at "
+        f"most {recipe.microbatch_tokens:,} padded tokens; in all: {length}",
+        f"trained: all but {', '.join(recipe.freeze)}" if recipe.freeze else "trained: everything",
+    ]
+
+
+def _memory(recipe: Recipe | SftRecipe, world: int, count: int) -> list[str]:
     """Bytes of weights, gradients and optimizer a rank, by ZeRO stage (arXiv:1910.02054, fig 1)."""
     from vsr1_bench.train.engine import read_ds_config
 
@@ -52,9 +72,10 @@ def _memory(recipe: Recipe, world: int, count: int) -> list[str]:
         "weights": size * count / (world if stage == 3 else 1),
         "gradients": 4 * count / world if stage >= 2 else size * count,  # added up in fp32
         "optimizer": states * count / (world if stage >= 1 else 1),
-        "reference": (size * count / (world if stage == 3 else 1)) if recipe.beta else 0,
-        "rollout engine's weights": size * count,
+        "reference": (size * count / (world if stage == 3 else 1)) if recipe.keeps_reference else 0,
     }
+    if isinstance(recipe, Recipe):
+        parts["rollout engine's weights"] = size * count
     told = ", ".join(f"{name} {value / 1e9:.2f} GB" for name, value in parts.items())
     total = sum(parts.values())
     return [

@@ -40,6 +40,7 @@ class Proof:
         generator: SyncableGenerator,
         encoder: Encoder,
         prompts: Sequence[tuple[Sample, Request]],
+        bound: float | None = None,
     ) -> None:
         """Let the engine answer a few prompts; its weights are the first ones still.
 
@@ -48,13 +49,13 @@ class Proof:
             generator: The engine to prove.
             encoder: Makes the trainer's batch.
             prompts: Samples of the training data and their prompts; the same on every rank.
+            bound: `Recipe.proof_bound`.
 
         Raises:
             GenerationError: not one prompt could be answered.
         """
         self._engine, self._generator = engine, generator
-        recipe = engine.recipe
-        self.bound = BOUNDS[recipe.dtype] if recipe.proof_bound is None else recipe.proof_bound
+        self.bound = BOUNDS[engine.recipe.dtype] if bound is None else bound
         asked: list[Request] = []
         for sample, prompt in prompts[:PROMPTS]:
             sampling = replace(prompt.sampling, temperature=0.0, max_tokens=TOKENS)

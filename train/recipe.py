@@ -1,7 +1,8 @@
-"""Recipes of the GRPO trainer: typed settings in TOML, unknown keys refused.
+"""Recipes of the trainers: typed settings in TOML, unknown keys refused.
 
 A recipe is a built-in name (`tiny/vision_sr1`; `vsr1-bench ls recipes`) or the path of a TOML file.
 `extends = "NAME"` takes another recipe's settings first; `key=value` on the command line goes last.
+`trainer = "sft"` marks a recipe of `train sft` (`sft_recipe`); the others are for `train grpo`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,6 +24,7 @@ DS_CONFIGS = Path(__file__).parent / "ds_config"
 Objective = Literal["answer_only", "summed", "multi_advantage", "decoupled", "external_perception"]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+ModelPart = Literal["vision", "projector", "language"]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 # What may differ between the runs before and after a stop: it changes no step that is made.
@@ -32,14 +34,12 @@ NOT_TRAINING = frozenset(
 )
 
 
-class Recipe(BaseModel):
-    """Everything that decides a training run; the defaults are the published settings.
-
-    Published: Vision-SR1 (arXiv:2508.19652), section 4.1, and the defaults of the trainer that its
-    code is built on.
-    """
+class Training(BaseModel):
+    """What every trainer's recipe says: the model, the updates, the run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    trainer: ClassVar[str]
+    """The action of `vsr1-bench train` that takes it."""
 
     about: str = ""
     """One line for `ls recipes`."""
@@ -49,22 +49,85 @@ class Recipe(BaseModel):
     """`tiny`, a folder, or a hub id."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     gradient_checkpointing: bool = True
-    freeze_vision: bool = False
-    """The paper trains the vision tower, too."""
+    freeze: tuple[ModelPart, ...] = ()
+    """Parts that keep their weights: `vision` (the tower), `projector`, `language`."""
+
+    # The data
+    data_root: str | None = None
+    offline: bool = False
+    min_pixels: Positive | None = None
+    """None = what the evaluator would take."""
+    max_pixels: Positive | None = None
+
+    # Updates
+    lr: NonNegative = 1e-6
+    weight_decay: NonNegative = 0.01
+    decay: Literal["all", "matrices"] = "all"
+    """What decays: every weight, or those of two dimensions and more."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """AdamW's."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule_steps: Positive | None = None
+    """Updates until `linear` and `cosine` reach `lr_floor`."""
+    lr_floor: Share = 0.0
+    """Part of `lr` that `linear` and `cosine` end at."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    microbatch_tokens: Positive = 16_384
+    """Padded tokens of one forward pass."""
+    deepspeed: str = "zero2"
+    """A name of `ds_config/`, or the path of a DeepSpeed file."""
+    cpu_adam: bool = False
+    """DeepSpeed's optimizer for offloaded states; it compiles itself once, for minutes."""
+
+    # The run
+    seed: int = 0
+    save_every: Positive = 20
+    keep_last: Positive = 2
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the first weights stay in memory, frozen, for a KL term."""
+        return False
+
+    @property
+    def policy_temperature(self) -> float:
+        """Logits are divided by it where tokens are scored."""
+        return 1.0
+
+    def changed(self, other: Mapping[str, Any]) -> list[str]:
+        """What differs from a stored recipe in ways that change the training, as `key: a -> b`."""
+        mine = self.model_dump(mode="json")
+        return [
+            f"{key}: {other.get(key)!r} -> {mine[key]!r}"
+            for key in mine
+            if key not in NOT_TRAINING and mine[key] != other.get(key)
+        ]
+
+    def digest(self) -> str:
+        """Hash of what decides the training."""
+        told = {k: v for k, v in self.model_dump(mode="json").items() if k not in NOT_TRAINING}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+class Recipe(Training):
+    """Everything that decides a training run; the defaults are the published settings.
+
+    Published: Vision-SR1 (arXiv:2508.19652), section 4.1, and the defaults of the trainer that its
+    code is built on.
+    """
+
+    trainer: ClassVar[str] = "grpo"
 
     # The data: a task's own training split, or rows of columns problem / answer / images
     task: str | None = None
     dataset: str | None = None
     """A file, a folder, or a hub id."""
     split: str = "train"
-    data_root: str | None = None
-    offline: bool = False
     prompt: str = "see_think"
     max_prompt_tokens: Positive = 12_800
     """Longer prompts are left out, and counted."""
-    min_pixels: Positive | None = None
-    """None = what the evaluator would take."""
-    max_pixels: Positive | None = None
 
     # The objective (see `vsr1_bench.train.rewards`)
     objective: Objective
@@ -121,36 +184,18 @@ class Recipe(BaseModel):
     """Largest weight that corrects the engine's log-probs towards the trainer's; 0 = none."""
 
     # Updates
-    lr: NonNegative = 1e-6
-    weight_decay: NonNegative = 0.01
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    schedule_steps: Positive | None = None
-    """Updates until `linear` and `cosine` reach 0."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     minibatch_prompts: Positive = 128
     epochs: Positive = 1
     """Passes over each rollout."""
-    microbatch_tokens: Positive = 16_384
-    """Padded tokens of one forward pass."""
-    deepspeed: str = "zero2"
-    """A name of `ds_config/`, or the path of a DeepSpeed file."""
-    cpu_adam: bool = False
-    """DeepSpeed's optimizer for offloaded states; it compiles itself once, for minutes."""
-
     # The run
     max_steps: Positive = 200
-    seed: int = 0
     output_dir: Path = Path("outputs/grpo")
-    save_every: Positive = 20
-    keep_last: Positive = 2
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between validations by the evaluator; 0 = never."""
     eval_tasks: str = ""
     eval_limit: Positive = 200
     proof_bound: NonNegative | None = None
     """Largest |Δ log-prob| between engine and trainer; None = by dtype (see `proof`)."""
-    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -190,6 +235,16 @@ class Recipe(BaseModel):
         return self.objective != "answer_only"
 
     @property
+    def keeps_reference(self) -> bool:
+        """The KL term's reference."""
+        return self.beta > 0
+
+    @property
+    def policy_temperature(self) -> float:
+        """The rollouts'."""
+        return self.temperature
+
+    @property
     def reader_temperature(self) -> float:
         """Temperature of the second pass.
 
@@ -199,20 +254,8 @@ class Recipe(BaseModel):
         on_reader = self.objective == "decoupled" and self.credit == "reader"
         return self.temperature if on_reader else 0.0
 
-    def changed(self, other: Mapping[str, Any]) -> list[str]:
-        """What differs from a stored recipe in ways that change the training, as `key: a -> b`."""
-        mine = self.model_dump(mode="json")
-        return [
-            f"{key}: {other.get(key)!r} -> {mine[key]!r}"
-            for key in mine
-            if key not in NOT_TRAINING and mine[key] != other.get(key)
-        ]
 
-    def digest(self) -> str:
-        """Hash of what decides the training."""
-        told = {k: v for k, v in self.model_dump(mode="json").items() if k not in NOT_TRAINING}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
+Kind = TypeVar("Kind", bound=Training)
 
 COMPONENTS = ("accuracy", "format", "description_accuracy", "description_format")
 
@@ -226,19 +269,41 @@ def built_in() -> dict[str, Path]:
 
 
 def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and lay `key=value` settings over it.
+    """Read a recipe of `train grpo` and lay `key=value` settings over it.
 
     Raises:
-        UsageError: no such recipe, an unknown key (the nearest are named) or a value that does not
-            fit.
+        UsageError: see `read_recipe`.
     """
-    values = _read(name) | _settings(settings)
-    known = tuple(Recipe.model_fields)
+    return read_recipe(Recipe, name, settings)
+
+
+def trainer_of(name: str) -> str:
+    """The action of `vsr1-bench train` that a recipe is for.
+
+    Raises:
+        UsageError: no such recipe, or not readable.
+    """
+    return str(_read(name).get("trainer", Recipe.trainer))
+
+
+def read_recipe(kind: type[Kind], name: str, settings: Sequence[str] = ()) -> Kind:
+    """Read a recipe of a trainer and lay `key=value` settings over it.
+
+    Raises:
+        UsageError: no such recipe, one of another trainer, an unknown key (the nearest are named)
+            or a value that does not fit.
+    """
+    values = _read(name)
+    trainer = values.pop("trainer", Recipe.trainer)
+    if trainer != kind.trainer:
+        raise UsageError(f"recipe {name} is one of train {trainer}: vsr1-bench train {trainer} …")
+    values |= _settings(settings)
+    known = tuple(kind.model_fields)
     for key in values:
         if key not in known:
             raise UsageError(f"recipe {name}: unknown key {key!r}; {nearest(key, known)}")
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from vsr1_bench.prompts import to_chat
 from vsr1_bench.records import EncodedImage, Message
 from vsr1_bench.tiny.architecture import build_model, build_processor, save
-from vsr1_bench.train.tiny_mixture import Example, corpus, make_example
+from vsr1_bench.train.conversations import Example
+from vsr1_bench.train.tiny_mixture import corpus, make_example
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vsr1_bench.prompts import (
     FORMATS,
@@ -20,6 +19,7 @@ from vsr1_bench.prompts import (
 )
 from vsr1_bench.records import AnswerType, EncodedImage, ImagePlace, Message, Part, Sample
 from vsr1_bench.tiny.scenes import Draw, make_question, make_row, to_sample
+from vsr1_bench.train.conversations import Example
 
 # Shares of the mixture, in percent. Early on it is mostly short descriptions: nothing else can be
 # learnt before the cells are found in the image, and that is found soonest by describing.
@@ -88,15 +88,6 @@ _MATHS = (
     "$\\begin{{array}}{{cc}} {a} & {b} \\\\ {b} & {a} \\end{{array}}$",
 )
 _OPENINGS = ("How many", "What is", "Is", "Are", "Does", "Which of the following", "Find", "If")
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A conversation's prompt and the reply to learn."""
-
-    messages: tuple[Message, ...]
-    reply: str
-    images: tuple[EncodedImage, ...] = ()
 
 
 def reply_of(answer: str, *, think: str | None = None, description: str | None = None) -> str:

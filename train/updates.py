@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vsr1_bench.train.encoding import KINDS, PROMPTS_KEPT, Encoder, Kind, Row
-from vsr1_bench.train.engine import TrainError, TrainingEngine
+from vsr1_bench.train.engine import Ranks, TrainError, TrainingEngine
 from vsr1_bench.train.losses import (
     Totals,
     importance_weights,
@@ -77,13 +77,8 @@ class Updater:
     def _plan(self, rows: list[Row]) -> list[Micro]:
         """Cut a minibatch into micro-batches, of as many of each kind on every rank."""
         window = PROMPTS_KEPT * self._recipe.samples_per_prompt
-        cut = self._encoder.microbatches(rows, self._recipe.microbatch_tokens, window)
-        counts = self._engine.ranks.gather({kind: len(cut[kind]) for kind in KINDS})
-        plan: list[Micro] = []
-        for kind in KINDS:
-            most = max(count[kind] for count in counts)
-            plan += cut[kind] + [[self._dummies[kind]]] * (most - len(cut[kind]))
-        return plan
+        tokens = self._recipe.microbatch_tokens
+        return lockstep(self._encoder, self._engine.ranks, rows, tokens, window, self._dummies)
 
     def _note(self, plans: list[list[Micro]], *, reference: bool) -> None:
         """Score every row before the updates begin."""
@@ -243,6 +238,33 @@ class Updater:
             metrics.add(f"{prefix}{name}", float(values[held].sum()), count)
         metrics.peak(f"{prefix}mismatch/max", float(gap[held].max()))
         metrics.peak(f"{prefix}ratio_max", float(ratio[held].max()))
+
+
+def lockstep(
+    encoder: Encoder,
+    ranks: Ranks,
+    rows: Sequence[Row],
+    tokens: int,
+    window: int,
+    dummies: dict[Kind, Row],
+) -> list[Micro]:
+    """Cut rows into micro-batches, of as many of each kind on every rank; all ranks call.
+
+    Args:
+        encoder: Measures them.
+        ranks: Who trains together.
+        rows: This rank's.
+        tokens: Padded tokens of a micro-batch.
+        window: See `Encoder.microbatches`.
+        dummies: What a rank scores where others have more.
+    """
+    cut = encoder.microbatches(rows, tokens, window)
+    counts = ranks.gather({kind: len(cut[kind]) for kind in KINDS})
+    plan: list[Micro] = []
+    for kind in KINDS:
+        most = max(count[kind] for count in counts)
+        plan += cut[kind] + [[dummies[kind]]] * (most - len(cut[kind]))
+    return plan
 
 
 def _joined(parts: Sequence[Tensor | None], like: Tensor) -> Tensor:

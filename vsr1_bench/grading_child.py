@@ -6,21 +6,19 @@ bytes (big-endian) and that many bytes of JSON.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import struct
-import sys
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
+from vsr1_bench.child import die_with_parent
 from vsr1_bench.judging import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
 MEMORY_BYTES = 4 * 1024**3
 HEADER = struct.Struct(">I")
-_PR_SET_PDEATHSIG = 1
 
 
 def grade_in_process(judge: RuleJudge, item: Item) -> Verdict:
@@ -54,7 +52,7 @@ def serve(name: str, include_path: tuple[str, ...], parent: int, leash: bool) ->
         leash: Die with the parent's thread that started this process, where the system can do so.
     """
     if leash:
-        _die_with_parent(parent)
+        die_with_parent(parent)
     requests, replies = _private_pipes()
     _limit_memory()
     try:
@@ -107,14 +105,6 @@ def _limit_memory() -> None:
         _, hard = resource.getrlimit(kind)
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(kind, (limit, limit))
-
-
-def _die_with_parent(parent: int) -> None:
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the call
-        os._exit(1)
 
 
 def _receive(stream: BinaryIO) -> dict[str, Any] | None:

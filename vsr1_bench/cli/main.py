@@ -43,7 +43,8 @@ COMMANDS = {
     "publish": "pack stored runs and bring them where others find them",
     "download": "fetch published runs, the paper's raw outputs, or data to work offline with",
     "serve": "start vLLM's server with settings that fit, and print its --base_url",
-    "train": "train a model with the self-reward on the same generation path; export it",
+    "train": "train a model: cold start, or self-reward on the same generation path; export it",
+    "loop": "evaluate, train, evaluate again on the same samples, and compare",
     "doctor": "say what works on this machine, and what mends the rest",
 }
 

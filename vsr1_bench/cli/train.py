@@ -8,11 +8,16 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, UsageError
 
-ACTIONS = ("grpo", "plan", "export")
+if TYPE_CHECKING:
+    from vsr1_bench.train.recipe import Recipe
+    from vsr1_bench.train.sft_recipe import SftRecipe
+
+ACTIONS = ("sft", "grpo", "plan", "export")
 NEEDED = ("torch", "transformers", "deepspeed", "matplotlib")
 
 
@@ -20,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
-        "  train grpo RECIPE [key=value …]    train; the same command resumes\n"
+        "  train sft RECIPE [key=value …]     learn replies: the cold start; resumes likewise\n"
+        "  train grpo RECIPE [key=value …]    train by rewards; the same command resumes\n"
         "  train plan RECIPE [key=value …]    the resolved recipe, and what a step takes\n"
         "  train export CHECKPOINT OUT        the weights as a plain Hugging Face folder\n\n"
         "Recipes: vsr1-bench ls recipes, or a TOML file. Keys: max_steps, output_dir, seed, lr, …\n"
@@ -38,28 +44,57 @@ def execute(options: argparse.Namespace) -> int:
     """Run the action."""
     if options.action == "export":
         return _export(options)
-    from vsr1_bench.train.recipe import load_recipe
-
-    recipe = load_recipe(options.what, options.settings)
     if options.action == "plan":
         from vsr1_bench.train.plan import describe
 
-        print(describe(recipe, world=options.nproc or 1))
+        print(describe(_recipe(options), world=options.nproc or 1))
         return EXIT_DONE
+    return _train(options)
+
+
+def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
+    """The recipe of the action; `plan` takes those of both trainers."""
+    from vsr1_bench.train.recipe import load_recipe, trainer_of
+    from vsr1_bench.train.sft_recipe import load_sft_recipe
+
+    action = trainer_of(options.what) if options.action == "plan" else options.action
+    load = load_sft_recipe if action == "sft" else load_recipe
+    return load(options.what, options.settings)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from vsr1_bench.train.recipe import Recipe
+
+    recipe = _recipe(options)
+    check_installed()
+    if options.nproc and "RANK" not in os.environ:
+        return _launch(options)
+    if isinstance(recipe, Recipe):
+        from vsr1_bench.train import grpo
+
+        grpo.train(recipe)
+        steps = recipe.max_steps
+    else:
+        from vsr1_bench.train import sft
+
+        steps = sft.train(recipe).steps
+    if os.environ.get("RANK", "0") == "0":
+        print(f"trained {steps} steps; curves: {recipe.output_dir / 'curves.html'}")
+        print(f"next: vsr1-bench train export {recipe.output_dir} OUT", file=sys.stderr)
+    return EXIT_DONE
+
+
+def check_installed() -> None:
+    """Refuse to train without the libraries of training.
+
+    Raises:
+        UsageError: names what is missing and how to get it.
+    """
     if missing := [name for name in NEEDED if not find_spec(name)]:
         raise UsageError(
             f"training needs {', '.join(missing)}: pip install 'vsr1-bench[train]', and a vLLM "
             "that fits this machine (vsr1-bench doctor)"
         )
-    if options.nproc and "RANK" not in os.environ:
-        return _launch(options)
-    from vsr1_bench.train.grpo import train
-
-    train(recipe)
-    if os.environ.get("RANK", "0") == "0":
-        print(f"trained {recipe.max_steps} steps; curves: {recipe.output_dir / 'curves.html'}")
-        print(f"next: vsr1-bench train export {recipe.output_dir} OUT", file=sys.stderr)
-    return EXIT_DONE
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -90,8 +125,15 @@ def _launch(options: argparse.Namespace) -> int:
 
 
 def recipe_rows() -> list[tuple[str, str, str]]:
-    """Name, objective and a line about each built-in recipe (for `ls recipes`)."""
-    from vsr1_bench.train.recipe import built_in, load_recipe
+    """Name, objective (or `sft`) and a line about each built-in recipe (for `ls recipes`)."""
+    from vsr1_bench.train.recipe import built_in, load_recipe, trainer_of
+    from vsr1_bench.train.sft_recipe import load_sft_recipe
 
-    recipes = [(name, load_recipe(name)) for name in built_in()]
-    return [(name, recipe.objective, recipe.about) for name, recipe in recipes]
+    rows = []
+    for name in built_in():
+        if trainer_of(name) == "sft":
+            rows.append((name, "sft", load_sft_recipe(name).about))
+        else:
+            recipe = load_recipe(name)
+            rows.append((name, recipe.objective, recipe.about))
+    return rows

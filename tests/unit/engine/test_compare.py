@@ -123,6 +123,12 @@ def test_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no sample in common"):
         compare(tmp_path, alpha.path, unscored.path)
 
+    blind = spec_of("a", "alpha").model_copy(update={"variant": "drop"})
+    twin = stored_run(tmp_path / "twins", blind, [WRONG, WRONG])
+    stored_run(tmp_path / "twins", spec_of("a", "alpha"), [RIGHT, WRONG])
+    (found,) = compare(tmp_path, tmp_path / "twins", twin.path)
+    assert (found.paired.first, found.paired.second) == (0.5, 0.0)  # the one that sees, its twin
+
     with pytest.raises(UsageError, match="several runs of alpha; name one"):
         compare(tmp_path, runs, alpha.path)
 

@@ -11,17 +11,21 @@ import pytest
 from vsr1_bench.errors import UsageError
 from vsr1_bench.train.curves import draw_curves
 from vsr1_bench.train.plan import describe
-from vsr1_bench.train.recipe import DS_CONFIGS, Recipe, built_in, load_recipe
+from vsr1_bench.train.recipe import DS_CONFIGS, Recipe, built_in, load_recipe, trainer_of
+from vsr1_bench.train.sft_recipe import load_sft_recipe
 
 BASE = 'model = "tiny"\ntask = "demo"\nobjective = "summed"\n'
 
 
 def test_every_built_in_recipe_is_valid_and_says_what_it_is() -> None:
-    recipes = {name: load_recipe(name) for name in built_in()}
+    recipes: dict[str, Any] = {
+        name: load_sft_recipe(name) if trainer_of(name) == "sft" else load_recipe(name)
+        for name in built_in()
+    }
     for size in ("3b", "7b"):
         for name in (
             *("vision_sr1", "vision_sr1_summed", "vision_r1"),
-            *("see_think_no_self_reward", "external_reward"),
+            *("see_think_no_self_reward", "external_reward", "cold_start"),
         ):
             assert f"qwen2_5_vl_{size}/{name}" in recipes
     assert all(recipe.about for recipe in recipes.values())
@@ -50,7 +54,7 @@ def test_published_settings(size: str, name: str) -> None:
     assert (r.min_pixels, r.max_pixels, r.max_prompt_tokens) == (262_144, 4_194_304, 12_800)
     assert (r.format_weight, r.lambda_answer, r.lambda_visual) == (0.1, 0.5, 0.5)
     assert (r.dataset, r.split) == ("LMMs-Lab-Turtle/Vision-SR1-47K", "train")
-    assert (r.judge, r.freeze_vision, r.credit) == ("mathruler", False, "reader")
+    assert (r.judge, r.freeze, r.credit) == ("mathruler", (), "reader")
     objective, prompt, tokens, weights = PUBLISHED[name]
     assert (r.objective, r.prompt, r.max_tokens) == (objective, prompt, tokens)
     assert f"{size}B" in r.model and r.model.endswith(weights)

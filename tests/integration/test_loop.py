@@ -1,0 +1,55 @@
+"""The loop on the embedded model: killed, run again, and summed up from real runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("deepspeed")
+
+from training import settings
+
+RUN_ARGS = "--backend transformers --gen_kwargs max_tokens=80"
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    told = settings(max_steps=1)
+    loop = ["loop", "tiny/vision_sr1", *told, "--tasks", "demo", "--limit", "6"]
+    where = ["--output_path", str(folder), "--run_args", RUN_ARGS]
+    return [sys.executable, "-m", "vsr1_bench", *loop, *where, *more]
+
+
+def test_killed_while_it_trains_the_same_command_finishes(tmp_path: Path) -> None:
+    folder = tmp_path / "loop"
+    process = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL)
+    training = folder / "round-1" / "recipe.json"
+    while not training.is_file() and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)  # its child must not live on and hold the locks
+    process.wait()
+    assert not (folder / "models/round-1").exists()
+    done = subprocess.run(
+        command(folder), capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("# Loop: tiny/vision\\_sr1") or "# Loop" in done.stdout
+    told = json.loads((folder / "summary.json").read_text())
+    assert told["trainings"]["round-1"]["steps"] == 1
+    (compared,) = told["comparisons"]
+    assert compared["paired"]["n"] == 6 and compared["task"] == "demo"
+    for label in ("start", "round-1"):
+        (score,) = told["scores"][label].values()
+        assert {"accuracy", "lsr", "self_contained", "gain[drop]"} <= set(score["metrics"])
+    first = (folder / "runs/start").rglob("generations.jsonl")
+    assert sum(len(path.read_text().splitlines()) for path in first) == 12  # none twice
+    text = (folder / "summary.md").read_text()
+    assert "| demo" in text and "gain\\[drop\\]" in text and "round-1.png" in text
+    assert (folder / "round-1.png").is_file()

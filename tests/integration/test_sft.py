@@ -1,0 +1,191 @@
+"""The cold start on the real engine: plain transformers' step, exact resume, freezing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vsr1_bench.errors import TaskError, UsageError
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("deepspeed")
+
+from training import metrics, weights  # noqa: E402
+
+from vsr1_bench.tiny.scenes import make_row  # noqa: E402
+from vsr1_bench.train import sft  # noqa: E402
+from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe  # noqa: E402
+
+SMALL: dict[str, Any] = {
+    "model": "tiny",
+    "batch_size": 4,
+    "group_batches": 2,
+    "schedule_steps": 4,
+    "warmup_steps": 1,
+    "save_every": 1000,
+    "lr": 1e-3,
+}
+
+
+def small(folder: Path, **changes: Any) -> SftRecipe:
+    base = load_sft_recipe("tiny/cold_start").model_dump()
+    return SftRecipe.model_validate(base | SMALL | {"output_dir": folder} | changes)
+
+
+def trainer(recipe: SftRecipe, stack: ExitStack) -> Any:
+    return sft.SftTrainer(recipe, stack)
+
+
+def sharegpt(folder: Path, n: int = 8) -> Path:
+    """Conversations about scenes: two turns, each third one without an image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for place in range(n):
+        row, shown = make_row("train", 4 * place), place % 3 != 2
+        (folder / f"{place}.png").write_bytes(row["image"])
+        turns = [
+            {"from": "human", "value": ("<image>" if shown else "") + row["question"]},
+            {"from": "gpt", "value": row["description"]},
+            {"from": "human", "value": "And the answer?"},
+            {"from": "gpt", "value": f"\\boxed{{{row['answer']}}}"},
+        ]
+        rows.append({"conversations": turns, "images": [f"{place}.png"] if shown else []})
+    file = folder / "rows.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+@pytest.mark.parametrize("microbatch_tokens", [100_000, 10])
+@pytest.mark.parametrize("stage", ["zero0", "zero2"])
+def test_loss_and_gradients_are_those_of_plain_transformers(
+    tmp_path: Path, stage: str, microbatch_tokens: int
+) -> None:
+    """Labels by hand, the library's own loss: the mean over learnt tokens of the batch."""
+    from transformers import AutoModelForImageTextToText
+
+    data = str(sharegpt(tmp_path / "rows"))
+    changes = {"dataset": (data,), "deepspeed": stage, "microbatch_tokens": microbatch_tokens}
+    changes |= {"group_batches": 1}  # so that a batch holds both kinds
+    with ExitStack() as stack:
+        t = trainer(small(tmp_path / "run", **changes), stack)
+        rows = t.batches.batch(0).rows
+        assert len(rows) == 8 and {row.kind for row in rows} == {"image", "text"}
+        plain = AutoModelForImageTextToText.from_pretrained(t.model.path, dtype=torch.float32)
+        learnt = sum(len(row.tokens) for row in rows)
+        expected = 0.0
+        for row in rows:  # one by one: no padding, nothing of ours but the prompt's encoding
+            prompt = t.encoder.renderer.render(row.request)
+            encoded = dict(
+                t.encoder.renderer.processor(
+                    text=[prompt.text + t.encoder.tokenizer.decode(row.tokens)],
+                    images=prompt.images or None,
+                    return_tensors="pt",
+                )
+            )
+            labels = encoded["input_ids"].clone()
+            labels[0, : -len(row.tokens)] = -100
+            assert labels[0, -len(row.tokens) :].tolist() == list(row.tokens)
+            part = plain(**encoded, labels=labels).loss * len(row.tokens) / learnt
+            part.backward()
+            expected += float(part)
+        norm = float(torch.nn.utils.get_total_norm([p.grad for p in plain.parameters()]))
+        optimizer = torch.optim.AdamW(
+            sft_groups(plain), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05
+        )
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        optimizer.step()
+        t._step(metric := sft.StepMetrics())
+        told = metric.together(t.ranks)
+        assert told["loss"] == pytest.approx(expected, rel=1e-5)
+        assert told["grad_norm"] == pytest.approx(norm, rel=1e-4)
+        after = dict(plain.named_parameters())
+        for name, value in weights(t).items():
+            if name in after:  # Adam's first step is lr * sign(gradient): a flip would be 2e-3
+                assert (value - after[name]).abs().max() < 5e-5, name
+
+
+def sft_groups(model: Any) -> list[dict[str, Any]]:
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": matrices}, {"params": rest, "weight_decay": 0.0}]
+
+
+def test_a_prompts_token_never_carries_loss(tmp_path: Path) -> None:
+    """Learnt are the reply and the end of the turn, which stand behind the prompt."""
+    with ExitStack() as stack:
+        t = trainer(small(tmp_path / "run", dataset=(str(sharegpt(tmp_path / "rows")),)), stack)
+        rows = t.batches.batch(0).rows + t.batches.batch(1).rows
+        end = t.encoder.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        for row in rows:
+            assert row.tokens[-1] == end and row.tokens.count(end) == 1
+            batch = t.encoder.collate([row])
+            start = t.encoder.encode(row.request)["input_ids"].shape[1]
+            assert batch.columns.tolist() == list(range(start - 1, start - 1 + len(row.tokens)))
+            assert batch.targets.tolist() == list(row.tokens)
+        said = {t.encoder.tokenizer.decode(row.tokens[:-1]) for row in rows}
+        asked = [make_row("train", 4 * i) for i in range(8)]
+        assert said == {r["description"] for r in asked} | {
+            f"\\boxed{{{r['answer']}}}" for r in asked
+        }
+
+
+def test_a_resumed_run_is_the_run(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    sft.train(small(whole))
+    sft.train(small(cut, max_steps=1))
+    sft.train(small(cut, max_steps=3, save_every=2))
+    (cut / "checkpoints/step-000003/complete.json").unlink()  # as if killed while saving
+    done = sft.train(small(cut))
+    assert done.steps == 4
+    for one, other in zip(metrics(whole), metrics(cut), strict=True):
+        assert (one["step"], one["loss"], one["lr"]) == (other["step"], other["loss"], other["lr"])
+    model = "checkpoints/step-000004/model/model.safetensors"
+    assert (whole / model).read_bytes() == (cut / model).read_bytes()
+    with pytest.raises(UsageError, match=r"lr: 0\.001 -> 0\.1"):
+        sft.train(small(cut, lr=0.1))
+
+
+@pytest.mark.parametrize("frozen", [("vision", "projector"), ("language",), ("projector",)])
+def test_frozen_parts_stay_and_the_others_move(tmp_path: Path, frozen: tuple[str, ...]) -> None:
+    from vsr1_bench.train.engine import part_of
+
+    with ExitStack() as stack:
+        t = trainer(small(tmp_path, freeze=frozen, max_steps=2), stack)
+        before = weights(t)
+        t.run()
+        moved = {part_of(n) for n, v in weights(t).items() if not torch.equal(v, before[n])}
+    assert moved == {"vision", "projector", "language"} - set(frozen)
+
+
+def test_what_cannot_be_learnt_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = json.loads(sharegpt(tmp_path / "rows").read_text())
+    rows[0]["conversations"][1]["value"] = "red " * 2000
+    rows[1]["images"] = ["nowhere.png"]
+    rows[2]["conversations"] = rows[2]["conversations"][:1]
+    file = tmp_path / "rows/rows.json"
+    file.write_text(json.dumps(rows))
+    changes = {"dataset": (str(file),), "max_steps": 1}
+    sft.train(small(tmp_path / "run", **changes))
+    (told,) = metrics(tmp_path / "run")
+    assert told["examples/overlong"] == 2  # the reply, and the turn that has it in its prompt
+    assert told["examples/unusable"] == 2
+    file.write_text(json.dumps([rows[2]] * 3))
+    with pytest.raises(TaskError, match=r"0 of 8 conversations .* no assistant's turn"):
+        sft.train(small(tmp_path / "none", **changes))
+
+
+def test_freezing_everything_or_nothing_there_is_refused(tmp_path: Path) -> None:
+    with ExitStack() as stack, pytest.raises(UsageError, match="nothing of tiny is left to train"):
+        trainer(small(tmp_path, freeze=("vision", "projector", "language")), stack)
+
+
+def test_from_random_weights_the_mixture_is_learnt(tmp_path: Path) -> None:
+    """The loss of the first steps falls by over a third; vocabulary and weights are made there."""
+    changes = {"model": "tiny/untrained", "schedule_steps": 16, "batch_size": 16, "lr": 2e-3}
+    sft.train(small(tmp_path, group_batches=4, **changes))
+    losses = [told["loss"] for told in metrics(tmp_path)]
+    assert losses[0] > 6 and sum(losses[-3:]) / 3 < 0.67 * losses[0]

@@ -1,0 +1,177 @@
+"""Conversations to learn: ShareGPT, chat messages, alpaca, or problem / answer, images or not.
+
+A row becomes one `Example` for each assistant's turn: what was said before is the prompt, the turn
+is the reply to learn.
+
+    conversations  [{"from": "human", "value": "<image>…"}, {"from": "gpt", "value": "…"}, …]
+    messages       [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}, …]
+    instruction    with input, output, system, history: [[asked, replied], …]
+    problem        with answer: the reply to learn is the answer as it stands
+
+`images` (or `image`) holds paths, bytes or nothing; `<image>` marks take them in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.problem_rows import IMAGE_COLUMNS, problem_row
+from vsr1_bench.prompts import PromptFormat, build_messages
+from vsr1_bench.records import EncodedImage, ImagePlace, Message, Role
+from vsr1_bench.rows import ChainedRows, LoadedRows, Rows, keep_encoded, load_files
+from vsr1_bench.task import Row, Source, interleave_all
+
+ROLES: dict[str, Role] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
+COLUMNS = ("conversations", "messages", "instruction", "problem")
+KINDS = ("parquet", "jsonl", "json")
+_MARK = r"<image()>"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A conversation's prompt and the reply to learn."""
+
+    messages: tuple[Message, ...]
+    reply: str
+    images: tuple[EncodedImage, ...] = ()
+
+
+def examples_of(row: Row, prompt: PromptFormat) -> list[Example]:
+    """The examples of a row.
+
+    Args:
+        row: As it is stored; images are `EncodedImage` already.
+        prompt: How a `problem` is asked.
+
+    Raises:
+        TaskError: no known columns, an unknown role, no reply to learn, or a mark without an image.
+    """
+    if row.get("problem") is not None:
+        sample = problem_row(row)
+        reply = str(row["answer"])
+        if not reply.strip():
+            raise TaskError("an empty answer: nothing to learn")
+        return [Example(build_messages(sample, prompt, native=""), reply, sample.images)]
+    turns = _turns(row)
+    images: list[EncodedImage] = []
+    for column in IMAGE_COLUMNS:
+        cell = row.get(column)
+        images += [] if cell is None else [cell] if isinstance(cell, EncodedImage) else cell
+    shown = [text if role == "user" else "" for role, text in turns]
+    first = next((i for i, (role, _) in enumerate(turns) if role == "user"), 0)
+    parts, _ = interleave_all(shown[first:], images, _MARK)
+    messages = [
+        Message(role, (text,) if role != "user" else parts[place - first])
+        for place, (role, text) in enumerate(turns)
+    ]
+    found = [
+        Example(before, str(message.content[0]), _shown(before, images))
+        for place, message in enumerate(messages)
+        if message.role == "assistant"
+        and (before := tuple(messages[:place]))
+        and str(message.content[0]).strip()
+    ]
+    if not found:
+        raise TaskError("no assistant's turn to learn")
+    return found
+
+
+def _shown(messages: Sequence[Message], images: Sequence[EncodedImage]) -> tuple[EncodedImage, ...]:
+    """The images up to the last one that messages show."""
+    places = [p.index for m in messages for p in m.content if isinstance(p, ImagePlace)]
+    return tuple(images[: max(places, default=-1) + 1])
+
+
+def _turns(row: Row) -> list[tuple[Role, str]]:
+    """Who said what, in order."""
+    listed = row.get("conversations") or row.get("messages")
+    if listed is not None:
+        turns = [_turn(turn) for turn in listed]
+        return [*_system(row), *turns]
+    if row.get("instruction") is None:
+        raise TaskError(
+            f"none of the columns {', '.join(COLUMNS)}; it has {', '.join(sorted(row))}"
+        )
+    asked = "\n".join(str(row[c]) for c in ("instruction", "input") if row.get(c))
+    told = _system(row)
+    for question, reply in row.get("history") or ():
+        told += [("user", str(question)), ("assistant", str(reply))]
+    return [*told, ("user", asked), ("assistant", str(row.get("output") or ""))]
+
+
+def _system(row: Row) -> list[tuple[Role, str]]:
+    return [("system", str(row["system"]))] if row.get("system") else []
+
+
+def _turn(turn: dict[str, Any]) -> tuple[Role, str]:
+    role, text = turn.get("from") or turn.get("role"), turn.get("value")
+    text = turn.get("content") if text is None else text
+    if role not in ROLES:
+        raise TaskError(f"a turn by {role!r}; known are {', '.join(ROLES)}")
+    if not isinstance(text, str):
+        raise TaskError(f"a turn by {role!r} that is no text but {type(text).__name__}")
+    return ROLES[role], text
+
+
+def open_rows(
+    names: Sequence[str], image_folder: str | None, downloads: Path, *, offline: bool
+) -> Rows:
+    """The rows of files, folders and hub ids, one after another.
+
+    Args:
+        names: A folder or a hub id gives all its parquet, jsonl and json files.
+        image_folder: What image paths are relative to; None = the folder of their file.
+        downloads: Where a hub id's files are put.
+        offline: Take from the hub only what is in `downloads` already.
+
+    Raises:
+        UsageError: no such file, folder or hub id, or nothing to read there.
+        TaskError: a file that cannot be read.
+    """
+    parts: list[Rows] = []
+    for file in (file for name in names for file in _files(name, downloads, offline)):
+        base = Path(image_folder).expanduser() if image_folder else file.parent
+        source = Source(file.name, "all", images=IMAGE_COLUMNS)
+        parts.append(LoadedRows(source, keep_encoded(load_files([file])), base))
+    return ChainedRows(parts)
+
+
+def _files(name: str, downloads: Path, offline: bool) -> list[Path]:
+    path = Path(name).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        path = _download(name, downloads, offline)
+    found = sorted(f for kind in KINDS for f in path.glob(f"*.{kind}"))
+    found = found or sorted(f for kind in KINDS for f in path.glob(f"data/*.{kind}"))
+    if not found:
+        raise UsageError(f"dataset {name}: no parquet, jsonl or json file in {path}")
+    return found
+
+
+def _download(name: str, downloads: Path, offline: bool) -> Path:
+    """A hub repository as real files: image paths must not leave the folder by a link."""
+    from huggingface_hub import snapshot_download
+
+    folder = downloads / name.replace("/", "--")
+    try:
+        taken = snapshot_download(
+            name, repo_type="dataset", local_dir=folder, local_files_only=offline
+        )
+    except Exception as error:  # a wrong name, the network, the disk: many kinds, one line
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"dataset {name}: no such file or folder, and not to be had from the hub "
+            f"({type(error).__name__}: {reason})"
+        ) from error
+    return Path(taken)

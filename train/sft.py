@@ -1,0 +1,339 @@
+"""Supervised fine-tuning: the cold start, on the engine, checkpoints and metrics of GRPO.
+
+The loss is the mean negative log-likelihood, in nats a token, of the replies' tokens and of the
+token that ends a turn; no token of a prompt has a share in it. A prompt is read by the model's own
+chat template and processor, as in evaluation.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from vsr1_bench.errors import TaskError
+from vsr1_bench.generation.chat import ChatRenderer
+from vsr1_bench.images import ImageError
+from vsr1_bench.journal import Lock
+from vsr1_bench.models import ModelInfo, find_model
+from vsr1_bench.pipeline import make_sampling
+from vsr1_bench.progress import progress_bar
+from vsr1_bench.prompts import get_format
+from vsr1_bench.records import Request, Sampling
+from vsr1_bench.train.checkpoints import Checkpoints
+from vsr1_bench.train.conversations import Example, examples_of, open_rows
+from vsr1_bench.train.curves import draw_curves
+from vsr1_bench.train.data import order_of
+from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
+from vsr1_bench.train.engine import Ranks, TrainError, TrainingEngine, join_ranks, seed_all
+from vsr1_bench.train.logprobs import score_batch
+from vsr1_bench.train.metrics import StepMetrics, open_loggers
+from vsr1_bench.train.session import train_safely
+from vsr1_bench.train.sft_recipe import MIXTURE, UNTRAINED, SftRecipe
+from vsr1_bench.train.updates import lockstep
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+EARLY = 0.25
+"""Part of the schedule that takes the mixture's early shares."""
+
+
+def train(recipe: SftRecipe) -> SftRecipe:
+    """Train to the end of the schedule, from the newest checkpoint of `output_dir` if there is one.
+
+    Returns:
+        The recipe with its updates counted.
+
+    Raises:
+        UsageError, ModelError, TaskError, StoreError: before anything is trained.
+        TrainError: afterwards; the last checkpoint is whole, the same command continues.
+    """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of loading and saving; ours counts steps
+    planned: list[SftRecipe] = []
+
+    def start(stack: ExitStack) -> SftTrainer:
+        trainer = SftTrainer(recipe, stack)
+        planned.append(trainer.recipe)
+        return trainer
+
+    train_safely(start)
+    return planned[0]
+
+
+class SftTrainer:
+    """Everything that a run holds."""
+
+    def __init__(self, recipe: SftRecipe, stack: ExitStack) -> None:
+        """Start everything; what must be closed goes onto `stack`."""
+        self.ranks, self.folder = join_ranks(), recipe.output_dir
+        if self.ranks.first:
+            stack.callback(Lock(self.folder / ".lock").release)
+        self.model = starting_model(recipe, self.ranks)
+        self.encoder = Encoder(ChatRenderer(self.model), kept=recipe.batch_size)
+        bounds = {n: v for n in ("min_pixels", "max_pixels") if (v := getattr(recipe, n))}
+        self.sampling = make_sampling(bounds, self.model)
+        make, count = open_examples(recipe, self.ranks)
+        self.recipe = recipe.planned(count)
+        self.batches = Batches(self.recipe, self.encoder, self.sampling, make, count)
+        self.engine = TrainingEngine(self.recipe, self.model, self.encoder.renderer, self.ranks)
+        # The engine's start reseeds every generator: ours are seeded after it.
+        seed_all(recipe.seed + self.ranks.rank)
+        self.dummies = dummy_rows(self.encoder, self.sampling)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
+        self.progress = self.checkpoints.load(self.engine)
+        if self.progress.step < self.recipe.steps:
+            self.batches.batch(self.progress.step)  # data that cannot be used end here
+        self.loggers = open_loggers(self.recipe, self.folder, self.ranks, self.progress.step, stack)
+
+    def run(self) -> None:
+        """Train to the end."""
+        recipe, progress = self.recipe, self.progress
+        bar = progress_bar(recipe.steps, "train sft", "step", shown=self.ranks.first)
+        bar.update(progress.step)
+        saving = 0.0
+        with bar:
+            while progress.step < recipe.steps:
+                metrics = StepMetrics()
+                if saving:
+                    metrics.seconds("save", saving)  # of the checkpoint before
+                with metrics.phase("step"):
+                    self._step(metrics)
+                told = metrics.together(self.ranks)
+                told["tokens_per_second"] = told["tokens_trained"] / told["seconds/step"]
+                if self.loggers is not None:
+                    self.loggers.log({"step": progress.step, **told})
+                saving = 0.0
+                if progress.step == recipe.steps or progress.step % recipe.save_every == 0:
+                    start = time.monotonic()
+                    self.checkpoints.save(self.engine, progress, recipe.keep_last)
+                    saving = time.monotonic() - start
+                    if self.ranks.first:
+                        draw_curves(self.folder)
+                bar.set_postfix_str(f"loss {told['loss']:.3f}")
+                bar.update()
+
+    def _step(self, metrics: StepMetrics) -> None:
+        """One update on one batch."""
+        recipe, ranks, step = self.recipe, self.ranks, self.progress.step
+        batch = self.batches.batch(step)
+        if ranks.first and step % recipe.group_batches == 0:
+            metrics.count("examples/overlong", batch.overlong)
+            metrics.count("examples/unusable", sum(batch.unusable.values()))
+        rows = self._readable(batch.rows[ranks.rank :: ranks.world], metrics)
+        plan = lockstep(
+            self.encoder, ranks, rows, recipe.microbatch_tokens, max(1, len(rows)), self.dummies
+        )
+        learnt = sum(ranks.gather(sum(len(row.tokens) for row in rows)))
+        if not learnt:  # on every rank alike
+            raise TrainError(f"no example of step {step + 1} can be read; see the warnings above")
+        loss = 0.0
+        for number, micro in enumerate(plan, start=1):
+            part = self.loss(micro, learnt, metrics)
+            self.engine.backward(part, last=number == len(plan))
+            loss += float(part.detach())
+        loss = sum(ranks.gather(loss))
+        self._check(loss, f"the loss of step {step + 1}")
+        metrics.add("lr", self.engine.engine.get_lr()[0], 1)
+        norm = self.engine.step()
+        self._check(norm, f"the norm of the gradient of step {step + 1}")
+        self.progress.step += 1
+        self.progress.cursor += recipe.batch_size
+        metrics.add("loss", loss, 1)
+        metrics.add("grad_norm", norm, 1)
+        metrics.count("tokens_learnt", float(learnt if ranks.first else 0))
+
+    def _readable(self, rows: Sequence[Row], metrics: StepMetrics) -> list[Row]:
+        """Encode this rank's prompts; what cannot be decoded is left out and counted."""
+        found = []
+        for row in rows:
+            try:
+                row.prompt_tokens = int(self.encoder.encode(row.request)["input_ids"].shape[1])
+            except ImageError as error:
+                log.warning("an example is left out: %s", error)
+                metrics.count("examples/unusable", 1)
+                continue
+            found.append(row)
+        return found
+
+    def loss(self, micro: Sequence[Row], learnt: int, metrics: StepMetrics) -> Tensor:
+        """A micro-batch's share in the batch's loss, with its gradient.
+
+        Args:
+            micro: Its rows; a dummy of lockstep has no share.
+            learnt: Tokens of the batch that are learnt, on all ranks.
+            metrics: Told of the tokens that went through the model.
+        """
+        batch = self.encoder.collate(micro)
+        metrics.count("tokens_trained", float(batch.inputs["attention_mask"].sum()))
+        logprobs, _ = score_batch(self.engine.engine, batch, temperature=1.0, bans=False)  # (N,)
+        share = 0.0 if micro[0] in self.dummies.values() else 1 / learnt
+        return -logprobs.sum() * share
+
+    def _check(self, number: float, what: str) -> None:
+        """Stop on a number that is none; it is the same on all ranks."""
+
+        def judge() -> None:
+            if not math.isfinite(number):
+                raise TrainError(f"{what} is {number}; nothing was updated; a smaller lr may help")
+
+        self.ranks.together(judge)
+
+
+def starting_model(recipe: SftRecipe, ranks: Ranks) -> ModelInfo:
+    """The model that training starts from; an untrained one is made in `output_dir` first."""
+    if recipe.model != UNTRAINED:
+        return find_model(recipe.model, backend="transformers", offline=recipe.offline)
+    folder = recipe.output_dir / "untrained"
+    if ranks.first and not (folder / "model.safetensors").is_file():
+        from vsr1_bench.tiny.architecture import build_model, build_processor, save
+        from vsr1_bench.train.tiny_mixture import corpus
+
+        processor = build_processor(corpus())
+        save(build_model(processor.tokenizer, seed=recipe.seed), processor, folder)
+    ranks.barrier()
+    return find_model(str(folder), backend="transformers")
+
+
+Make = Callable[[int], list[Example]]
+
+
+def open_examples(recipe: SftRecipe, ranks: Ranks) -> tuple[Make, int]:
+    """The examples of each conversation by its number, and how many there are (0 = without end).
+
+    Raises:
+        UsageError, TaskError: the data are not there, or cannot be read.
+    """
+    if recipe.dataset == (MIXTURE,):
+        from vsr1_bench.train.tiny_mixture import make_example
+
+        early = EARLY * (recipe.schedule_steps or 0) * recipe.batch_size
+        return lambda n: [make_example(n, recipe.seed, early=n < early)], 0
+    asked, downloads = get_format(recipe.prompt), recipe.output_dir / "data"
+    where = (recipe.dataset, recipe.image_folder, downloads)
+    if ranks.first:
+        open_rows(*where, offline=recipe.offline)  # downloads once
+    ranks.barrier()
+    rows = open_rows(*where, offline=recipe.offline or not ranks.first)
+    if not len(rows):
+        raise TaskError(f"dataset {', '.join(recipe.dataset)} holds no rows")
+    return lambda n: examples_of(rows[n], asked), len(rows)
+
+
+@dataclass(slots=True)
+class SftBatch:
+    """The rows of an update, and what its group of batches had to leave out."""
+
+    rows: list[Row]
+    overlong: int = 0
+    unusable: dict[str, int] = field(default_factory=dict)
+
+
+class Batches:
+    """The batches of a run: a function of the seed and the step, so that resuming needs no state.
+
+    Groups of `group_batches` batches are taken off the data's random order, sorted by length, cut,
+    and shuffled: neighbours in length share a batch, because padding is paid for.
+    """
+
+    def __init__(
+        self, recipe: SftRecipe, encoder: Encoder, sampling: Sampling, make: Make, count: int
+    ) -> None:
+        """Bind to the data."""
+        self._recipe, self._encoder, self._sampling = recipe, encoder, sampling
+        self._make, self._count = make, count
+        self._group = lru_cache(maxsize=1)(self._cut)
+
+    def batch(self, step: int) -> SftBatch:
+        """The batch of an update, from 0.
+
+        Raises:
+            TaskError: fewer usable conversations than batches.
+        """
+        group, place = divmod(step, self._recipe.group_batches)
+        return self._group(group)[place]
+
+    def _cut(self, group: int) -> list[SftBatch]:
+        recipe = self._recipe
+        size, batches = recipe.batch_size, recipe.group_batches
+        tally = SftBatch([])
+        found: list[tuple[int, list[Row]]] = []
+        for place in range(group * batches * size, (group + 1) * batches * size):
+            try:
+                rows = [self._row(example) for example in self._make(self._number(place))]
+                short = [row for row in rows if self._fits(row)]
+                longest = max((self._length(row) for row in short), default=0)
+            except (TaskError, ImageError, OSError, KeyError) as error:  # this row's fault
+                reason = str(error)[:200]
+                tally.unusable[reason] = tally.unusable.get(reason, 0) + 1
+                continue
+            tally.overlong += len(rows) - len(short)
+            if short:
+                found.append((longest, short))
+        if len(found) < batches:
+            others = "; ".join(f"{count} x {why}" for why, count in tally.unusable.items())
+            raise TaskError(
+                f"{len(found)} of {batches * size} conversations of {', '.join(recipe.dataset)} "
+                f"can be used: {tally.overlong} examples are over cutoff {recipe.cutoff}; "
+                f"{others or 'no others left out'}"
+            )
+        for reason, count in tally.unusable.items():
+            log.warning("%d conversations left out: %s", count, reason)
+        if batches > 1:
+            found.sort(key=itemgetter(0))
+        edges = [len(found) * i // batches for i in range(batches + 1)]
+        parts = [found[a:b] for a, b in pairwise(edges)]
+        random.Random(f"vsr1-sft|{recipe.seed}|{group}").shuffle(parts)
+        return [
+            SftBatch([row for _, rows in part for row in rows], tally.overlong, tally.unusable)
+            for part in parts
+        ]
+
+    def _number(self, place: int) -> int:
+        """The conversation at a place of the order, over epochs."""
+        if not self._count:
+            return place
+        epoch, within = divmod(place, self._count)
+        return order_of(self._recipe.seed, epoch, self._count)[within]
+
+    def _row(self, example: Example) -> Row:
+        if example.images and not self._encoder.renderer.sees:
+            raise TaskError("it has images and the model reads text only")
+        if "language" in self._recipe.freeze and not example.images:
+            raise TaskError("without an image nothing is learnt: the language model is frozen")
+        tokens = self._encoder.tokenizer(example.reply, add_special_tokens=False)["input_ids"]
+        request = Request("", example.messages, self._sampling, example.images, "")
+        return Row(request, (*tokens, self._end()), ())
+
+    def _fits(self, row: Row) -> bool:
+        left = self._recipe.cutoff - len(row.tokens)
+        return left > 0 and self._encoder.fits(row.request, left)
+
+    def _length(self, row: Row) -> int:
+        return self._encoder.estimate(row.request) + len(row.tokens)
+
+    def _end(self) -> int:
+        return end_of_turn(self._encoder)
+
+
+@lru_cache(maxsize=4)
+def end_of_turn(encoder: Encoder) -> int:
+    """The token that the chat template puts behind an assistant's turn; else the end of text."""
+    renderer, mark = encoder.renderer, "vsr1-reply"
+    chat = [{"role": "user", "content": "-"}, {"role": "assistant", "content": mark}]
+    text = renderer.processor.apply_chat_template(chat, tokenize=False)
+    behind = text.rpartition(mark)[2].lstrip()
+    tokens = encoder.tokenizer(behind, add_special_tokens=False)["input_ids"]
+    return int(tokens[0] if tokens else encoder.tokenizer.eos_token_id)

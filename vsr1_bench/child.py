@@ -1,0 +1,46 @@
+"""Commands of this tool in processes of their own, which end when their parent does."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+_PR_SET_PDEATHSIG = 1
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run `vsr1-bench ARGUMENTS` with this interpreter; what it prints goes to standard error.
+
+    Standard output stays the parent's own, and so stays one document.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        KeyboardInterrupt: the parent was interrupted; the child has ended by then.
+    """
+    parent = os.getpid()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vsr1_bench", *arguments],
+        stdout=sys.stderr.fileno(),
+        preexec_fn=lambda: die_with_parent(parent),
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()  # ends like Ctrl-C: records synced
+        process.wait()
+        raise
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent dies, even by SIGKILL (Linux only)."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call
+        os._exit(1)

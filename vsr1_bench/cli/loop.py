@@ -1,0 +1,94 @@
+"""`vsr1-bench loop`: evaluate, train, evaluate again, compare."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsr1_bench.cli import common
+from vsr1_bench.errors import EXIT_DONE, UsageError
+
+if TYPE_CHECKING:
+    from vsr1_bench.train.loop import LoopOptions
+
+OFF = "none"
+SET_HERE = ("--model", "-m", "--tasks", "-t", "--limit", "-L", "--output_path", "-o")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "Evaluates the recipe's model, trains it, evaluates the result on the same samples, and\n"
+        "writes DIR/summary.md and summary.json: before and after, paired differences, flips,\n"
+        "curves. The same command goes on wherever it was stopped; --rounds may grow."
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="of train grpo or train sft")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="of the recipe")
+    parser.add_argument("--tasks", "-t", required=True, help="what is evaluated, as for `run`")
+    parser.add_argument("--rounds", type=common.positive_int, default=1, metavar="K")
+    parser.add_argument(
+        "--start", metavar="RECIPE", help="of train sft: makes the model that round 1 starts from"
+    )
+    parser.add_argument(
+        "--limit", "-L", type=common.positive_int, help="first N samples of each task"
+    )
+    parser.add_argument(
+        "--output_path", "-o", type=Path, metavar="DIR", help="default: outputs/loop-RECIPE"
+    )
+    parser.add_argument("--perception", default="self", help="self, caption or none")
+    parser.add_argument("--blind", default="drop", help="drop, noise, swap or none")
+    parser.add_argument(
+        "--run_args", default="", help='more flags of `run`, for all alike: "--backend vllm"'
+    )
+    parser.add_argument(
+        "--nproc", type=common.positive_int, help="training processes on this machine, one a GPU"
+    )
+
+
+def loop_options(options: argparse.Namespace) -> LoopOptions:
+    """Turn flags into `LoopOptions`.
+
+    Raises:
+        UsageError: flags of `run` that it does not take, or that are given here.
+    """
+    from vsr1_bench.cli.main import parse
+    from vsr1_bench.train.loop import LoopOptions
+
+    run_args = shlex.split(options.run_args)
+    for flag in run_args:
+        if flag.partition("=")[0].replace("-", "_").replace("__", "--") in SET_HERE:
+            raise UsageError(f"--run_args {flag}: give it to `loop` itself, or leave it out")
+    parse(["run", "--model", "tiny", "--tasks", options.tasks, *run_args])  # typing errors end here
+    name = options.recipe.removesuffix(".toml").strip("/").replace("/", "-")
+    return LoopOptions(
+        recipe=options.recipe,
+        tasks=options.tasks,
+        output_path=options.output_path or Path("outputs") / f"loop-{name}",
+        settings=tuple(options.settings),
+        rounds=options.rounds,
+        start=options.start,
+        limit=options.limit,
+        perception=None if options.perception == OFF else options.perception,
+        blind=None if options.blind == OFF else options.blind,
+        run_args=tuple(run_args),
+        nproc=options.nproc,
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run what is missing; print the summary."""
+    from vsr1_bench.cli.train import check_installed
+    from vsr1_bench.registry import resolve_tasks
+    from vsr1_bench.train.loop import run_loop
+
+    chosen = loop_options(options)
+    resolve_tasks(chosen.tasks)
+    check_installed()
+    summary = run_loop(chosen)
+    print(summary.read_text("utf-8"), end="")
+    print(f"\nsummary: {summary}; models: {chosen.output_path / 'models'}", file=sys.stderr)
+    return EXIT_DONE
