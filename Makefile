@@ -23,7 +23,7 @@ LMMS := .lmms
 STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,$(ENGINE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo loop test test-lmms-eval lint bench results measure format constraints clean
+.PHONY: help setup demo test test-lmms-eval lint bench results measure format constraints clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
@@ -32,9 +32,6 @@ setup: $(STAMP)  ## install into .venv, or bring it up to date
 
 demo: $(STAMP)  ## evaluate the embedded tiny model on the demo suite (CPU, under a minute)
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo --limit 100
-
-loop: $(STAMP)  ## a weak start, then rewards: the embedded model evaluated before and after
-	$(BIN)/vsr1-bench loop tiny/loop --start tiny/weak_start --tasks demo --limit 400
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
