@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,9 @@ class Downloaded:
     """Where from; an address of the hub names the commit."""
 
 
-def download(source: str, to: Path, *, progress: bool = True) -> Downloaded:
+def download(
+    source: str, to: Path, include_path: Sequence[str] = (), *, progress: bool = True
+) -> Downloaded:
     """Bring a bundle's runs below a folder.
 
     Files come to `<to>/.download`, named by their hash; what is there from an earlier call is taken
@@ -60,6 +62,7 @@ def download(source: str, to: Path, *, progress: bool = True) -> Downloaded:
     Args:
         source: `hf://datasets/ORG/NAME[@REVISION]`, `https://…`, `file://…`, or a folder.
         to: Where runs are kept.
+        include_path: Folders of plug-ins, whose tasks are then known.
         progress: Show a bar.
 
     Raises:
@@ -90,10 +93,10 @@ def download(source: str, to: Path, *, progress: bool = True) -> Downloaded:
         with progress_bar(total, "download", "B", shown=progress) as bar:
             for file in files:
                 _fetch(place, file, staging, bar)
-        runs = []
+        runs = [(run, _assemble(manifest, run, staging)) for run in new]
         with progress_bar(len(new), "check", "run", shown=progress) as bar:
-            for run in new:
-                runs.append((run, _assemble(manifest, run, staging)))
+            for run, folder in runs:  # once all are there: a score speaks of blind runs, too
+                check_run(folder, run, include_path)
                 bar.update()
         for run, folder in runs:
             _move_in(folder, to / _inside(run), origin)
@@ -110,8 +113,9 @@ def download(source: str, to: Path, *, progress: bool = True) -> Downloaded:
 def _staging(to: Path) -> Iterator[Path]:
     """The folder of what is on its way, for one download at a time; gone when it is empty."""
     folder = to / STAGING
-    if folder.is_symlink():
-        raise ExchangeError(f"{folder}: a link; nothing is written through it")
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise ExchangeError(f"{path}: a link; nothing is written through it")
     lock = Lock(folder / ".lock")
     try:
         yield folder
@@ -199,10 +203,10 @@ def _digest(path: Path) -> str:
 
 
 def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
-    """Put a run's files together beside the place of runs, and check it as a run.
+    """Put a run's files together beside the place of runs.
 
     Raises:
-        ExchangeError: it is not a run, or not the one that the manifest names.
+        ExchangeError: a journal does not unpack to what the manifest says.
     """
     folder = staging / "whole" / _inside(run)
     shutil.rmtree(folder, ignore_errors=True)
@@ -214,7 +218,6 @@ def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
             shutil.copyfile(staging / file.sha256, target)
         else:
             _decompress(staging / file.sha256, target, file)
-    check_run(folder, run)
     return folder
 
 
