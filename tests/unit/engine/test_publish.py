@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,8 @@ from vsr1_bench.exchange.publishing import publish
 from vsr1_bench.exchange.scrub import Private
 from vsr1_bench.exchange.unpacking import download
 from vsr1_bench.images import example_image
+from vsr1_bench.llm_judging.replies import Reply, ReplyJournal, read_replies
+from vsr1_bench.records import Completion
 from vsr1_bench.registry import get_task
 from vsr1_bench.store import RunFolder, find_runs
 
@@ -253,28 +254,19 @@ def test_stale_scores_are_not_published(tmp_path: Path) -> None:
         published(tmp_path)
 
 
-def test_shards_perceptions_and_replies_travel(tmp_path: Path) -> None:
+def test_shards_and_replies_travel(tmp_path: Path) -> None:
     run = made_run(tmp_path)
     (run.path / "samples.jsonl").rename(run.path / "samples.0-of-1.jsonl")
-    (run.path / "perceptions.0-of-1.jsonl").write_text('{"schema": 1, "key": "k"}\n')
-    (run.path / "captions.jsonl").write_text('{"schema": 1, "key": "k"}\n')
-    (run.path / "replies").mkdir()
-    (run.path / "replies/openai%5BM%5D-0123abcd.jsonl").write_text('{"schema": 1, "key": "k"}\n')
-    (run.path / "readers").mkdir()
-    (run.path / "readers/self-0123abcd.json").write_text('{"digest": "0123abcd"}')
-    (run.path / "perception_judgments").mkdir()
-    (journal,) = (run.path / "judgments").glob("*.jsonl")
-    shutil.copy(journal, run.path / "perception_judgments")
+    replies = ReplyJournal(run.replies / "openai%5BM%5D-0123abcd.jsonl", set())
+    replies.add("k", Reply(Completion("k", "it is MARK", "stop")))
+    replies.close()
     (run.path / "notes.txt").write_text("mine")
-    copy = fetched(published(tmp_path), tmp_path / "elsewhere")
-    assert (copy.path / "perceptions.0-of-1.jsonl").is_file()
+    copy = fetched(published(tmp_path, with_golds=True), tmp_path / "elsewhere")
     assert (copy.path / "samples.0-of-1.jsonl").is_file()
-    assert (copy.path / "captions.jsonl").is_file()
-    assert (copy.path / "readers/self-0123abcd.json").is_file()
-    assert (copy.path / "replies/openai%5BM%5D-0123abcd.jsonl").is_file()
-    (second,) = (copy.path / "perception_judgments").iterdir()
-    assert second.name == journal.name and len(copy.judgments(second)) == len(ROWS)
+    said = read_replies(copy.replies / "openai%5BM%5D-0123abcd.jsonl")
+    assert said["k"].completion.text == "it is MARK"
     assert not (copy.path / "notes.txt").exists()
+    assert "MARK" not in told(published(tmp_path, "without"))  # it quotes the gold answer
 
 
 def test_a_link_in_a_run_is_not_followed(tmp_path: Path) -> None:
