@@ -32,6 +32,7 @@ from vsr1_bench.exchange.checking import check_run
 from vsr1_bench.exchange.places import STAGING, Place, open_place
 from vsr1_bench.journal import Lock, write_atomic
 from vsr1_bench.progress import progress_bar
+from vsr1_bench.spec import canonical_json
 from vsr1_bench.store import RunFolder, utc_now
 
 BLOCK = 1 << 20
@@ -86,7 +87,7 @@ def download(
             "manifest": hashlib.sha256(text).hexdigest(),
             "made_by": manifest.made_by,
         }
-        new, known = _sort_out(manifest, to, origin)
+        new, known = _sort_out(manifest, to)
         files = [file for run in new for file in manifest.files_of(run)]
         _check_room(to, files)
         total = sum(file.size for file in files)
@@ -99,7 +100,7 @@ def download(
                 check_run(folder, run, include_path)
                 bar.update()
         for run, folder in runs:
-            _move_in(folder, to / _inside(run), origin)
+            _move_in(folder, to / _inside(run), origin | {"content": _content(manifest, run)})
         for file in files:
             (staging / file.sha256).unlink(missing_ok=True)
     return Downloaded(
@@ -140,10 +141,14 @@ def _inside(run: BundleRun) -> Path:
     return Path(run.path).relative_to(TOP)
 
 
-def _sort_out(
-    manifest: Manifest, to: Path, origin: dict[str, str]
-) -> tuple[list[BundleRun], list[BundleRun]]:
-    """Runs to bring, and those that this very bundle has brought before.
+def _content(manifest: Manifest, run: BundleRun) -> str:
+    """Hash of all that a manifest says of a run; other runs may come and go beside it."""
+    said = [one.model_dump(mode="json") for one in (run, *manifest.files_of(run))]
+    return hashlib.sha256(canonical_json(said).encode()).hexdigest()
+
+
+def _sort_out(manifest: Manifest, to: Path) -> tuple[list[BundleRun], list[BundleRun]]:
+    """Runs to bring, and those that are here as this bundle has them.
 
     Raises:
         UsageError: another run stands where one is to go.
@@ -156,11 +161,12 @@ def _sort_out(
                 raise ExchangeError(f"{folder}: a link; nothing is written through it")
         if not target.exists():
             new.append(run)
-        elif RunFolder(target).meta().get("origin", {}).get("manifest") == origin["manifest"]:
+        elif RunFolder(target).meta().get("origin", {}).get("content") == _content(manifest, run):
             known.append(run)
         else:
             raise UsageError(
-                f"{target} is there already, and not from this bundle; give another folder by --to"
+                f"{target} is there already, and not as this bundle has it; give another folder "
+                "by --to"
             )
     return new, known
 

@@ -242,8 +242,47 @@ def test_downloading_again(tmp_path: Path) -> None:
     run = fetched(bundle, tmp_path / "runs2")
     again = download(str(bundle.folder), tmp_path / "runs2", progress=False)
     assert again.new == [] and [known.path for known in again.known] == [run.path]
-    with pytest.raises(UsageError, match="there already, and not from this bundle"):
+    with pytest.raises(UsageError, match="there already, and not as this bundle has it"):
         download(str(bundle.folder), tmp_path / "runs", progress=False)  # where it was made
+
+
+def test_a_bundle_that_has_grown_brings_what_is_new(tmp_path: Path) -> None:
+    first, second = made_run(tmp_path / "a", "one"), made_run(tmp_path / "b", "two")
+    target, to = str(tmp_path / "bundle"), tmp_path / "fetched"
+    publish([first], target, QUIET)
+    download(target, to, progress=False)
+    publish([second], target, QUIET)
+    found = download(target, to, progress=False)
+    assert [run.spec().model.id for run in found.new] == ["two"]
+    assert [run.spec().model.id for run in found.known] == ["one"]
+    judge_and_score(first, "math", progress=False)
+    publish([first], target, QUIET)
+    with pytest.raises(UsageError, match="not as this bundle has it"):
+        download(target, to, progress=False)
+
+
+@pytest.mark.parametrize("where", ["whole", "manifest.json.part", ".lock"])
+def test_a_link_on_the_way_is_not_followed(tmp_path: Path, where: str) -> None:
+    made_run(tmp_path)
+    bundle = published(tmp_path)
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    (tmp_path / "there/.download").mkdir(parents=True)
+    (tmp_path / "there/.download" / where).symlink_to(outside)
+    with pytest.raises(ExchangeError, match="a link; nothing is written through it"):
+        download(str(bundle.folder), tmp_path / "there", progress=False)
+    assert outside.read_text() == "mine"
+
+
+def test_a_link_in_the_folder_that_is_published_to(tmp_path: Path) -> None:
+    run = made_run(tmp_path)
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/manifest.json.part").symlink_to(outside)
+    with pytest.raises(ExchangeError, match="a link where a file is wanted"):
+        publish([run], str(tmp_path / "bundle"), QUIET)
+    assert outside.read_text() == "mine"
 
 
 def test_stale_scores_are_not_published(tmp_path: Path) -> None:
@@ -305,6 +344,8 @@ def test_another_file_system_of_fsspec(tmp_path: Path) -> None:
         ("hf://org/name", "wanted hf://datasets/ORG/NAME"),
         ("hf://datasets/org", "wanted hf://datasets/ORG/NAME"),
         ("https://", "wanted hf://|no manifest|has no"),
+        ("https://host.example:port/x", "wanted hf://"),
+        ("https://[::1/x", "wanted hf://"),
         ("nowhere://x", "Protocol not known: nowhere; wanted hf://"),
     ],
 )
@@ -327,3 +368,4 @@ def test_places_show_no_password() -> None:
     assert (
         open_place("https://ann:pw@host.example/runs/?sig=1").name == "https://host.example/runs/"
     )
+    assert open_place("memory://ann:p@ss@shelf/runs?sig=1").name == "memory://shelf/runs"
