@@ -7,6 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is this machine's affair (the first one imports scipy).
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # A job that a script starts in the background ignores SIGINT, and hands that down; the tests of
 # Ctrl-C need children that hear it.

@@ -18,7 +18,8 @@ from vsr1_bench.data import TaskData
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.images import ImageError, image_size
 from vsr1_bench.progress import progress_bar
-from vsr1_bench.records import EncodedImage, ImagePlace, Sample
+from vsr1_bench.prompts import without_images
+from vsr1_bench.records import EncodedImage, Sample
 
 VARIANTS = ("drop", "noise", "swap")
 NONE = "none"
@@ -64,8 +65,7 @@ def drop(place: int, sample: Sample) -> Sample | LeftOut:
     """Take the images away: the text closes up, options that hold images keep their texts."""
     if not sample.images:
         return LeftOut(NO_IMAGE)
-    words = tuple(part for part in sample.question if not isinstance(part, ImagePlace))
-    return replace(sample, question=words, images=(), choice_parts=None)
+    return replace(sample, question=without_images(sample.question), images=(), choice_parts=None)
 
 
 def noise(seed: int, place: int, sample: Sample) -> Sample | LeftOut:
@@ -137,7 +137,7 @@ class Swap:
         name = self._data.task.name
         bar = progress_bar(len(self._data), f"swap {name}", "row", shown=self._progress)
         with bar:
-            for place, sample in self._data.placed_samples(unusable=lambda error: None):
+            for place, sample in self._data.placed_samples(unusable=lambda places, error: None):
                 if sample.images:
                     shown[place] = [image.sha256() for image in sample.images]
                 bar.update()

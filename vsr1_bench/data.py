@@ -132,14 +132,15 @@ class TaskData:
         return self._of_row(number)[within]
 
     def placed_samples(
-        self, limit: int | None = None, unusable: Callable[[TaskError], None] | None = None
+        self, limit: int | None = None, unusable: Callable[[range, TaskError], None] | None = None
     ) -> Iterator[tuple[int, Sample]]:
         """Yield the first `limit` samples with their place in the data, from 0.
 
         Args:
             limit: How many places; None = all.
-            unusable: Told of a row that cannot be mapped, which is then left out; without it, or
-                where the very first rows are so (these are other data), the error is raised.
+            unusable: Told the places of a row that cannot be mapped, which are then left out, and
+                why; without it, or where the very first rows are so (these are other data), the
+                error is raised.
 
         Raises:
             TaskError: a row cannot be mapped, or two rows share an id; names the row.
@@ -153,7 +154,8 @@ class TaskData:
             except TaskError as error:
                 if unusable is None or (not seen and number >= min(FIRST_ROWS, wanted) - 1):
                     raise
-                unusable(error)
+                first = number * per_row
+                unusable(range(first, min(first + per_row, wanted)), error)
                 continue
             for place, sample in enumerate(found, start=number * per_row):
                 if place >= wanted:

@@ -105,7 +105,7 @@ def _score(
     responses: dict[str, list[Response]] = {}
     for name in sorted(names):
         run, _ = members[name]
-        responses[name] = join_responses(run, run.judged()[judge_name])
+        responses[name] = join_responses(run, run.verdicts(judge_name))
     pooled = [r for found in responses.values() for r in found]
     # Another publication of the rows may know nothing of their groups.
     known = whole and all(_has_groups(metric, pooled) for metric in group.metrics)
@@ -117,7 +117,7 @@ def _score(
         chosen = [replace(r, groups={_TASK: name}) for name in mean.tasks for r in responses[name]]
         one = score_responses(chosen, (kind,), cluster=None, per_sample=1)
         metrics[mean.name] = one.metrics[mean.name]
-    journals = {name: members[name][0].judged()[judge_name] for name in responses}
+    journals = {name: members[name][0].verdicts(judge_name) for name in responses}
     pooled_runs = {name: (members[name][0], journals[name]) for name in responses}
     perception = pooled_perception(pooled_runs, cluster)
     specs = [members[name][1] for name in responses]

@@ -74,8 +74,9 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
         perception = perceptions.get(perception_key(source.key, digest, description))
         read = perception is not None and perception.error is None
         sufficient = _correct(of_readings.get(perception.key)) if perception and read else None
+        cut = perception is not None and perception.truncated
         leaks = _leaks(sample, generation.text, description) if golds else None
-        seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks))
+        seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
     return seen
 
 

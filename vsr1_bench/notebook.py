@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from vsr1_bench.errors import UsageError
+from vsr1_bench.environment import typed_as
+from vsr1_bench.errors import StoreError, UsageError, nearest
 from vsr1_bench.records import Generation, Judgment, Sample
 from vsr1_bench.store import RunFolder, find_runs, stored_judge
 
@@ -125,10 +126,13 @@ def evaluate(
     }
     from vsr1_bench.cli.main import parse
 
-    module, options = parse(["run", *_words(given)])
+    words = ["run", *_words(given)]
+    if flags.get("help"):
+        raise UsageError("evaluate(help=…): help(evaluate), or vsr1-bench run --help")
+    module, options = parse(words)
     before = _written(Path(output_path))
     # The table that the command prints is in `scores`; its warnings are let through.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), typed_as(words):
         code = module.execute(options)
     written = _written(Path(output_path))
     mine = [path for path, mark in written.items() if before.get(path) != mark]
@@ -148,15 +152,21 @@ def load_runs(*paths: PathLike, judge: str | None = None) -> Results:
 
     Raises:
         StoreError: no run there, or a journal that cannot be read.
+        UsageError: a judge that has judged none of them.
     """
     runs = [run for path in paths or ("runs",) for run in find_runs(Path(path))]
     judge = stored_judge(judge, runs)
+    known = {name for run in runs for name in run.judged()}
+    if judge is not None and judge not in known:
+        raise UsageError(f"judge {judge!r} has judged none of them; {nearest(judge, tuple(known))}")
     samples: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
     for run in runs:
         samples += _sample_rows(run, judge)
         scores += _score_rows(run, judge)
-    complete = all(row["scored"] == row["total"] for row in scores)
+    complete = {row["run"] for row in scores} == {str(run.path) for run in runs} and all(
+        row["scored"] == row["total"] for row in scores
+    )
     return Results(
         _frame(samples, SAMPLE_COLUMNS),
         _frame(scores, SCORE_COLUMNS),
@@ -191,6 +201,11 @@ def _sample_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
     places = {sample.id: (row, sample) for row, sample in run.placed_samples().items()}
     rows = []
     for generation in run.generations().values():
+        if generation.sample_id not in places:
+            raise StoreError(
+                f"{run.path}: a response to {generation.sample_id!r}, a sample that its samples "
+                "journal does not have; restore it from a copy, or generate again"
+            )
         place, sample = places[generation.sample_id]
         made = {**asked, **_made(place, sample, generation)}
         verdicts = {name: found.get(generation.key) for name, found in judged.items()}

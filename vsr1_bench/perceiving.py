@@ -91,7 +91,10 @@ class Readings:
         self._asked: dict[str, tuple[str, str]] = {}
         """Key of a reading on its way -> its source's key, its description's hash."""
         self._journal = Journal(folder.path / f"perceptions{shard_part(shard)}.jsonl")
-        folder.note_reader(reader.label, self.digest, reader.model_dump(mode="json"))
+        self._folder, self._noted = folder, False
+        # A reader that has said nothing yet must not take the place of one that has.
+        if self._done or all(known["digest"] == self.digest for known in folder.readers()):
+            self._note()
 
     def has(self, source: str, description: str) -> bool:
         """Whether a description has been read."""
@@ -129,7 +132,15 @@ class Readings:
         )
         if completion.error is None:
             self._done.add(request.key)
+            if not self._noted:
+                self._note()
         self.tally.note(completion.error)
+
+    def _note(self) -> None:
+        """Let this reader's numbers count from now on."""
+        spec = self.reader.model_dump(mode="json")
+        self._folder.note_reader(self.reader.label, self.digest, spec)
+        self._noted = True
 
     def close(self) -> None:
         """Sync and close the journal.
@@ -180,6 +191,8 @@ class SecondPass:
                 journal = Journal(folder.path / f"captions{shard_part(shard)}.jsonl")
                 self._journal = stack.enter_context(journal)
             self._known = {key for key, made in stored.items() if made.error is None}
+            if descriptions == "caption":
+                self.captions.finished = len(self._known)
             for key in self._known if self.readings else ():
                 found = description_in(stored[key].text, descriptions)
                 if found and self.readings and not self.readings.has(key, found):

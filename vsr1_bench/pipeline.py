@@ -36,8 +36,9 @@ from vsr1_bench.readers import (
 )
 from vsr1_bench.records import Sampling
 from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
-from vsr1_bench.store import RunFolder, RunWriter, Shard
+from vsr1_bench.store import RunFolder, Shard
 from vsr1_bench.stream import Open, Stream, TaskRun
 from vsr1_bench.task import Chosen, Task
 
@@ -138,17 +139,35 @@ def generate(
             what = f"responses and {more} readings" if read else "responses"
             raise Interrupted(error, safe, sum(run.total for run in runs), what) from error
     if external is not None:
-        seeing = [run for run in runs if not run.blind]
+        _read(runs, *external, options)
+    return runs
+
+
+def _read(
+    runs: list[TaskRun], reader: ReaderSpec, connection: Connection, options: RunOptions
+) -> None:
+    """Have another model read what has been generated.
+
+    Raises:
+        Interrupted: the reader, the disk or the user ended it; says what is safe.
+    """
+    seeing = [run for run in runs if not run.blind]
+    try:
         tallies = read_runs(
             [run.folder for run in seeing],
-            *external,
+            reader,
+            connection,
             shard=options.shard,
             force_unlock=options.force_unlock,
             progress=options.progress,
         )
-        for run, tally in zip(seeing, tallies, strict=True):
-            run.further.append(tally)
-    return runs
+    except Interrupted:
+        raise
+    except BenchError as error:  # before the first reading; all that was generated is there
+        safe = sum(run.answers.finished for run in runs)
+        raise Interrupted(error, safe, sum(run.total for run in runs)) from error
+    for run, tally in zip(seeing, tallies, strict=True):
+        run.further.append(tally)
 
 
 def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> Open:

@@ -9,7 +9,8 @@ evaluated with other words is another measurement.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.records import LETTERS, ImagePlace, Message, Part, Sample
@@ -53,8 +54,12 @@ DIRECT = {
 }
 
 
-CAPTION_VERSION = READER_VERSION = 1
+CAPTION_VERSION = 1
+READER_VERSION = 2
 """Raised when the form of those prompts changes in more than their words."""
+
+
+_MARK = re.compile(r"<image ?\d*>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,14 @@ def question_with_choices(sample: Sample) -> str:
     return f"{sample.question_text}\n{render_choices(sample.choices)}"
 
 
+def without_images(question: tuple[Part, ...]) -> tuple[str, ...]:
+    """A question's texts without its images, and without further marks of an image shown once."""
+    texts = tuple(part for part in question if isinstance(part, str))
+    if len(texts) == len(question):
+        return texts
+    return tuple(text for part in texts if (text := _MARK.sub("", part)))
+
+
 def wording_hash(version: int, wording: str) -> str:
     """Hash of a prompt that is no `--prompt` format (the reader's, the caption's)."""
     return hashlib.sha256(f"{version}\0{wording}".encode()).hexdigest()[:16]
@@ -171,8 +184,9 @@ def caption_messages(
     sample: Sample, description: str, *, system: str | None = None
 ) -> tuple[Message, ...]:
     """Write the second-pass message: description and question, never the image (appendix B.2)."""
+    unseen = replace(sample, question=without_images(sample.question))
     # str.replace, not str.format: the wording holds the braces of \boxed{}.
-    text = CAPTION_REASONER.replace("{question}", question_with_choices(sample))
+    text = CAPTION_REASONER.replace("{question}", question_with_choices(unseen))
     user = Message("user", (text.replace("{description}", description.strip()),))
     return (Message("system", (system,)), user) if system else (user,)
 

@@ -88,3 +88,25 @@ def _convert(record: dict[str, Any], kind: type[Kind]) -> Kind:
         return msgspec.convert(record, kind)
     except msgspec.ValidationError as error:
         raise TypeError(str(error)) from error
+
+
+SCORE_FIELDS = {
+    "model", "task", "version", "judge", "prompt", "variant", "metrics", "rates", "by", "spec_hash",
+}  # fmt: skip
+VALUE_FIELDS = {"value", "low", "high", "n"}
+RATE_FIELDS = {"total", "scored", "ranked", "unparsed", "truncated", "failed"}
+
+
+def is_score(document: Any) -> bool:
+    """Whether a score file has what everything that reads one relies on."""
+    return (
+        isinstance(document, dict)
+        and document.keys() >= SCORE_FIELDS
+        and all(isinstance(document[name], dict) for name in ("metrics", "rates", "by"))
+        and len(document["metrics"]) > 0
+        and all(
+            isinstance(value, dict) and value.keys() >= VALUE_FIELDS
+            for value in document["metrics"].values()
+        )
+        and document["rates"].keys() >= RATE_FIELDS
+    )

@@ -228,6 +228,11 @@ class Perception:
     """UTC, ISO 8601."""
     schema: int = SCHEMA_VERSION
 
+    @property
+    def truncated(self) -> bool:
+        """Whether the reader was cut at the token limit."""
+        return self.finish_reason == "length"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.environment import COMMAND, git_sha, package_versions
 from vsr1_bench.errors import BenchError, UsageError
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store import RunFolder, find_runs
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.settings import Difference
@@ -52,7 +52,7 @@ def plan_rerun(run: RunFolder, output_path: Path) -> Rerun:
     today: RunSpec | None = None
     unknown = None
     try:
-        today = _spec_today(list(arguments))
+        today = _spec_today(list(arguments), spec.variant)
     except BenchError as error:
         unknown = str(error)
     return Rerun(arguments, tuple(_differences(meta, spec, today)), unknown)
@@ -65,10 +65,13 @@ def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[str, ...]:
         UsageError: the run's responses were made elsewhere, or its command is not recorded.
     """
     meta, spec = run.meta(), run.spec()
-    words = shlex.split(str(meta.get("command", "")))
+    try:
+        words = shlex.split(str(meta.get("command", "")))
+    except ValueError:
+        words = []
     if spec.sampling is None:
         raise UsageError(f"{run.path}: its responses were made elsewhere; nothing to run again")
-    if len(words) < 2 or words[0] != COMMAND:
+    if len(words) < 2 or words[0] != COMMAND or not (words[1] == "run" or words[1][0:1] == "-"):
         raise UsageError(f"{run.path}: run.json records no command of {COMMAND}")
     kept: list[str] = []
     rest = iter(words[2:] if words[1] == "run" else words[1:])
@@ -83,15 +86,34 @@ def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[str, ...]:
     return ("run", *kept, "--tasks", spec.task.name, "--output_path", str(output_path))
 
 
-def _spec_today(arguments: list[str]) -> RunSpec:
-    """The spec that this command has today, by the way a run itself takes."""
+def made_again(run: RunFolder, output_path: Path) -> Path:
+    """The newest run below a path that asks what a stored one asks; else the path itself."""
+    asked = run.spec()
+    found = [
+        (str(other.meta().get("updated")), str(other.path))
+        for other in find_runs(output_path)
+        if (spec := other.spec()).task.name == asked.task.name
+        and (spec.model.id, spec.variant) == (asked.model.id, asked.variant)
+    ]
+    return Path(max(found)[1]) if found else output_path
+
+
+def _spec_today(arguments: list[str], variant: str) -> RunSpec:
+    """The spec that this command has today, by the way a run itself takes.
+
+    Raises:
+        UsageError: the command makes no run of this variant.
+    """
     from vsr1_bench.cli import run as command
     from vsr1_bench.cli.main import parse
     from vsr1_bench.pipeline import plan
 
     _, options = parse(arguments)
-    (planned,), *_ = plan(command.run_options(options))
-    return planned.spec
+    planned, *_ = plan(command.run_options(options))
+    for one in planned:  # with --blind there are several
+        if one.spec.variant == variant:
+            return one.spec
+    raise UsageError(f"the command makes no run of variant {variant}")
 
 
 def _differences(meta: dict[str, Any], spec: RunSpec, today: RunSpec | None) -> list[Difference]:

@@ -149,16 +149,16 @@ def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict
         "spec_hash": spec.digest(),
         "left_out": {reason: left_out.count(reason) for reason in sorted(set(left_out))},
     }
-    accuracies = [
-        compute(Metric("accuracy"), [r for s in shared for r in found[s]], task.cluster)
+    # A sample counts once, as in the gain, however many of its responses have a verdict.
+    seen, unseen = (
+        [Response(s, found[s][0].groups, fmean(r.correct or 0.0 for r in found[s])) for s in shared]
         for found in (seeing, blind)
-    ]
+    )
+    accuracies = [compute(Metric("accuracy"), means, task.cluster) for means in (seen, unseen)]
     part |= {"accuracy": asdict(accuracies[0]), "blind_accuracy": asdict(accuracies[1])}
     if not shared:
         return {**part, "gain": asdict(Value(None))}
-    first, second = (
-        [fmean(r.correct or 0.0 for r in found[s]) for s in shared] for found in (blind, seeing)
-    )
+    first, second = ([r.correct or 0.0 for r in means] for means in (unseen, seen))
     clusters = [seeing[s][0].groups.get(task.cluster, s) for s in shared] if task.cluster else None
     gain = paired_difference(first, second, clusters)
     value = Value(gain.difference, gain.low, gain.high, gain.n)

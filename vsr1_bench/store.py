@@ -22,9 +22,8 @@ from __future__ import annotations
 import gc
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -34,20 +33,19 @@ from urllib.parse import quote, unquote
 from pydantic import ValidationError
 
 from vsr1_bench.errors import StoreError
-from vsr1_bench.journal import Journal, Lock, read_journal, write_atomic
+from vsr1_bench.journal import read_journal, write_atomic
 from vsr1_bench.judge_names import bare, stored_name
 from vsr1_bench.record_lines import (
     generation_of_record,
+    is_score,
     judgment_of_record,
     perception_of_record,
-    record_of_sample,
     sample_of_record,
 )
 from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Perception, Sample
 from vsr1_bench.spec import RunSpec
 
 Shard = tuple[int, int]
-SCORE_FIELDS = {"model", "task", "judge", "metrics", "rates", "by", "spec_hash"}
 Read = TypeVar("Read")
 Made = TypeVar("Made", Generation, Perception)
 P = ParamSpec("P")
@@ -139,8 +137,8 @@ class RunFolder:
             meta = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise StoreError(f"{path}: not a run's run.json ({error})") from error
-        if not isinstance(meta, dict) or "spec" not in meta:
-            raise StoreError(f"{path}: not a run's run.json (no spec in it)")
+        if not isinstance(meta, dict) or not meta.keys() >= {"spec", "samples"}:
+            raise StoreError(f"{path}: not a run's run.json (no spec, or no samples, in it)")
         return meta
 
     def spec(self) -> RunSpec:
@@ -280,6 +278,20 @@ class RunFolder:
                 chosen[str(document["judge"])] = path
         return chosen
 
+    def verdicts(self, judge: str) -> Path:
+        """The journal of a judge whose score is stored (see `judged`).
+
+        Raises:
+            StoreError: it is not there.
+        """
+        path = self.judged().get(judge)
+        if path is None:
+            raise StoreError(
+                f"{self.path}: a score by {judge!r}, but no verdicts in judgments/; restore them "
+                f"from a copy, or run: vsr1-bench judge {self.path} --judge {shlex.quote(judge)}"
+            )
+        return path
+
     def scores(self) -> list[dict[str, Any]]:
         """The score documents of this run.
 
@@ -292,8 +304,11 @@ class RunFolder:
                 document = json.loads(path.read_text("utf-8"))
             except (OSError, ValueError):
                 document = None
-            if not isinstance(document, dict) or not document.keys() >= SCORE_FIELDS:
-                raise StoreError(f"{path}: not a score file; run `vsr1-bench score` again")
+            if not is_score(document):
+                raise StoreError(
+                    f"{path}: not a score file; delete it, then run: vsr1-bench score "
+                    f"{shlex.quote(str(self.path))}"
+                )
             documents.append(document)
         return documents
 
@@ -307,9 +322,9 @@ class RunFolder:
         return {judgment.key: judgment for judgment in _read(path, judgment_of_record)}
 
     def write_scores(self, judge: str, document: dict[str, Any]) -> Path:
-        """Write `scores/<judge>.json`, which appears only complete."""
+        """Write `scores/<judge>.json`, which appears only complete; metrics stay in their order."""
         path, unnamed = (self._score_path(name) for name in (judge, bare(judge)))
-        write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+        write_atomic(path, json.dumps(document, indent=1) + "\n")
         # What a judge that could not be had has left open stands under a name without its model.
         for known in self.scores() if unnamed != path and unnamed.exists() else ():
             if known["judge"] == bare(judge) and bare(judge) not in self.judged():
@@ -318,69 +333,6 @@ class RunFolder:
 
     def _score_path(self, judge: str) -> Path:
         return self.path / "scores" / f"{quote(judge, safe='')}.json"
-
-
-class RunWriter:
-    """The writing end of a run: samples and generations of one shard."""
-
-    def __init__(
-        self, folder: RunFolder, *, shard: Shard = (0, 1), force_unlock: bool = False
-    ) -> None:
-        """Lock the shard's journals and read what is there.
-
-        Raises:
-            StoreError: another process writes the same shard, or the folder is not writable.
-        """
-        part = shard_part(shard)
-        self.folder = folder
-        with ExitStack() as stack:
-            self._lock = Lock(folder.path / f".lock{part}", force=force_unlock)
-            stack.callback(self._lock.release)
-            self._generations = stack.enter_context(
-                Journal(folder.path / f"generations{part}.jsonl")
-            )
-            self._samples = stack.enter_context(Journal(folder.path / f"samples{part}.jsonl"))
-            self.known_samples = set(folder.samples())
-            self._left_out = set(folder.left_out())
-            stored = folder.generations()
-            self.finished = {key for key, made in stored.items() if made.error is None}
-            """Keys that need not be generated again, whichever shard has them."""
-            mine = folder.generations(part) if part else stored
-            self.safe = sum(made.error is None for made in mine.values())
-            """Finished responses of this shard."""
-            self._open = stack.pop_all()
-
-    def add_sample(self, sample: Sample, row: int) -> None:
-        """Note a question, once, with its place in the data set (from 0)."""
-        if sample.id not in self.known_samples:
-            self._samples.append(record_of_sample(sample, row))
-            self.known_samples.add(sample.id)
-
-    def leave_out(self, row: int, reason: str) -> None:
-        """Note, once, that the sample at this place has no part in the run."""
-        if row not in self._left_out:
-            self._samples.append({"schema": SCHEMA_VERSION, "row": row, "left_out": reason})
-            self._left_out.add(row)
-
-    def add(self, generation: Generation) -> None:
-        """Acknowledge a response.
-
-        Raises:
-            StoreError: it could not be written, or another host has taken the folder over.
-        """
-        self._lock.check()
-        self._generations.append(asdict(generation))
-        if generation.error is None:
-            self.finished.add(generation.key)
-            self.safe += 1
-
-    def close(self) -> None:
-        """Sync, close and let the next writer in.
-
-        Raises:
-            StoreError: the disk refuses what it had accepted.
-        """
-        self._open.close()
 
 
 def find_runs(path: Path) -> list[RunFolder]:

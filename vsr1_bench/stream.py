@@ -23,8 +23,9 @@ from vsr1_bench.perceiving import SecondPass, Tally, generation_of
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import Completion, Request, Sample, Sampling
+from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import RunSpec, request_key
-from vsr1_bench.store import RunFolder, RunWriter, Shard
+from vsr1_bench.store import RunFolder, Shard
 from vsr1_bench.task import Task
 
 log = logging.getLogger(__name__)
@@ -186,11 +187,13 @@ class Stream:
                         else:
                             yield _Asked(opened, shown, following, 0.0)
 
-    def _unusable(self, run: TaskRun, error: TaskError) -> None:
-        """Count a row that cannot be mapped: its samples fail, the run goes on."""
-        count = run.task.per_row * self._sampling.n
-        run.answers.note(str(error), count)
-        self._bar.update(count)
+    def _unusable(self, run: TaskRun, places: range, error: TaskError) -> None:
+        """Count a row that cannot be mapped: its samples (of this shard) fail, the run goes on."""
+        index, shards = self._shard
+        count = sum(place % shards == index for place in places) * self._sampling.n
+        if count:
+            run.answers.note(str(error), count)
+            self._bar.update(count)
 
     def _acknowledge(self, completion: Completion) -> None:
         """Write a completion down; after this it cannot be lost."""

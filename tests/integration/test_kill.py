@@ -34,7 +34,7 @@ import signal
 from vsr1_bench.generation.scripted import ScriptedGenerator
 from vsr1_bench.journal import Journal
 from vsr1_bench.perceiving import Readings
-from vsr1_bench.store import RunWriter
+from vsr1_bench.run_writer import RunWriter
 
 PIPE, STOP = int(os.environ["WITNESS"]), int(os.environ["STOP"])
 answer, add, append = ScriptedGenerator._answer, RunWriter.add, Journal.append

@@ -192,6 +192,41 @@ def test_a_reader_that_dies_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     assert len(records(path)) == 10
 
 
+def test_a_reader_that_says_nothing_displaces_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("VSR1_READER_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    paths = ("--include_path", plugins(tmp_path))
+    with ChatServer(lambda number, asked: failure(401, "no such key")) as server:
+        done = cli(*command(tmp_path, *flags(server)))
+        line = error_line(done.returncode, 1, done.stderr)
+        assert "wants a key in VSR1_READER_API_KEY" in line
+        assert "10 of 10 responses are safe" in line
+        assert cli(*command(tmp_path, "--perception")).returncode == 0
+        done = cli("perceive", tmp_path / "runs", *flags(server), *paths)
+        error_line(done.returncode, 1, done.stderr)
+    done = cli("score", tmp_path / "runs", *paths)
+    assert rows(done.stdout)["lsr"][0] == "30.0"
+    assert document(tmp_path)["perception"]["reader"]["label"] == "self"
+
+
+def test_what_has_not_been_read_is_said_and_not_ranked(tmp_path: Path) -> None:
+    paths = ("--include_path", plugins(tmp_path))
+    assert cli(*command(tmp_path, "--perception")).returncode == 0
+    # More samples, and no second pass of them.
+    more = [*LINES, *(answer(n, right=True) for n in range(10, 14))]
+    done = cli(*command(tmp_path, "--limit", 14, lines=more))
+    line = error_line(done.returncode, 75, done.stderr)
+    assert "pictures: 4 of 14 responses have no place in the second pass by self" in line
+    assert rows(done.stdout)["lsr"][0] == "30.0 §" and rows(done.stdout)["lsr"][2] == "10"
+    assert rows(done.stdout)["leakage"][0] == "0.0"
+    assert "§ fewer than 99 % of the responses have been read" in done.stdout
+    assert "Descriptions read by: self." in done.stdout
+    layout = cli("table", tmp_path / "runs", "--columns", "lsr", *paths)
+    assert "fewer than 99 % of the responses have been read" in layout.stdout
+
+
 def test_judge_judges_both_passes_again(tmp_path: Path) -> None:
     assert cli(*command(tmp_path, "--perception", "--predict_only")).returncode == 0
     assert not list((tmp_path / "runs").glob("*/*/*judgments"))
@@ -224,6 +259,25 @@ def test_judge_judges_both_passes_again(tmp_path: Path) -> None:
 def test_what_cannot_be_is_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
     done = cli(*(word.replace("{runs}", str(tmp_path)) for word in arguments))
     assert said in error_line(done.returncode, 2, done.stderr)
+
+
+def test_blind_runs_stand_beside_the_others_and_not_in_their_way(tmp_path: Path) -> None:
+    paths = ("--include_path", plugins(tmp_path))
+    bare = [answer(n, right=n < 5, description=None) for n in range(10)]
+    done = cli(*command(tmp_path, "--perception", "--blind", "drop", lines=bare))
+    assert "no description to read" in error_line(done.returncode, 0, done.stderr)
+    assert rows(done.stdout)["no_description"][0] == "100.0"
+    listed = cli("ls", "runs", tmp_path / "runs").stdout.splitlines()
+    place = listed[0].index("blind")
+    assert sorted(line[place:].split()[0] for line in listed[1:]) == ["drop", "–"]
+    done = cli("compare", tmp_path / "runs", tmp_path / "runs", *paths)
+    assert done.returncode == 0, done.stderr
+    found = (tmp_path / "runs").glob("*/*/run.json")
+    (blind,) = (path.parent for path in found if '"variant": "drop"' in path.read_text())
+    with ChatServer() as server:
+        done = cli("perceive", blind, *flags(server), *paths)
+        assert "blind runs only" in error_line(done.returncode, 2, done.stderr)
+        assert server.asked == []
 
 
 def test_captions_are_made_by_the_model_that_saw(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_models_that_are_served_under_a_path(tmp_path: Path) -> None:
 Spoil = Callable[[Bundle], None]
 
 
-def _rate(*place: str) -> Spoil:
+def _rate(*place: str, told: Any = 0.123) -> Spoil:
     """State another value at a place of the run's score."""
 
     def spoil(bundle: Bundle) -> None:
@@ -195,7 +195,7 @@ def _rate(*place: str) -> Spoil:
                 inner = document
                 for name in place[:-1]:
                     inner = inner[name]
-                inner[place[-1]] = 0.123
+                inner[place[-1]] = told
                 bundle.replace(file["path"], json.dumps(document).encode())
 
     return spoil
@@ -240,8 +240,8 @@ def _unjudged(bundle: Bundle) -> None:
 LIES: dict[str, tuple[Spoil, str]] = {
     "a shortcut rate": (_rate("metrics", "lsr", "value"), "states lsr 0.123, its verdicts give"),
     "an invented metric": (
-        _rate("metrics", "sight"),
-        "states sight 0.123, its verdicts give .nothing",
+        _rate("metrics", "sight", told={"value": 1, "low": 0, "high": 1, "n": 8}),
+        "states sight .*, its verdicts give .nothing",
     ),
     "a gain over blind": (_rate("metrics", "gain[drop]", "value"), "gain.drop."),
     "an interval": (_rate("metrics", "accuracy", "low"), "states accuracy.low"),

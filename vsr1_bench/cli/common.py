@@ -230,6 +230,12 @@ def reader_options(options: argparse.Namespace) -> ReaderOptions:
 def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
     """Print the commonest reasons for which requests of one kind have failed."""
     count = tally.finished + tally.failed if total is None else total
+    if tally.what == "readings" and count == 0:
+        print(
+            f"vsr1-bench: {name}: no description to read: its `lsr` of 0 says nothing; for models "
+            "that write none: --perception caption",
+            file=sys.stderr,
+        )
     what = "" if tally.what == "responses" else f" {tally.what}"
     for reason, failed in sorted(tally.reasons.items(), key=lambda pair: -pair[1])[:3]:
         print(
@@ -240,11 +246,20 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
 
 
 def unscored(documents: Sequence[dict[str, Any]]) -> int:
-    """How many verdicts are missing that the same command would ask for again."""
+    """How many verdicts are missing; says what no verdict can be given on: what nobody has read."""
     answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
     # People label responses, not what was read from their descriptions.
-    read = [d["perception"] for d in documents if "perception" in d and d["judge"] != "labels"]
-    return answers + sum(int(part["uncounted"]) for part in read)
+    read = [d for d in documents if "perception" in d and d["judge"] != "labels"]
+    for document in read:
+        part, rates = document["perception"], document["rates"]
+        if "members" not in part and part["uncounted"] > rates["total"] - rates["scored"]:
+            print(
+                f"vsr1-bench: {document['task']}: {part['uncounted']} of {rates['total']} "
+                f"responses have no place in the second pass by {part['reader']['label']} yet; "
+                "`run` with --perception, or `perceive`, makes what is missing",
+                file=sys.stderr,
+            )
+    return answers + sum(int(d["perception"]["uncounted"]) for d in read)
 
 
 def _money(text: str) -> float:

@@ -49,22 +49,23 @@ def execute(options: argparse.Namespace) -> int:
         listed = [document(one, options.flips) for one in found]
         print(json.dumps({"comparisons": listed, "tasks_left_out": missing}, indent=1))
         return EXIT_DONE
-    print("\n\n".join(_texts(found, missing, options.flips or 0)))
+    print("\n\n".join(_texts(found, _legend(found, options.runs), missing, options.flips or 0)))
     return EXIT_DONE
 
 
-def _texts(found: list[Comparison], missing: dict[str, list[str]], flips: int) -> list[str]:
+def _texts(
+    found: list[Comparison], legend: dict[int, str], missing: dict[str, list[str]], flips: int
+) -> list[str]:
     from vsr1_bench.leaderboard.rendering import markdown, markdown_text
     from vsr1_bench.leaderboard.sheet import Sheet
 
-    letters = {label: chr(ord("A") + i) for i, label in enumerate(_labels(found))}
     texts = [
-        "  \n".join(f"{letter} = {markdown_text(label)}" for label, letter in letters.items()),
-        markdown(Sheet(HEADINGS, tuple(_row(one, letters) for one in found))),
+        "  \n".join(f"{_letter(place)} = {markdown_text(name)}" for place, name in legend.items()),
+        markdown(Sheet(HEADINGS, tuple(_row(one) for one in found))),
         _explanation(found),
     ]
     for one in found:
-        what = f"{letters[one.second]} - {letters[one.first]}"
+        what = _pair(one)
         if one.left_out:
             counts = ", ".join(f"{count:,} {reason}" for reason, count in one.left_out.items())
             texts.append(f"Left out of {one.task}, {what}: {counts}.")
@@ -74,7 +75,8 @@ def _texts(found: list[Comparison], missing: dict[str, list[str]], flips: int) -
             texts.append(f"Flips of {one.task}, {what}" + (f" ({more:,} more)" if more else ""))
             texts.append(markdown(Sheet(FLIP_HEADINGS, rows)))
     for task, where in missing.items():
-        texts.append(f"Task {task} is left out: {', '.join(where)} has no run of it.")
+        named = ", ".join(map(markdown_text, where))
+        texts.append(f"Not all have {markdown_text(task)}: there is no run of it in {named}.")
     return texts
 
 
@@ -85,11 +87,30 @@ HEADINGS = (
 FLIP_HEADINGS = ("sample", "gold", "first said", "second said", "first", "second")
 
 
-def _labels(found: list[Comparison]) -> list[str]:
-    return list(dict.fromkeys(label for one in found for label in (one.first, one.second)))
+def _legend(found: list[Comparison], paths: list[Path]) -> dict[int, str]:
+    """Place of a path -> model and setting, with the path where that does not tell them apart."""
+    named: dict[int, dict[str, None]] = {}
+    for one in found:
+        named.setdefault(one.first_place, {})[one.first] = None
+        named.setdefault(one.second_place, {})[one.second] = None
+    labels = {place: " / ".join(named[place]) for place in sorted(named)}
+    alike = len(set(labels.values())) < len(labels)
+    return {
+        place: f"{label}, {paths[place]}" if alike else label for place, label in labels.items()
+    }
 
 
-def _row(one: Comparison, letters: dict[str, str]) -> tuple[str, ...]:
+def _letter(place: int) -> str:
+    """A to Z, then AA, AB and so on."""
+    before = _letter(place // 26 - 1) if place >= 26 else ""
+    return before + chr(ord("A") + place % 26)
+
+
+def _pair(one: Comparison) -> str:
+    return f"{_letter(one.second_place)} − {_letter(one.first_place)}"
+
+
+def _row(one: Comparison) -> tuple[str, ...]:
     p = one.paired
     interval = "–" if p.low is None or p.high is None else f"{_points(p.low)} to {_points(p.high)}"
     clustered = "" if p.clusters == p.n else f" ({p.clusters:,} clusters)"
@@ -97,7 +118,7 @@ def _row(one: Comparison, letters: dict[str, str]) -> tuple[str, ...]:
         one.task,
         one.judge,
         f"{p.n:,}{clustered}",
-        f"{letters[one.second]} − {letters[one.first]}",
+        _pair(one),
         f"{100 * p.first:.1f}",
         f"{100 * p.second:.1f}",
         _points(p.difference),

@@ -27,7 +27,8 @@ def execute(options: argparse.Namespace) -> int:
     if options.kind == "runs":
         print(
             _columns(
-                ("model", "task", "prompt", "generated", "judges", "folder"), _runs(options.path)
+                ("model", "task", "prompt", "blind", "generated", "judges", "folder"),
+                _runs(options.path),
             )
         )
         return 0
@@ -76,13 +77,16 @@ def _rows(task: Task) -> int | None:
 
 
 def _runs(path: Path) -> Iterable[tuple[str, ...]]:
+    from vsr1_bench.blind import NONE
     from vsr1_bench.store import find_runs
 
     for run in find_runs(path):
         spec = run.spec()
         done = sum(g.error is None for g in run.generations().values())
         judges = " ".join(sorted(run.judged())) or "–"
-        yield spec.model.id, spec.task.name, spec.prompt.format, str(done), judges, str(run.path)
+        blind = spec.variant if spec.variant != NONE else "–"
+        names = (spec.model.id, spec.task.name, spec.prompt.format, blind)
+        yield (*names, str(done), judges, str(run.path))
 
 
 def _columns(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -49,6 +49,8 @@ def execute(options: argparse.Namespace) -> int:
     with JudgePool(options.include_path, common.judge_options(options)) as pool:
         runs, unknown = known_runs(found, options.include_path)
         read = seeing_runs(runs)
+        if not read:
+            raise UsageError("blind runs only: there is nothing in their descriptions to read")
         for run in read:
             if descriptions == "caption" and not run.captions():
                 raise StoreError(

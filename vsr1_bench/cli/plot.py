@@ -41,6 +41,7 @@ def execute(options: argparse.Namespace) -> int:
         reported=table.reported_tables(options),
         by=options.by,
         tasks=table.task_names(options),
+        judges=table.own_judges(options),
     )
     print(f"drawn: {options.output}", file=sys.stderr)
     return EXIT_DONE

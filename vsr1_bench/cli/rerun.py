@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Say what would differ, then run."""
     from vsr1_bench.cli.main import parse
-    from vsr1_bench.rerunning import plan_rerun
+    from vsr1_bench.environment import COMMAND, typed_as
+    from vsr1_bench.rerunning import made_again, plan_rerun
     from vsr1_bench.store import find_runs
 
     runs = find_runs(options.run)
@@ -60,8 +62,13 @@ def execute(options: argparse.Namespace) -> int:
     if options.dry_run:
         return EXIT_DONE
     module, arguments = parse(list(rerun.arguments))
-    code: int = module.execute(arguments)
-    print(f"compare with: vsr1-bench compare {run.path} {options.output_path}", file=sys.stderr)
+    with typed_as(rerun.arguments):  # so that the new run can be made again, too
+        code: int = module.execute(arguments)
+    made = made_again(run, options.output_path)
+    print(
+        f"compare with: {shlex.join([COMMAND, 'compare', str(run.path), str(made)])}",
+        file=sys.stderr,
+    )
     return code
 
 

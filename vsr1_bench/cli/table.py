@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,10 @@ def stored_scores(options: argparse.Namespace, *, may_be_empty: bool = False) ->
     options.judge = stored_judge(options.judge, runs)
     scored = collect(runs, options.include_path, options.judge)
     if not scored and not may_be_empty:
-        where = " ".join(str(path) for path in options.runs)
+        where = shlex.join(str(path) for path in options.runs)
+        if options.judge is not None and (known := {name for run in runs for name in run.judged()}):
+            names = ", ".join(sorted(known))
+            raise StoreError(f"{where}: no scores by {options.judge!r}; judged by: {names}")
         raise StoreError(f"{where}: no scores yet; run: vsr1-bench judge {where}")
     return scored
 
@@ -141,12 +145,13 @@ def _print_wide(options: argparse.Namespace, scored: list[Scored]) -> None:
 
     words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
     registry = load_registry(options.include_path)
-    judges = {name: task.judge for name, task in registry.tasks.items()}
-    wanted = Wanted(words, options.by, task_names(options), judges)
+    wanted = Wanted(words, options.by, task_names(options), own_judges(options))
     reported = reported_tables(options)
     grid = build_grid(scored, wanted, reported)
     if not grid.rows:
         what = f"--by {options.by}" if options.by else f"--columns {options.columns}"
+        if options.tasks is not None:
+            what += f" --tasks {options.tasks}"
         raise UsageError(f"{what}: no score has that; there is: {_there_is(options, scored)}")
     groups = {name: group.tasks for name, group in registry.groups.items()}
     add_averages(grid, wanted, reported, groups)
@@ -159,6 +164,14 @@ def _there_is(options: argparse.Namespace, scored: list[Scored]) -> str:
     found = "by" if options.by else "metrics"
     names = sorted({name for one in scored for name in one.document[found]})
     return ", ".join(names) or "nothing"
+
+
+def own_judges(options: argparse.Namespace) -> dict[str, str]:
+    """Task -> its own judge."""
+    from vsr1_bench.registry import load_registry
+
+    tasks = load_registry(options.include_path).tasks
+    return {name: task.judge for name, task in tasks.items()}
 
 
 def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -17,10 +17,11 @@ from vsr1_bench.exchange.bundle import FACTS, GOLDS, QUESTION, BundleRun, image_
 from vsr1_bench.exchange.claims import differences
 from vsr1_bench.llm_judging.replies import read_replies
 from vsr1_bench.readers import ReaderSpec
+from vsr1_bench.record_lines import is_score
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.spec import RunSpec
-from vsr1_bench.store import SCORE_FIELDS, RunFolder
+from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Task
 
 MAX_SAMPLES = 1_000_000
@@ -182,7 +183,7 @@ def check_scores(
     for path in sorted((run.path / "scores").glob("*.json")):
         name = f"{where}: scores/{path.name}"
         document = strict_json(path.read_bytes(), name)
-        if not isinstance(document, dict) or not document.keys() >= SCORE_FIELDS:
+        if not is_score(document):
             raise ExchangeError(f"{name}: not a score; refused")
         _check_words(document, name)
         said = (document["model"], document["task"], document["spec_hash"])

@@ -21,6 +21,10 @@ from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Source, Task, part_of
 
 
+def _passed_over(places: range, error: TaskError) -> None:
+    """A row that cannot be mapped was none of the run's samples either."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunData:
     """The rows that a run was made on: all of its data set's, or those of its part of it."""
@@ -34,7 +38,7 @@ class RunData:
     def samples(self, wanted: int) -> Iterator[tuple[int, Sample]]:
         """Yield the run's samples with their places."""
         if self.task.name == self.name:
-            yield from self.data.placed_samples(wanted, unusable=lambda _: None)
+            yield from self.data.placed_samples(wanted, unusable=_passed_over)
             return
         found = (s for s in self.data.samples() if part_of(self.task, s) == self.name)
         yield from islice(enumerate(found), wanted)

@@ -44,9 +44,10 @@ from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Generation, Judgment, Sample, Verdict
 from vsr1_bench.registry import get_judge, get_task, load_registry
+from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.running import judge_digest
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, TaskSpec, request_key
-from vsr1_bench.store import RunFolder, RunWriter, utc_now
+from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import Source, Task, part_of
 
 REPOSITORY = "DingZhenDojoCat/Raw-Outputs"

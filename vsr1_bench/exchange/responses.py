@@ -17,8 +17,9 @@ from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Generation, Sample
 from vsr1_bench.registry import get_task
+from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, TaskSpec, request_key
-from vsr1_bench.store import RunFolder, RunWriter, utc_now
+from vsr1_bench.store import RunFolder, utc_now
 
 FINISHES = ("stop", "length")
 

@@ -7,7 +7,7 @@ from math import sqrt
 
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedAverage, ReportedTable
-from vsr1_bench.leaderboard.wide import Cell, Column, Grid, Row, Wanted
+from vsr1_bench.leaderboard.wide import Cell, Column, Grid, Row, Wanted, publication
 
 
 def add_averages(
@@ -35,10 +35,10 @@ def add_averages(
         taken.add(frozenset(present))
         weights = table.average.weights or (1.0,) * len(present)
         suffix = _kind(present[0])
-        printed = {(row.model, row.setting): row.average for row in table.rows}
+        printed = {(r.model, r.setting, publication(r.source)): r.average for r in table.rows}
         for row in grid.rows:
             if row.kind == "reported":
-                value = printed.get((row.model, row.setting))
+                value = printed.get((row.model, row.setting, row.publication))
                 found = None if value is None else Cell(value)
             else:
                 found = mean_cell(row, present, weights)

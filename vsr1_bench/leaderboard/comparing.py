@@ -13,7 +13,7 @@ from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.joining import join_responses
 from vsr1_bench.judge_names import bare
 from vsr1_bench.leaderboard.explaining import by_task
-from vsr1_bench.leaderboard.pairs import Outcomes, align, outcomes_of
+from vsr1_bench.leaderboard.pairs import Outcomes, align, changed_samples, outcomes_of
 from vsr1_bench.leaderboard.settings import setting_labels
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Sample
@@ -49,6 +49,9 @@ class Comparison:
     first_run: str
     """Folder."""
     second_run: str
+    first_place: int
+    """Which of the given paths, from 0."""
+    second_place: int
     paired: Paired
     holm: float
     """The p value, adjusted for the number of comparisons made together."""
@@ -65,6 +68,11 @@ class Side:
     spec: RunSpec
     samples: Mapping[str, Sample]
     outcomes: Outcomes
+    place: int
+    """Which of the given paths, from 0."""
+    label: str
+    judge: str
+    """As stored."""
     journal: str
     """Name of the journal of verdicts: it holds the judge's name and the hash of what it is."""
 
@@ -89,30 +97,35 @@ def compare_runs(
         StoreError: a run is not judged, or cannot be read.
     """
     runs = [_runs_of(path) for path in paths]
-    tasks = [name for name in runs[0] if any(name in others for others in runs[1:])]
+    every = dict.fromkeys(name for of_path in runs for name in of_path)
+    tasks = [name for name in every if sum(name in of_path for of_path in runs) > 1]
     if not tasks and all(len(found) == 1 for found in runs):
         names = ", ".join(next(iter(found)) for found in runs)
         raise UsageError(f"nothing to pair: these are runs of different tasks ({names})")
     if not tasks:
         raise UsageError(f"nothing to pair: {paths[0]} and the others have no task in common")
     found = []
-    with progress_bar(len(tasks) * len(paths), "compare", "run", shown=progress) as bar:
+    total = sum(name in of_path for name in tasks for of_path in runs)
+    with progress_bar(total, "compare", "run", shown=progress) as bar:
         for name in tasks:
-            there = [found[name] for found in runs if name in found]
+            places = [place for place, of_path in enumerate(runs) if name in of_path]
+            there = [runs[place][name] for place in places]
             chosen = judge or _common_judge(there, name, include_path)
             labels = _labels([run.spec() for run in there])
             sides = []
-            for run in there:
-                sides.append(_side(run, name, chosen, include_path))
+            for place, run, label in zip(places, there, labels, strict=True):
+                sides.append(_side(run, place, label, name, chosen, include_path))
                 bar.update()
-            for (a, one), (b, other) in combinations(enumerate(sides), 2):
-                found.append(_compare(name, chosen, labels[a], one, labels[b], other))
+            found += [_compare(name, *pair) for pair in combinations(sides, 2)]
     adjusted = holm([one.paired.p_value for one in found])
     return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def tasks_left_out(paths: Sequence[Path]) -> dict[str, list[str]]:
-    """Task -> the paths that have no run of it, for tasks that not all have."""
+    """Task -> the paths that have no run of it, for tasks that not all have.
+
+    A task that two of them have is compared, nevertheless.
+    """
     runs = [_runs_of(path) for path in paths]
     names = dict.fromkeys(name for found in runs for name in found)
     missing = {
@@ -151,7 +164,9 @@ def _common_judge(runs: Sequence[RunFolder], task: str, include_path: Sequence[s
     raise UsageError(f"{task}: judged by {', '.join(sorted(common))}; choose one by --judge")
 
 
-def _side(run: RunFolder, task: str, judge: str, include_path: Sequence[str]) -> Side:
+def _side(
+    run: RunFolder, place: int, label: str, task: str, judge: str, include_path: Sequence[str]
+) -> Side:
     judge = stored_judge(judge, [run]) or judge
     path = run.judged().get(judge)
     if path is None:
@@ -166,14 +181,12 @@ def _side(run: RunFolder, task: str, judge: str, include_path: Sequence[str]) ->
             f"{run.path}: {judge!r} gives grades between 0 and 1; wins, losses and McNemar's test "
             "need verdicts (correct or incorrect)"
         )
-    return Side(run, run.spec(), run.samples(), found, path.name)
+    return Side(run, run.spec(), run.samples(), found, place, label, judge, path.name)
 
 
-def _compare(
-    task: str, judge: str, first_label: str, first: Side, second_label: str, second: Side
-) -> Comparison:
+def _compare(task: str, first: Side, second: Side) -> Comparison:
     _refuse_unlike(first, second)
-    changed = _changed(first, second)
+    changed = changed_samples(first.run, second.run)
     ids, a, b, clusters = align(first.outcomes, second.outcomes, changed)
     if not ids:
         raise UsageError(
@@ -182,11 +195,13 @@ def _compare(
         )
     return Comparison(
         task=task,
-        judge=judge,
-        first=first_label,
-        second=second_label,
+        judge=second.judge,
+        first=first.label,
+        second=second.label,
         first_run=str(first.run.path),
         second_run=str(second.run.path),
+        first_place=first.place,
+        second_place=second.place,
         paired=paired_difference(a, b, clusters),
         holm=1.0,
         left_out=_left_out(first, second, changed),
@@ -213,23 +228,8 @@ def _refuse_unlike(first: Side, second: Side) -> None:
         )
 
 
-def _changed(first: Side, second: Side) -> frozenset[str]:
-    """Samples of one id that ask different things: the rows have changed between the runs."""
-    if first.spec.data == second.spec.data:
-        return frozenset()
-
-    def asked(sample: Sample) -> tuple[object, ...]:
-        return sample.question, sample.choices, sample.answer
-
-    return frozenset(
-        name
-        for name, sample in first.samples.items()
-        if name in second.samples and asked(sample) != asked(second.samples[name])
-    )
-
-
 def _left_out(first: Side, second: Side, changed: frozenset[str]) -> dict[str, int]:
-    a, b = first.samples.keys(), second.samples.keys()
+    a, b = _asked(first), _asked(second)
     counts = {
         "only in the first": len(a - b),
         "only in the second": len(b - a),
@@ -237,9 +237,14 @@ def _left_out(first: Side, second: Side, changed: frozenset[str]) -> dict[str, i
         "no verdict in the second": len(
             (second.outcomes.unscored & a & b) - first.outcomes.unscored - changed
         ),
-        "the question or its answer changed": len(changed),
+        "the question or its answer changed": len(changed & a & b),
     }
     return {reason: count for reason, count in counts.items() if count}
+
+
+def _asked(side: Side) -> set[str]:
+    """Ids that the run's last command asked for; a smaller `--limit` leaves others stored."""
+    return side.samples.keys() & (side.outcomes.values.keys() | side.outcomes.unscored)
 
 
 def _flips(first: Side, second: Side, ids: Sequence[str]) -> list[Flip]:

@@ -9,6 +9,7 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.leaderboard.rendering import markdown
 from vsr1_bench.leaderboard.settings import ASPECTS, Difference, differences, facts, short
 from vsr1_bench.leaderboard.sheet import Sheet
+from vsr1_bench.seeing import seeing_runs
 from vsr1_bench.store import RunFolder, find_runs
 
 
@@ -43,14 +44,18 @@ def pair_runs(first: Path, second: Path) -> list[tuple[str, RunFolder, RunFolder
 
 
 def by_task(path: Path, runs: list[RunFolder]) -> dict[str, RunFolder]:
-    """Task -> run.
+    """Task -> run; a blind run (`--blind`) only where there is no other of its task.
 
     Raises:
         UsageError: several runs of one task; names them.
     """
+    seeing = seeing_runs(runs)
+    with_sight = {_task(run) for run in seeing}
     found: dict[str, RunFolder] = {}
     for run in runs:
         name = _task(run)
+        if name in with_sight and run not in seeing:
+            continue
         if name in found:
             raise UsageError(
                 f"{path} holds several runs of {name}; name one: {found[name].path} or {run.path}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vsr1_bench.leaderboard.pairs import Outcomes, align, outcomes
+from vsr1_bench.leaderboard.pairs import Outcomes, align, changed_samples, outcomes
 from vsr1_bench.leaderboard.wide import Cell, Column, Grid
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring.paired import ALPHA, holm, paired_difference
+from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Task
 
 # Metrics that are a mean over samples, which is what the test compares.
@@ -60,12 +61,16 @@ def _is_mean(task: Task, column: Column) -> bool:
     return column.metric == first.name and first.kind in _MEANS and not first.only
 
 
-def _outcomes(cell: Cell, task: Task) -> Outcomes:
+Rival = tuple[RunFolder, Outcomes]
+
+
+def _outcomes(cell: Cell, task: Task) -> Rival:
     assert cell.scored is not None
-    return outcomes(cell.scored.runs[0], cell.scored.judge, task.cluster)
+    run = cell.scored.runs[0]
+    return run, outcomes(run, cell.scored.judge, task.cluster)
 
 
-def _marks(ranking: Sequence[Outcomes]) -> list[tuple[int, str]]:
+def _marks(ranking: Sequence[Rival]) -> list[tuple[int, str]]:
     """Places (from 0) and marks, of runs from the best down."""
     contests = [(leader, other) for leader in (0, 1) for other in range(leader + 1, len(ranking))]
     p_values = [_beaten(ranking[other], ranking[leader]) for leader, other in contests]
@@ -80,9 +85,9 @@ def _marks(ranking: Sequence[Outcomes]) -> list[tuple[int, str]]:
     return [(0, "best"), *([(1, "second")] if leads(1) else [])]
 
 
-def _beaten(worse: Outcomes, better: Outcomes) -> float:
+def _beaten(worse: Rival, better: Rival) -> float:
     """P value of a difference; 1 where there is none to the better one's advantage."""
-    ids, a, b, clusters = align(worse, better)
+    ids, a, b, clusters = align(worse[1], better[1], changed_samples(worse[0], better[0]))
     if not ids:
         return 1.0
     found = paired_difference(a, b, clusters)

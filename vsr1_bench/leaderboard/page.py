@@ -58,7 +58,8 @@ document.querySelectorAll("th button").forEach(function (button) {
         if (a === "" || b === "") { return (a === "") - (b === ""); }
         return descending ? Number(b) - Number(a) : Number(a) - Number(b);
       }
-      return descending ? b.localeCompare(a) : a.localeCompare(b);
+      const order = a.localeCompare(b, undefined, { numeric: true });
+      return descending ? -order : order;
     });
     rows.forEach(function (row) { body.appendChild(row); });
   });

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vsr1_bench.joining import join_responses
+from vsr1_bench.records import Sample
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.statistics import FloatArray
 from vsr1_bench.store import RunFolder
@@ -38,7 +39,7 @@ def outcomes(run: RunFolder, judge: str, cluster: str | None) -> Outcomes:
         judge: The judge's name.
         cluster: Group key whose members depend on each other.
     """
-    return outcomes_of(join_responses(run, run.judged()[judge]), cluster)
+    return outcomes_of(join_responses(run, run.verdicts(judge)), cluster)
 
 
 def outcomes_of(responses: Sequence[Response], cluster: str | None) -> Outcomes:
@@ -71,3 +72,19 @@ def align(
     a = np.fromiter((first.values[name] for name in ids), dtype=np.float64, count=len(ids))
     b = np.fromiter((second.values[name] for name in ids), dtype=np.float64, count=len(ids))
     return ids, a, b, [first.clusters[name] for name in ids]
+
+
+def changed_samples(first: RunFolder, second: RunFolder) -> frozenset[str]:
+    """Samples of one id that ask different things: the runs are of different rows."""
+    if first.spec().data == second.spec().data:
+        return frozenset()
+
+    def asked(sample: Sample) -> tuple[object, ...]:
+        return sample.question, sample.choices, sample.answer
+
+    one, other = first.samples(), second.samples()
+    return frozenset(
+        name
+        for name, sample in one.items()
+        if name in other and asked(sample) != asked(other[name])
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ def draw(
     reported: Sequence[ReportedTable] = (),
     by: str | None = None,
     tasks: tuple[str, ...] | None = None,
+    judges: Mapping[str, str] | None = None,
 ) -> None:
     """Draw one of `KINDS` into a file.
 
@@ -37,6 +38,7 @@ def draw(
         reported: Rows to show beside them, where the kind can.
         by: The group name that `categories` goes by.
         tasks: Only these tasks.
+        judges: Task -> its own judge (see `Wanted`).
 
     Raises:
         UsageError: matplotlib is missing, an unknown ending, or nothing to draw.
@@ -55,7 +57,7 @@ def draw(
     # Text in an SVG stays text, and the file is the same each time.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vsr1-bench"}):
         figure = Figure(layout="constrained")
-        KINDS[kind](figure, scored, reported, by, tasks)
+        KINDS[kind](figure, scored, reported, by, tasks, judges or {})
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             dated = {"Date": None} if output.suffix.lower() == ".svg" else None
@@ -70,16 +72,19 @@ def _intervals(
     reported: Sequence[ReportedTable],
     by: str | None,
     tasks: tuple[str, ...] | None,
+    judges: Mapping[str, str],
 ) -> None:
     """A panel a task: each row's value with its interval; reported rows hollow, without one."""
-    grid = build_grid(scored, Wanted(tasks=tasks), reported)
+    grid = build_grid(scored, Wanted(tasks=tasks, judges=judges), reported)
     measured = [c for c in grid.columns if any(c in r.cells for r in _of(grid, "measured"))]
     columns = measured or grid.columns
     if not columns:
         raise UsageError("nothing to draw: no score of these runs and tasks")
     rows = [row for row in grid.rows if any(column in row.cells for column in columns)]
     names = _names(rows)
-    figure.set_size_inches(3 + 2.6 * len(columns), 1.4 + 0.32 * len(rows))
+    figure.set_size_inches(
+        1.5 + 0.085 * max(map(len, names)) + 2.6 * len(columns), 1.4 + 0.32 * len(rows)
+    )
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for panel, column in zip(panels, columns, strict=True):
         for place, row in enumerate(rows):
@@ -116,9 +121,10 @@ def _shortcuts(
     reported: Sequence[ReportedTable],
     by: str | None,
     tasks: tuple[str, ...] | None,
+    judges: Mapping[str, str],
 ) -> None:
     """Language shortcut rate against accuracy: a colour a task, a point a row."""
-    grid = build_grid(scored, Wanted(("task", "lsr"), tasks=tasks), reported)
+    grid = build_grid(scored, Wanted(("task", "lsr"), tasks=tasks, judges=judges), reported)
     pairs = [
         (accuracy, lsr)
         for accuracy in grid.columns
@@ -168,12 +174,13 @@ def _categories(
     reported: Sequence[ReportedTable],
     by: str | None,
     tasks: tuple[str, ...] | None,
+    judges: Mapping[str, str],
 ) -> None:
     """Accuracy by category: a panel a task, a colour a row."""
     known = sorted({name for one in scored for name in one.document["by"]})
     if by is None or by not in known:
         raise UsageError(f"categories: give --by GROUP; there is: {', '.join(known) or 'none'}")
-    grid = build_grid(scored, Wanted(by=by, tasks=tasks))
+    grid = build_grid(scored, Wanted(by=by, tasks=tasks, judges=judges))
     panels = list(dict.fromkeys(row.task for row in grid.rows))
     groups = {
         task: [c for c in grid.columns if any(c in r.cells for r in grid.rows if r.task == task)]

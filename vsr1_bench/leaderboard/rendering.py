@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 
 from tabulate import tabulate
@@ -13,6 +14,7 @@ from vsr1_bench.leaderboard.sheet import Cell, Entry, Sheet, one_line
 
 _SUPERSCRIPT = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹˒")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -27,7 +29,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",  # \textquotedbl is unknown to LaTeX's usual font encoding
     "–": "--",
     "−": r"\ensuremath{-}",
     "×": r"\ensuremath{\times}",
@@ -46,10 +48,12 @@ def _superscript(notes: tuple[int, ...]) -> str:
 def markdown_text(text: str) -> str:
     """Escape what would break out of a cell, or become markup or HTML."""
     escaped = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    for sign in "|`*_[]~":
-        # A sign inside a word (`mmmu_pro`) is no markup but for brackets, ticks and bars.
-        if sign != "_":
-            escaped = escaped.replace(sign, f"\\{sign}")
+    # One star is no markup (`majority:openai[M]*2`), nor is an underscore inside a word
+    # (`mmmu_pro`), nor are brackets that no link follows: names of judges can be copied.
+    for sign in "|`*~" if escaped.count("*") > 1 else "|`~":
+        escaped = escaped.replace(sign, f"\\{sign}")
+    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", escaped)
+    escaped = re.sub(r"\](?=\s*[(\[:])", r"\]", escaped)
     return escaped
 
 
@@ -108,7 +112,8 @@ def csv_table(sheet: Sheet) -> str:
         marks, notes = [], []
         for heading, is_number, value in zip(sheet.headings, numeric, row, strict=True):
             if isinstance(value, str):
-                cells.append(csv_text(value) if not is_number else "")
+                plain = heading in sheet.numbers and _NUMBER.fullmatch(value)
+                cells.append(value if plain else csv_text(value) if not is_number else "")
                 cells += ["", ""] if is_number and sheet.intervals else []
                 continue
             cells.append(_number(value.value))
@@ -167,8 +172,8 @@ def latex(sheet: Sheet) -> str:
 
 
 def _latex_row(cells: list[str]) -> str:
-    # A row that begins with a bracket would be read as an argument of the line break before it.
-    lead = "{}" if cells and cells[0].startswith("[") else ""
+    # A row that begins with a bracket or a star would be read as part of the line break before it.
+    lead = "{}" if cells and cells[0].startswith(("[", "*")) else ""
     return lead + " & ".join(cells) + r" \\"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vsr1_bench.spec import RunSpec, canonical_json
@@ -60,6 +61,23 @@ def setting_labels(specs: Sequence[RunSpec]) -> list[str]:
                 words.append(f"{name.rpartition('.')[2]}={short(value)}")
         labels.append(", ".join(words))
     return labels
+
+
+def copy_labels(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
+    """Name runs of one task that are alike but for the task's version and data.
+
+    By those fields of the spec in which they differ, fingerprints only where nothing else does;
+    by the folder where that does not tell them apart.
+    """
+    flats = [flat(spec.model_dump(mode="json")) for spec in specs]
+    names = [name for name in flats[0] if len({str(one.get(name)) for one in flats}) > 1]
+    names.sort(key=lambda name: not name.startswith("data."))
+    plain = [name for name in names if not name.endswith((".fingerprint", ".hash"))]
+    for chosen in (plain, names):
+        labels = [", ".join(f"{name}={short(one.get(name))}" for name in chosen) for one in flats]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"run={path}" for path in paths]
 
 
 def _asked(spec: RunSpec) -> dict[str, Any]:

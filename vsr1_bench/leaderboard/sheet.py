@@ -46,6 +46,8 @@ class Sheet:
     """What is to be known of the whole table."""
     intervals: bool = False
     """Whether intervals are shown."""
+    numbers: frozenset[str] = frozenset()
+    """Headings of texts that are written numbers: a minus before one starts no formula."""
 
 
 @dataclass(slots=True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vsr1_bench.leaderboard.headings import arrow
-from vsr1_bench.scoring.shortcuts import METRICS
+from vsr1_bench.scoring.score import RANKED_FROM
+from vsr1_bench.scoring.shortcuts import METRICS, READ_METRICS
+
+CUT = f"over {100 * (1 - RANKED_FROM):.0f} % of the readings were cut at the token limit"
+UNREAD = f"fewer than {100 * RANKED_FROM:.0f} % of the responses have been read and judged"
 
 
 def fold_blind(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -19,14 +24,9 @@ def fold_blind(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         d
         for d in documents
-        if (d["spec_hash"], d["judge"]) not in shown or not d["rates"]["ranked"]
+        if (d["spec_hash"], d["judge"]) not in shown
+        or (d["rates"]["total"] and not d["rates"]["ranked"])
     ]
-
-
-def read_by(documents: Iterable[dict[str, Any]]) -> list[str]:
-    """Who answered from the descriptions, in words; nothing where there was no second pass."""
-    names = {d["perception"]["reader"]["label"] for d in documents if "perception" in d}
-    return [f"read by {', '.join(sorted(names))}"] if names else []
 
 
 Cells = list[tuple[str, dict[str, Any]]]
@@ -51,6 +51,61 @@ def category_cells(document: dict[str, Any], by: str, columns: Sequence[str]) ->
         for name in names
         for group, part in _categories(document, by).items()
     ]
+
+
+def needs_reading(metric: str) -> bool:
+    """Whether a metric, `lsr` or `lsr [kind=odd]`, depends on who reads."""
+    return metric.partition(" ")[0] in READ_METRICS
+
+
+def ill_read(document: dict[str, Any]) -> bool:
+    """Whether too few responses have their place in the 2 x 2 table for its rates to be ranked."""
+    part = document.get("perception")
+    if part is None:
+        return False
+    return bool(part["n"] < RANKED_FROM * (part["n"] + part["uncounted"]))
+
+
+def reader_label(document: dict[str, Any]) -> str | None:
+    """Who has read, and what: `self`, `gemini:gemini-2.5-flash, captions`; None = nobody."""
+    if "perception" not in document:
+        return None
+    reader = document["perception"]["reader"]
+    return str(reader["label"]) + (", captions" if reader["descriptions"] == "caption" else "")
+
+
+def usual_readers(documents: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Task -> who has read most of its runs."""
+    found: dict[str, Counter[str]] = {}
+    for document in documents:
+        if (label := reader_label(document)) is not None:
+            found.setdefault(document["task"], Counter())[label] += 1
+    return {task: min(counts, key=lambda r: (-counts[r], r)) for task, counts in found.items()}
+
+
+def readers_remark(labels: Iterable[str]) -> str:
+    """The line that says who has read."""
+    return f"Descriptions read by: {'; '.join(sorted(set(labels)))}."
+
+
+def ill_cut(document: dict[str, Any]) -> bool:
+    """Whether so many readings were cut at the token limit that they pass for shortcuts."""
+    part = document.get("perception")
+    return bool(part and part.get("cut_readings", 0) > (1 - RANKED_FROM) * part["n"])
+
+
+def cut_remarks(documents: Iterable[dict[str, Any]]) -> list[str]:
+    """A line for each run of which over 1 % of the readings were cut."""
+    found = []
+    for document in documents:
+        if ill_cut(document):
+            part = document["perception"]
+            found.append(
+                f"{document['model']}, {document['task']}: {part['cut_readings']} of {part['n']} "
+                f"readings by {reader_label(document)} were cut at the token limit, and count as "
+                "insufficient descriptions where no answer was reached."
+            )
+    return list(dict.fromkeys(found))
 
 
 def _categories(document: dict[str, Any], by: str | None) -> dict[str, Any]:

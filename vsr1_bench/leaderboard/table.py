@@ -9,7 +9,17 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from vsr1_bench.leaderboard.shortcuts import category_metrics, fold_blind, read_by
+from vsr1_bench.leaderboard.rendering import markdown_text
+from vsr1_bench.leaderboard.shortcuts import (
+    UNREAD,
+    category_metrics,
+    cut_remarks,
+    fold_blind,
+    ill_read,
+    needs_reading,
+    reader_label,
+    readers_remark,
+)
 from vsr1_bench.scoring.score import RANKED_FROM
 
 FORMATS = ("markdown", "json")
@@ -68,6 +78,8 @@ def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> dict[s
     footnote = "" if rates["ranked"] or not rates["total"] else " †"
     if document.get("footnote"):
         footnote += " ‡"
+    if needs_reading(metric) and ill_read(document):
+        footnote += " §"
     return {
         "model": document["model"],
         "task": document["task"],
@@ -104,9 +116,9 @@ def render(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None = No
     frame = build_table(documents, by=by)
     if frame.empty:
         return "(no scores)"
-    cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    cells = [[markdown_text(str(value)) for value in row] for row in frame.itertuples(index=False)]
     text = tabulate(cells, headers=list(frame.columns), tablefmt="pipe", disable_numparse=True)
-    return "\n\n".join([text, *map(_cell, footnotes(documents, frame))])
+    return "\n\n".join([text, *map(markdown_text, footnotes(documents, frame))])
 
 
 def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[str]:
@@ -115,14 +127,14 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
     if any("†" in str(value) for value in frame["value"]):
         found.append(
             f"† fewer than {RANKED_FROM:.0%} of the responses were scored: not to be ranked. "
-            "`accuracy` leaves the unscored out, `accuracy_strict` counts them as not correct."
+            "accuracy leaves the unscored out, accuracy_strict counts them as not correct."
         )
     noted = sorted({f"{d['task']} {d['footnote']}" for d in documents if d.get("footnote")})
     if noted:
         found.append(f"‡ {'; '.join(noted)}.")
-    return found + [f"Descriptions were {words}." for words in read_by(documents)]
-
-
-def _cell(value: object) -> str:
-    """Keep a name from breaking out of its cell."""
-    return " ".join(str(value).replace("|", "\\|").replace("<", "&lt;").split())
+    if any("§" in str(value) for value in frame["value"]):
+        found.append(f"§ {UNREAD}: not to be ranked.")
+    if readers := [label for d in documents if (label := reader_label(d)) is not None]:
+        found.append(readers_remark(readers))
+    found += cut_remarks(documents)
+    return found

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vsr1_bench.judge_names import bare
 from vsr1_bench.leaderboard.collect import Scored, partial_note
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
-from vsr1_bench.leaderboard.settings import setting_labels
-from vsr1_bench.leaderboard.shortcuts import category_cells, read_by
+from vsr1_bench.leaderboard.settings import copy_labels, setting_labels
+from vsr1_bench.leaderboard.shortcuts import (
+    CUT,
+    UNREAD,
+    category_cells,
+    ill_cut,
+    ill_read,
+    needs_reading,
+    reader_label,
+    readers_remark,
+    usual_readers,
+)
 
 HEADLINE = "accuracy"
 
@@ -38,6 +48,8 @@ class Cell:
     high: float | None = None
     n: int | None = None
     judge: str | None = None
+    reader: str | None = None
+    """Of a metric of the second pass that depends on it."""
     notes: tuple[str, ...] = ()
     """Why it is not ranked, or what else a reader must know."""
     ranked: bool = False
@@ -57,7 +69,9 @@ class Row:
     task: str = ""
     """Where each row is of one task."""
     source: str = ""
-    """Publication; or date, version and judge."""
+    """Publication and places in it; or date, version and judge."""
+    publication: str = ""
+    """Of a reported row."""
     cells: dict[Column, Cell] = field(default_factory=dict)
     averages: dict[str, Cell] = field(default_factory=dict)
 
@@ -105,6 +119,9 @@ def build_grid(
         order = {task: i for i, task in enumerate(wanted.tasks)}
         columns.sort(key=lambda column: order.get(column.task, len(order)))
     grid = Grid(columns, [], rows)
+    cells = [cell for row in rows for cell in row.cells.values()]
+    if readers := {cell.reader for cell in cells if cell.reader}:
+        grid.remarks.append(readers_remark(readers))
     grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
     return grid
 
@@ -123,12 +140,20 @@ def _measured_rows(
     by_row: dict[str, list[Scored]] = {}
     for one in scored:
         by_row.setdefault(one.key, []).append(one)
-    ordered = sorted(by_row.values(), key=lambda members: members[0].spec.model.id)
-    labels = setting_labels([members[0].spec for members in ordered])
+    found = [part for members in by_row.values() for part in _apart(members)]
+    ordered = sorted(found, key=lambda part: part[0][0].spec.model.id)
+    labels = [
+        ", ".join(filter(None, (label, own)))
+        for label, (_, own) in zip(
+            setting_labels([members[0].spec for members, _ in ordered]), ordered, strict=True
+        )
+    ]
     usual = usual_judges(scored, wanted.judges)
     versions = _versions(scored, usual)
+    readers = usual_readers(one.document for one in scored)
+    of_task = _task_versions(scored)
     rows = []
-    for members, label in zip(ordered, labels, strict=True):
+    for (members, _), label in zip(ordered, labels, strict=True):
         for judge, chosen in _by_judge(members, usual).items():
             setting = f"{label}, judge={judge}" if judge else label
             row = Row("measured", members[0].spec.model.id, setting)
@@ -136,9 +161,12 @@ def _measured_rows(
                 if wanted.row_per_task:
                     row = Row("measured", row.model, setting, one.task)
                 for column, value in _values(one, wanted, reported):
-                    row.cells[_known(column, columns)] = _cell(
-                        one, value, usual[one.task], versions.get(one.task)
+                    cell = _cell(
+                        one, value, usual[one.task], versions.get(one.task), of_task[one.task]
                     )
+                    if needs_reading(_metric(column, wanted)):
+                        cell = _read_cell(cell, one.document, readers.get(one.task))
+                    row.cells[_known(column, columns)] = cell
                 if wanted.row_per_task and row.cells:
                     rows.append(row)
             if not wanted.row_per_task and row.cells:
@@ -146,6 +174,27 @@ def _measured_rows(
     for row in rows:
         row.source = _source([cell.scored for cell in row.cells.values() if cell.scored])
     return rows
+
+
+def _apart(members: Sequence[Scored]) -> list[tuple[list[Scored], str]]:
+    """Documents of one row key as rows: runs of one task (of other data, say) never share one.
+
+    Returns:
+        (documents, label), the label being what tells a run from the others of its task. The first
+        row has the tasks with one run.
+    """
+    runs = {
+        task: list(dict.fromkeys(one.runs[0].path for one in members if one.task == task))
+        for task in dict.fromkeys(one.task for one in members)
+    }
+    rows = [([one for one in members if len(runs[one.task]) == 1], "")]
+    for task, paths in runs.items():
+        if len(paths) == 1:
+            continue
+        found = [[o for o in members if (o.task, o.runs[0].path) == (task, p)] for p in paths]
+        labels = copy_labels([one[0].spec for one in found], paths)
+        rows += zip(found, labels, strict=True)
+    return [row for row in rows if row[0]]
 
 
 def _by_judge(members: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, list[Scored]]:
@@ -182,6 +231,17 @@ def _versions(scored: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, s
         if one.judge == usual[one.task] and one.document.get("verdicts"):
             found.setdefault(one.task, Counter())[str(one.document["verdicts"])] += 1
     return {task: counts.most_common(1)[0][0] for task, counts in found.items()}
+
+
+def _task_versions(scored: Sequence[Scored]) -> dict[str, str]:
+    """Task -> the version of it that most documents have, among equals the newest."""
+    found: dict[str, Counter[str]] = {}
+    for one in scored:
+        found.setdefault(one.task, Counter())[str(one.document["version"])] += 1
+    return {
+        task: max(counts, key=lambda version: (counts[version], len(version), version))
+        for task, counts in found.items()
+    }
 
 
 def headline(document: dict[str, Any]) -> str:
@@ -238,10 +298,14 @@ def _known(column: Column, columns: list[Column]) -> Column:
     return column
 
 
-def _cell(one: Scored, value: dict[str, Any], usual: str, version: str | None) -> Cell:
+def _cell(
+    one: Scored, value: dict[str, Any], usual: str, version: str | None, of_task: str
+) -> Cell:
     """A measured cell, with the reasons why it is not to be ranked."""
     rates = one.document["rates"]
     reasons = []
+    if (made := str(one.document["version"])) != of_task:
+        reasons.append(f"version {made} of the task, the column's other cells have {of_task}")
     if (partial := partial_note(one)) is not None:
         reasons.append(partial)
     if rates["total"] and not rates["ranked"]:
@@ -260,9 +324,29 @@ def _cell(one: Scored, value: dict[str, Any], usual: str, version: str | None) -
         n=value["n"],
         judge=one.judge,
         notes=tuple(reasons),
-        ranked=not reasons and value["value"] is not None,
+        # A blind run is a question about its model, not a rival.
+        ranked=not reasons and value["value"] is not None and one.spec.variant == "none",
         scored=one,
     )
+
+
+def _metric(column: Column, wanted: Wanted) -> str:
+    """The metric of a column; those of categories name it in their titles only."""
+    if wanted.by is None:
+        return column.metric
+    return column.title.removesuffix(arrow("lsr")).rpartition(" ")[2]
+
+
+def _read_cell(cell: Cell, document: dict[str, Any], usual: str | None) -> Cell:
+    """A cell of the second pass: it says who has read, and whether that is enough to rank it."""
+    reader, notes = reader_label(document), list(cell.notes)
+    if ill_read(document):
+        notes.append(UNREAD)
+    if ill_cut(document):
+        notes.append(CUT)
+    if reader != usual:
+        notes.append(f"descriptions read by {reader}, those of the column's other cells by {usual}")
+    return replace(cell, reader=reader, notes=tuple(notes), ranked=cell.ranked and not notes)
 
 
 def _percent(share: float | None) -> float | None:
@@ -277,16 +361,15 @@ def _source(scored: Sequence[Scored]) -> str:
     judges = sorted({one.judge for one in scored})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}" if dates else "–"
     known = "/".join(version for version in versions if version)
-    made = [days, *([f"vsr1-bench {known}"] if known else []), "/".join(judges)]
-    return ", ".join(made + read_by(one.document for one in scored))
+    return ", ".join([days, *([f"vsr1-bench {known}"] if known else []), "/".join(judges)])
 
 
 def _reported_rows(
     wanted: Wanted, reported: Sequence[ReportedTable], columns: list[Column]
 ) -> list[Row]:
-    """Rows of publications, those of one model under one setting put together."""
-    rows: dict[tuple[str, str], Row] = {}
-    sources: dict[tuple[str, str], list[str]] = {}
+    """Rows of publications, a publication's of one model under one setting put together."""
+    rows: dict[tuple[str, str, str], Row] = {}
+    sources: dict[tuple[str, str, str], list[str]] = {}
     for table in reported:
         for i, column in enumerate(table.columns):
             word = _word(column.metric, table.headline, wanted)
@@ -297,9 +380,9 @@ def _reported_rows(
                 value = printed.values[i]
                 if value is None:
                     continue
-                key = (printed.model, printed.setting)
-                rows.setdefault(key, Row("reported", *key)).cells[here] = Cell(
-                    value, judge=table.judge
+                key = (printed.model, printed.setting, publication(printed.source))
+                rows.setdefault(key, Row("reported", *key[:2], publication=key[2])).cells[here] = (
+                    Cell(value, judge=table.judge)
                 )
                 judged = f" (judge {table.judge})" if table.judge else ""
                 sources.setdefault(key, []).append(printed.source + judged)
@@ -308,12 +391,16 @@ def _reported_rows(
     return list(rows.values())
 
 
+def publication(source: str) -> str:
+    """What a source names before the place in it: `arXiv:…` of `arXiv:…, table 2`."""
+    return source.partition(", ")[0]
+
+
 def _publications(sources: Sequence[str]) -> str:
     """Sources as one text, each publication named once: `arXiv:…, table 2, table 5`."""
     places: dict[str, list[str]] = {}
     for source in dict.fromkeys(sources):
-        publication, _, place = source.partition(", ")
-        places.setdefault(publication, []).append(place)
+        places.setdefault(publication(source), []).append(source.partition(", ")[2])
     return "; ".join(", ".join([name, *filter(None, found)]) for name, found in places.items())
 
 

@@ -89,6 +89,7 @@ def _cell_document(cell: Cell) -> dict[str, Any]:
         "high": cell.high,
         "n": cell.n,
         "judge": cell.judge,
+        "reader": cell.reader,
         "ranked": cell.ranked,
         "mark": cell.mark or None,
         "notes": list(cell.notes),
@@ -106,6 +107,7 @@ def write_long(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None 
     if frame.empty:
         return "(no scores)"
     rows = tuple(tuple(str(value) for value in row) for row in frame.itertuples(index=False))
+    remarks = tuple(footnotes(documents, frame))
     return WRITERS[fmt](
-        Sheet(tuple(frame.columns), rows, remarks=tuple(footnotes(documents, frame)))
+        Sheet(tuple(frame.columns), rows, remarks=remarks, numbers=frozenset({"value"}))
     )

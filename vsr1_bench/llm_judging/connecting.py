@@ -72,7 +72,8 @@ def connect_openai(options: JudgeOptions, key_variable: str = KEY_VARIABLE) -> C
         from vsr1_bench.models import find_model
 
         assert isinstance(args, OpenAIArgs)
-        variable = key_variable if os.environ.get(key_variable) else SHARED
+        shared = os.environ.get(SHARED) and not os.environ.get(key_variable)
+        variable = SHARED if shared else key_variable  # the one that an error is to name
         found = find_model(model, backend="openai", base_url=url)
         return OpenAIGenerator(found, args, key_variable=variable)
 

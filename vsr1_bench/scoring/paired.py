@@ -52,7 +52,8 @@ class Paired:
     test: str
     """Which test that is."""
     detectable: float | None
-    """Smallest difference found with 80 % power at the 5 % level, given the spread seen here."""
+    """Smallest difference found with 80 % power at the 5 % level, given the spread seen here; None
+    where no difference would be."""
 
 
 def paired_difference(
@@ -105,7 +106,7 @@ def paired_difference(
         mcnemar=exact,
         p_value=p_value,
         test=test,
-        detectable=detectable_difference(sums, sizes),
+        detectable=detectable_difference(sums, sizes, verdicts=binary),
     )
 
 
@@ -162,27 +163,38 @@ def sign_flips(sums: FloatArray) -> tuple[float, str]:
     return float(found.pvalue), "sign flips of clusters"
 
 
-def detectable_difference(sums: FloatArray, sizes: FloatArray) -> float | None:
+def detectable_difference(
+    sums: FloatArray, sizes: FloatArray, *, verdicts: bool = True
+) -> float | None:
     """Smallest true difference that a t test at 5 % finds in 80 % of such comparisons.
 
     From the spread of the differences seen here, taken as that of C clusters of average size
-    (statsmodels' `TTestPower`); None where the runs never differ, or below two clusters.
+    (statsmodels' `TTestPower`). Of verdicts, a share d of the samples has to change for a
+    difference of d, so that the spread is no less than sqrt(d - d²) a sample, however seldom the
+    runs were seen to differ.
 
     Args:
         sums: Sum of the differences in each cluster, (C,).
         sizes: Samples in each cluster, (C,).
+        verdicts: Each sample's difference is -1, 0 or 1, no share or grade.
+
+    Returns:
+        The difference; None below two clusters, where even the largest, 1, would not be found, and
+        for shares and grades that never differ.
     """
     count, n = len(sums), sizes.sum()
     if count < 2:
         return None
     residuals = sums - sums.sum() / n * sizes
     spread = float(np.sqrt((residuals**2).sum() / (count - 1)) * count / n)
-    if spread == 0:
-        return None
     from statsmodels.stats.power import TTestPower
 
-    effect = TTestPower().solve_power(nobs=count, alpha=ALPHA, power=POWER)
-    return float(effect) * spread
+    effect = float(TTestPower().solve_power(nobs=count, alpha=ALPHA, power=POWER))
+    # The least d with d >= effect * sqrt((d - d²) / (samples a cluster)).
+    least = effect**2 * count / n
+    found = max(effect * spread, least / (1 + least) if verdicts else 0.0)
+    # Where nothing varies, rounding may leave crumbs of a spread.
+    return found if 1e-9 < found <= 1 else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

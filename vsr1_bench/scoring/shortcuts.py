@@ -15,7 +15,9 @@ from vsr1_bench.scoring.metrics import Response, Value, compute
 from vsr1_bench.scoring.score import useful_groups
 from vsr1_bench.task import Metric
 
-METRICS = ("lsr", "self_contained", "saw_but_wrong", "leakage", "no_description")
+READ_METRICS = ("lsr", "self_contained", "saw_but_wrong")
+"""Those that depend on who reads."""
+METRICS = (*READ_METRICS, "leakage", "no_description")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Seen:
     """The verdict on what the reader answered from the description."""
     leaks: bool | None = None
     """Whether the description states the final answer as such; that takes the gold answer."""
+    cut: bool = False
+    """Whether the reader was cut at the token limit: it may have found the answer yet."""
 
     @property
     def counted(self) -> bool:
@@ -92,6 +96,7 @@ def shortcut_table(seen: Sequence[Seen]) -> dict[str, Any]:
         "table": {"sufficient": row(True), "insufficient": row(False)},
         "undescribed": sum(not s.described for s in counted),
         "uncounted": len(seen) - len(counted),
+        "cut_readings": sum(s.cut for s in counted),
     }
 
 

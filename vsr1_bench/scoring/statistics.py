@@ -31,23 +31,34 @@ def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval
 
     Args:
         numerators: One entry a cluster, (C,): how many of its members are right, say.
-        denominators: How many members it has, (C,).
+        denominators: How many members it has, (C,); clusters without members do not count.
     """
-    below = denominators.sum()
-    if len(numerators) < 2 or not below:
+    numerators, denominators = numerators[denominators > 0], denominators[denominators > 0]
+    if len(numerators) < 2:
         return None
-    share = float(numerators.sum() / below)
-    return share_interval(share, (numerators - share * denominators) / below)
+    share = float(numerators.sum() / denominators.sum())
+    return share_interval(share, _jackknife(numerators - share * denominators, denominators))
+
+
+def _jackknife(residuals: FloatArray, sizes: FloatArray) -> FloatArray:
+    """What each of at least two clusters adds to a ratio, by leaving it out, (C,).
+
+    With clusters of one size it is the residual's part of the whole. One that is a large part of
+    the whole draws the ratio to itself: its residual alone would promise far too much.
+    """
+    count = len(sizes)
+    added: FloatArray = residuals / (sizes.sum() - sizes) * ((count - 1) / count)
+    return added
 
 
 def share_interval(share: float, influence: FloatArray) -> Interval | None:
     """Wilson's interval with the sample size that the clusters are worth (their design effect).
 
-    The variance is the cluster-robust one. The effective size n is that at which a proportion would
-    have it; Student's t instead of the normal quantile pays for few clusters (Korn and Graubard
-    1998; Dean and Pagano 2015 recommend Wilson's among the intervals made so). Where nothing varies
-    (all right, all wrong) each cluster counts as one observation. With clusters of one it is
-    Wilson's interval, but for t.
+    The variance is the cluster-robust one, by leaving clusters out where the value is a ratio. The
+    effective size n is that at which a proportion would have it; Student's t instead of the normal
+    quantile pays for few clusters (Korn and Graubard 1998; Dean and Pagano 2015 recommend Wilson's
+    among the intervals made so). Where nothing varies (all right, all wrong) each cluster counts as
+    one observation. With clusters of one it is Wilson's interval, but for t.
 
     Args:
         share: The value, in [0, 1]: a smooth function of sums over clusters.
@@ -92,6 +103,6 @@ def paired_interval(sums: FloatArray, sizes: FloatArray) -> Interval | None:
     above, below = np.append(sums, (1.0, -1.0)), np.append(sizes, (1.0, 1.0))
     center = above.sum() / below.sum()
     residuals = above - center * below
-    error = np.sqrt((residuals**2).sum() * (count + 2) / (count + 1)) / below.sum()
+    error = np.sqrt((_jackknife(residuals, below) ** 2).sum() * (count + 2) / (count + 1))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * float(error)
     return max(-1.0, float(center) - half), min(1.0, float(center) + half)

@@ -29,12 +29,14 @@ from vsr1_bench.blind import (
 from vsr1_bench.data import DataOptions, TaskData, open_data
 from vsr1_bench.errors import UsageError
 from vsr1_bench.images import decode
+from vsr1_bench.leaderboard.shortcuts import fold_blind
 from vsr1_bench.pipeline import generate
+from vsr1_bench.prompts import caption_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.paired import paired_difference
 from vsr1_bench.store import RunFolder
-from vsr1_bench.task import Procedural, Task
+from vsr1_bench.task import Procedural, Task, interleave
 from vsr1_bench.tiny.png import palette_png
 
 labelled = st.dictionaries(st.integers(0, 200), st.integers(0, 12), max_size=60)
@@ -137,6 +139,21 @@ def test_drop_leaves_the_text_as_the_blind_reader_has_it(tmp_path: Path) -> None
     assert drop(0, blind) == LeftOut(NO_IMAGE)
 
 
+def test_no_mark_is_left_of_an_image_that_had_several() -> None:
+    picture = (EncodedImage(data=b"x"),)
+    question, images = interleave("Hexagons <image1>, squares <image2>.\n<image3>", picture)
+    sample = Sample("s", question, "1", "number", images)
+    blind = drop(0, sample)
+    assert isinstance(blind, Sample)
+    assert blind.question == ("Hexagons ", ", squares .\n")
+    (message,) = caption_messages(sample, "three scales")
+    assert "<image" not in str(message.content[0])
+    assert "Question: Hexagons , squares .\nYou" in str(message.content[0])
+    # Without an image these are the question's own words.
+    words = Sample("t", ("What does <image 1> mean in HTML?",), "1", "number")
+    assert "<image 1>" in str(caption_messages(words, "d")[0].content[0])
+
+
 def test_noise_has_the_size_and_nothing_else(tmp_path: Path) -> None:
     image = EncodedImage(data=palette_png(bytes(40 * 30), 40, [(9, 9, 9)]))
     sample = Sample("s", (ImagePlace(0), ImagePlace(1)), "1", "number", (image, image))
@@ -196,6 +213,24 @@ def test_the_gain_is_paired_and_its_interval_the_librarys(tmp_path: Path, varian
     assert "blind" not in documents[variant] and "gain[drop]" not in documents[variant]["metrics"]
 
 
+def test_the_accuracies_differ_by_the_gain_where_a_response_has_no_verdict(tmp_path: Path) -> None:
+    def lines(right: int) -> list[dict[str, Any]]:
+        """Of four responses a sample the first few are right; one of p0's has failed."""
+        found = [{**answer(n, right=i < right), "index": i} for n in range(3) for i in range(4)]
+        return [{"id": "p0", "index": 3, "error": "no luck"}, *found[:3], *found[4:]]
+
+    several = {"n": 4, "temperature": 1.0}
+    generate(options(tmp_path, lines(3), 3, perception=None, gen_kwargs=several))
+    more: dict[str, Any] = {"perception": None, "blind": ("drop",), "gen_kwargs": several}
+    part = run_and_score(tmp_path, lines(1), 3, **more)["none"]["blind"]["drop"]
+    assert part["gain"]["value"] == pytest.approx((2 / 3 + 0.5 + 0.5) / 3)
+    assert part["accuracy"]["value"] == pytest.approx((1 + 0.75 + 0.75) / 3)
+    assert part["accuracy"]["value"] - part["blind_accuracy"]["value"] == pytest.approx(
+        part["gain"]["value"]
+    )
+    assert part["n"] == part["gain"]["n"] == part["blind_accuracy"]["n"] == 3
+
+
 def test_the_gain_takes_clusters_together(tmp_path: Path) -> None:
     gain = _blind(tmp_path, "drop", "figures")["none"]["metrics"]["gain[drop]"]
     clusters = [n // 2 for n in range(10)]
@@ -217,6 +252,17 @@ def test_text_alone_is_left_out_and_does_not_count_as_missing(tmp_path: Path) ->
     assert (part["n"], part["left_out"]) == (4, {NO_IMAGE: 4})
     # Of the samples that both have: 2 of 4 right, though 4 of 8 are right in all.
     assert part["accuracy"]["value"] == 0.5 and part["gain"]["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("total", "ranked", "shown"), [(0, False, False), (4, True, False), (4, False, True)]
+)
+def test_which_blind_runs_have_rows_of_their_own(total: int, ranked: bool, shown: bool) -> None:
+    """Only what must not be overlooked: badly scored ones; not those of text alone (no samples)."""
+    rates = {"total": total, "ranked": ranked}
+    blind = {"spec_hash": "b", "judge": "j", "rates": rates}
+    run = {"spec_hash": "a", "judge": "j", "rates": rates, "blind": {"drop": {"spec_hash": "b"}}}
+    assert (blind in fold_blind([blind, run])) is shown
 
 
 def test_a_blind_run_stores_the_images_it_showed(tmp_path: Path) -> None:

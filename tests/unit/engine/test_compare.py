@@ -161,3 +161,64 @@ def test_a_copied_folder_pairs_too(tmp_path: Path) -> None:
     copied = shutil.copytree(one.path, tmp_path / "elsewhere" / "run")
     (found,) = compare(tmp_path, one.path, copied)
     assert found.paired.difference == 0 and found.paired.ties == 3
+
+
+def _said(root: Path, *paths: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    words = ["--include_path", str(tasks_folder(root)), "--verbosity", "ERROR"]
+    assert main(["compare", *map(str, paths), *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_run_and_its_rerun_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = stored_run(tmp_path / "runs", spec_of("m", "alpha"), [RIGHT] * 9 + [WRONG])
+    again = stored_run(tmp_path / "reruns", spec_of("m", "alpha"), [RIGHT] * 8 + [WRONG] * 2)
+    text = _said(tmp_path, one.path, again.path, capsys=capsys)
+    assert text.startswith(f"A = m (cot), {one.path}  \nB = m (cot), {again.path}\n")
+    assert "| B − A " in text
+
+
+def test_more_runs_than_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [
+        stored_run(tmp_path / "runs", spec_of(f"m{i:02}", "alpha"), [RIGHT, WRONG]).path
+        for i in range(28)
+    ]
+    text = _said(tmp_path, *paths, capsys=capsys)
+    assert "Z = m25 (cot)" in text and "AB = m27 (cot)" in text and "| AB − AA " in text
+
+
+def test_a_task_that_only_later_folders_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, tasks in (("a", ("alpha",)), ("b", ("alpha", "beta")), ("c", ("beta",))):
+        for task in tasks:
+            stored_run(tmp_path / folder, spec_of(folder, task), [RIGHT, WRONG])
+    paths = [tmp_path / name for name in "abc"]
+    found = compare(tmp_path, *paths)
+    assert [(one.task, one.first_place, one.second_place) for one in found] == [
+        ("alpha", 0, 1),
+        ("beta", 1, 2),
+    ]
+    text = _said(tmp_path, *paths, capsys=capsys)
+    assert f"Not all have alpha: there is no run of it in {paths[2]}." in text
+    assert "| B − A " in text and "| C − B " in text
+
+
+def test_samples_beyond_a_smaller_limit_are_left_out(tmp_path: Path) -> None:
+    one = stored_run(tmp_path / "runs", spec_of("a", "alpha"), [RIGHT] * 10)
+    other = stored_run(tmp_path / "runs", spec_of("b", "alpha"), [RIGHT] * 10)
+    one.write_meta(one.spec(), 4, {"limit": 4})  # all ten stay stored
+    (found,) = compare(tmp_path, one.path, other.path)
+    assert found.paired.n == 4 and found.left_out == {"only in the second": 6}
+
+
+def test_the_judge_is_named_as_it_is_stored(tmp_path: Path) -> None:
+    name = "cascade:math,openai[org/M]"
+    paths = [
+        stored_run(tmp_path / "runs", spec_of(model, "alpha"), [RIGHT, WRONG], judge=name).path
+        for model in "ab"
+    ]
+    for judge in (None, "cascade", "cascade:math,openai", name):
+        (found,) = compare(tmp_path, *paths, judge=judge)
+        assert found.judge == name

@@ -169,7 +169,7 @@ def test_a_row_that_cannot_be_mapped_is_left_out_and_told() -> None:
     odd = Task("set", 1, Procedural(make, 8, "f"), to_text, "text", "MIT", "a test")
     told: list[str] = []
     data = open_data(odd, DataOptions())
-    found = list(data.placed_samples(None, lambda error: told.append(str(error))))
+    found = list(data.placed_samples(None, lambda places, error: told.append(str(error))))
     assert [place for place, _ in found] == [0, 1, 2, 3, 5, 6, 7]
     assert len(told) == 1 and "row 4" in told[0]
 
@@ -185,5 +185,9 @@ def test_rows_that_are_all_unusable_are_other_data() -> None:
     other = Task("set", 1, source, to_text, "text", "MIT", "a test")
     told: list[str] = []
     with pytest.raises(TaskError, match="row 2"):
-        list(open_data(other, DataOptions()).placed_samples(None, lambda e: told.append(str(e))))
+        list(
+            open_data(other, DataOptions()).placed_samples(
+                None, lambda places, e: told.append(str(e))
+            )
+        )
     assert len(told) == 2

@@ -160,25 +160,62 @@ def test_wilson_is_statsmodels(counts: tuple[int, int]) -> None:
     assert wilson(*counts) == pytest.approx(proportion_confint(*counts, method="wilson"))
 
 
+def _interval(clusters: list[list[int]], error: float) -> tuple[float, float]:
+    """Wilson's with the size that the clusters are worth, from a standard error found elsewhere."""
+    share = np.concatenate(clusters).mean()
+    size = float(len(clusters))  # where nothing varies, each cluster counts as one observation
+    if error > 1e-9:
+        t = stats.t.ppf(0.975, len(clusters) - 1)
+        size = share * (1 - share) / error**2 * (stats.norm.ppf(0.975) / t) ** 2
+    low, high = proportion_confint(share * size, size, method="wilson")
+    return low, high
+
+
+def _sums(clusters: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    sums = np.array([sum(members) for members in clusters], dtype=float)
+    return sums, np.array([len(members) for members in clusters], dtype=float)
+
+
+EQUAL = st.integers(1, 6).flatmap(
+    lambda n: st.lists(st.lists(st.integers(0, 1), min_size=n, max_size=n), min_size=3, max_size=15)
+)
+
+
+@given(EQUAL)
+def test_the_variance_is_statsmodels_cluster_robust_one(clusters: list[list[int]]) -> None:
+    values = np.concatenate(clusters).astype(float)
+    home = np.repeat(np.arange(len(clusters)), [len(members) for members in clusters])
+    found = ratio_interval(*_sums(clusters))
+    assert found is not None
+    fit = OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": home})
+    assert found == pytest.approx(_interval(clusters, float(fit.bse[0])), abs=1e-6)
+    assert 0 <= found[0] <= values.mean() <= found[1] <= 1
+
+
 CLUSTERS = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=6), min_size=3, max_size=15)
 
 
 @given(CLUSTERS)
-def test_the_variance_is_statsmodels_cluster_robust_one(clusters: list[list[int]]) -> None:
-    values = np.array([value for members in clusters for value in members], dtype=float)
-    home = np.repeat(np.arange(len(clusters)), [len(members) for members in clusters])
-    sums, sizes = np.bincount(home, values).astype(float), np.bincount(home).astype(float)
-    found = ratio_interval(sums, sizes)
-    assert found is not None
-    fit = OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": home})
-    share, error = values.mean(), float(fit.bse[0])
-    if error < 1e-9:  # nothing varies: each cluster counts as one observation
-        size = float(len(clusters))
-    else:
-        t = stats.t.ppf(0.975, len(clusters) - 1)
-        size = share * (1 - share) / error**2 * (stats.norm.ppf(0.975) / t) ** 2
-    assert found == pytest.approx(proportion_confint(share * size, size, method="wilson"), abs=1e-6)
-    assert 0 <= found[0] <= share <= found[1] <= 1
+def test_of_unequal_clusters_it_is_the_jackknifes(clusters: list[list[int]]) -> None:
+    whole, count = np.concatenate(clusters).mean(), len(clusters)
+    without = [
+        np.concatenate([*clusters[:i], *clusters[i + 1 :]]).mean() for i in range(len(clusters))
+    ]
+    error = np.sqrt((count - 1) / count * sum((one - whole) ** 2 for one in without))
+    found = ratio_interval(*_sums(clusters))
+    assert found == pytest.approx(_interval(clusters, error), abs=1e-6)
+
+
+def test_one_giant_cluster_does_not_speak_for_all() -> None:
+    """Most samples share one image: how the others would do is as little known as before."""
+    rng = np.random.default_rng(3)
+    sizes = np.array([300.0] + [3.0] * 30)
+    held = 0
+    for _ in range(400):
+        found = ratio_interval(rng.binomial(sizes.astype(int), rng.beta(2, 2, 31)) * 1.0, sizes)
+        assert found is not None
+        held += found[0] <= 0.5 <= found[1]
+    assert held / 400 > 0.85
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=6, max_size=60))

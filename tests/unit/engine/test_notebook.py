@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ from cli import QUESTIONS, plugins, script
 
 import vsr1_bench
 from vsr1_bench import evaluate, load_runs
-from vsr1_bench.errors import UsageError
+from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.notebook import SAMPLE_COLUMNS, SCORE_COLUMNS, Results
+from vsr1_bench.rerunning import plan_rerun, rerun_arguments
+from vsr1_bench.store import RunFolder
 
 
 def answers(folder: Path, wrong: int = 3) -> Path:
@@ -61,22 +64,45 @@ def test_evaluate_continues_and_takes_other_settings(tmp_path: Path) -> None:
     assert len(load_runs(tmp_path / "runs").runs) == 2
 
 
+def test_what_a_notebook_made_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel-1.json"])
+
+    async def cell() -> Results:  # a notebook has a running event loop
+        return added(tmp_path, limit=5, system_instruction='it\'s "quoted"')
+
+    (path,) = asyncio.run(cell()).runs
+    run = RunFolder(path)
+    assert "kernel" not in run.meta()["command"]
+    assert "--limit=5" in rerun_arguments(run, tmp_path / "again")
+    again = plan_rerun(run, tmp_path / "again")
+    assert again.unknown is None and again.differences == ()
+
+
 def test_load_runs_by_judge_and_before_any_judge(tmp_path: Path) -> None:
     answers(tmp_path)
     unjudged = added(tmp_path, limit=4, predict_only=True)
     assert unjudged.scores.empty and unjudged.samples["judge"].isna().all()
+    assert not load_runs(tmp_path / "runs").complete  # no response has a verdict
     added(tmp_path, limit=4)
+    assert load_runs(tmp_path / "runs").complete
     added(tmp_path, limit=4, judge="exact_bounded")
     both = load_runs(tmp_path / "runs")
     assert set(both.samples["judge"]) == {"exact", "exact_bounded"} and len(both.samples) == 8
     one = load_runs(tmp_path / "runs", judge="exact")
     assert set(one.samples["judge"]) == {"exact"} == set(one.scores["judge"])
+    with pytest.raises(UsageError, match="'exakt' has judged none of them; did you mean exact"):
+        load_runs(tmp_path / "runs", judge="exakt")
 
 
 def test_a_wrong_flag_is_the_command_lines_error(tmp_path: Path) -> None:
     answers(tmp_path)
     with pytest.raises(UsageError, match="unknown flag --promt"):
         added(tmp_path, promt="cot")
+    with pytest.raises(UsageError, match=r"help\(evaluate\)"):
+        added(tmp_path, help=True)
     with pytest.raises(UsageError, match="wanted a text"):
         added(tmp_path, judge_model=object())
 
@@ -88,3 +114,11 @@ def test_importing_the_package_loads_nothing() -> None:
     assert {"evaluate", "load_runs"} <= set(dir(vsr1_bench))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = vsr1_bench.nothing
+
+
+def test_a_response_without_its_sample(tmp_path: Path) -> None:
+    answers(tmp_path)
+    (path,) = added(tmp_path, limit=3).runs
+    (path / "samples.jsonl").write_text("")
+    with pytest.raises(StoreError, match="a sample that its samples journal does not have"):
+        load_runs(path)

@@ -86,9 +86,31 @@ def test_many_unequal_clusters_come_near_the_t_test() -> None:
 
 def test_runs_that_never_differ_still_leave_doubt() -> None:
     found = paired_difference([1] * 50, [1] * 50)
-    assert found.difference == 0 and found.p_value == 1.0 and found.detectable is None
+    assert found.difference == 0 and found.p_value == 1.0
     assert found.low is not None and found.high is not None
     assert -0.1 < found.low < -0.02 and 0.02 < found.high < 0.1
+
+
+def test_a_difference_of_verdicts_needs_as_many_samples_that_change() -> None:
+    """However alike two runs are: McNemar's exact test never sees fewer than six of one kind."""
+    rng = np.random.default_rng(4)
+    for n in (25, 10_000):
+        said = paired_difference([1] * n, [1] * n).detectable
+        assert said is not None and 6 < said * n < 9
+        assert paired_difference([1] * n, [1] * (n - 1) + [0]).detectable == pytest.approx(
+            said, rel=0.05
+        )
+        changed = rng.binomial(n, said, 2000)
+        assert np.mean([mcnemar_exact(int(wins), 0) < 0.05 for wins in changed]) > 0.65
+
+
+def test_no_difference_is_detectable_that_cannot_be() -> None:
+    assert paired_difference([1, 0], [1, 1]).detectable is None  # it would be 816 points
+    assert paired_difference([1, 0, 1], [1, 1, 0]).detectable is None
+    ten = paired_difference([1] * 10, [1] * 9 + [0]).detectable
+    assert ten is not None and 0.3 < ten < 0.7
+    for first, second in ((0.5, 0.5), (2 / 3, 1.0)):  # shares that never vary
+        assert paired_difference([first] * 15, [second] * 15).detectable is None
 
 
 def test_the_detectable_difference_is_found_in_80_percent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,25 @@ def test_captions_are_asked_for_once_a_sample_and_shared(tmp_path: Path) -> None
     assert len(records(run.folder.path / "perceptions.jsonl")) == 3 + 1
 
 
+def test_captions_that_always_fail_do_not_end_a_resumed_run(tmp_path: Path) -> None:
+    lines = [{"id": "*", "response": "\\boxed{0}"}]
+    lines += [{"id": f"p{n}", "stage": "caption", "response": "grey"} for n in range(4)]
+    lines += [{"id": "*", "stage": "caption", "error": "too large"}]
+    lines += [{"id": "*", "stage": "reading", "response": "\\boxed{0}"}]
+    for _ in range(2):
+        document = run_and_score(tmp_path, lines, 40, perception="caption")["none"]
+        assert (document["perception"]["n"], document["perception"]["uncounted"]) == (4, 36)
+
+
+def test_readings_that_were_cut_are_counted(tmp_path: Path) -> None:
+    lines = [{**line, "finish_reason": "length"} if line["id"] == "p7" else line for line in LINES]
+    document = run_and_score(tmp_path, lines, 10)["none"]
+    assert document["perception"]["cut_readings"] == 1
+    assert "m, pictures: 1 of 10 readings by self were cut" in render([document], "markdown")
+    document["perception"]["cut_readings"] = 0
+    assert "were cut" not in render([document], "markdown")
+
+
 def test_text_without_an_image_is_not_captioned(tmp_path: Path) -> None:
     lines = [
         {"id": "*", "response": "\\boxed{0}"},
@@ -231,6 +251,18 @@ def test_shards_make_one_second_pass(tmp_path: Path) -> None:
     document = score(runs, tmp_path)["none"]
     assert document["perception"]["table"] == whole["perception"]["table"]
     assert document["metrics"] == whole["metrics"]
+
+
+def test_a_shard_answers_for_its_own_rows_only(tmp_path: Path) -> None:
+    folder = plugins(tmp_path)
+    text = (folder / "pictures.py").read_text()
+    broken = "n = row['n']\n    if n == 3:\n        raise ValueError('broken')"
+    (folder / "broken.py").write_text(text.replace('n = row["n"]', broken, 1))
+    (folder / "pictures.py").unlink()
+    chosen = options(tmp_path, LINES, 10)
+    (folder / "pictures.py").unlink()
+    failed = [generate(replace(chosen, shard=(i, 2)))[0].failed for i in range(2)]
+    assert failed == [0, 1]
 
 
 def test_a_second_pass_that_only_fails_stops_the_run(tmp_path: Path) -> None:
@@ -300,3 +332,25 @@ def test_a_benchmark_of_several_tasks_is_read_as_one_set(tmp_path: Path) -> None
 
 def test_folders_without_a_second_pass_have_no_readers(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).readers() == []
+
+
+def test_a_column_of_two_readers_says_so(tmp_path: Path) -> None:
+    from vsr1_bench.leaderboard.collect import collect
+    from vsr1_bench.leaderboard.wide import Wanted, build_grid
+
+    for name, reader in (("a", "self"), ("b", "self"), ("c", "gemini")):
+        run_and_score(tmp_path, LINES, 10, model=name)
+        (path,) = (tmp_path / "runs" / name).glob("*/scores/*.json")
+        document = json.loads(path.read_text())
+        document["perception"]["reader"]["label"] = reader
+        path.write_text(json.dumps(document))
+    scored = collect(find_runs(tmp_path / "runs"), (str(plugins(tmp_path)),))
+    for wanted in (Wanted(("task", "lsr")), Wanted(("lsr",), by="kind")):
+        grid = build_grid(scored, wanted)
+        cells = {row.model: row.cells for row in grid.rows}
+        assert "Descriptions read by: gemini; self." in grid.remarks
+        for model, note in (("a", False), ("b", False), ("c", True)):
+            notes = [str(c.notes) for c in cells[model].values() if c.reader]
+            assert notes and all(("read by gemini" in one) is note for one in notes)
+        accuracy = [c for c in cells["c"].values() if not c.reader]
+        assert all("read by" not in str(c.notes) for c in accuracy)

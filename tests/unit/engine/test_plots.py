@@ -71,3 +71,10 @@ def test_what_cannot_be_drawn(
     said = capsys.readouterr().err.splitlines()
     assert said == ["vsr1-bench: plots need matplotlib, which is not installed: "
                     "pip install 'vsr1-bench[plots]'"]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_long_name_leaves_room_for_the_points(tmp_path: Path) -> None:
+    runs = tmp_path / "long"
+    stored_run(runs, spec_of("/models/" + "x" * 100, "alpha"), [1.0, 0.0])
+    assert main(["plot", str(runs), "--output", str(tmp_path / "long.png")]) == 0

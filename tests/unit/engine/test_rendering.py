@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vsr1_bench.leaderboard import render
 from vsr1_bench.leaderboard.page import html_page
 from vsr1_bench.leaderboard.rendering import (
     WRITERS,
@@ -25,8 +26,10 @@ from vsr1_bench.leaderboard.rendering import (
     latex,
     latex_text,
     markdown,
+    markdown_text,
 )
 from vsr1_bench.leaderboard.sheet import Entry, Sheet
+from vsr1_bench.leaderboard.writing import write_long
 
 HOSTILE = [
     '=HYPERLINK("http://x")', "+1+1", "-2", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n=1",
@@ -61,6 +64,55 @@ def test_negative_numbers_in_a_csv_stay_numbers() -> None:
     assert made.splitlines() == ["model,gain,marks,notes", "m,-1.25,,"]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("mmmu_pro_10", "mmmu_pro_10"),
+        ("cascade:math,openai[org/M,paper]", "cascade:math,openai[org/M,paper]"),
+        ("majority:openai[M]*2", "majority:openai[M]*2"),
+        ("*a* b", r"\*a\* b"),
+        ("an _emphasis_ here", r"an \_emphasis\_ here"),
+        ("_a_b_", r"\_a_b\_"),
+        ("![x](http://y)", r"![x\](http://y)"),
+        ("[x] [y]", r"[x\] [y]"),
+        ("__x__", r"\_\_x\_\_"),
+    ],
+)
+def test_markdown_escapes_markup_and_leaves_names_as_they_are(text: str, wanted: str) -> None:
+    assert markdown_text(text) == wanted
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_stays_in_its_cell_of_the_long_layout(name: str) -> None:
+    made = render([_document(model=name, task=name, footnote=name)], "markdown")
+    line = made.splitlines()[2]
+    assert len(re.findall(r"(?<!\\)\|", line)) == 13
+    assert "<" not in made and not re.search(r"(?<!\\)(\]\(|`|\*)", made)
+
+
+def _document(**changes: object) -> dict[str, object]:
+    value = {"value": -0.0123, "low": -0.05, "high": 0.02, "n": 9}
+    rates = {"scored": 9, "total": 9, "ranked": True} | dict.fromkeys(
+        ("unparsed", "truncated", "failed"), 0.0
+    )
+    return dict.fromkeys(("task", "judge", "prompt", "variant", "spec_hash"), "x") | {
+        "model": "-2", "version": 1, "by": {}, "rates": rates, "metrics": {"gain": value},
+        **changes,
+    }  # fmt: skip
+
+
+def test_negative_numbers_of_the_long_layout_stay_numbers() -> None:
+    (row,) = csv.DictReader(io.StringIO(write_long([_document()], "csv")))
+    assert row["value"] == "-1.2" and row["model"] == "'-2" and row["95 % interval"][0] == "'"
+
+
+def test_latex_asks_for_no_font_encoding() -> None:
+    assert "textquotedbl" not in latex_text('a "name"')  # T1 only; OT1 is the default
+    rows = (("*a", Entry(1.0)), ("*b", Entry(2.0)))
+    made = latex(Sheet(("model", "x"), rows))
+    assert made.count("\n{}*") == 2  # a line break swallows a star after it
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_stays_in_its_markdown_cell(name: str) -> None:
     lines = markdown(sheet(name)).splitlines()
@@ -91,7 +143,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     names = [name for name in HOSTILE if name.isascii()]
     body = latex(sheet(*names))
     document = (
-        "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{textcomp,booktabs}"
+        "\\documentclass{article}\\usepackage{booktabs}"
         f"\\begin{{document}}\n{body}\n\\end{{document}}"
     )
     (tmp_path / "t.tex").write_text(document)

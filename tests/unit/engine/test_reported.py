@@ -129,3 +129,20 @@ def test_another_metric_is_another_column(
     measured, reported = json.loads(capsys.readouterr().out)["rows"]
     assert set(measured["cells"]) == {"alpha"}
     assert set(reported["cells"]) == {"alpha official", "beta"}
+
+
+def test_two_publications_of_one_model_stand_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r").mkdir()
+    for place, value in (("first", 60), ("second", 70)):
+        rows = [{"model": "m", "setting": "", "source": f"paper {place}, table 1",
+                 "values": [value, value], "average": value + 1}]  # fmt: skip
+        write(tmp_path / "r" / place, rows=rows)
+    words = ["table", "--results", str(tmp_path / "r"), "--format", "json"]
+    assert main([*words, "--include_path", str(tasks_folder(tmp_path))]) == 0
+    found = json.loads(capsys.readouterr().out)["rows"]
+    values = {row["source"]: row["cells"]["alpha"]["value"] for row in found}
+    assert values == {"paper first, table 1": 60, "paper second, table 1": 70}
+    means = {row["source"]: row["averages"]["their average"]["value"] for row in found}
+    assert means == {"paper first, table 1": 61, "paper second, table 1": 71}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,9 @@ def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rerun", str(run.path), "--output_path", str(again)]) == 0
     (new,) = find_runs(again)
     assert new.spec() == run.spec() and len(new.generations()) == 6
-    assert "compare with: vsr1-bench compare" in capsys.readouterr().err
+    assert f"compare with: vsr1-bench compare {run.path} {new.path}" in capsys.readouterr().err
+    # The new run records what it was made by, not `rerun`: it can be made again, too.
+    assert rerun_arguments(new, Path("x")) == rerun_arguments(run, Path("x"))
     assert main(["rerun", str(run.path), "--output_path", str(tmp_path / "runs")]) == 2
     assert "name another folder" in capsys.readouterr().err
 
@@ -100,6 +103,26 @@ def test_a_run_that_has_no_command(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="made elsewhere"):
         plan_rerun(imported, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["vsr1-bench run 'half", "vsr1-bench judge runs", ""])
+def test_a_command_that_made_no_run(tmp_path: Path, command: str) -> None:
+    run = stored_run(tmp_path / "runs", spec_of("m", "alpha"), [1.0])
+    record(run, command)
+    with pytest.raises(UsageError, match="records no command"):
+        plan_rerun(run, tmp_path)
+
+
+def test_a_blind_run_and_the_run_beside_it(tmp_path: Path) -> None:
+    flags = ("--blind", "drop,noise", "--system_instruction", 'it\'s "so"\n$HOME')
+    made(tmp_path, *flags)
+    runs = [run for run in find_runs(tmp_path / "runs") if run.spec().prompt.system]
+    assert {run.spec().variant for run in runs} == {"none", "drop", "noise"}
+    for run in runs:
+        record(run, f"{command_of(tmp_path)} {shlex.join(flags)}")
+        found = plan_rerun(run, tmp_path / "again")
+        assert found.unknown is None and found.differences == ()
+        assert found.arguments[-8:-4] == flags
 
 
 def test_explain_diff_names_the_aspects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

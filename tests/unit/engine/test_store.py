@@ -25,6 +25,7 @@ from vsr1_bench.records import (
     Usage,
     Verdict,
 )
+from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import (
     DataSpec,
     ModelSpec,
@@ -36,7 +37,6 @@ from vsr1_bench.spec import (
 )
 from vsr1_bench.store import (
     RunFolder,
-    RunWriter,
     find_runs,
     generation_of_record,
     judgment_of_record,

@@ -215,3 +215,132 @@ def test_another_version_of_the_judge_is_another_judge(
     cells = {row["model"]: row["cells"]["alpha"] for row in found["rows"]}
     assert "another version or model of string_match" in cells["c"]["notes"][0]
     assert cells["a"]["ranked"] and cells["a"]["mark"] == "best"
+
+
+def _of_data(name: str, **changes: Any) -> Any:
+    spec = spec_of("m", "alpha")
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"id": name, **changes})})
+
+
+def test_runs_of_other_data_never_take_each_others_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for place, name in enumerate("abc"):
+        verdicts = [1.0] * (2 + place) + [0.0] * (8 - place)
+        stored_run(runs, _of_data(name, fingerprint=name * 64), verdicts)
+    stored_run(runs, spec_of("m", "beta"), GOOD)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    cells = {
+        row["setting"]: {name: cell["value"] for name, cell in row["cells"].items()}
+        for row in found["rows"]
+    }
+    assert cells == {
+        "cot": {"beta": 90},
+        "cot, data.id=a": {"alpha": 20},
+        "cot, data.id=b": {"alpha": 30},
+        "cot, data.id=c": {"alpha": 40},
+    }
+
+
+def test_a_run_made_again_stands_in_a_row_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = stored_run(tmp_path / "runs" / "first", spec_of("m", "alpha"), GOOD)
+    again = stored_run(tmp_path / "runs" / "again", spec_of("m", "alpha"), FAIR)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    values = {row["setting"]: row["cells"]["alpha"]["value"] for row in found["rows"]}
+    assert values == {f"cot, run={one.path}": 90, f"cot, run={again.path}": 60}
+
+
+def test_a_sample_that_asks_something_else_is_no_evidence_for_a_mark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored_run(tmp_path / "runs", _of_data("a"), GOOD)
+    other = stored_run(tmp_path / "runs", _of_data("b"), POOR)
+    path = other.path / "samples.jsonl"
+    path.write_text(path.read_text().replace("question ", "quite another question "))
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert [row["cells"]["alpha"]["mark"] for row in found["rows"]] == [None, None]
+
+
+def test_another_version_of_the_task_is_not_ranked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    stored_run(runs, spec_of("a", "alpha"), GOOD)
+    stored_run(runs, spec_of("b", "alpha"), FAIR)
+    stored = stored_run(runs, spec_of("old", "alpha"), POOR)
+    (score,) = stored.scores()
+    stored.write_scores("string_match", {**score, "version": 0})  # as an older vsr1-bench left it
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    cells = {row["model"]: row["cells"]["alpha"] for row in found["rows"]}
+    assert cells["a"]["mark"] == "best" and not cells["old"]["ranked"]
+    assert cells["old"]["notes"] == ["version 0 of the task, the column's other cells have 1"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"metrics": {}}, {"rates": {}}, {"version": None}, {"metrics": {"accuracy": 0.5}}]
+)
+def test_a_damaged_score_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    run = stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD)
+    (path,) = (run.path / "scores").glob("*.json")
+    document = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in document.items() if v is not None}))
+    include = str(tasks_folder(tmp_path))
+    for layout in ("wide", "long"):
+        words = ["table", str(run.path), "--layout", layout, "--include_path", include]
+        assert main(words) == 1
+        assert f"{path}: not a score file; delete it" in capsys.readouterr().err
+    path.unlink()
+    assert main(["score", str(run.path), "--include_path", include]) == 0  # as it says
+    assert main(["table", str(run.path), "--include_path", include]) == 0
+
+
+def test_scores_without_their_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD)
+    stored_run(tmp_path / "runs", spec_of("n", "alpha"), POOR)
+    for path in (run.path / "judgments").iterdir():
+        path.unlink()
+    words = ["--include_path", str(tasks_folder(tmp_path)), "--verbosity", "ERROR"]
+    assert main(["table", str(tmp_path / "runs"), *words]) == 1
+    assert f"{run.path}: a score by 'string_match', but no verdicts" in capsys.readouterr().err
+
+
+def test_the_headline_is_the_tasks_first_metric(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not the first by the alphabet, which `accuracy_strict` would be."""
+    run = stored_run(tmp_path / "runs", spec_of("m", "graded"), [0.5, 1.0, None])
+    assert next(iter(run.scores()[0]["metrics"])) == "mean_grade"
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert [column["metric"] for column in found["columns"]] == ["mean_grade"]
+
+
+def test_grades_are_marked_by_the_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored_run(tmp_path / "runs", spec_of("m", "graded"), [0.9, 0.8, 0.7] * 20)
+    stored_run(tmp_path / "runs", spec_of("n", "graded"), [0.2, 0.1, 0.3] * 20)
+    rows = table(tmp_path, "--format", "json", capsys=capsys)["rows"]
+    assert [row["cells"]["graded mean_grade"]["mark"] for row in rows] == ["best", None]
+
+
+def test_a_blind_run_is_no_rival(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD)
+    stored_run(tmp_path / "runs", spec_of("m", "alpha", variant="drop"), POOR)
+    rows = table(tmp_path, "--format", "json", capsys=capsys)["rows"]
+    assert [(row["cells"]["alpha"]["ranked"], row["cells"]["alpha"]["mark"]) for row in rows] == [
+        (True, None),
+        (False, None),
+    ]
+
+
+def test_a_judge_that_has_judged_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stored_run(tmp_path / "runs", spec_of("m", "alpha"), GOOD, judge="openai[org/M]")
+    assert main(["table", str(run.path), "--judge", "gemini"]) == 1
+    said = "no scores by 'gemini'; judged by: openai[org/M]"
+    assert said in capsys.readouterr().err
+    assert main(["table", str(run.path), "--judge", "openai"]) == 0
