@@ -21,7 +21,7 @@ from vsr1_bench.records import Generation, Judgment, Perception, Sample, Verdict
 from vsr1_bench.registry import get_task
 from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
-from vsr1_bench.seeing import add_seeing
+from vsr1_bench.seeing import add_seeing, keep_leakage
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Task
 
@@ -217,6 +217,22 @@ def score_run(
 ) -> dict[str, Any]:
     """Score a judged run, write `scores/<judge>.json`, and return that document.
 
+    See `score_document`.
+    """
+    document = score_document(run, judge_name, include_path, verdicts=verdicts)
+    run.write_scores(judge_name, document)
+    return document
+
+
+def score_document(
+    run: RunFolder,
+    judge_name: str,
+    include_path: Sequence[str] = (),
+    *,
+    verdicts: Path | None = None,
+) -> dict[str, Any]:
+    """Score a judged run; nothing is written.
+
     Args:
         run: A stored run.
         judge_name: Whose verdicts to count.
@@ -264,7 +280,8 @@ def score_run(
     }
     if spec.variant == NONE:
         add_seeing(document, run, task, path)
-    run.write_scores(judge_name, document)
+        if "answer" in run.withheld():
+            keep_leakage(document, [d for d in run.scores() if d["judge"] == judge_name])
     return document
 
 

@@ -50,7 +50,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
     of_readings = run.judgments(run.perception_judgment_path(verdicts))
     captions = {c.sample_id: c for c in run.captions().values()} if captioned else {}
     seen = []
-    samples = run.samples()
+    samples, golds = run.samples(), "answer" not in run.withheld()
     for row, known, generation in _asked(run, run.placed_groups()):
         if known is None:
             seen.append(Seen(f"row {row}", {}, None))
@@ -75,7 +75,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
         read = perception is not None and perception.error is None
         sufficient = _correct(of_readings.get(perception.key)) if perception and read else None
         cut = perception is not None and perception.truncated
-        leaks = _leaks(sample, generation.text, description)
+        leaks = _leaks(sample, generation.text, description) if golds else None
         seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
     return seen
 

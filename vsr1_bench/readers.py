@@ -180,5 +180,10 @@ def perception_key(source: str, reader: str, description: str) -> str:
 
     The source's key holds the run's spec, the sample and its images.
     """
-    words = canonical_json([source, reader, description_hash(description)])
+    return reading_key(source, reader, description_hash(description))
+
+
+def reading_key(source: str, reader: str, hashed: str) -> str:
+    """`perception_key` where the description's hash is known."""
+    words = canonical_json([source, reader, hashed])
     return hashlib.sha256(words.encode()).hexdigest()[:32]

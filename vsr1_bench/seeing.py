@@ -46,6 +46,38 @@ def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: P
         document["blind"] = blind
 
 
+def keep_leakage(document: dict[str, Any], stored: Sequence[dict[str, Any]]) -> None:
+    """Take `leakage` over from a stored score of the same judge: to count it takes the golds.
+
+    A run that was published without them keeps the published number, which hangs on nobody's
+    verdict; where there is none for a reader, it stays open.
+    """
+    parts, known = (
+        {part["reader"]["digest"]: part for d in found for part in _parts(d)}
+        for found in ([document], stored)
+    )
+    for digest, part in parts.items():
+        if digest in known:
+            _keep(part, known[digest])
+    for part in _parts(document)[:1]:
+        document["metrics"]["leakage"] = part["metrics"]["leakage"]
+
+
+def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a score says of each reader, the one that was asked last in front."""
+    first = document.get("perception")
+    return [first, *first["others"]] if first else []
+
+
+def _keep(part: dict[str, Any], known: dict[str, Any]) -> None:
+    part["metrics"]["leakage"] = known["metrics"]["leakage"]
+    for name, groups in part.get("by", {}).items():
+        for group, inner in groups.items():
+            stored = known.get("by", {}).get(name, {}).get(group)
+            if stored is not None:
+                _keep(inner, stored)
+
+
 def readers_of(run: RunFolder) -> list[ReaderSpec]:
     """Who has read a run's descriptions, the one that was asked last in front.
 

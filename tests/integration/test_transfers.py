@@ -173,6 +173,63 @@ def test_a_password_goes_to_the_server_and_nowhere_else(
     assert "pa55" not in str(failed.value) + caplog.text
 
 
+def test_the_warning_of_a_bare_connection_shows_no_password(
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(http, "_loopback", lambda host: False)
+    with FileServer(bundle.folder.parent) as server:
+        address = server.url.replace("http://", "http://ann:pa55word@")
+        assert download(f"{address}/bundle", tmp_path / "runs", progress=False).new
+    assert "is not encrypted" in caplog.text and "pa55" not in caplog.text
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "file", "data"])
+def test_a_redirect_out_of_the_web_is_refused(bundle: Bundle, tmp_path: Path, scheme: str) -> None:
+    def plan(path: str, n: int) -> Trouble | None:
+        return Trouble(302, (("Location", f"{scheme}://127.0.0.1/etc/hostname"),))
+
+    with (
+        FileServer(bundle.folder.parent, plan) as server,
+        pytest.raises(
+            ExchangeError, match=rf"redirects from http to {scheme}; refused|not allowed"
+        ),
+    ):
+        bring(server, tmp_path / "runs")
+
+
+def test_headers_that_are_no_numbers(bundle: Bundle, tmp_path: Path) -> None:
+    def plan(path: str, n: int) -> Trouble | None:
+        if "samples" in path and n == 0:
+            return Trouble(503, (("Retry-After", "\xb2"),))
+        return Trouble(0, (("Content-Length", "long"), ("Connection", "close")))
+
+    with FileServer(bundle.folder.parent, plan) as server:
+        bring(server, tmp_path / "runs")
+
+
+def test_a_server_that_is_never_of_one_mind_is_given_up(bundle: Bundle, tmp_path: Path) -> None:
+    """It breaks off, and then says that there is nothing more to be had, again and again."""
+    asked = 0
+
+    def plan(path: str, n: int) -> Trouble | None:
+        nonlocal asked
+        if "samples" not in path:
+            return None
+        asked += 1
+        assert asked < 100
+        return Trouble(cut=50) if n % 2 == 0 else Trouble(416)
+
+    with (
+        FileServer(bundle.folder.parent, plan) as server,
+        pytest.raises(ExchangeError, match="HTTP 416"),
+    ):
+        bring(server, tmp_path / "runs")
+    assert asked == 4
+
+
 def test_https_is_read_only(bundle: Bundle, tmp_path: Path) -> None:
     run = made_run(tmp_path)
     with pytest.raises(UsageError, match="can be read, not written"):

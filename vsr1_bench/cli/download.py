@@ -56,7 +56,7 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
     from vsr1_bench.exchange.unpacking import download
 
     to = options.to or Path("runs")
-    found = download(options.address, to, progress=progress)
+    found = download(options.address, to, options.include_path, progress=progress)
     for run in found.known:
         print(f"{run.path}: there already, left as it is", file=sys.stderr)
     for run in found.new:

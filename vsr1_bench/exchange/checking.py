@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pydantic import ValidationError
 
+from vsr1_bench.assess import score_document
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
 from vsr1_bench.exchange.bundle import FACTS, GOLDS, QUESTION, BundleRun, image_kind, strict_json
-from vsr1_bench.joining import join_responses
+from vsr1_bench.exchange.claims import differences
+from vsr1_bench.llm_judging.replies import read_replies
+from vsr1_bench.readers import ReaderSpec
 from vsr1_bench.record_lines import is_score
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
-from vsr1_bench.scoring import score_responses
 from vsr1_bench.spec import RunSpec
 from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Task
@@ -24,10 +29,9 @@ _KNOWN_META = {*FACTS, "spec", "spec_hash", "withheld"}
 _MAY_BE_WITHHELD = {*GOLDS, *QUESTION}
 # Letters that turn the order of what follows them: a name then reads as another.
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_SAME = 1e-9
 
 
-def check_run(folder: Path, about: BundleRun) -> None:
+def check_run(folder: Path, about: BundleRun, include_path: Sequence[str] = ()) -> None:
     """Check a run's files against each other and against what its bundle says of it.
 
     Raises:
@@ -38,24 +42,21 @@ def check_run(folder: Path, about: BundleRun) -> None:
     try:
         samples = {sample.id: sample for sample in run.placed_samples().values()}
         _check_samples(run, samples, about)
-        generations = run.generations()
-        stray = {made.sample_id for made in generations.values()} - samples.keys()
-        if stray:
-            raise ExchangeError(
-                f"{about.path}: responses to samples that it does not hold; refused"
-            )
+        for made in (run.generations(), run.captions(), run.perceptions()):
+            if {one.sample_id for one in made.values()} - samples.keys():
+                raise ExchangeError(
+                    f"{about.path}: responses to samples that it does not hold; refused"
+                )
         for path in sorted(folder.glob("*judgments/*.jsonl")):
             _check_judgments(run, path, about)
-        check_scores(run, spec, _known_task(spec.task.name), about.path)
+        for path in sorted(folder.glob("replies/*.jsonl")):
+            _check_replies(path, about)
+        for path in sorted(folder.glob("readers/*.json")):
+            _check_reader(path, about)
+        check_scores(run, spec, _known_task(spec.task.name, include_path), about.path, include_path)
     except (StoreError, TypeError, AttributeError, ValueError, KeyError) as error:
         where = str(error).replace(f"{folder}/", "")
         raise ExchangeError(f"{about.path}: {where[:300]}; refused") from error
-    for path in sorted(folder.glob("readers/*.json")):
-        where = f"{about.path}/readers/{path.name}"
-        reader = strict_json(path.read_bytes(), where)
-        if not isinstance(reader, dict):
-            raise ExchangeError(f"{where}: not a reader's file; refused")
-        _check_words(reader, where)
     for path in sorted(folder.glob("images/*")):
         data = path.read_bytes()
         if image_kind(data) != path.suffix[1:]:
@@ -90,9 +91,9 @@ def _check_meta(folder: Path, about: BundleRun) -> RunSpec:
     return spec
 
 
-def _known_task(name: str) -> Task | None:
+def _known_task(name: str, include_path: Sequence[str]) -> Task | None:
     try:
-        return get_task(name)
+        return get_task(name, include_path)
     except UsageError:
         return None
 
@@ -127,6 +128,11 @@ def _check_samples(run: RunFolder, samples: dict[str, Sample], about: BundleRun)
         if empty and sample.answer:
             raise ExchangeError(f"{about.path}: row {row} has the answer it is to lack; refused")
         _check_words([sample.id, *sample.groups, *sample.groups.values()], f"{about.path}: {row}")
+    left_out: dict[Any, Any] = run.left_out()
+    for row, reason in left_out.items():
+        if not isinstance(row, int) or not isinstance(reason, str):
+            raise ExchangeError(f"{about.path}: row {row!r} is no sample; refused")
+        _check_words(reason, f"{about.path}: {row}")
 
 
 def _check_judgments(run: RunFolder, path: Path, about: BundleRun) -> None:
@@ -138,7 +144,35 @@ def _check_judgments(run: RunFolder, path: Path, about: BundleRun) -> None:
             )
 
 
-def check_scores(run: RunFolder, spec: RunSpec, task: Task | None, where: str) -> None:
+def _check_replies(path: Path, about: BundleRun) -> None:
+    for reply in read_replies(path).values():
+        said: Any = reply.completion
+        if not isinstance(said.text, str) or not isinstance(said.finish_reason, str):
+            raise ExchangeError(f"{about.path}: replies/{path.name}: not a judge's reply; refused")
+
+
+def _check_reader(path: Path, about: BundleRun) -> None:
+    where = f"{about.path}/readers/{path.name}"
+    document = strict_json(path.read_bytes(), where)
+    fields = {"digest": str, "used": str, "spec": dict}
+    if not isinstance(document, dict) or document.keys() != fields.keys():
+        raise ExchangeError(f"{where}: not a reader's file; refused")
+    _check_words(document, where)
+    try:
+        right = ReaderSpec.model_validate(document["spec"]).digest() == document["digest"]
+    except ValidationError:
+        right = False
+    if not right or not isinstance(document["used"], str):
+        raise ExchangeError(f"{where}: not a reader's file; refused")
+
+
+def check_scores(
+    run: RunFolder,
+    spec: RunSpec,
+    task: Task | None,
+    where: str,
+    include_path: Sequence[str] = (),
+) -> None:
     """Compute a run's scores again from its verdicts, and compare them with those it states.
 
     Scores are claims. Where the task is not known here, or in another version, they stay so.
@@ -156,34 +190,21 @@ def check_scores(run: RunFolder, spec: RunSpec, task: Task | None, where: str) -
         if said != (spec.model.id, spec.task.name, spec.digest()):
             raise ExchangeError(f"{name}: the score of another run; refused")
         if task is not None and task.version == spec.task.version:
-            _compare(run, document, task, name)
+            _compare(run, document, name, include_path)
 
 
-def _compare(run: RunFolder, document: dict[str, Any], task: Task, where: str) -> None:
-    verdicts = run.judged().get(str(document["judge"]))
-    if verdicts is None:
-        if document["rates"]["scored"]:
-            raise ExchangeError(f"{where}: a score without its verdicts; refused")
-        return
-    per_sample = run.spec().responses_per_sample
-    responses = join_responses(run, verdicts)
-    score = score_responses(responses, task.metrics, cluster=task.cluster, per_sample=per_sample)
-    for name, value in score.metrics.items():
-        told = document["metrics"].get(name, {}).get("value", "nothing")
-        if told != value.value and not _close(told, value.value):
-            raise ExchangeError(
-                f"{where}: states {name} {told!r:.20}, its verdicts give {value.value!r:.20}; run "
-                "`vsr1-bench score` before publishing; refused"
-            )
-    counted = (document["rates"]["scored"], document["rates"]["total"])
-    if counted != (score.rates.scored, score.rates.total):
+def _compare(
+    run: RunFolder, document: dict[str, Any], where: str, include_path: Sequence[str]
+) -> None:
+    judge = document["judge"]
+    stated = Path(str(document.get("verdicts") or run.judged().get(str(judge), "none-"))).name
+    if unquote(stated.removesuffix(".jsonl").rpartition("-")[0]) != judge:
+        raise ExchangeError(f"{where}: its verdicts are not those of {judge!r:.60}; refused")
+    verdicts = run.path / "judgments" / stated
+    again = score_document(run, judge, include_path, verdicts=verdicts)
+    for place, told, found in differences(document, json.loads(json.dumps(again))):
+        name = ".".join(place).removeprefix("metrics.").removesuffix(".value")
         raise ExchangeError(
-            f"{where}: counts {counted} are not those of its verdicts, "
-            f"{(score.rates.scored, score.rates.total)}; run `vsr1-bench score` before publishing; "
-            "refused"
+            f"{where}: states {name} {told!r:.60}, its verdicts give {found!r:.60}; run "
+            "`vsr1-bench score` before publishing; refused"
         )
-
-
-def _close(told: Any, value: float | None) -> bool:
-    """Whether two numbers are the same but for the last bits of another machine."""
-    return value is not None and isinstance(told, int | float) and abs(told - value) <= _SAME

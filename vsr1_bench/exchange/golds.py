@@ -156,6 +156,9 @@ def _restored(
     journal: Path, samples: dict[int, Sample], withheld: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     for number, record in enumerate(read_journal(journal), start=1):
+        if "left_out" in record:  # it has no part in a blind run
+            yield record
+            continue
         sample = samples.get(record["row"])
         if sample is None or sample.id != record["id"]:
             raise StoreError(

@@ -29,13 +29,16 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Redirects of the web, and never from https back to what anybody can change."""
+    """Redirects within the web, and never from https back to what anybody can change."""
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
-        if req.type == "https" and urlsplit(newurl).scheme != "https":
-            raise ExchangeError(f"{_bare(req.full_url)}: redirects from https to http; refused")
+        scheme = urlsplit(newurl).scheme
+        if scheme != "https" and (req.type == "https" or scheme != "http"):
+            raise ExchangeError(
+                f"{_bare(req.full_url)}: redirects from {req.type} to {scheme[:10]}; refused"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -62,22 +65,25 @@ def fetch_url(
         TransferError: the connection broke `TRIES` times in a row.
     """
     if base.scheme == "http" and not _loopback(base.hostname or ""):
-        log.warning("%s is not encrypted: whoever stands between can change it", base.netloc)
+        log.warning("%s is not encrypted: whoever stands between can change it", _host(base))
     url = urlunsplit(base._replace(path=base.path + quote(path), netloc=_host(base)))
     opener = urllib.request.build_opener(_Redirects)
-    failures = 0
+    failures, restarted = 0, False
     while True:
         before = target.stat().st_size if target.exists() else 0
         if size is not None and before >= size:
             target.touch()
             return
         try:
-            if _ask(opener, base, url, target, most, moved):
+            if _ask(opener, base, url, target, size, most, moved):
                 return
             failure = "the connection ended early"
             wait = 0.0
         except urllib.error.HTTPError as error:
-            if error.code == 416 and before:  # what is here is no beginning of what is there
+            # What is here is no beginning of what is there. Once: else two files that are served
+            # by turns would be asked for without end.
+            if error.code == 416 and before and not restarted:
+                restarted = True
                 target.unlink()
             elif error.code not in BUSY:
                 raise ExchangeError(f"{_bare(url)}: {_said(error)}") from error
@@ -96,6 +102,7 @@ def _ask(
     base: SplitResult,
     url: str,
     target: Path,
+    size: int | None,
     most: int,
     moved: Callable[[int], object],
 ) -> bool:
@@ -118,7 +125,9 @@ def _ask(
             came = _copy(reply, out, most - have, moved)
     if came is None:
         raise ExchangeError(f"{_bare(url)}: longer than the {most:,} bytes it may have; refused")
-    return promised is None or came >= int(promised)
+    if promised is not None and _number(promised):
+        return came >= int(promised)
+    return size is None or have + came >= size
 
 
 def _copy(
@@ -135,17 +144,22 @@ def _copy(
     return came
 
 
+def _number(said: str) -> bool:
+    """Whether a header is a number; not every digit of Unicode is one, nor is every length read."""
+    return said.isascii() and said.isdigit() and len(said) < 20
+
+
 def _starts_at(content_range: str, have: int) -> bool:
     return content_range.startswith(f"bytes {have}-")
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float:
     said = (error.headers.get("Retry-After") or "").strip()
-    if said.isdigit():
+    if _number(said):
         return min(float(said), LONGEST_WAIT)
     try:
         wait = parsedate_to_datetime(said).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return min(max(wait, 0.0), LONGEST_WAIT)
 

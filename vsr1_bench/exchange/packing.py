@@ -34,14 +34,16 @@ from vsr1_bench.exchange.bundle import (
 from vsr1_bench.exchange.checking import check_scores
 from vsr1_bench.exchange.golds import matching_data
 from vsr1_bench.exchange.licenses import may_hand_on
+from vsr1_bench.exchange.renaming import Renaming
 from vsr1_bench.exchange.scrub import Private
 from vsr1_bench.journal import read_journal
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.registry import get_task
-from vsr1_bench.spec import RunSpec, canonical_json
+from vsr1_bench.spec import canonical_json
 from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Task
 
+WITHHELD = "withheld"
 LEVEL = 10
 """Of zstd: close to its best on journals, at tens of MB a second."""
 
@@ -98,9 +100,10 @@ class _Packing:
     ) -> None:
         self.run, self.folder, self.options, self.private = run, folder, options, private
         known = run.spec()
-        self.spec = _renamed(known, options.model)
+        self.names = Renaming(run, options.model)
+        self.spec = self.names.spec
         self.task = get_task(known.task.name, options.include_path)
-        check_scores(run, known, self.task, str(run.path))
+        check_scores(run, known, self.task, str(run.path), options.include_path)
         allowed = may_hand_on(self.task.license)
         _check_license(run, self.task, options, allowed)
         self.withheld = (() if options.with_golds else GOLDS) + (() if allowed else QUESTION)
@@ -133,9 +136,10 @@ class _Packing:
         """Write every file; journals first, and `run.json` last."""
         written = []
         for kind in KINDS:
+            if kind.name == "replies" and not self.options.with_golds:
+                continue  # a judge that was shown the gold answer quotes it
             for path in self._paths(kind.pattern):
-                inside = path.relative_to(self.run.path).as_posix()
-                self._tell(unquote(inside), f"the name of {path}")
+                inside = self.names.file(path.relative_to(self.run.path).as_posix())
                 if kind.journal:
                     records = self._records(path, kind.name)
                     written.append(self._write_journal(inside, records))
@@ -143,7 +147,7 @@ class _Packing:
                     written.append(self._write_document(inside, self._score(path)))
                 elif kind.name == "readers":
                     reader = strict_json(path.read_bytes(), str(path))
-                    written.append(self._write_document(inside, reader))
+                    written.append(self._write_document(*self.names.reader_file(reader)))
         if self.options.with_images:
             written += self._write_images()
         written.append(self._write_document("run.json", self._meta()))
@@ -160,20 +164,16 @@ class _Packing:
 
     def _records(self, path: Path, kind: str) -> Iterator[dict[str, Any]]:
         for record in read_journal(path):
-            record = self.private.scrubbed(record)
+            record = self.private.scrubbed(self.names.record(kind, record))
             if kind == "samples":
                 record = _without(record, self.withheld)
-            elif kind != "generations" and not self.options.with_golds:
-                # A judge that was shown the gold answer quotes it.
-                record = _without(record, ("raw",))
-                if isinstance(record.get("verdict"), dict):
-                    record["verdict"] = _without(record["verdict"], ("reason",))
+            elif kind.endswith("judgments") and not self.options.with_golds:
+                record = _without_words(record)
             yield record
 
     def _score(self, path: Path) -> dict[str, Any]:
         document: dict[str, Any] = strict_json(path.read_bytes(), str(path))
-        document |= {"model": self.spec.model.id, "spec_hash": self.spec.digest()}
-        scrubbed: dict[str, Any] = self.private.scrubbed(document)
+        scrubbed: dict[str, Any] = self.private.scrubbed(self.names.score(document))
         return scrubbed
 
     def _meta(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class _Packing:
             digest
             for path in self._paths(r"samples[^/]*\.jsonl")
             for record in read_journal(path)
-            for digest in record["images"]
+            for digest in record.get("images", ())  # a blind run leaves samples out
         }
         data = matching_data(self.run, self.options.data, self.options.include_path)
         for _, sample in data.samples(self.run.wanted()):
@@ -238,6 +238,7 @@ class _Packing:
             )
 
     def _target(self, inside: str) -> Path:
+        self._tell(unquote(inside), f"the name {unquote(inside)!r} in {self.run.path}")
         target = self.folder / self.about.path / inside
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
@@ -260,14 +261,30 @@ class _Packing:
 
 
 def _without(record: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    """A record with these fields emptied."""
-    return record | dict.fromkeys((name for name in fields if name in record), None)
+    """A sample with these fields emptied; that a question has images is no secret."""
+    kept = record | dict.fromkeys((name for name in fields if name in record), None)
+    if "question" in fields and record.get("question"):
+        kept["question"] = [part for part in record["question"] if not isinstance(part, str)]
+    return kept
 
 
-def _renamed(spec: RunSpec, model: str | None) -> RunSpec:
-    if model is None:
-        return spec
-    return spec.model_copy(update={"model": spec.model.model_copy(update={"id": model})})
+_CODE = re.compile(r"empty|[a-z]+(_[a-z]+)+")
+"""A reason that is a word of the tool's own, such as `grader_timeout`."""
+_WORD = re.compile(r"[A-Za-z-]{3,20}")
+
+
+def _without_words(record: dict[str, Any]) -> dict[str, Any]:
+    """A verdict without the judge's words: one that was shown the gold answer quotes it.
+
+    That there were words, none, or a failed call is kept: `table --delta` counts it.
+    """
+    raw, verdict = record.get("raw"), dict(record["verdict"])
+    if isinstance(raw, str) and raw.strip().lower() not in ("", "error"):
+        raw = WITHHELD
+    for name, plain in (("reason", _CODE), ("label", _WORD)):
+        if isinstance(verdict.get(name), str) and not plain.fullmatch(verdict[name]):
+            verdict[name] = WITHHELD
+    return record | {"raw": raw, "verdict": verdict}
 
 
 def _check_license(run: RunFolder, task: Task, options: PackOptions, allowed: bool) -> None:

@@ -93,12 +93,16 @@ class HttpPlace(Place):
 
     def __init__(self, address: str) -> None:
         """Take the address of the folder, or of the manifest in it."""
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+            port = parts.port
+        except ValueError as error:  # half an IPv6 address, a port that is no number
+            raise UsageError(f"{address}: {error}; {WANTED}") from error
         if not parts.hostname:
             raise UsageError(f"{address}: {WANTED}")
         path = parts.path.removesuffix(MANIFEST).rstrip("/") + "/"
         self._url = parts._replace(path=path, fragment="")
-        host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+        host = parts.hostname if port is None else f"{parts.hostname}:{port}"
         self.name = urlunsplit((parts.scheme, host, path, "", ""))
 
     def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
@@ -132,7 +136,8 @@ class FolderPlace(Place):
         self._local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
         if self._local:
             self._root = str(Path(self._root).expanduser())
-        self.name = f"folder {Path(self._root).name}" if self._local else address
+        bare = re.sub(r"://[^/]*@", "://", address).partition("?")[0]
+        self.name = f"folder {Path(self._root).name}" if self._local else bare
 
     def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
         """Read on from where the target ends."""
@@ -176,6 +181,7 @@ class FolderPlace(Place):
         try:
             for path in [*(f for f in files if f != MANIFEST), MANIFEST]:
                 target = f"{self._root}/{path}"
+                self._refuse_links(f"{path}.part")
                 self._refuse_links(path)
                 self._fs.makedirs(self._fs._parent(target), exist_ok=True)
                 if self._local:
@@ -184,6 +190,7 @@ class FolderPlace(Place):
                 else:
                     self._fs.put_file(str(folder / path), target)
             for path in stale:
+                self._refuse_links(path)
                 self._fs.rm_file(f"{self._root}/{path}")
         except OSError as error:
             raise ExchangeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from vsr1_bench.exchange.checking import check_run
 from vsr1_bench.exchange.places import STAGING, Place, open_place
 from vsr1_bench.journal import Lock, write_atomic
 from vsr1_bench.progress import progress_bar
+from vsr1_bench.spec import canonical_json
 from vsr1_bench.store import RunFolder, utc_now
 
 BLOCK = 1 << 20
@@ -50,7 +51,9 @@ class Downloaded:
     """Where from; an address of the hub names the commit."""
 
 
-def download(source: str, to: Path, *, progress: bool = True) -> Downloaded:
+def download(
+    source: str, to: Path, include_path: Sequence[str] = (), *, progress: bool = True
+) -> Downloaded:
     """Bring a bundle's runs below a folder.
 
     Files come to `<to>/.download`, named by their hash; what is there from an earlier call is taken
@@ -60,6 +63,7 @@ def download(source: str, to: Path, *, progress: bool = True) -> Downloaded:
     Args:
         source: `hf://datasets/ORG/NAME[@REVISION]`, `https://…`, `file://…`, or a folder.
         to: Where runs are kept.
+        include_path: Folders of plug-ins, whose tasks are then known.
         progress: Show a bar.
 
     Raises:
@@ -83,20 +87,20 @@ def download(source: str, to: Path, *, progress: bool = True) -> Downloaded:
             "manifest": hashlib.sha256(text).hexdigest(),
             "made_by": manifest.made_by,
         }
-        new, known = _sort_out(manifest, to, origin)
+        new, known = _sort_out(manifest, to)
         files = [file for run in new for file in manifest.files_of(run)]
         _check_room(to, files)
         total = sum(file.size for file in files)
         with progress_bar(total, "download", "B", shown=progress) as bar:
             for file in files:
                 _fetch(place, file, staging, bar)
-        runs = []
+        runs = [(run, _assemble(manifest, run, staging)) for run in new]
         with progress_bar(len(new), "check", "run", shown=progress) as bar:
-            for run in new:
-                runs.append((run, _assemble(manifest, run, staging)))
+            for run, folder in runs:  # once all are there: a score speaks of blind runs, too
+                check_run(folder, run, include_path)
                 bar.update()
         for run, folder in runs:
-            _move_in(folder, to / _inside(run), origin)
+            _move_in(folder, to / _inside(run), origin | {"content": _content(manifest, run)})
         for file in files:
             (staging / file.sha256).unlink(missing_ok=True)
     return Downloaded(
@@ -110,8 +114,9 @@ def download(source: str, to: Path, *, progress: bool = True) -> Downloaded:
 def _staging(to: Path) -> Iterator[Path]:
     """The folder of what is on its way, for one download at a time; gone when it is empty."""
     folder = to / STAGING
-    if folder.is_symlink():
-        raise ExchangeError(f"{folder}: a link; nothing is written through it")
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise ExchangeError(f"{path}: a link; nothing is written through it")
     lock = Lock(folder / ".lock")
     try:
         yield folder
@@ -136,10 +141,14 @@ def _inside(run: BundleRun) -> Path:
     return Path(run.path).relative_to(TOP)
 
 
-def _sort_out(
-    manifest: Manifest, to: Path, origin: dict[str, str]
-) -> tuple[list[BundleRun], list[BundleRun]]:
-    """Runs to bring, and those that this very bundle has brought before.
+def _content(manifest: Manifest, run: BundleRun) -> str:
+    """Hash of all that a manifest says of a run; other runs may come and go beside it."""
+    said = [one.model_dump(mode="json") for one in (run, *manifest.files_of(run))]
+    return hashlib.sha256(canonical_json(said).encode()).hexdigest()
+
+
+def _sort_out(manifest: Manifest, to: Path) -> tuple[list[BundleRun], list[BundleRun]]:
+    """Runs to bring, and those that are here as this bundle has them.
 
     Raises:
         UsageError: another run stands where one is to go.
@@ -152,11 +161,12 @@ def _sort_out(
                 raise ExchangeError(f"{folder}: a link; nothing is written through it")
         if not target.exists():
             new.append(run)
-        elif RunFolder(target).meta().get("origin", {}).get("manifest") == origin["manifest"]:
+        elif RunFolder(target).meta().get("origin", {}).get("content") == _content(manifest, run):
             known.append(run)
         else:
             raise UsageError(
-                f"{target} is there already, and not from this bundle; give another folder by --to"
+                f"{target} is there already, and not as this bundle has it; give another folder "
+                "by --to"
             )
     return new, known
 
@@ -199,10 +209,10 @@ def _digest(path: Path) -> str:
 
 
 def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
-    """Put a run's files together beside the place of runs, and check it as a run.
+    """Put a run's files together beside the place of runs.
 
     Raises:
-        ExchangeError: it is not a run, or not the one that the manifest names.
+        ExchangeError: a journal does not unpack to what the manifest says.
     """
     folder = staging / "whole" / _inside(run)
     shutil.rmtree(folder, ignore_errors=True)
@@ -214,7 +224,6 @@ def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
             shutil.copyfile(staging / file.sha256, target)
         else:
             _decompress(staging / file.sha256, target, file)
-    check_run(folder, run)
     return folder
 
 

@@ -33,7 +33,7 @@ class Seen:
     sufficient: bool | None = None
     """The verdict on what the reader answered from the description."""
     leaks: bool | None = None
-    """Whether the description states the final answer as such."""
+    """Whether the description states the final answer as such; that takes the gold answer."""
     cut: bool = False
     """Whether the reader was cut at the token limit: it may have found the answer yet."""
 
@@ -63,7 +63,7 @@ def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Val
     """
     counted = [one for one in seen if one.counted]
     in_table = [one for one in counted if one.described]
-    with_description = [one for one in seen if one.described]
+    told = [one for one in seen if one.described and one.leaks is not None]
     answered = [one for one in seen if one.described is not None]
 
     def share(among: Sequence[Seen], flag: Callable[[Seen], bool | None]) -> Value:
@@ -74,7 +74,7 @@ def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Val
         share(counted, lambda s: s.shortcut),
         share(in_table, lambda s: s.sufficient),
         share(counted, lambda s: s.saw_but_wrong),
-        share(with_description, lambda s: s.leaks),
+        share(told, lambda s: s.leaks),
         share(answered, lambda s: not s.described),
     )
     return dict(zip(METRICS, rates, strict=True))

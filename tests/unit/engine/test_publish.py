@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,8 @@ from vsr1_bench.exchange.publishing import publish
 from vsr1_bench.exchange.scrub import Private
 from vsr1_bench.exchange.unpacking import download
 from vsr1_bench.images import example_image
+from vsr1_bench.llm_judging.replies import Reply, ReplyJournal, read_replies
+from vsr1_bench.records import Completion
 from vsr1_bench.registry import get_task
 from vsr1_bench.store import RunFolder, find_runs
 
@@ -241,8 +242,47 @@ def test_downloading_again(tmp_path: Path) -> None:
     run = fetched(bundle, tmp_path / "runs2")
     again = download(str(bundle.folder), tmp_path / "runs2", progress=False)
     assert again.new == [] and [known.path for known in again.known] == [run.path]
-    with pytest.raises(UsageError, match="there already, and not from this bundle"):
+    with pytest.raises(UsageError, match="there already, and not as this bundle has it"):
         download(str(bundle.folder), tmp_path / "runs", progress=False)  # where it was made
+
+
+def test_a_bundle_that_has_grown_brings_what_is_new(tmp_path: Path) -> None:
+    first, second = made_run(tmp_path / "a", "one"), made_run(tmp_path / "b", "two")
+    target, to = str(tmp_path / "bundle"), tmp_path / "fetched"
+    publish([first], target, QUIET)
+    download(target, to, progress=False)
+    publish([second], target, QUIET)
+    found = download(target, to, progress=False)
+    assert [run.spec().model.id for run in found.new] == ["two"]
+    assert [run.spec().model.id for run in found.known] == ["one"]
+    judge_and_score(first, "math", progress=False)
+    publish([first], target, QUIET)
+    with pytest.raises(UsageError, match="not as this bundle has it"):
+        download(target, to, progress=False)
+
+
+@pytest.mark.parametrize("where", ["whole", "manifest.json.part", ".lock"])
+def test_a_link_on_the_way_is_not_followed(tmp_path: Path, where: str) -> None:
+    made_run(tmp_path)
+    bundle = published(tmp_path)
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    (tmp_path / "there/.download").mkdir(parents=True)
+    (tmp_path / "there/.download" / where).symlink_to(outside)
+    with pytest.raises(ExchangeError, match="a link; nothing is written through it"):
+        download(str(bundle.folder), tmp_path / "there", progress=False)
+    assert outside.read_text() == "mine"
+
+
+def test_a_link_in_the_folder_that_is_published_to(tmp_path: Path) -> None:
+    run = made_run(tmp_path)
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/manifest.json.part").symlink_to(outside)
+    with pytest.raises(ExchangeError, match="a link where a file is wanted"):
+        publish([run], str(tmp_path / "bundle"), QUIET)
+    assert outside.read_text() == "mine"
 
 
 def test_stale_scores_are_not_published(tmp_path: Path) -> None:
@@ -253,28 +293,19 @@ def test_stale_scores_are_not_published(tmp_path: Path) -> None:
         published(tmp_path)
 
 
-def test_shards_perceptions_and_replies_travel(tmp_path: Path) -> None:
+def test_shards_and_replies_travel(tmp_path: Path) -> None:
     run = made_run(tmp_path)
     (run.path / "samples.jsonl").rename(run.path / "samples.0-of-1.jsonl")
-    (run.path / "perceptions.0-of-1.jsonl").write_text('{"schema": 1, "key": "k"}\n')
-    (run.path / "captions.jsonl").write_text('{"schema": 1, "key": "k"}\n')
-    (run.path / "replies").mkdir()
-    (run.path / "replies/openai%5BM%5D-0123abcd.jsonl").write_text('{"schema": 1, "key": "k"}\n')
-    (run.path / "readers").mkdir()
-    (run.path / "readers/self-0123abcd.json").write_text('{"digest": "0123abcd"}')
-    (run.path / "perception_judgments").mkdir()
-    (journal,) = (run.path / "judgments").glob("*.jsonl")
-    shutil.copy(journal, run.path / "perception_judgments")
+    replies = ReplyJournal(run.replies / "openai%5BM%5D-0123abcd.jsonl", set())
+    replies.add("k", Reply(Completion("k", "it is MARK", "stop")))
+    replies.close()
     (run.path / "notes.txt").write_text("mine")
-    copy = fetched(published(tmp_path), tmp_path / "elsewhere")
-    assert (copy.path / "perceptions.0-of-1.jsonl").is_file()
+    copy = fetched(published(tmp_path, with_golds=True), tmp_path / "elsewhere")
     assert (copy.path / "samples.0-of-1.jsonl").is_file()
-    assert (copy.path / "captions.jsonl").is_file()
-    assert (copy.path / "readers/self-0123abcd.json").is_file()
-    assert (copy.path / "replies/openai%5BM%5D-0123abcd.jsonl").is_file()
-    (second,) = (copy.path / "perception_judgments").iterdir()
-    assert second.name == journal.name and len(copy.judgments(second)) == len(ROWS)
+    said = read_replies(copy.replies / "openai%5BM%5D-0123abcd.jsonl")
+    assert said["k"].completion.text == "it is MARK"
     assert not (copy.path / "notes.txt").exists()
+    assert "MARK" not in told(published(tmp_path, "without"))  # it quotes the gold answer
 
 
 def test_a_link_in_a_run_is_not_followed(tmp_path: Path) -> None:
@@ -313,6 +344,8 @@ def test_another_file_system_of_fsspec(tmp_path: Path) -> None:
         ("hf://org/name", "wanted hf://datasets/ORG/NAME"),
         ("hf://datasets/org", "wanted hf://datasets/ORG/NAME"),
         ("https://", "wanted hf://|no manifest|has no"),
+        ("https://host.example:port/x", "wanted hf://"),
+        ("https://[::1/x", "wanted hf://"),
         ("nowhere://x", "Protocol not known: nowhere; wanted hf://"),
     ],
 )
@@ -335,3 +368,4 @@ def test_places_show_no_password() -> None:
     assert (
         open_place("https://ann:pw@host.example/runs/?sig=1").name == "https://host.example/runs/"
     )
+    assert open_place("memory://ann:p@ss@shelf/runs?sig=1").name == "memory://shelf/runs"

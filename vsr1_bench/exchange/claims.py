@@ -1,0 +1,64 @@
+"""What a score document states, beside what its records give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+COMPARED = (
+    *("version", "prompt", "variant", "n", "metrics", "rates", "by"),
+    *("judging", "perception", "blind"),
+)
+"""Fields of a score document that are made of the run's records."""
+BOUNDS = ("low", "high", "p_value")
+"""What may be drawn at random, with another library in another way."""
+SAME, ALIKE = 1e-9, 0.02
+NOTHING = "nothing"
+
+Difference = tuple[tuple[str, ...], Any, Any]
+"""Names on the way to it, what is stated, what the records give."""
+
+
+def differences(stated: dict[str, Any], computed: dict[str, Any]) -> Iterator[Difference]:
+    """Yield what is stated and does not follow from the records.
+
+    What is not stated at all is no lie: another version may have counted less. Of blind runs that
+    are not there nobody can say anything.
+    """
+    for name in COMPARED:
+        told, found = stated.get(name), computed.get(name)
+        if name == "metrics" and isinstance(told, dict):
+            blind = computed.get("blind", {})
+            told = {n: v for n, v in told.items() if not _of_blind(n) or _variant(n) in blind}
+        if name == "blind" and isinstance(told, dict):
+            told = {n: v for n, v in told.items() if n in (found or {})} or None
+        if told is not None:
+            yield from _between((name,), told, found)
+
+
+def _between(place: tuple[str, ...], told: Any, found: Any) -> Iterator[Difference]:
+    if isinstance(told, dict) and isinstance(found, dict):
+        for name in sorted(told):
+            yield from _between((*place, name), told[name], found.get(name, NOTHING))
+    elif isinstance(told, list) and isinstance(found, list) and len(told) == len(found):
+        for number, pair in enumerate(zip(told, found, strict=True)):
+            yield from _between((*place, str(number)), *pair)
+    elif not _same(told, found, ALIKE if place[-1] in BOUNDS else SAME):
+        yield place, told, found
+
+
+def _same(told: Any, found: Any, within: float) -> bool:
+    """Whether two values are the same, numbers but for what another machine may change."""
+    if isinstance(told, bool) or isinstance(found, bool):
+        return told is found
+    if isinstance(told, int | float) and isinstance(found, int | float):
+        return abs(told - found) <= within
+    return bool(told == found)
+
+
+def _of_blind(metric: str) -> bool:
+    return metric.startswith(("blind_accuracy[", "gain["))
+
+
+def _variant(metric: str) -> str:
+    return metric.partition("[")[2].removesuffix("]")
