@@ -231,7 +231,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        sent = self.rfile.read(length)
+        if len(sent) < length:  # who asked was killed in the middle of it
+            return
+        body = json.loads(sent)
         asked = Asked(self.path, self.headers, body, time.monotonic())
         with server.lock:
             number = len(server.asked)
