@@ -182,7 +182,8 @@ class _Packing:
         scrubbed: dict[str, Any] = self.private.scrubbed(facts)
         told = {"spec": self.spec.model_dump(mode="json"), "spec_hash": self.spec.digest()}
         withheld = sorted({*self.withheld, *self.run.withheld()})
-        return scrubbed | told | ({"withheld": withheld} if withheld else {})
+        meta = scrubbed | told | ({"withheld": withheld} if withheld else {})
+        return dict(sorted(meta.items()))
 
     def _write_journal(self, inside: str, records: Iterator[dict[str, Any]]) -> BundleFile:
         target = self._target(inside + SUFFIX)
@@ -202,7 +203,8 @@ class _Packing:
 
     def _write_document(self, inside: str, document: dict[str, Any]) -> BundleFile:
         target = self._target(inside)
-        text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        # In its own order: a score's first metric is its headline.
+        text = json.dumps(document, indent=1, allow_nan=False) + "\n"
         self._tell(text, str(self.run.path / inside))
         target.write_text(text, "utf-8")
         return self._entry(target)

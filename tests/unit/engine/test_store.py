@@ -15,6 +15,12 @@ from hypothesis import strategies as st
 
 from vsr1_bench import journal
 from vsr1_bench.errors import StoreError
+from vsr1_bench.record_lines import (
+    generation_of_record,
+    judgment_of_record,
+    record_of_sample,
+    sample_of_record,
+)
 from vsr1_bench.records import (
     EncodedImage,
     Generation,
@@ -35,15 +41,7 @@ from vsr1_bench.spec import (
     TaskSpec,
     request_key,
 )
-from vsr1_bench.store import (
-    RunFolder,
-    find_runs,
-    generation_of_record,
-    judgment_of_record,
-    record_of_sample,
-    safe_name,
-    sample_of_record,
-)
+from vsr1_bench.store import RunFolder, find_runs, safe_name
 
 SPEC = RunSpec(
     model=ModelSpec(id="org/model", fingerprint="f"),
