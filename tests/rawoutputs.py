@@ -108,7 +108,7 @@ def write_raw(served: Path, runs: tuple[str, ...] = RUNS) -> Path:
                     for n, (line, gold) in enumerate(zip(lines, golds, strict=True))
                 ]
                 write_lines(folder / JUDGED / run / f"{name}.jsonl", judged)
-        write_lines(folder / run / "mm-vet.jsonl", [{"response": "x"}])
+        write_lines(folder / run / "unheard-of.jsonl", [{"response": "x"}])
     (folder / "README.md").write_text("# Raw outputs\n")
     return folder
 

@@ -74,7 +74,7 @@ def runs(bench: Bench) -> Path:
     """All thirteen runs."""
     done = bench("download", "vision-sr1", "--to", bench.folder / "runs")
     assert done.returncode == 0, done.stderr
-    assert "no task reads mm-vet" in done.stderr
+    assert "no task reads unheard-of" in done.stderr
     commit = commit_of(bench.raw)
     assert f"again with --revision {commit}" in done.stderr
     return bench.folder / "runs"

@@ -16,6 +16,7 @@ from typing import Any
 from tabulate import tabulate
 
 from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.judge_names import read_name, stored_name
 from vsr1_bench.records import Judgment
 from vsr1_bench.registry import get_task
 from vsr1_bench.store import RunFolder
@@ -115,7 +116,7 @@ def compare_judges(
 
     Args:
         runs: Stored runs; those that only one of the two has judged are left out.
-        old: A judge's name, or what stands before its colon; `auto` = the first of `OLD`.
+        old: A judge's name, as `judge_names.stored_name` reads it; `auto` = the first of `OLD`.
         new: A judge's name; None = the task's own judge, else the only other one.
         by: A group name; adds a cell for each group.
         include_path: Folders of plug-ins.
@@ -141,11 +142,8 @@ def compare_judges(
 
 def _old(wanted: str, names: list[str]) -> str | None:
     for name in OLD if wanted == AUTO else (wanted,):
-        found = [known for known in names if name in (known, known.partition(":")[0])]
-        if len(found) > 1:
-            raise UsageError(f"--delta {name}: {', '.join(sorted(found))} all are; name one")
-        if found:
-            return found[0]
+        if found := stored_name(name, names, "--delta"):
+            return found
     return None
 
 
@@ -153,11 +151,11 @@ def _new(
     run: RunFolder, wanted: str | None, names: list[str], include_path: Sequence[str]
 ) -> str | None:
     if wanted is not None:
-        return wanted if wanted in names else None
-    names = [name for name in names if name.partition(":")[0] not in OLD[:2]]
-    own = get_task(run.spec().task.name, include_path).judge
-    if own in names or not names:
-        return own if own in names else None
+        return stored_name(wanted, names)
+    names = [name for name in names if read_name(name).kind not in OLD[:2]]
+    own = stored_name(get_task(run.spec().task.name, include_path).judge, names)
+    if own is not None or not names:
+        return own
     if len(names) > 1:
         raise UsageError(
             f"{run.path}: judged by {', '.join(sorted(names))}; say which is compared by --judge"
