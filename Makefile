@@ -90,7 +90,7 @@ $(LMMS)/.synced: pyproject.toml setup.py overrides-lmms.txt | $(UV)
 	@test -x $(LMMS)/bin/python || $(UV) venv --quiet --no-python-downloads \
 	  --python $(TOOL)/bin/python $(LMMS)
 	$(UV) pip install --python $(LMMS)/bin/python --override overrides-lmms.txt \
-	  --editable '.[lmms-eval]' pytest
+	  --editable '.[lmms-eval]' pytest hypothesis
 	@touch $@
 
 constraints: $(UV)  ## resolve constraints.txt anew (newest versions that fit together)
