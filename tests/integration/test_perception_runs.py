@@ -97,7 +97,7 @@ def test_one_command_shows_everything_with_intervals(tmp_path: Path) -> None:
     layout = cli("table", tmp_path / "runs", "--columns", "lsr", "--intervals", *paths)
     assert "pictures lsr ↓" in layout.stdout and "30.0 [10.8 to 60.3]" in layout.stdout
     layout = cli("table", tmp_path / "runs", "--columns", "lsr", "--by", "kind", *paths)
-    assert "string_match, read by self" in layout.stdout
+    assert "Descriptions read by: self" in layout.stdout
     assert "odd lsr ↓" in layout.stdout and "variant" not in layout.stdout
     stored = json.loads(cli("score", tmp_path / "runs", "--json", *paths).stdout)
     metrics = next(one for one in stored if one["variant"] == "none")["metrics"]
@@ -134,7 +134,7 @@ def test_perceive_reads_a_stored_run_and_keeps_both_readers(
         done = cli("perceive", tmp_path / "runs", *flags(server), *paths)
         assert done.returncode == 0, done.stderr
         assert {asked.headers["Authorization"] for asked in server.asked} == {f"Bearer {KEY}"}
-    assert "Descriptions were read by openai:big." in done.stdout
+    assert "Descriptions read by: openai:big." in done.stdout
     assert rows(done.stdout)["lsr"][0] == "0.0"
     assert rows(done.stdout)["self_contained"][0] == "100.0"
     part = document(tmp_path)["perception"]
