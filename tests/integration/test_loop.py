@@ -51,5 +51,5 @@ def test_killed_while_it_trains_the_same_command_finishes(tmp_path: Path) -> Non
     first = (folder / "runs/start").rglob("generations.jsonl")
     assert sum(len(path.read_text().splitlines()) for path in first) == 12  # none twice
     text = (folder / "summary.md").read_text()
-    assert "| demo" in text and "gain\\[drop\\]" in text and "round-1.png" in text
+    assert "| demo" in text and "gain[drop]" in text.replace("\\", "") and "round-1.png" in text
     assert (folder / "round-1.png").is_file()
