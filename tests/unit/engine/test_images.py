@@ -209,7 +209,7 @@ def test_fit_honours_the_bounds(width: int, height: int, bounds: list[int]) -> N
     w, h = fit(width, height, least, most)
     assert w >= 1 and h >= 1
     assert w * h <= most
-    assert (w + 1) * (h + 1) > least  # cut to whole pixels
+    assert (w + 1) * (h + 1) >= least  # cut to whole pixels
     if least <= width * height <= most:
         assert (w, h) == (width, height)
     elif min(w, h) > 1:  # the aspect ratio, up to a pixel
