@@ -16,9 +16,9 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
-from types import TracebackType
 from typing import IO, Any
 
+from vsr1_bench.closing import Closing
 from vsr1_bench.errors import JudgeError
 from vsr1_bench.grading_child import HEADER, grade_in_process
 from vsr1_bench.judging import Item, RuleJudge
@@ -65,24 +65,13 @@ def grade_all(
             yield item, grader.grade(item)
 
 
-class Grader:
+class Grader(Closing):
     """Grades items one at a time; for use in one thread. Close it, or use it in a `with` block."""
 
     def __init__(self, judge: RuleJudge, include_path: Sequence[str] = ()) -> None:
         self._judge = judge
         self._include_path = [os.path.abspath(path) for path in include_path]
         self._worker: _Worker | None = None
-
-    def __enter__(self) -> Grader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def grade(self, item: Item) -> Verdict:
         """Grade one item.

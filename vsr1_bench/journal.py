@@ -21,11 +21,11 @@ import uuid
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
+from vsr1_bench.closing import Closing
 from vsr1_bench.errors import DiskFullError, StoreError
 
 log = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ def _drop_locks() -> None:
 os.register_at_fork(after_in_child=_drop_locks)
 
 
-class Journal:
+class Journal(Closing):
     """The append end of one journal; hold its folder's `Lock` while it is open."""
 
     def __init__(self, path: Path) -> None:
@@ -284,19 +284,6 @@ class Journal:
                 self.sync()
         except OSError as error:
             raise os_failure(self.path, error) from error
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -7,14 +7,14 @@ file it stays light at import. What judges is a `RunningJudge`, opened from a sp
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from vsr1_bench.closing import Closing
 from vsr1_bench.llm_judging.prompts import JudgePrompt
 from vsr1_bench.llm_judging.spending import Spending
 from vsr1_bench.records import AnswerType, Stage, Usage, Verdict
@@ -146,7 +146,7 @@ Verdicts = Generator[Judged, None, None]
 """Close it to leave early: the judge then lets go of what it holds for these items."""
 
 
-class RunningJudge(ABC):
+class RunningJudge(Closing):
     """A judge at work: items in, verdicts out, each as it is there."""
 
     name: str
@@ -193,19 +193,6 @@ class RunningJudge(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free what it holds. Safe to call twice."""
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from vsr1_bench import answers
+from vsr1_bench.closing import Closing
 from vsr1_bench.environment import GRADERS, package_versions
 from vsr1_bench.errors import JudgeMissingError, UsageError
 from vsr1_bench.grading import grade_all
@@ -105,7 +105,7 @@ def open_judge(
     return RuleRunner(get_judge(name.kind, include_path, told), include_path)
 
 
-class JudgePool:
+class JudgePool(Closing):
     """Opens judges for one command: each once, and only one at a time.
 
     Two local models would not fit beside each other, and what an LLM judge knows already (equal
@@ -149,16 +149,3 @@ class JudgePool:
         opened, self._open = self._open, None
         if opened is not None:
             opened.close()
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()

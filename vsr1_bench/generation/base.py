@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vsr1_bench.closing import Closing
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.records import Completion, Request
 
@@ -21,7 +21,7 @@ NO_SCHEMA = "this backend has no structured output (json_schema)"
 """Why a backend without structured output fails a request that wants it."""
 
 
-class Generator(ABC):
+class Generator(Closing):
     """Turns requests into completions, each as it finishes, in any order.
 
     Requests may be submitted while completions are being read. A request that fails is a completion
@@ -74,19 +74,6 @@ class Generator(ABC):
             while running < self.capacity and (request := following()) is not None:
                 self.submit(request)
                 running += 1
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 class SyncableGenerator(Generator):

@@ -284,7 +284,7 @@ def prepare_environment(args: VllmArgs) -> None:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         # oneDNN keeps a compiled kernel for each of the last 1,024 shapes, and prompts make new
-        # shapes all the time: over 12,000 prompts that was 130 MB, with 32 of them 40 MB.
+        # shapes all the time: the memory of a long run would keep growing.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 

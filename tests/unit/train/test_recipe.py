@@ -69,14 +69,14 @@ def test_settings_go_last_and_keep_their_types() -> None:
         [
             "max_steps=7",
             "lr=1e-3",
-            "output_dir=/tmp/x",
+            "output_dir=elsewhere/x",
             "dual_clip=none",
             "seed=3",
             "eval_tasks=a,b",
         ],
     )
     assert (r.max_steps, r.lr, r.dual_clip, r.seed, r.eval_tasks) == (7, 1e-3, None, 3, "a,b")
-    assert r.output_dir == Path("/tmp/x")
+    assert r.output_dir == Path("elsewhere/x")
 
 
 @pytest.mark.parametrize(
