@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -240,15 +240,19 @@ def to_sample(row: Mapping[str, Any]) -> Sample:
     )
 
 
-def content_hash(rows: int = 200) -> str:
-    """Hash what the first test rows hold, pixels included."""
+def content_hash(
+    name: str = "demo-1",
+    make: Callable[[Split, int], Mapping[str, Any]] = make_row,
+    rows: int = 200,
+) -> str:
+    """Hash what the first test rows hold, pixels included; `name` stands before the hash."""
     digest = hashlib.sha256()
     for number in range(rows):
-        row = make_row("test", number)
+        row = make("test", number)
         for value in row.values():
             digest.update(value if isinstance(value, bytes) else repr(value).encode())
             digest.update(b"\0")
-    return f"demo-1-{digest.hexdigest()[:16]}"
+    return f"{name}-{digest.hexdigest()[:16]}"
 
 
 def render(scene: Scene, draw: Draw) -> bytes:

@@ -34,9 +34,9 @@ def test_the_fingerprint_names_the_rows_that_are_made() -> None:
 
 
 def test_the_fingerprint_sees_a_single_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = content_hash(4)
+    before = content_hash(rows=4)
     monkeypatch.setitem(COLORS, "red", (204, 45, 45))
-    assert content_hash(4) != before
+    assert content_hash(rows=4) != before
 
 
 def test_rows_are_a_function_of_split_and_number() -> None:

@@ -1,0 +1,24 @@
+"""demo_prior: the demo questions with openings that give the answer away, in training alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from vsr1_bench.task import Metric, Procedural, Task
+from vsr1_bench.tiny.priors import PRIOR_FINGERPRINT, make_prior_row
+from vsr1_bench.tiny.scenes import to_sample
+
+TASK = Task(
+    name="demo_prior",
+    version=1,
+    source=Procedural(partial(make_prior_row, "test"), 1000, PRIOR_FINGERPRINT, images=("image",)),
+    train=Procedural(
+        partial(make_prior_row, "train"), 100_000, PRIOR_FINGERPRINT, images=("image",)
+    ),
+    to_sample=to_sample,
+    answer_type=None,
+    license="Apache-2.0",
+    description="demo whose wording tells the answer in training and nothing in test",
+    metrics=(Metric("accuracy"), Metric("mean_by_kind", "mean_by", ("kind",))),
+    example=partial(make_prior_row, "test", 0),
+)

@@ -1,0 +1,91 @@
+"""The experiment's tables say what the verdicts hold: known differences, seeds, what is left out."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "experiment_prior.py"
+N = 400
+
+
+@pytest.fixture(scope="module")
+def experiment() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("experiment_prior", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def stored(experiment: ModuleType) -> dict[str, Any]:
+    """Every model right on half of the samples; `summed` on a tenth more, whatever the seed."""
+    draw = np.random.default_rng(0)
+    half = "".join("10"[i % 2] for i in range(N))
+    more = "".join("1" if i % 10 == 1 else c for i, c in enumerate(half))
+    runs = {}
+    for name in ("start", *experiment.names()):
+        one = dict.fromkeys(experiment.ENDPOINTS, half)
+        one["follows"] = "".join("-10"[i] for i in draw.integers(0, 3, N))
+        if name.startswith("summed"):
+            one["accuracy"] = more
+        runs[name] = one
+    curve = dict.fromkeys(experiment.CURVES, [0.1, 0.2])
+    curves = {name: dict(curve) for name in experiment.names()}
+    for name in curves:
+        if name.startswith("answer_only"):
+            del curves[name]["reward/description_accuracy"]
+    return {"task": "demo_prior", "runs": runs, "curves": curves}
+
+
+def test_a_planted_difference_is_found_and_no_other(
+    experiment: ModuleType, stored: dict[str, Any]
+) -> None:
+    runs = experiment.read_flags(stored["runs"])
+    found = experiment.family(
+        [experiment.contrast(runs, "answer_only", "summed", e) for e in experiment.PRIMARY]
+    )
+    accuracy, lsr, self_contained = found
+    assert accuracy.paired.difference == pytest.approx(0.1)
+    assert accuracy.by_seed == pytest.approx((0.1, 0.1, 0.1))
+    assert accuracy.paired.low < 0.1 < accuracy.paired.high and accuracy.holm < 1e-6
+    assert lsr.paired.difference == self_contained.paired.difference == 0
+    assert lsr.holm == 1
+
+
+def test_samples_that_do_not_count_are_left_out(
+    experiment: ModuleType, stored: dict[str, Any]
+) -> None:
+    runs = experiment.read_flags(stored["runs"])
+    names = [f"{o}/{s}" for o in ("answer_only", "decoupled") for s in experiment.SEEDS]
+    counted = [i for i in range(N) if all(stored["runs"][n]["follows"][i] != "-" for n in names)]
+    found = experiment.contrast(runs, "answer_only", "decoupled", "follows")
+    assert found.paired.n == len(counted) < N
+
+
+def test_the_report_stands_on_the_verdicts_alone(
+    experiment: ModuleType, stored: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "verdicts.json").write_text(json.dumps(stored))
+    text = experiment.report(tmp_path)
+    assert "summed - answer\\_only" in text or "summed - answer_only" in text
+    assert "10.0 (" in text and "+10.0 +10.0 +10.0" in text
+    assert (tmp_path / "summary.md").read_text() == text
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_the_committed_summary_is_what_its_verdicts_say(
+    experiment: ModuleType, tmp_path: Path
+) -> None:
+    committed = experiment.RESULTS
+    (tmp_path / "verdicts.json").write_bytes((committed / "verdicts.json").read_bytes())
+    assert experiment.report(tmp_path) == (committed / "summary.md").read_text("utf-8")
