@@ -54,16 +54,16 @@ bench: $(STAMP)  ## overhead over the bare engine and client, memory of long run
 
 results: $(STAMP)  ## results/leaderboard.* from the measured runs and the reported tables
 	rm -rf .results
-	$(BIN)/vsr1-bench download results/tiny --to .results
+	$(BIN)/vsr1-bench download results/tiny/demo --to .results
 	$(BIN)/vsr1-bench table .results --results results/paper > results/leaderboard.md
 	$(BIN)/vsr1-bench table .results --results results/paper --format csv > results/leaderboard.csv
 	$(BIN)/vsr1-bench table .results --results results/paper --format html > results/leaderboard.html
 	rm -rf .results
 
-measure: $(STAMP)  ## results/tiny anew: the embedded model on the whole demo suite (two minutes)
-	rm -rf .results results/tiny
+measure: $(STAMP)  ## results/tiny/demo anew: the embedded model on the whole demo suite (two minutes)
+	rm -rf .results results/tiny/demo
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo -o .results
-	$(BIN)/vsr1-bench publish .results --to results/tiny --with_golds
+	$(BIN)/vsr1-bench publish .results --to results/tiny/demo --with_golds
 	rm -rf .results
 
 format: $(STAMP)  ## let ruff format and fix
