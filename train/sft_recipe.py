@@ -14,6 +14,9 @@ UNTRAINED = "tiny/untrained"
 """The embedded model's architecture with random weights, and the tokenizer of its texts."""
 MIXTURE = "tiny/mixture"
 """The generated examples that the embedded model is taught (`tiny_mixture`)."""
+GLANCES = "tiny/glances"
+"""The same scenes, looked at every other time and only glanced at the others (`tiny_mixture`)."""
+MADE = (MIXTURE, GLANCES)
 
 
 class SftRecipe(Training):
@@ -63,10 +66,11 @@ class SftRecipe(Training):
         """Refuse contradictions, naming both sides."""
         if not self.dataset:
             raise ValueError("dataset is empty; name at least one file, folder or hub id")
-        if MIXTURE in self.dataset and self.dataset != (MIXTURE,):
-            raise ValueError(f"{MIXTURE} is made without end and mixes with no other data set")
-        if MIXTURE in self.dataset and self.schedule_steps is None:
-            raise ValueError(f"{MIXTURE} is made without end: give schedule_steps")
+        for made in set(MADE).intersection(self.dataset):
+            if len(self.dataset) > 1:
+                raise ValueError(f"{made} is made without end and mixes with no other data set")
+            if self.schedule_steps is None:
+                raise ValueError(f"{made} is made without end: give schedule_steps")
         return self
 
     def planned(self, conversations: int) -> SftRecipe:

@@ -33,6 +33,8 @@ SHARES = {
     "blind": 7,
     "foreign": 11,
 }
+GLANCED = "a grid of dots"
+"""A description from which nothing can be answered."""
 DESCRIBE = (
     "Describe the image.",
     "Describe the image in detail.",
@@ -106,6 +108,28 @@ def make_example(number: int, seed: int, *, early: bool = False) -> Example:
     if kind == "foreign":
         return _foreign(draw, system)
     return _scene(draw, kind, system)
+
+
+def make_glance(number: int, seed: int) -> Example:
+    """Make example `number` of a model that looks every other time only.
+
+    Half of the replies describe and reason; the others say what could be said of any scene, and
+    answer at once. A quarter of the examples are readings, of the one kind and of the other. The
+    answers are the true ones throughout.
+    """
+    draw = Draw(f"vsr1-glance:{seed}:{number}")
+    row = make_row("train", draw.below(2**40))
+    sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
+    looks, reads = draw.below(2) == 0, draw.below(4) == 0
+    description = row["description"] if looks else GLANCED
+    if reads:
+        think = row["reasoning"] if looks else "nothing is said , a guess"
+        messages = caption_messages(sample, description)
+        return Example(messages, reply_of(sample.answer, think=think))
+    think = row["reasoning"] if looks else "not clear , a guess"
+    messages = build_messages(sample, FORMATS["see_think"])
+    reply = reply_of(sample.answer, think=think, description=description)
+    return Example(messages, reply, sample.images)
 
 
 def _scene(draw: Draw, kind: str, system: str | None) -> Example:
