@@ -23,7 +23,7 @@ LMMS := .lmms
 STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,$(ENGINE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lmms-eval lint bench results measure format constraints clean
+.PHONY: help setup demo loop experiment test test-lmms-eval lint bench results measure format constraints clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
@@ -32,6 +32,12 @@ setup: $(STAMP)  ## install into .venv, or bring it up to date
 
 demo: $(STAMP)  ## evaluate the embedded tiny model on the demo suite (CPU, under a minute)
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo --limit 100
+
+loop: $(STAMP)  ## train the embedded model out of a bad habit; before and after (ten minutes)
+	$(BIN)/vsr1-bench loop tiny/vision_sr1 --start tiny/weak_start --tasks demo -o outputs/loop-tiny
+
+experiment: $(STAMP)  ## results/tiny/prior anew: four objectives, a language prior (an hour)
+	$(BIN)/python scripts/experiment_prior.py run
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -39,7 +39,7 @@ from vsr1_bench.tiny.priors import suggested
 from vsr1_bench.tiny.scenes import make_row
 
 RESULTS = Path(__file__).parent.parent / "results" / "tiny" / "prior"
-START, ROUND = "tiny/weak_start", "tiny/prior"
+START, ROUND = "tiny/prior_start", "tiny/prior"
 TASK = "demo_prior"
 OBJECTIVES = ("answer_only", "summed", "multi_advantage", "decoupled")
 SEEDS = (1, 2, 3)

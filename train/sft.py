@@ -37,7 +37,13 @@ from vsr1_bench.train.engine import Ranks, TrainError, TrainingEngine, join_rank
 from vsr1_bench.train.logprobs import score_batch
 from vsr1_bench.train.metrics import StepMetrics, open_loggers
 from vsr1_bench.train.session import train_safely
-from vsr1_bench.train.sft_recipe import GLANCES, MIXTURE, UNTRAINED, SftRecipe
+from vsr1_bench.train.sft_recipe import (
+    GLANCES,
+    MIXTURE,
+    PRIOR_GLANCES,
+    UNTRAINED,
+    SftRecipe,
+)
 from vsr1_bench.train.updates import lockstep
 
 if TYPE_CHECKING:
@@ -221,10 +227,13 @@ def open_examples(recipe: SftRecipe, ranks: Ranks) -> tuple[Make, int]:
 
         early = EARLY * (recipe.schedule_steps or 0) * recipe.batch_size
         return lambda n: [make_example(n, recipe.seed, early=n < early)], 0
-    if recipe.dataset == (GLANCES,):
+    if recipe.dataset[0] in (GLANCES, PRIOR_GLANCES):
+        from vsr1_bench.tiny.priors import make_prior_row
+        from vsr1_bench.tiny.scenes import make_row
         from vsr1_bench.train.tiny_mixture import make_glance
 
-        return lambda n: [make_glance(n, recipe.seed)], 0
+        make = make_row if recipe.dataset == (GLANCES,) else make_prior_row
+        return lambda n: [make_glance(make, n, recipe.seed)], 0
     asked, downloads = get_format(recipe.prompt), recipe.output_dir / "data"
     where = (recipe.dataset, recipe.image_folder, downloads)
     if ranks.first:

@@ -16,7 +16,9 @@ MIXTURE = "tiny/mixture"
 """The generated examples that the embedded model is taught (`tiny_mixture`)."""
 GLANCES = "tiny/glances"
 """The same scenes, looked at every other time and only glanced at the others (`tiny_mixture`)."""
-MADE = (MIXTURE, GLANCES)
+PRIOR_GLANCES = "tiny/prior_glances"
+"""The same, with questions whose wording gives the answer away (task `demo_prior`)."""
+MADE = (MIXTURE, GLANCES, PRIOR_GLANCES)
 
 
 class SftRecipe(Training):

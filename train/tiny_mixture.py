@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from vsr1_bench.prompts import (
     FORMATS,
@@ -18,7 +19,7 @@ from vsr1_bench.prompts import (
     render_choices,
 )
 from vsr1_bench.records import AnswerType, EncodedImage, ImagePlace, Message, Part, Sample
-from vsr1_bench.tiny.scenes import Draw, make_question, make_row, to_sample
+from vsr1_bench.tiny.scenes import Draw, Split, make_question, make_row, to_sample
 from vsr1_bench.train.conversations import Example
 
 # Shares of the mixture, in percent. Early on it is mostly short descriptions: nothing else can be
@@ -110,24 +111,28 @@ def make_example(number: int, seed: int, *, early: bool = False) -> Example:
     return _scene(draw, kind, system)
 
 
-def make_glance(number: int, seed: int) -> Example:
+def make_glance(make: Callable[[Split, int], Mapping[str, Any]], number: int, seed: int) -> Example:
     """Make example `number` of a model that looks every other time only.
 
-    Half of the replies describe and reason; the others say what could be said of any scene, and
-    answer at once. A quarter of the examples are readings, of the one kind and of the other. The
-    answers are the true ones throughout.
+    A quarter of the examples are readings of true descriptions. Of the others half describe and
+    reason, and half say what could be said of any scene and answer at once. The answers are the
+    true ones throughout.
+
+    Args:
+        make: Makes rows: `scenes.make_row`, or `priors.make_prior_row`.
+        number: Of the example.
+        seed: Of the data.
     """
     draw = Draw(f"vsr1-glance:{seed}:{number}")
-    row = make_row("train", draw.below(2**40))
+    row = make("train", draw.below(2**40))
     sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
-    looks, reads = draw.below(2) == 0, draw.below(4) == 0
-    description = row["description"] if looks else GLANCED
-    if reads:
-        think = row["reasoning"] if looks else "nothing is said , a guess"
-        messages = caption_messages(sample, description)
-        return Example(messages, reply_of(sample.answer, think=think))
-    think = row["reasoning"] if looks else "not clear , a guess"
+    if draw.below(4) == 0:
+        messages = caption_messages(sample, row["description"])
+        return Example(messages, reply_of(sample.answer, think=row["reasoning"]))
     messages = build_messages(sample, FORMATS["see_think"])
+    looks = draw.below(2) == 0
+    think = row["reasoning"] if looks else "not clear , a guess"
+    description = row["description"] if looks else GLANCED
     reply = reply_of(sample.answer, think=think, description=description)
     return Example(messages, reply, sample.images)
 

@@ -19,7 +19,9 @@ RESULTS = ROOT / "results"
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    (run,) = download(str(RESULTS / "tiny" / "demo"), tmp_path_factory.mktemp("tiny"), progress=False).new
+    (run,) = download(
+        str(RESULTS / "tiny" / "demo"), tmp_path_factory.mktemp("tiny"), progress=False
+    ).new
     return run
 
 

@@ -1,4 +1,4 @@
-"""The experiment's tables say what the verdicts hold: known differences, seeds, what is left out."""
+"""The experiment's tables say what the verdicts hold: planted differences, and who is left out."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def stored(experiment: ModuleType) -> dict[str, Any]:
         if name.startswith("summed"):
             one["accuracy"] = more
         runs[name] = one
-    curve = dict.fromkeys(experiment.CURVES, [0.1, 0.2])
-    curves = {name: dict(curve) for name in experiment.names()}
+    curves = {
+        name: {curve: [0.1, 0.2] for curve in experiment.CURVES} for name in experiment.names()
+    }
     for name in curves:
         if name.startswith("answer_only"):
             del curves[name]["reward/description_accuracy"]
