@@ -85,7 +85,7 @@ def test_settings_go_last_and_keep_their_types() -> None:
         (["max_step=3"], "unknown key 'max_step'; did you mean max_steps"),
         (["lr=fast"], "lr='fast'"),
         (["max_steps"], "wanted key=value"),
-        (["minibatch_prompts=7"], "minibatch_prompts 7 does not divide prompts_per_step 8"),
+        (["minibatch_prompts=7"], "minibatch_prompts 7 does not divide prompts_per_step 32"),
         (["dataset=x.jsonl"], "either task or dataset"),
         (["prompt=cot"], "cot asks for none"),
         (["credit=description", "objective=summed"], "credit description goes with decoupled"),
@@ -126,7 +126,7 @@ def test_only_what_changes_the_training_is_a_change() -> None:
 
 def test_the_plan_says_what_a_step_takes() -> None:
     told = describe(load_recipe("tiny/vision_sr1"), world=2)
-    assert "8 prompts x 8 = 64 responses, two passes" in told
+    assert "32 prompts x 8 = 256 responses, two passes" in told
     assert "4 prompts of a step" in told and "ZeRO stage 0" in told
     big = describe(load_recipe("qwen2_5_vl_7b/vision_sr1"), world=8)
     assert "512 prompts x 8 = 4096 responses" in big and "updates a step: 4" in big
