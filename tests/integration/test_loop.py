@@ -27,14 +27,30 @@ def command(folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "vsr1_bench", *loop, *where, *more]
 
 
-def test_killed_while_it_trains_the_same_command_finishes(tmp_path: Path) -> None:
-    folder = tmp_path / "loop"
-    process = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL)
-    training = folder / "round-1" / "recipe.json"
-    while not training.is_file() and process.poll() is None:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)  # its child must not live on and hold the locks
-    process.wait()
+WHILE = {
+    "evaluating": "runs/start/**/generations.jsonl",
+    "training": "round-1/recipe.json",
+    "saving": "round-1/checkpoints/*",
+}
+"""What it does when the first file of this name is there."""
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A loop that was killed at three places, one after another."""
+    folder = tmp_path_factory.mktemp("loop") / "loop"
+    for mark in WHILE.values():
+        process = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL)
+        while not any(folder.glob(mark)) and process.poll() is None:
+            time.sleep(0.02)
+        assert process.poll() is None, f"it ended before {mark}"
+        process.send_signal(signal.SIGKILL)  # its child must not live on and hold the locks
+        process.wait()
+    return folder
+
+
+def test_killed_wherever_it_stood_the_same_command_finishes(killed: Path) -> None:
+    folder = killed
     assert not (folder / "models/round-1").exists()
     done = subprocess.run(
         command(folder), capture_output=True, text=True, check=False, env=dict(os.environ)
