@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.errors import DiskFullError, StoreError, UsageError
+from vsr1_bench.errors import BenchError, DiskFullError, StoreError, UsageError
 from vsr1_bench.journal import os_failure, write_atomic
-from vsr1_bench.train.engine import Ranks, TrainingEngine
+from vsr1_bench.train.engine import Ranks, TrainingEngine, noting
 
 MARK = "complete.json"
 BYTES_A_WEIGHT = 16
@@ -57,13 +57,18 @@ class Checkpoints:
         """Write a checkpoint; all ranks call.
 
         Raises:
-            DiskFullError, StoreError: the disk refuses; checkpoints so far are untouched.
+            DiskFullError, StoreError: the disk refuses one of the ranks; checkpoints so far are
+                untouched.
         """
         name = f"step-{progress.step:06d}"
         work, final = self.folder / f".{name}.tmp", self.folder / name
-        self._ranks.together(lambda: self._make_room(work, engine))
-        self._ranks.together(lambda: self._write(work, engine))
-        self._ranks.together(lambda: self._finish(work, final, engine, progress, keep_last))
+        try:
+            self._ranks.together(lambda: self._make_room(work, engine))
+            self._ranks.together(lambda: self._write(work, engine))
+            self._ranks.together(lambda: self._finish(work, final, engine, progress, keep_last))
+        except BenchError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         return final
 
     def _make_room(self, work: Path, engine: TrainingEngine) -> None:
@@ -83,17 +88,17 @@ class Checkpoints:
             )
 
     def _write(self, work: Path, engine: TrainingEngine) -> None:
-        try:
-            engine.engine.save_checkpoint(str(work), tag="deepspeed")
-            engine.save_model(work / "model")
-            save_random_state(work / f"rank-{self._ranks.rank}")
-        # torch.save and safetensors wrap what the disk said in errors of their own.
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            shutil.rmtree(work, ignore_errors=True)
+        """Write this rank's part; each act goes on to its end, because others act along."""
+        failures: list[Exception] = []
+        noting(engine.save_states, failures)(work)
+        noting(engine.save_model, failures)(work / "model")
+        noting(save_random_state, failures)(work / f"rank-{self._ranks.rank}")
+        if failures:
+            # torch.save and safetensors wrap what the disk said in errors of their own.
+            reason = " ".join(str(failures[0]).split())[:200]
             raise DiskFullError(
-                f"{work}: not written ({type(error).__name__}: {reason}); is the disk full?"
-            ) from error
+                f"{work}: not written ({type(failures[0]).__name__}: {reason}); is the disk full?"
+            ) from failures[0]
 
     def _finish(
         self,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from vsr1_bench.errors import BenchError, UsageError, nearest
+from vsr1_bench.errors import EXIT_DONE, BenchError, UsageError, nearest
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.train.recipe import DS_CONFIGS, Training
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from vsr1_bench.generation.chat import ChatRenderer
     from vsr1_bench.train.encoding import Batch
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)
 """How long a rank waits for others: a validation or a long answer may stand between them."""
@@ -68,7 +70,8 @@ class Ranks:
 
         Raises:
             BenchError: on the first rank, which speaks for all.
-            SystemExit: on the others, with that error's exit code.
+            SystemExit: on the others; with code 0, because a launcher kills all at the first one
+                that fails, and might do so before the first rank has spoken.
         """
         failure: BenchError | None = None
         try:
@@ -76,13 +79,25 @@ class Ranks:
         except BenchError as error:
             failure = error
         told = (str(failure), failure.exit_code) if failure else None
-        failures = [said for said in self.gather(told) if said is not None]
-        if failures and self.first:
-            said = failure or TrainError(failures[0][0])
-            said.exit_code = failures[0][1]
-            raise said
-        if failures:
-            raise SystemExit(failures[0][1])
+        failures = [(rank, *said) for rank, said in enumerate(self.gather(told)) if said]
+        if not failures:
+            return
+        if not self.first:
+            raise SystemExit(EXIT_DONE)
+        rank, reason, code = failures[0]
+        said = failure or TrainError(f"rank {rank}: {reason}")
+        said.exit_code = code
+        raise said
+
+    def in_turn(self, act: Callable[[], T]) -> T:
+        """Do something on the first rank, then on the others: they find what it has downloaded.
+
+        Raises:
+            BenchError, SystemExit: as `together`, if the first rank fails.
+        """
+        found: list[T] = []
+        self.together(lambda: found.append(act()) if self.first else None)
+        return found[0] if found else act()
 
 
 def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
@@ -174,6 +189,7 @@ class TrainingEngine:
         self.config = read_ds_config(recipe)
         self.stage = int(self.config.get("zero_optimization", {}).get("stage", 0))
         self.banned = banned
+        self._refused: list[Exception] = []
         self.engine: Any = self._start(self._load(), train=True)
         self.reference: Any = (
             self._start(self._load(), train=False) if recipe.keeps_reference else None
@@ -222,6 +238,13 @@ class TrainingEngine:
             model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
         )
         engine.train()
+        # What they raise in the middle of `save_checkpoint` would leave the other ranks waiting.
+        for holder, name in (
+            (engine.checkpoint_engine, "makedirs"),
+            (engine.checkpoint_engine, "save"),
+            (engine, "_copy_recovery_script"),
+        ):
+            setattr(holder, name, noting(getattr(holder, name), self._refused))
         return engine
 
     @property
@@ -293,6 +316,17 @@ class TrainingEngine:
                 whole = parameter.data.clone()
             yield name, whole
 
+    def save_states(self, folder: Path) -> None:
+        """Write weights, optimizer and schedule, a part for each rank; all ranks call.
+
+        Raises:
+            OSError, RuntimeError: the disk refuses this rank; when the others are through, too.
+        """
+        self._refused.clear()
+        self.engine.save_checkpoint(str(folder), tag="deepspeed", save_latest=False)
+        if self._refused:
+            raise self._refused[0]
+
     def save_model(self, folder: Path) -> None:
         """Write the weights as a plain Hugging Face folder; all ranks call, the first one writes.
 
@@ -308,6 +342,18 @@ class TrainingEngine:
             self.renderer.processor.save_pretrained(folder)
             for file in folder.iterdir():
                 file.chmod(0o644)  # safetensors writes for its owner alone
+
+
+def noting(act: Callable[..., None], failures: list[Exception]) -> Callable[..., None]:
+    """The same act, but what it raises goes into a list."""
+
+    def quietly(*args: Any, **kwargs: Any) -> None:
+        try:
+            act(*args, **kwargs)
+        except Exception as error:
+            failures.append(error)
+
+    return quietly
 
 
 def lr_factor(recipe: Training) -> Callable[[int], float]:

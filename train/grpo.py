@@ -85,7 +85,9 @@ class Trainer:
         if self.ranks.first:
             stack.callback(Lock(self.folder / ".lock").release)
         backend = choose_backend(recipe.backend, None)
-        self.model = find_model(recipe.model, backend=backend, offline=recipe.offline)
+        self.model = self.ranks.in_turn(
+            lambda: find_model(recipe.model, backend=backend, offline=recipe.offline)
+        )
         banned = banned_tokens(self.model)
         engine_args = {"dtype": recipe.dtype} | recipe.engine_args
         self.generator = stack.enter_context(
@@ -96,7 +98,7 @@ class Trainer:
             recipe, self.model, self.generator.renderer, self.ranks, banned
         )
         sampling = rollout_sampling(recipe, self.model)
-        self.data = TrainingData(recipe, self.encoder, sampling)
+        self.data = self.ranks.in_turn(lambda: TrainingData(recipe, self.encoder, sampling))
         judge = open_judge(recipe.judge or self.data.task.judge)
         self.judge: RunningJudge = stack.enter_context(judge)
         self.reader: Generator | None = None

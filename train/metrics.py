@@ -112,30 +112,46 @@ def forget_after(path: Path, step: int) -> None:
         write_atomic(path, "".join(lines))
 
 
+def check_loggers(names: Iterable[str]) -> None:
+    """Refuse loggers that are not here.
+
+    Raises:
+        UsageError: names the first one, and the way out.
+    """
+    for name in names:
+        found = find_spec(name)
+        if found is None or found.origin is None:  # without: some folder `wandb`, of its own runs
+            raise UsageError(
+                f"loggers: {name} is not installed; pip install {name}, or leave it out (metrics "
+                "are in metrics.jsonl and curves.html anyway)"
+            )
+
+
 class Loggers:
     """metrics.jsonl, and tensorboard or wandb where the recipe names them."""
 
-    def __init__(self, folder: Path, names: Iterable[str], recipe: dict[str, Any]) -> None:
-        """Open them; only the first rank does.
+    def __init__(self, folder: Path, recipe: Training, step: int) -> None:
+        """Open them, for a run that stands at `step`; only the first rank does.
 
         Raises:
             StoreError: the folder cannot be written.
             UsageError: a named logger is not installed.
         """
+        check_loggers(recipe.loggers)
         self._board: Any = None
         self._wandb: Any = None
-        for name in names:
-            if not find_spec(name):
-                raise UsageError(f"loggers: {name} is not installed; pip install {name}")
         self._journal = Journal(folder / "metrics.jsonl")
-        if "tensorboard" in names:
+        if "tensorboard" in recipe.loggers:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"))
-        if "wandb" in names:
+            # What a run that was killed told of later steps is made again.
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        if "wandb" in recipe.loggers:
             import wandb
 
-            self._wandb = wandb.init(project="vsr1-bench", dir=str(folder), config=recipe)
+            self._wandb = wandb.init(
+                project="vsr1-bench", dir=str(folder), config=recipe.model_dump(mode="json")
+            )
 
     def log(self, record: dict[str, float]) -> None:
         """Write one step."""
@@ -168,8 +184,8 @@ def open_loggers(
         return None
     # A run that starts anew validates the first weights once more, as step 0.
     forget_after(folder / "metrics.jsonl", step or -1)
-    told = recipe.model_dump(mode="json")
-    write_atomic(folder / "recipe.json", json.dumps(told, indent=1) + "\n")
-    loggers = Loggers(folder, recipe.loggers, told)
+    told = json.dumps(recipe.model_dump(mode="json"), indent=1)
+    write_atomic(folder / "recipe.json", told + "\n")
+    loggers = Loggers(folder, recipe, step)
     stack.callback(loggers.close)
     return loggers
