@@ -27,8 +27,8 @@ from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa
 from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
 from vsr1_bench.train.checkpoints import export  # noqa: E402
 from vsr1_bench.train.encoding import Row  # noqa: E402
-from vsr1_bench.train.engine import TrainError  # noqa: E402
 from vsr1_bench.train.proof import SyncError  # noqa: E402
+from vsr1_bench.train.ranks import TrainError  # noqa: E402
 
 
 def test_logprobs_are_the_engines_padded_or_not(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def kill_after(arguments: list[str], sign: Callable[[], bool], within: float) ->
     """Start a command, and kill it with all its processes soon after a sign of it."""
     process = psutil.Popen(arguments, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 400
         while not sign() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
         time.sleep(within * random.random())

@@ -126,7 +126,7 @@ def _launch(options: argparse.Namespace) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from vsr1_bench.train.engine import TrainError
+    from vsr1_bench.train.ranks import TrainError
 
     config = LaunchConfig(
         *(1, 1, options.nproc),
