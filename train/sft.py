@@ -103,7 +103,10 @@ class SftTrainer(Session):
         if not learnt:  # on every rank alike
             raise TrainError(f"no example of step {step + 1} can be read; see the warnings above")
         metrics.add("lr", self.engine.engine.get_lr()[0], 1)
-        told = self.engine.update(plan, lambda micro: self.loss(micro, learnt, metrics), step + 1)
+        with metrics.phase("update"):
+            told = self.engine.update(
+                plan, lambda micro: self.loss(micro, learnt, metrics), step + 1
+            )
         self.progress.step += 1
         self.progress.cursor += recipe.batch_size
         for name, value in told.items():
