@@ -183,13 +183,13 @@ class Trainer(Session):
         """Turn groups into training rows, cut into minibatches."""
         recipe = self.recipe
         for group in groups:
-            metrics.mean("zero_variance_share", [float(silent(group, recipe))])
-            for advantages in advantages_of(group, recipe):
-                known = [a for a in advantages or () if a is not None]
-                metrics.mean("advantage/abs", (abs(a) for a in known))
-                if known:
-                    metrics.peak("advantage/max", max(known))
-                    metrics.peak("advantage/min_negated", -min(known))
+            both = advantages_of(group, recipe)
+            known = [a for found in both for a in found or () if a is not None]
+            metrics.mean("zero_variance_share", [float(not any(known))])
+            metrics.mean("advantage/abs", map(abs, known))
+            if known:
+                metrics.peak("advantage/max", max(known))
+                metrics.peak("advantage/min_negated", -min(known))
         rows = [rows_of(group, recipe, self.encoder.tokenizer) for group in groups]
         each = recipe.minibatch_prompts // self.ranks.world
         count = recipe.prompts_per_step // recipe.minibatch_prompts
@@ -255,8 +255,3 @@ def in_reach(group: Group, recipe: Recipe) -> bool:
     """Whether a group's mean accuracy leaves something to learn (online filtering)."""
     known = [a for r in group if (a := r.components["accuracy"]) is not None]
     return bool(known) and recipe.filter_low < sum(known) / len(known) < recipe.filter_high
-
-
-def silent(group: Group, recipe: Recipe) -> bool:
-    """Whether a group gives no gradient: all advantages are 0 or unknown."""
-    return not any(a for found in advantages_of(group, recipe) for a in found or ())

@@ -78,7 +78,12 @@ class Ranks:
             BenchError, SystemExit: as `together`, if the first rank fails.
         """
         found: list[T] = []
-        self.together(lambda: found.append(act()) if self.first else None)
+
+        def alone() -> None:
+            if self.first:
+                found.append(act())
+
+        self.together(alone)
         return found[0] if found else act()
 
 
