@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -202,6 +203,19 @@ class _Watched(Generator):
         """Leave the engine up."""
 
 
+@contextmanager
+def tiny_engine() -> Iterator[tuple[VllmGenerator, object]]:
+    """The embedded model in vLLM: our generator, and vLLM's own `LLM` around the same engine."""
+    args = VllmArgs(dtype="float32", in_process=True)
+    prepare_environment(args)
+    from vllm import LLM
+
+    model = find_model("tiny", backend="vllm")
+    llm = LLM(**engine_settings(model, args, sees=True, trust_remote_code=False))
+    with VllmGenerator(model, args, engine=llm.llm_engine) as generator:
+        yield generator, llm
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -210,14 +224,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stream", type=int, default=20_000, help="0 leaves the long run out")
     options = parser.parse_args()
-    args = VllmArgs(dtype="float32", in_process=True)
-    prepare_environment(args)
-    from vllm import LLM
-
-    model = find_model("tiny", backend="vllm")
-    llm = LLM(**engine_settings(model, args, sees=True, trust_remote_code=False))
     with (
-        VllmGenerator(model, args, engine=llm.llm_engine) as generator,
+        tiny_engine() as (generator, llm),
         tempfile.TemporaryDirectory() as home,
     ):
         plugins = plugin(Path(home), options.n, made=True)

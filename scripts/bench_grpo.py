@@ -27,12 +27,13 @@ PHASES = ("generate", "read", "judge", "update", "sync", "proof")
 
 def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -> dict[str, float]:
     """Median seconds of a step of this project's trainer, whole and by phase."""
+    engine = "batch_size = 64" if backend == "transformers" else "max_model_len = 512"
+    if backend == "vllm" and args.gpu_share:
+        engine += f", gpu_memory_utilization = {args.gpu_share}"
     told = {
         "objective": objective,
         "backend": backend,
-        "engine_args": "{ batch_size = 64 }"
-        if backend == "transformers"
-        else "{ max_model_len = 512 }",
+        "engine_args": f"{{ {engine} }}",
         "prompts_per_step": args.prompts,
         "minibatch_prompts": args.prompts,
         "samples_per_prompt": args.samples,
@@ -45,12 +46,14 @@ def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -
         "deepspeed": args.deepspeed,
     }
     settings = [f"{key}={value}" for key, value in told.items()]
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "vsr1_bench", "train", "grpo", "tiny/vision_sr1", *settings],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    if done.returncode:
+        raise SystemExit(f"{backend}, {objective}: {done.stderr.strip().splitlines()[-1]}")
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][1:]
     names = ["step", *PHASES]
     return {
@@ -166,6 +169,7 @@ def main() -> int:
     parser.add_argument("--model", default="tiny", help="see scripts/random_qwen.py")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--deepspeed", default="zero0")
+    parser.add_argument("--gpu-share", type=float, help="of the memory, that vLLM keeps")
     parser.add_argument("--peak-tflops", type=float, help="of the device: prints the update's MFU")
     parser.add_argument("--no-trl", action="store_true")
     parser.add_argument("--trl-child", type=int, nargs=4)

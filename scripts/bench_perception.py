@@ -18,12 +18,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench_generate import plugin, reset
+from bench_generate import plugin, reset, tiny_engine
 from tabulate import tabulate
 
 from vsr1_bench.generation.base import Generator
-from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, engine_settings, prepare_environment
-from vsr1_bench.models import find_model
 from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.records import Completion, Request
 
@@ -96,16 +94,7 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    args = VllmArgs(dtype="float32", in_process=True)
-    prepare_environment(args)
-    from vllm import LLM
-
-    model = find_model("tiny", backend="vllm")
-    llm = LLM(**engine_settings(model, args, sees=True, trust_remote_code=False))
-    with (
-        VllmGenerator(model, args, engine=llm.llm_engine) as engine,
-        tempfile.TemporaryDirectory() as home,
-    ):
+    with tiny_engine() as (engine, llm), tempfile.TemporaryDirectory() as home:
         plugins = plugin(Path(home), options.n, made=True)
         recording = Recording(engine)
         run(recording, plugins, Path(home), "self")

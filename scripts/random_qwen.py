@@ -1,18 +1,21 @@
-"""Write a Qwen2.5-VL with random weights: the real sizes, for speed and memory, without a download.
+r"""Write a Qwen2.5-VL of random weights: the real sizes, for speed and memory, with no download.
 
     python scripts/random_qwen.py OUT [--size 3b|7b] [--layers N]
 
 Tokenizer, chat template and processor are the embedded model's, so its recipes run on it; its
 answers are noise. Then, say:
 
-    vsr1-bench train grpo tiny/vision_sr1 model=OUT dtype=bfloat16 deepspeed=zero2 max_steps=5
-    python scripts/bench_grpo.py --model OUT --dtype bfloat16 --deepspeed zero2 --no-trl
+    vsr1-bench train grpo tiny/vision_sr1 model=OUT dtype=bfloat16 deepspeed=zero2 max_steps=5 \
+      engine_args='{ max_model_len = 1024, gpu_memory_utilization = 0.4 }'
+    python scripts/bench_grpo.py --model OUT --dtype bfloat16 --deepspeed zero2 --gpu-share 0.4 \
+      --no-trl
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 SIZES = {
     "3b": {"hidden": 2048, "layers": 36, "heads": 16, "kv": 2, "intermediate": 11_008, "tied": 1},
@@ -21,27 +24,24 @@ SIZES = {
 VOCABULARY = {"3b": 151_936, "7b": 152_064}
 
 
-def main() -> int:
-    """Build and save the model."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--size", choices=tuple(SIZES), default="3b")
-    parser.add_argument("--layers", type=int, help="fewer layers than the real model, to try it")
-    args = parser.parse_args()
-    import torch
-    from transformers import AutoProcessor, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+def config_of(name: str, layers: int | None = None) -> Any:
+    """The configuration of a real model's size, with the embedded model's special tokens.
+
+    Args:
+        name: One of `SIZES`.
+        layers: Of the language model and of the tower; None = the real numbers.
+    """
+    from transformers import Qwen2_5_VLConfig
 
     from vsr1_bench.tiny import weights_path
-    from vsr1_bench.tiny.architecture import save
 
-    size = SIZES[args.size]
+    size = SIZES[name]
     small = Qwen2_5_VLConfig.from_pretrained(weights_path())
-    processor = AutoProcessor.from_pretrained(weights_path())
     text = small.text_config.to_dict() | {
-        "vocab_size": VOCABULARY[args.size],
+        "vocab_size": VOCABULARY[name],
         "hidden_size": size["hidden"],
         "intermediate_size": size["intermediate"],
-        "num_hidden_layers": args.layers or size["layers"],
+        "num_hidden_layers": layers or size["layers"],
         "num_attention_heads": size["heads"],
         "num_key_value_heads": size["kv"],
         "max_position_embeddings": 32_768,
@@ -54,7 +54,7 @@ def main() -> int:
         "layer_types": None,
     }
     vision = small.vision_config.to_dict() | {
-        "depth": args.layers or 32,
+        "depth": layers or 32,
         "hidden_size": 1280,
         "intermediate_size": 3420,
         "num_heads": 16,
@@ -62,15 +62,35 @@ def main() -> int:
         "fullatt_block_indexes": [7, 15, 23, 31],
     }
     named = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config=text,
         vision_config=vision,
         tie_word_embeddings=bool(size["tied"]),
-        **{name: getattr(small, name) for name in named},
+        **{token: getattr(small, token) for token in named},
     )
+
+
+def main() -> int:
+    """Build and save the model."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--size", choices=tuple(SIZES), default="3b")
+    parser.add_argument("--layers", type=int, help="fewer layers than the real model, to try it")
+    args = parser.parse_args()
+    import torch
+    from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+    from transformers.utils.logging import disable_progress_bar
+
+    from vsr1_bench.tiny import weights_path
+    from vsr1_bench.tiny.architecture import save
+
+    disable_progress_bar()
+    processor = AutoProcessor.from_pretrained(weights_path())
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    model = Qwen2_5_VLForConditionalGeneration(config)
+    model = Qwen2_5_VLForConditionalGeneration(config_of(args.size, args.layers))
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     save(model, processor, args.out)

@@ -19,12 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import uploading
+from localserver import LocalServer
 
 from vsr1_bench.records import EncodedImage
 
@@ -51,11 +52,8 @@ Plan = Callable[[str, str, int], Fault | None]
 """(method, path, how often this path was asked before) -> what goes wrong."""
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(LocalServer):
     """The server; a context manager."""
-
-    request_queue_size = 512
-    daemon_threads = True
 
     def __init__(self, folder: Path, plan: Plan = lambda method, path, n: None) -> None:
         self.folder = folder
@@ -65,23 +63,7 @@ class Hub(ThreadingHTTPServer):
         self.asked: list[tuple[float, str, str]] = []
         """Time, method and path of every request."""
         self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are part of the play."""
+        super().__init__(_Handler)
 
     def environment(self, home: Path) -> dict[str, str]:
         """The variables of a process that takes this for the hub."""

@@ -2,14 +2,20 @@
 
 The first ZeRO-3 is as strict as a large model makes it: every parameter is in pieces, gathered for
 each use and let go after it, and ranks differ in how many pieces their log-probs are computed.
+Then runs whose second checkpoint one of the ranks cannot write; a run that was killed before, if
+there is one in FOLDER/killed; and a step on rows of a hub, if HF_ENDPOINT names one.
 
 python -m torch.distributed.run --standalone --nproc_per_node 2 -m tests.two_ranks FOLDER
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +31,59 @@ WAYS: dict[str, dict[str, Any]] = {
     "vllm": {"deepspeed": "zero3", "backend": "vllm", "engine_args": {"max_model_len": 512}},
 }
 
+KILLED: dict[str, Any] = {"deepspeed": "zero2", "save_every": 1}
+HUB_ID = "example/rows"
+REFUSED = {"zero2": 0, "zero3": 1}
+"""ZeRO stage and the rank whose disk is full."""
+
 STRICT = {
     "stage": 3,
     "stage3_param_persistence_threshold": 0,
     "stage3_max_live_parameters": 0,
     "stage3_max_reuse_distance": 0,
 }
+
+
+@contextlib.contextmanager
+def small_files(limit: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a limit: to a writer that is a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def refuse(folder: Path, stage: str, full: int) -> None:
+    """Train two steps, and let the disk of rank `full` be full when the second one is saved."""
+    import torch.distributed as dist
+
+    from tests.training import small_recipe
+    from vsr1_bench.errors import BenchError
+    from vsr1_bench.train.checkpoints import Checkpoints
+    from vsr1_bench.train.grpo import train
+
+    real = Checkpoints.save
+
+    def save(self: Checkpoints, engine: Any, progress: Any, keep_last: int) -> Path:
+        refused = progress.step == 2 and dist.get_rank() == full
+        with small_files(1 << 18) if refused else contextlib.nullcontext():
+            return real(self, engine, progress, keep_last)
+
+    Checkpoints.save = save  # type: ignore[method-assign]
+    told: dict[str, Any] = {}
+    changes = TWO | {"deepspeed": stage, "save_every": 1, "objective": "answer_only"}
+    try:
+        train(small_recipe(folder / f"refused-{stage}", **changes))
+    except BenchError as error:
+        told = {"error": str(error), "code": error.exit_code}
+    except SystemExit as left:
+        told = {"error": None, "code": left.code}
+    finally:
+        Checkpoints.save = real  # type: ignore[method-assign]
+    (folder / f"refused-{stage}-{dist.get_rank()}.json").write_text(json.dumps(told))
+
 
 if __name__ == "__main__":
     from tests.training import small_recipe
@@ -44,3 +97,10 @@ if __name__ == "__main__":
         logprobs.CHUNK = 24 if name == "zero3" else 1024
         where = {"deepspeed": str(strict)} if name == "zero3" else {}
         train(small_recipe(folder / name, **TWO, **changes | where))
+    for stage, full in REFUSED.items():
+        refuse(folder, stage, full)
+    if (folder / "killed").is_dir():
+        train(small_recipe(folder / "killed", **TWO, **KILLED))
+    if "HF_ENDPOINT" in os.environ:
+        changes = {"objective": "answer_only", "task": None, "dataset": HUB_ID, "max_steps": 1}
+        train(small_recipe(folder / "hub", **TWO | changes))

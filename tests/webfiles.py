@@ -6,13 +6,14 @@ with FileServer(folder, plan) as server:        # plan(path, number of this call
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from localserver import LocalServer
 
 
 @dataclass(frozen=True)
@@ -34,32 +35,13 @@ class Trouble:
 Plan = Callable[[str, int], Trouble | None]
 
 
-class FileServer(ThreadingHTTPServer):
-    request_queue_size = 512
-    daemon_threads = True
-
+class FileServer(LocalServer):
     def __init__(self, folder: Path, plan: Plan = lambda path, n: None) -> None:
         self.folder, self.plan = folder, plan
         self.asked: list[tuple[str, str | None]] = []
         """Path and Range of each request."""
         self.authorized: list[str | None] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are part of the play."""
+        super().__init__(_Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

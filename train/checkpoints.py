@@ -3,7 +3,7 @@
     <output_dir>/checkpoints/step-000010/
       model/           the weights as a plain Hugging Face folder; what `train export` hands out
       deepspeed/       weights, optimizer and schedule, a part for each rank
-      rank-0.json, rank-0.safetensors   random-number states of a rank
+      rank-0.pt        random-number states of a rank
       complete.json    step, data cursor, recipe, sizes of all files: written last
 
 A checkpoint is made under another name and renamed, so a folder `step-*` with its mark is whole.
@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.errors import DiskFullError, StoreError, UsageError
+from vsr1_bench.errors import BenchError, DiskFullError, StoreError, UsageError
 from vsr1_bench.journal import os_failure, write_atomic
-from vsr1_bench.train.engine import Ranks, TrainingEngine
+from vsr1_bench.train.engine import TrainingEngine, noting
+from vsr1_bench.train.ranks import Ranks
 
 MARK = "complete.json"
 BYTES_A_WEIGHT = 16
@@ -57,13 +58,18 @@ class Checkpoints:
         """Write a checkpoint; all ranks call.
 
         Raises:
-            DiskFullError, StoreError: the disk refuses; checkpoints so far are untouched.
+            DiskFullError, StoreError: the disk refuses one of the ranks; checkpoints so far are
+                untouched.
         """
         name = f"step-{progress.step:06d}"
         work, final = self.folder / f".{name}.tmp", self.folder / name
-        self._ranks.together(lambda: self._make_room(work, engine))
-        self._ranks.together(lambda: self._write(work, engine))
-        self._ranks.together(lambda: self._finish(work, final, engine, progress, keep_last))
+        try:
+            self._ranks.together(lambda: self._make_room(work, engine))
+            self._ranks.together(lambda: self._write(work, engine))
+            self._ranks.together(lambda: self._finish(work, final, engine, progress, keep_last))
+        except BenchError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         return final
 
     def _make_room(self, work: Path, engine: TrainingEngine) -> None:
@@ -83,17 +89,17 @@ class Checkpoints:
             )
 
     def _write(self, work: Path, engine: TrainingEngine) -> None:
-        try:
-            engine.engine.save_checkpoint(str(work), tag="deepspeed")
-            engine.save_model(work / "model")
-            save_random_state(work / f"rank-{self._ranks.rank}")
-        # torch.save and safetensors wrap what the disk said in errors of their own.
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            shutil.rmtree(work, ignore_errors=True)
+        """Write this rank's part; each act goes on to its end, because others act along."""
+        failures: list[Exception] = []
+        noting(engine.save_states, failures)(work)
+        noting(engine.save_model, failures)(work / "model")
+        noting(save_random_state, failures)(work / f"rank-{self._ranks.rank}.pt")
+        if failures:
+            # torch.save and safetensors wrap what the disk said in errors of their own.
+            reason = " ".join(str(failures[0]).split())[:200]
             raise DiskFullError(
-                f"{work}: not written ({type(error).__name__}: {reason}); is the disk full?"
-            ) from error
+                f"{work}: not written ({type(failures[0]).__name__}: {reason}); is the disk full?"
+            ) from failures[0]
 
     def _finish(
         self,
@@ -155,7 +161,7 @@ class Checkpoints:
                 "weights and train on from them in another output_dir"
             )
         engine.engine.load_checkpoint(str(path), tag="deepspeed")
-        load_random_state(path / f"rank-{self._ranks.rank}")
+        load_random_state(path / f"rank-{self._ranks.rank}.pt")
         return Progress(**{name: mark[name] for name in asdict(Progress())})
 
 
@@ -188,36 +194,30 @@ def read_mark(path: Path) -> dict[str, Any]:
     return mark
 
 
-def save_random_state(stem: Path) -> None:
-    """Write the states of every random-number generator of this process; no pickle."""
+def save_random_state(path: Path) -> None:
+    """Write the states of every random-number generator of this process."""
     import numpy as np
     import torch
-    from safetensors.torch import save_file
 
-    states = {"torch": torch.get_rng_state()}
+    kind, keys, *rest = np.random.get_state()
+    states: dict[str, Any] = {"python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
+    states["torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
-    save_file(states, stem.with_suffix(".safetensors"))
-    name, keys, *rest = np.random.get_state()
-    told = {"python": random.getstate(), "numpy": [name, [int(key) for key in keys], *rest]}
-    stem.with_suffix(".json").write_text(json.dumps(told), "ascii")
+    torch.save(states, path)
 
 
-def load_random_state(stem: Path) -> None:
+def load_random_state(path: Path) -> None:
     """Set the generators as `save_random_state` found them."""
     import numpy as np
     import torch
-    from safetensors.torch import load_file
 
-    states = load_file(stem.with_suffix(".safetensors"))
+    states = torch.load(path, weights_only=True)
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
-    told = json.loads(stem.with_suffix(".json").read_text("ascii"))
-    version, internal, gauss = told["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = told["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
 
 
 def export(checkpoint: Path, out: Path) -> Path:

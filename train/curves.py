@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import math
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.journal import read_journal, write_atomic
+from vsr1_bench.journal import os_failure, read_journal, write_atomic
 
 PANELS = {
     "rewards": ("reward/total", "reward/accuracy", "reward/description_accuracy", "reward/format"),
@@ -30,13 +29,19 @@ def draw_curves(folder: Path) -> list[Path]:
 
     Returns:
         The files written: curves.png and curves.html; none where no step was made.
+
+    Raises:
+        StoreError: the folder cannot be written.
     """
     records = list(read_journal(folder / "metrics.jsonl"))
     if not records:
         return []
     picture = _plot(records)
     png, page = folder / "curves.png", folder / "curves.html"
-    png.write_bytes(picture)
+    try:
+        png.write_bytes(picture)
+    except OSError as error:
+        raise os_failure(png, error) from error
     write_atomic(page, _page(picture, records))
     return [png, page]
 
@@ -74,26 +79,18 @@ def _plot(records: list[dict[str, Any]]) -> bytes:
 
 
 def _page(picture: bytes, records: list[dict[str, Any]]) -> str:
-    names = sorted({name for record in records for name in record if name != "step"})
-    last = records[-1]
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{_value(records[0].get(name))}</td>"
-        f"<td>{_value(last.get(name))}</td></tr>"
-        for name in names
-    )
+    import pandas as pd
+
+    frame = pd.DataFrame(records).set_index("step").sort_index(axis="columns")
+    ends = pd.DataFrame({"first": frame.iloc[0], "last": frame.iloc[-1]})
+    table = ends.to_html(float_format="{:.5g}".format, na_rep="", border=0)  # escapes names
     encoded = base64.b64encode(picture).decode("ascii")
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Training curves</title>'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\"><style>body{font:15px system-ui;margin:2rem}"
-        "img{max-width:100%}"
-        "td,th{padding:.15rem .8rem;text-align:right}td:first-child{text-align:left}</style>"
-        f"<h1>Training curves</h1><p>{len(records)} records, last step {last['step']}.</p>"
+        "img{max-width:100%}td,th{padding:.15rem .8rem;text-align:right}</style>"
+        f"<h1>Training curves</h1><p>{len(records)} records, last step {records[-1]['step']}.</p>"
         f'<img alt="Curves of the metrics over steps" src="data:image/png;base64,{encoded}">'
-        f"<h2>Numbers</h2><table><tr><th>metric</th><th>first</th><th>last</th></tr>{rows}</table>"
-        "</html>\n"
+        f"<h2>Numbers</h2>{table}</html>\n"
     )
-
-
-def _value(value: float | None) -> str:
-    return "" if value is None else f"{value:.5g}"

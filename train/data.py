@@ -10,6 +10,7 @@ import logging
 import random
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 from vsr1_bench.data import DataOptions, TaskData, open_data
 from vsr1_bench.errors import TaskError, UsageError
@@ -52,14 +53,15 @@ class TrainingData:
             TaskError: the data are not there.
             UsageError: the task has no training split.
         """
-        self.task = training_task(recipe)
+        self.task, named = training_task(recipe), recipe.dataset
         self.data: TaskData = open_data(
             self.task,
             DataOptions.from_flags(
                 recipe.data_root,
                 recipe.offline,
-                dataset=recipe.dataset,
-                split=recipe.split if recipe.dataset and _has_splits(recipe) else None,
+                dataset=named,
+                # A file has no splits.
+                split=recipe.split if named and not Path(named).expanduser().is_file() else None,
             ),
         )
         if not len(self.data):
@@ -121,12 +123,6 @@ def training_task(recipe: Recipe) -> Task:
             "(columns problem, answer, images)"
         )
     return replace(task, source=task.train, copies={})
-
-
-def _has_splits(recipe: Recipe) -> bool:
-    from pathlib import Path
-
-    return not Path(recipe.dataset or "").expanduser().is_file()
 
 
 @lru_cache(maxsize=2)

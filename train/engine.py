@@ -1,4 +1,4 @@
-"""The trained model: DeepSpeed around a `Scorer`, its frozen reference, and the ranks' common acts.
+"""The trained model: DeepSpeed around a `Scorer`, and its frozen reference.
 
 Nothing here knows of rewards: it scores tokens, takes gradients and hands out weights.
 """
@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from vsr1_bench.errors import BenchError, UsageError, nearest
+from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.models import ModelInfo
+from vsr1_bench.train.ranks import Ranks, TrainError
 from vsr1_bench.train.recipe import DS_CONFIGS, Training
 
 if TYPE_CHECKING:
@@ -25,64 +22,12 @@ if TYPE_CHECKING:
     from vsr1_bench.generation.chat import ChatRenderer
     from vsr1_bench.train.encoding import Batch
 
-PATIENCE = timedelta(hours=2)
-"""How long a rank waits for others: a validation or a long answer may stand between them."""
+Micro = TypeVar("Micro")
+
 # An image placeholder without an image behind it would crash the trainer's forward pass.
 VISION_TOKENS = (
     "image_token_id video_token_id vision_start_token_id vision_end_token_id vision_token_id"
 ).split()
-
-
-class TrainError(BenchError):
-    """Training cannot go on; the last checkpoint is whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ranks:
-    """Who we are among the processes that train together."""
-
-    rank: int
-    world: int
-
-    @property
-    def first(self) -> bool:
-        """Whether this rank speaks and writes for all."""
-        return self.rank == 0
-
-    def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, in order, on every rank."""
-        import torch.distributed as dist
-
-        found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, value)
-        return found
-
-    def barrier(self) -> None:
-        """Wait for the others."""
-        import torch.distributed as dist
-
-        dist.barrier()
-
-    def together(self, act: Callable[[], object]) -> None:
-        """Do something on every rank; if it fails on one, all of them end.
-
-        Raises:
-            BenchError: on the first rank, which speaks for all.
-            SystemExit: on the others, with that error's exit code.
-        """
-        failure: BenchError | None = None
-        try:
-            act()
-        except BenchError as error:
-            failure = error
-        told = (str(failure), failure.exit_code) if failure else None
-        failures = [said for said in self.gather(told) if said is not None]
-        if failures and self.first:
-            said = failure or TrainError(failures[0][0])
-            said.exit_code = failures[0][1]
-            raise said
-        if failures:
-            raise SystemExit(failures[0][1])
 
 
 def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
@@ -93,30 +38,6 @@ def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
     vocabulary = config.get_text_config().vocab_size
     found = {getattr(config, name, None) for name in VISION_TOKENS}
     return tuple(sorted(t for t in found if isinstance(t, int) and t < vocabulary))
-
-
-def join_ranks() -> Ranks:
-    """Set up torch.distributed through DeepSpeed: among torchrun's ranks, or alone."""
-    import deepspeed
-    import torch
-    import torch.distributed as dist
-
-    cuda = torch.cuda.is_available()
-    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
-    if "RANK" not in os.environ and not dist.is_initialized():
-        # Alone: no port, and nothing in the environment that a child would take for its own.
-        store = dist.HashStore()  # type: ignore[attr-defined]  # exported, though not by name
-        dist.init_process_group(backend, store=store, rank=0, world_size=1)
-        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
-    if not cuda:
-        # Its shared-memory op would be compiled first, for half a minute; gloo does as well.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    deepspeed.init_distributed(
-        dist_backend=backend, timeout=PATIENCE, verbose=False, auto_mpi_discovery=False
-    )
-    return Ranks(dist.get_rank(), dist.get_world_size())
 
 
 def read_ds_config(recipe: Training) -> dict[str, Any]:
@@ -174,6 +95,7 @@ class TrainingEngine:
         self.config = read_ds_config(recipe)
         self.stage = int(self.config.get("zero_optimization", {}).get("stage", 0))
         self.banned = banned
+        self._refused: list[Exception] = []
         self.engine: Any = self._start(self._load(), train=True)
         self.reference: Any = (
             self._start(self._load(), train=False) if recipe.keeps_reference else None
@@ -222,6 +144,13 @@ class TrainingEngine:
             model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
         )
         engine.train()
+        # What they raise in the middle of `save_checkpoint` would leave the other ranks waiting.
+        for holder, name in (
+            (engine.checkpoint_engine, "makedirs"),
+            (engine.checkpoint_engine, "save"),
+            (engine, "_copy_recovery_script"),
+        ):
+            setattr(holder, name, noting(getattr(holder, name), self._refused))
         return engine
 
     @property
@@ -251,16 +180,48 @@ class TrainingEngine:
             )
         return found.cpu()
 
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add a micro-batch's gradients; DeepSpeed's mean over ranks becomes a sum."""
-        self.engine.set_gradient_accumulation_boundary(last)
-        self.engine.backward(loss * self.ranks.world)
+    def update(
+        self, plan: Sequence[Micro], loss_of: Callable[[Micro], Tensor], step: int
+    ) -> dict[str, float]:
+        """Update the weights once; all ranks call, with as many micro-batches.
 
-    def step(self) -> float:
-        """Update the weights; return the gradient's norm before clipping.
+        Args:
+            plan: The micro-batches.
+            loss_of: A micro-batch's share in the loss; the shares of all ranks sum up to it.
+            step: Named where the numbers are none.
 
-        A gradient that is no number updates nothing, and its norm is not finite.
+        Returns:
+            `loss`, and `grad_norm` before clipping.
+
+        Raises:
+            TrainError: a loss or gradient that is no number; nothing is updated by it.
         """
+        loss = 0.0
+        for number, micro in enumerate(plan, start=1):
+            share = loss_of(micro)
+            self.engine.set_gradient_accumulation_boundary(number == len(plan))
+            self.engine.backward(share * self.ranks.world)  # DeepSpeed's mean becomes a sum
+            loss += float(share.detach())
+        told = {"loss": sum(self.ranks.gather(loss))}
+        self._check(told["loss"], f"the loss of step {step}")
+        told["grad_norm"] = self._step()
+        self._check(told["grad_norm"], f"the norm of the gradient of step {step}")
+        return told
+
+    def _check(self, number: float, what: str) -> None:
+        """Stop on a number that is none; it is the same on all ranks."""
+
+        def judge() -> None:
+            if not math.isfinite(number):
+                raise TrainError(
+                    f"{what} is {number}; nothing was updated. Look at the last lines of "
+                    "metrics.jsonl and rollouts/; a smaller lr or max_grad_norm may help"
+                )
+
+        self.ranks.together(judge)
+
+    def _step(self) -> float:
+        """Take the gradients; one that is no number updates nothing, its norm is not finite."""
         import torch
 
         if self.stage:  # DeepSpeed skips such an update by itself
@@ -293,6 +254,17 @@ class TrainingEngine:
                 whole = parameter.data.clone()
             yield name, whole
 
+    def save_states(self, folder: Path) -> None:
+        """Write weights, optimizer and schedule, a part for each rank; all ranks call.
+
+        Raises:
+            OSError, RuntimeError: the disk refuses this rank; when the others are through, too.
+        """
+        self._refused.clear()
+        self.engine.save_checkpoint(str(folder), tag="deepspeed", save_latest=False)
+        if self._refused:
+            raise self._refused[0]
+
     def save_model(self, folder: Path) -> None:
         """Write the weights as a plain Hugging Face folder; all ranks call, the first one writes.
 
@@ -308,6 +280,18 @@ class TrainingEngine:
             self.renderer.processor.save_pretrained(folder)
             for file in folder.iterdir():
                 file.chmod(0o644)  # safetensors writes for its owner alone
+
+
+def noting(act: Callable[..., None], failures: list[Exception]) -> Callable[..., None]:
+    """The same act, but what it raises goes into a list."""
+
+    def quietly(*args: Any, **kwargs: Any) -> None:
+        try:
+            act(*args, **kwargs)
+        except Exception as error:
+            failures.append(error)
+
+    return quietly
 
 
 def lr_factor(recipe: Training) -> Callable[[int], float]:
@@ -370,13 +354,3 @@ def decay_groups(scorer: Any, recipe: Training) -> list[dict[str, Any]]:
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def seed_all(seed: int) -> None:
-    """Seed every generator of this process."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

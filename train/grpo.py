@@ -23,7 +23,6 @@ Deviations from the paper (Vision-SR1, arXiv:2508.19652) and from the code relea
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -31,23 +30,21 @@ from typing import TYPE_CHECKING
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
 from vsr1_bench.generation.opening import open_syncable
-from vsr1_bench.journal import Journal, Lock
+from vsr1_bench.journal import Journal
 from vsr1_bench.models import ModelInfo, find_model
 from vsr1_bench.pipeline import make_sampling
-from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Sampling
 from vsr1_bench.running import open_judge
-from vsr1_bench.train.checkpoints import Checkpoints
-from vsr1_bench.train.curves import draw_curves
 from vsr1_bench.train.data import TrainingData
 from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
-from vsr1_bench.train.engine import Ranks, TrainingEngine, banned_tokens, join_ranks, seed_all
-from vsr1_bench.train.metrics import StepMetrics, forget_after, open_loggers
+from vsr1_bench.train.engine import TrainingEngine, banned_tokens
+from vsr1_bench.train.metrics import StepMetrics, forget_after
 from vsr1_bench.train.objectives import advantages_of, rows_of
 from vsr1_bench.train.proof import Proof
+from vsr1_bench.train.ranks import Ranks, seed_all
 from vsr1_bench.train.recipe import Recipe
 from vsr1_bench.train.rollouts import Rollout, collect
-from vsr1_bench.train.session import train_safely
+from vsr1_bench.train.session import Session, train_safely
 from vsr1_bench.train.updates import Updater
 from vsr1_bench.train.validation import validate, validation_judges
 
@@ -67,25 +64,24 @@ def train(recipe: Recipe) -> None:
         TrainError: a NaN, or a failed proof; checkpoints are whole.
         GenerationError, JudgeError, DiskFullError: the same command continues.
     """
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # of loading and saving; ours counts steps
     train_safely(lambda stack: Trainer(recipe, stack))
 
 
-class Trainer:
+class Trainer(Session):
     """Everything that a run holds: both engines, data, judge, checkpoints, journals."""
+
+    shown, rate = "reward/total", ("tokens", "generate", "read")
 
     def __init__(self, recipe: Recipe, stack: ExitStack) -> None:
         """Start everything; what must be closed goes onto `stack`."""
-        self.recipe, self.ranks = recipe, join_ranks()
+        super().__init__(recipe, stack)
+        self.recipe, self.label = recipe, f"train {recipe.objective}"
         check_ranks(recipe, self.ranks)
         self.judges = validation_judges(recipe)
-        self.folder = recipe.output_dir
-        if self.ranks.first:
-            stack.callback(Lock(self.folder / ".lock").release)
         backend = choose_backend(recipe.backend, None)
-        self.model = find_model(recipe.model, backend=backend, offline=recipe.offline)
+        self.model = self.ranks.in_turn(
+            lambda: find_model(recipe.model, backend=backend, offline=recipe.offline)
+        )
         banned = banned_tokens(self.model)
         engine_args = {"dtype": recipe.dtype} | recipe.engine_args
         self.generator = stack.enter_context(
@@ -96,7 +92,7 @@ class Trainer:
             recipe, self.model, self.generator.renderer, self.ranks, banned
         )
         sampling = rollout_sampling(recipe, self.model)
-        self.data = TrainingData(recipe, self.encoder, sampling)
+        self.data = self.ranks.in_turn(lambda: TrainingData(recipe, self.encoder, sampling))
         judge = open_judge(recipe.judge or self.data.task.judge)
         self.judge: RunningJudge = stack.enter_context(judge)
         self.reader: Generator | None = None
@@ -109,56 +105,24 @@ class Trainer:
         )
         probes = self.data.draw(0, 2).requests
         self.proof = Proof(self.engine, self.generator, self.encoder, probes, recipe.proof_bound)
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
-        self.progress = self.checkpoints.load(self.engine)
+        self.resume(recipe, recipe.max_steps, stack)
         rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"
         forget_after(rollouts, self.progress.step)
         self.journal = stack.enter_context(Journal(rollouts))
-        self.loggers = open_loggers(recipe, self.folder, self.ranks, self.progress.step, stack)
 
-    def run(self) -> None:
-        """Train to the end."""
-        recipe, progress = self.recipe, self.progress
+    def start(self) -> None:
+        """Bring the rollouts' engine up to date; validate the first weights."""
         metrics = StepMetrics()
         proved = self._sync(metrics)
         log.info(
             "weight sync proved: engine and trainer differ by %.2g nats a token, bound %.2g",
             *(proved["proof/mismatch"], proved["proof/bound"]),
         )
-        if recipe.eval_every and progress.step == 0:
+        if self.recipe.eval_every and self.progress.step == 0:
             self._validate(metrics)
-            self._log(metrics)
-        bar = progress_bar(
-            recipe.max_steps, f"train {recipe.objective}", "step", shown=self.ranks.first
-        )
-        bar.update(progress.step)
-        saving = 0.0
-        with bar:
-            while progress.step < recipe.max_steps:
-                metrics = StepMetrics()
-                if saving:
-                    metrics.seconds("save", saving)  # of the checkpoint before
-                start = time.monotonic()
-                self._step(metrics)
-                metrics.seconds("step", time.monotonic() - start)
-                last = progress.step == recipe.max_steps
-                if recipe.eval_every and (last or progress.step % recipe.eval_every == 0):
-                    self._validate(metrics)
-                # Before the checkpoint: a resumed run drops lines after it, and would miss none.
-                told = self._log(metrics)
-                saving = 0.0
-                # The best one, too, or there would be nothing to hand out.
-                best = progress.best_step == progress.step
-                if last or best or progress.step % recipe.save_every == 0:
-                    start = time.monotonic()
-                    self.checkpoints.save(self.engine, progress, recipe.keep_last)
-                    saving = time.monotonic() - start
-                    if self.ranks.first:
-                        draw_curves(self.folder)
-                bar.set_postfix_str(f"reward {told.get('reward/total', float('nan')):.3f}")
-                bar.update()
+            self.log(metrics)
 
-    def _step(self, metrics: StepMetrics) -> None:
+    def step(self, metrics: StepMetrics) -> None:
         """One step: rollouts, rewards, advantages, updates, sync, proof."""
         groups = self._rollouts(metrics)
         metrics.rollouts(groups)
@@ -170,6 +134,13 @@ class Trainer:
             for rollout in group:
                 self.journal.append(rollout.journal(self.progress.step))
         self._sync(metrics)
+
+    def finish_step(self, metrics: StepMetrics) -> None:
+        """Validate where it is due, and see to it that the step's rollouts are on the disk."""
+        recipe, step = self.recipe, self.progress.step
+        if recipe.eval_every and (step == self.steps or step % recipe.eval_every == 0):
+            self._validate(metrics)
+        self.journal.sync()
 
     def _rollouts(self, metrics: StepMetrics) -> list[Group]:
         """Draw this rank's share of a step's groups; with `filter_groups`, until enough differ.
@@ -212,13 +183,13 @@ class Trainer:
         """Turn groups into training rows, cut into minibatches."""
         recipe = self.recipe
         for group in groups:
-            metrics.mean("zero_variance_share", [float(silent(group, recipe))])
-            for advantages in advantages_of(group, recipe):
-                known = [a for a in advantages or () if a is not None]
-                metrics.mean("advantage/abs", (abs(a) for a in known))
-                if known:
-                    metrics.peak("advantage/max", max(known))
-                    metrics.peak("advantage/min_negated", -min(known))
+            both = advantages_of(group, recipe)
+            known = [a for found in both for a in found or () if a is not None]
+            metrics.mean("zero_variance_share", [float(not any(known))])
+            metrics.mean("advantage/abs", map(abs, known))
+            if known:
+                metrics.peak("advantage/max", max(known))
+                metrics.peak("advantage/min_negated", -min(known))
         rows = [rows_of(group, recipe, self.encoder.tokenizer) for group in groups]
         each = recipe.minibatch_prompts // self.ranks.world
         count = recipe.prompts_per_step // recipe.minibatch_prompts
@@ -249,16 +220,6 @@ class Trainer:
             return
         if progress.best_score is None or mean > progress.best_score:
             progress.best_score, progress.best_step = mean, progress.step
-
-    def _log(self, metrics: StepMetrics) -> dict[str, float]:
-        told = metrics.together(self.ranks)
-        seconds = told.get("seconds/generate", 0.0) + told.get("seconds/read", 0.0)
-        if seconds and told.get("tokens"):
-            told["tokens_per_second"] = told["tokens"] / seconds
-        if self.loggers is not None:
-            self.loggers.log({"step": self.progress.step, **told})
-            self.journal.sync()
-        return told
 
 
 def check_ranks(recipe: Recipe, ranks: Ranks) -> None:
@@ -294,8 +255,3 @@ def in_reach(group: Group, recipe: Recipe) -> bool:
     """Whether a group's mean accuracy leaves something to learn (online filtering)."""
     known = [a for r in group if (a := r.components["accuracy"]) is not None]
     return bool(known) and recipe.filter_low < sum(known) / len(known) < recipe.filter_high
-
-
-def silent(group: Group, recipe: Recipe) -> bool:
-    """Whether a group gives no gradient: all advantages are 0 or unknown."""
-    return not any(a for found in advantages_of(group, recipe) for a in found or ())

@@ -1,7 +1,7 @@
 """The loss, token by token: clipped policy gradient, KL to a reference, and how tokens are summed.
 
 All tensors are `(B, T)` or flat `(N,)` over completion tokens: every formula is elementwise. The
-weights of `token_weights` already hold the mean over the whole minibatch, so that a sum over any
+weights of `token_weight` already hold the mean over the whole minibatch, so that a sum over any
 micro-batches and ranks is the minibatch's loss, however it was cut.
 """
 
@@ -94,7 +94,7 @@ class Totals:
     ranks: int
 
 
-def token_weights(lengths: Tensor, totals: Totals, how: Aggregation, longest: int) -> Tensor:
+def token_weight(length: int, totals: Totals, how: Aggregation, longest: int) -> float:
     """The weight of each token of a response in the sum that is the minibatch's loss.
 
     `grpo`: mean over a response, then over responses. `dr_grpo`: sum over all, divided by responses
@@ -102,21 +102,15 @@ def token_weights(lengths: Tensor, totals: Totals, how: Aggregation, longest: in
     mean over this rank's tokens, then over ranks.
 
     Args:
-        lengths: Tokens in the loss of each response, `(B,)`.
+        length: Tokens of the response that are in the loss.
         totals: Of the minibatch.
         how: The aggregation.
         longest: The limit of a response's length.
-
-    Returns:
-        `(B,)`
     """
-    import torch
-
-    if how == "grpo":
-        return 1.0 / (lengths.clamp(min=1) * max(1, totals.sequences))
     divisor = {
+        "grpo": totals.sequences * max(1, length),
         "dr_grpo": totals.sequences * longest,
         "dapo": totals.tokens,
         "bnpo": totals.local_tokens * totals.ranks,
     }[how]
-    return torch.full_like(lengths, 1.0 / max(1, divisor), dtype=torch.float32)
+    return 1.0 / max(1, divisor)

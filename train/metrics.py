@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.journal import Journal, read_journal, write_atomic
-from vsr1_bench.train.engine import Ranks
+from vsr1_bench.train.ranks import Ranks
 from vsr1_bench.train.recipe import Training
 from vsr1_bench.train.rollouts import Rollout
 
@@ -112,64 +112,61 @@ def forget_after(path: Path, step: int) -> None:
         write_atomic(path, "".join(lines))
 
 
-class Loggers:
-    """metrics.jsonl, and tensorboard or wandb where the recipe names them."""
+def check_loggers(names: Iterable[str]) -> None:
+    """Refuse loggers that are not here.
 
-    def __init__(self, folder: Path, names: Iterable[str], recipe: dict[str, Any]) -> None:
-        """Open them; only the first rank does.
-
-        Raises:
-            StoreError: the folder cannot be written.
-            UsageError: a named logger is not installed.
-        """
-        self._board: Any = None
-        self._wandb: Any = None
-        for name in names:
-            if not find_spec(name):
-                raise UsageError(f"loggers: {name} is not installed; pip install {name}")
-        self._journal = Journal(folder / "metrics.jsonl")
-        if "tensorboard" in names:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(folder / "tensorboard"))
-        if "wandb" in names:
-            import wandb
-
-            self._wandb = wandb.init(project="vsr1-bench", dir=str(folder), config=recipe)
-
-    def log(self, record: dict[str, float]) -> None:
-        """Write one step."""
-        self._journal.append(record)
-        step = int(record["step"])
-        if self._board is not None:
-            for name, value in record.items():
-                self._board.add_scalar(name, value, step)
-        if self._wandb is not None:
-            self._wandb.log(record, step=step)
-
-    def close(self) -> None:
-        """Close them."""
-        self._journal.close()
-        if self._board is not None:
-            self._board.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+    Raises:
+        UsageError: names the first one, and the way out.
+    """
+    for name in names:
+        found = find_spec(name)
+        if found is None or found.origin is None:  # without: some folder `wandb`, of its own runs
+            raise UsageError(
+                f"loggers: {name} is not installed; pip install {name}, or leave it out (metrics "
+                "are in metrics.jsonl and curves.html anyway)"
+            )
 
 
 def open_loggers(
     recipe: Training, folder: Path, ranks: Ranks, step: int, stack: ExitStack
-) -> Loggers | None:
-    """Write the resolved recipe and open the loggers of a run that stands at `step`.
+) -> list[Callable[[dict[str, float]], object]]:
+    """Write the resolved recipe and open metrics.jsonl, and what the recipe's `loggers` name.
+
+    Args:
+        recipe: The recipe.
+        folder: The output folder.
+        ranks: Only the first one logs.
+        step: Where the run stands; what was logged of later steps is made again.
+        stack: Closes them.
 
     Returns:
-        None on ranks that do not speak.
+        What takes each step's record; nothing on ranks that do not speak.
+
+    Raises:
+        StoreError: the folder cannot be written.
+        UsageError: a named logger is not installed.
     """
     if not ranks.first:
-        return None
+        return []
+    check_loggers(recipe.loggers)
     # A run that starts anew validates the first weights once more, as step 0.
     forget_after(folder / "metrics.jsonl", step or -1)
     told = recipe.model_dump(mode="json")
     write_atomic(folder / "recipe.json", json.dumps(told, indent=1) + "\n")
-    loggers = Loggers(folder, recipe.loggers, told)
-    stack.callback(loggers.close)
+    loggers: list[Callable[[dict[str, float]], object]] = []
+    loggers.append(stack.enter_context(Journal(folder / "metrics.jsonl")).append)
+    if "tensorboard" in recipe.loggers:
+        from torch.utils.tensorboard import SummaryWriter
+
+        board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        stack.callback(board.close)
+        loggers.append(
+            lambda r: [board.add_scalar(name, value, int(r["step"])) for name, value in r.items()]
+        )
+    if "wandb" in recipe.loggers:
+        import wandb
+
+        run: Any = wandb.init(project="vsr1-bench", dir=str(folder), config=told)
+        stack.callback(run.finish)
+        loggers.append(lambda r: run.log(r, step=int(r["step"])))
     return loggers

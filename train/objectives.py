@@ -18,7 +18,7 @@ from vsr1_bench.records import Completion
 from vsr1_bench.train.advantages import group_advantages, weighted_advantages
 from vsr1_bench.train.encoding import Row, Term
 from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rewards import decoupled_answer, decoupled_visual
+from vsr1_bench.train.rewards import reward_parts, weigh
 from vsr1_bench.train.rollouts import Rollout
 
 Advantages = list[float | None]
@@ -30,17 +30,17 @@ def advantages_of(group: Sequence[Rollout], recipe: Recipe) -> tuple[Advantages,
     Returns:
         Those of the first pass, and, for `decoupled`, those of the visual reward.
     """
-    alpha, scale = recipe.format_weight, recipe.scale_rewards
+    scale = recipe.scale_rewards
     if recipe.objective == "multi_advantage":
         components = {
             name: [r.components[name] for r in group] for name in recipe.component_weights
         }
         return weighted_advantages(components, recipe.component_weights, scale=scale), None
-    if recipe.objective == "decoupled":
-        answers = [decoupled_answer(r.components, alpha) for r in group]
-        visuals = [decoupled_visual(r.components, alpha) for r in group]
-        return group_advantages(answers, scale=scale), group_advantages(visuals, scale=scale)
-    return group_advantages([r.reward for r in group], scale=scale), None
+    first, *visual = (
+        group_advantages([weigh(r.components, weights) for r in group], scale=scale)
+        for weights in reward_parts(recipe.objective, recipe.format_weight)
+    )
+    return first, visual[0] if visual else None
 
 
 def rows_of(group: Sequence[Rollout], recipe: Recipe, tokenizer: Any) -> list[Row]:

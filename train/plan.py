@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,12 @@ def parameters(model: str) -> int | None:
         folder = weights_path()
     else:
         folder = Path(model).expanduser()
-    headers = [_header(file) for file in sorted(folder.glob("*.safetensors"))]
-    total = 0
-    for header in headers:
-        for name, entry in header.items():
-            if name != "__metadata__":
-                product = 1
-                for side in entry["shape"]:
-                    product *= side
-                total += product
+    total = sum(
+        math.prod(entry["shape"])
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, entry in _header(file).items()
+        if name != "__metadata__"
+    )
     return total or None
 
 

@@ -15,7 +15,8 @@ from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.prompts import caption_messages
 from vsr1_bench.records import Request, Sample
 from vsr1_bench.train.encoding import Encoder, Row
-from vsr1_bench.train.engine import TrainError, TrainingEngine
+from vsr1_bench.train.engine import TrainingEngine
+from vsr1_bench.train.ranks import TrainError
 
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.5}
 """Largest |Δ log-prob| of one token. Measured on the embedded model: 1e-5 and below in fp32, 0.08

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import queue
 import re
-import threading
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from vsr1_bench.answers import boxed
 from vsr1_bench.judging import Item, Judged, RunningJudge
@@ -58,55 +57,57 @@ def _one_box(text: str) -> bool:
     return False
 
 
-def answer_reward(components: Components, alpha: float) -> float | None:
-    """`(1 - α) accuracy + α format` (`answer_only`; the first part of `summed`)."""
-    accuracy, form = components["accuracy"], components["format"]
-    return None if accuracy is None or form is None else (1 - alpha) * accuracy + alpha * form
+def reward_parts(objective: str, alpha: float) -> tuple[Mapping[str, float], ...]:
+    """Weights of the components in an objective's rewards; α weighs the format.
+
+    `decoupled` has two, r_ans and r_vis (paper v2, eqs 3 and 4); the others have one (paper v1 and
+    its code). `multi_advantage` trains on the components themselves; its one is for the curves.
+    """
+    if objective == "decoupled":
+        seen = {"description_accuracy": 1.0, "description_format": alpha}
+        return {"accuracy": 1.0, "format": alpha}, seen
+    answered = {"accuracy": 1 - alpha, "format": alpha}
+    return (answered if objective == "answer_only" else answered | {"description_accuracy": 1.0},)
 
 
-def summed_reward(components: Components, alpha: float) -> float | None:
-    """`(1 - α) accuracy + α format + description_accuracy` (paper v1 and its code)."""
-    answer, read = answer_reward(components, alpha), components["description_accuracy"]
-    return None if answer is None or read is None else answer + read
-
-
-def decoupled_answer(components: Components, alpha: float) -> float | None:
-    """`r_ans = accuracy + α format` (paper v2, eq 3)."""
-    accuracy, form = components["accuracy"], components["format"]
-    return None if accuracy is None or form is None else accuracy + alpha * form
-
-
-def decoupled_visual(components: Components, alpha: float) -> float | None:
-    """`r_vis = description_accuracy + α description_format` (paper v2, eq 4)."""
-    accuracy, form = components["description_accuracy"], components["description_format"]
-    return None if accuracy is None or form is None else accuracy + alpha * form
+def weigh(components: Components, weights: Mapping[str, float]) -> float | None:
+    """A weighted sum of components; None where one of them is unknown."""
+    known = [weight * c for name, weight in weights.items() if (c := components[name]) is not None]
+    return sum(known) if len(known) == len(weights) else None
 
 
 def total_reward(components: Components, objective: str, alpha: float) -> float | None:
     """One number for the journal and the curves; the scalar objectives train on it."""
-    if objective == "answer_only":
-        return answer_reward(components, alpha)
-    if objective == "decoupled":
-        parts = (decoupled_answer(components, alpha), decoupled_visual(components, alpha))
-        return None if None in parts else sum(part for part in parts if part is not None)
-    return summed_reward(components, alpha)
+    parts = [weigh(components, weights) for weights in reward_parts(objective, alpha)]
+    return None if None in parts else sum(part for part in parts if part is not None)
+
+
+@contextmanager
+def grading_by(judge: RunningJudge) -> Iterator[Grading]:
+    """Judge what is submitted while the block runs; after it everything is judged.
+
+    Raises:
+        JudgeError: the judge cannot go on; at the end of the block.
+    """
+    with ThreadPoolExecutor(1, "judge") as pool:
+        grading = Grading()
+        done = pool.submit(grading.run, judge)
+        try:
+            yield grading
+        finally:
+            grading.items.put(None)
+        done.result()
 
 
 class Grading:
-    """Judges answers while others are still being generated.
+    """Verdicts of answers that are judged while others are still being generated: `grading_by`."""
 
-    `submit` hands over a response; `close` waits, and `verdicts` then has the reward of each: 1, 0,
-    or None where the judge gave no verdict.
-    """
-
-    def __init__(self, judge: RunningJudge) -> None:
-        """Start judging in a thread of its own: the judge reads items as they come."""
+    def __init__(self) -> None:
         self.verdicts: dict[str, float | None] = {}
+        """The reward of each: 1, 0, or None where the judge gave no verdict."""
         self.reasons: dict[str, str] = {}
-        self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._judge, args=(judge,), name="judge")
-        self._thread.start()
+        self.items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        """What the judge reads as it comes; None is the end."""
 
     def submit(
         self, key: str, sample: Sample, completion: Completion, stage: Stage = "answer"
@@ -130,45 +131,15 @@ class Grading:
                 extra=sample.extra,
                 stage=stage,
             )
-            self._items.put(item)
+            self.items.put(item)
 
     def _note(self, key: str, reward: float | None, reason: str) -> None:
         self.verdicts[key], self.reasons[key] = reward, reason
 
-    def _judge(self, judge: RunningJudge) -> None:
-        try:
-            for judged in judge.judge(iter(self._items.get, None)):
-                self._note(judged.item.id, reward_of(judged), _reason(judged))
-        except BaseException as error:  # handed to the thread that waits in `close`
-            self._failure = error
-
-    def close(self) -> None:
-        """Wait until everything is judged.
-
-        Raises:
-            JudgeError: the judge cannot go on.
-        """
-        self._items.put(None)
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Wait for the judge; an error of the body goes first."""
-        try:
-            self.close()
-        except Exception:
-            if error is None:
-                raise
+    def run(self, judge: RunningJudge) -> None:
+        """Judge until the end of the items."""
+        for judged in judge.judge(iter(self.items.get, None)):
+            self._note(judged.item.id, reward_of(judged), _reason(judged))
 
 
 def reward_of(judged: Judged) -> float | None:

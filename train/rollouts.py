@@ -19,7 +19,13 @@ from vsr1_bench.judging import RunningJudge
 from vsr1_bench.prompts import caption_messages
 from vsr1_bench.records import Completion, Request, Sample
 from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rewards import Grading, format_first, format_second, total_reward
+from vsr1_bench.train.rewards import (
+    Grading,
+    format_first,
+    format_second,
+    grading_by,
+    total_reward,
+)
 
 
 @dataclass(slots=True)
@@ -106,7 +112,7 @@ def collect(
     start = time.monotonic()
     rollouts: dict[str, Rollout] = {}
     firsts = _first_requests(prompts, recipe, step, rollouts)
-    with Grading(judge) as grading:
+    with grading_by(judge) as grading:
         for request in islice(firsts, engine.capacity):
             engine.submit(request)
         first_end = start

@@ -1,33 +1,109 @@
-"""How a training ends: whatever stops it, one line says after which step and what is safe."""
+"""What the trainers share: a run that resumes, makes steps, logs and saves, and how it ends."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Protocol
 
 from vsr1_bench.errors import EXIT_INTERRUPTED, BenchError
-from vsr1_bench.train.checkpoints import Checkpoints, Progress
-from vsr1_bench.train.engine import TrainError
+from vsr1_bench.journal import Lock
+from vsr1_bench.progress import progress_bar
+from vsr1_bench.train.checkpoints import Checkpoints
+from vsr1_bench.train.curves import draw_curves
+from vsr1_bench.train.engine import TrainingEngine
+from vsr1_bench.train.metrics import StepMetrics, open_loggers
+from vsr1_bench.train.ranks import TrainError, join_ranks
+from vsr1_bench.train.recipe import Training
 
 
-class Trains(Protocol):
-    """A trainer that has been set up."""
+class Session:
+    """A training run."""
 
-    checkpoints: Checkpoints
-    progress: Progress
+    engine: TrainingEngine
+    label: str
+    """Of the progress bar."""
+    shown: str
+    """The metric beside the bar."""
+    rate: tuple[str, ...]
+    """What `tokens_per_second` counts, and the phases in whose seconds."""
+
+    def __init__(self, recipe: Training, stack: ExitStack) -> None:
+        """Join the ranks and take the output folder; what must be closed goes onto `stack`."""
+        self.ranks, self.folder = join_ranks(), recipe.output_dir
+        if self.ranks.first:
+            stack.callback(Lock(self.folder / ".lock").release)
+
+    def resume(self, recipe: Training, steps: int, stack: ExitStack) -> None:
+        """Load the newest checkpoint, if there is one, and open the loggers; ends a set-up."""
+        self.steps, self._save_every, self._keep_last = steps, recipe.save_every, recipe.keep_last
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
+        self.progress = self.checkpoints.load(self.engine)
+        self.loggers = open_loggers(recipe, self.folder, self.ranks, self.progress.step, stack)
+
+    def start(self) -> None:
+        """What comes before the first step of this process."""
+
+    def step(self, metrics: StepMetrics) -> None:
+        """Make a step, and count it in `progress`."""
+        raise NotImplementedError
+
+    def finish_step(self, metrics: StepMetrics) -> None:
+        """What follows a step and is not part of its time."""
 
     def run(self) -> None:
         """Train to the end."""
+        progress = self.progress
+        self.start()
+        bar = progress_bar(self.steps, self.label, "step", shown=self.ranks.first)
+        bar.update(progress.step)
+        saving = 0.0
+        with bar:
+            while progress.step < self.steps:
+                metrics = StepMetrics()
+                if saving:
+                    metrics.seconds("save", saving)  # of the checkpoint before
+                start = time.monotonic()
+                self.step(metrics)
+                metrics.seconds("step", time.monotonic() - start)
+                self.finish_step(metrics)
+                # Before the checkpoint: a resumed run drops lines after it, and would miss none.
+                told = self.log(metrics)
+                saving = 0.0
+                last = progress.step == self.steps
+                # The best one, too, or there would be nothing to hand out.
+                best = progress.step == progress.best_step
+                if last or best or progress.step % self._save_every == 0:
+                    start = time.monotonic()
+                    self.checkpoints.save(self.engine, progress, self._keep_last)
+                    saving = time.monotonic() - start
+                    if self.ranks.first:
+                        draw_curves(self.folder)
+                bar.set_postfix_str(f"{self.shown} {told.get(self.shown, float('nan')):.3f}")
+                bar.update()
+
+    def log(self, metrics: StepMetrics) -> dict[str, float]:
+        """Join the ranks' numbers and write them down."""
+        told = metrics.together(self.ranks)
+        counted, *phases = self.rate
+        seconds = sum(told.get(f"seconds/{phase}", 0.0) for phase in phases)
+        if seconds and told.get(counted):
+            told["tokens_per_second"] = told[counted] / seconds
+        for logger in self.loggers:
+            logger({"step": self.progress.step, **told})
+        return told
 
 
-def train_safely(start: Callable[[ExitStack], Trains]) -> None:
+def train_safely(start: Callable[[ExitStack], Session]) -> None:
     """Set a trainer up, run it, and close what it opened.
 
     Raises:
         BenchError: as it came, before anything is trained.
         TrainError: afterwards, with the last whole checkpoint; the same command continues.
     """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # of loading and saving; ours counts steps
     with ExitStack() as stack:
         trainer = start(stack)
         try:

@@ -8,9 +8,7 @@ chat template and processor, as in evaluation.
 from __future__ import annotations
 
 import logging
-import math
 import random
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,21 +20,18 @@ from typing import TYPE_CHECKING
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.chat import ChatRenderer
 from vsr1_bench.images import ImageError
-from vsr1_bench.journal import Lock
 from vsr1_bench.models import ModelInfo, find_model
 from vsr1_bench.pipeline import make_sampling
-from vsr1_bench.progress import progress_bar
 from vsr1_bench.prompts import get_format
 from vsr1_bench.records import Request, Sampling
-from vsr1_bench.train.checkpoints import Checkpoints
 from vsr1_bench.train.conversations import Example, examples_of, open_rows
-from vsr1_bench.train.curves import draw_curves
 from vsr1_bench.train.data import order_of
 from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
-from vsr1_bench.train.engine import Ranks, TrainError, TrainingEngine, join_ranks, seed_all
+from vsr1_bench.train.engine import TrainingEngine
 from vsr1_bench.train.logprobs import score_batch
-from vsr1_bench.train.metrics import StepMetrics, open_loggers
-from vsr1_bench.train.session import train_safely
+from vsr1_bench.train.metrics import StepMetrics
+from vsr1_bench.train.ranks import Ranks, TrainError, seed_all
+from vsr1_bench.train.session import Session, train_safely
 from vsr1_bench.train.sft_recipe import (
     GLANCES,
     MIXTURE,
@@ -65,9 +60,6 @@ def train(recipe: SftRecipe) -> SftRecipe:
         UsageError, ModelError, TaskError, StoreError: before anything is trained.
         TrainError: afterwards; the last checkpoint is whole, the same command continues.
     """
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # of loading and saving; ours counts steps
     planned: list[SftRecipe] = []
 
     def start(stack: ExitStack) -> SftTrainer:
@@ -79,14 +71,14 @@ def train(recipe: SftRecipe) -> SftRecipe:
     return planned[0]
 
 
-class SftTrainer:
+class SftTrainer(Session):
     """Everything that a run holds."""
+
+    label, shown, rate = "train sft", "loss", ("tokens_trained", "step")
 
     def __init__(self, recipe: SftRecipe, stack: ExitStack) -> None:
         """Start everything; what must be closed goes onto `stack`."""
-        self.ranks, self.folder = join_ranks(), recipe.output_dir
-        if self.ranks.first:
-            stack.callback(Lock(self.folder / ".lock").release)
+        super().__init__(recipe, stack)
         self.model = starting_model(recipe, self.ranks)
         self.encoder = Encoder(ChatRenderer(self.model), kept=recipe.batch_size)
         bounds = {n: v for n in ("min_pixels", "max_pixels") if (v := getattr(recipe, n))}
@@ -98,40 +90,11 @@ class SftTrainer:
         # The engine's start reseeds every generator: ours are seeded after it.
         seed_all(recipe.seed + self.ranks.rank)
         self.dummies = dummy_rows(self.encoder, self.sampling)
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
-        self.progress = self.checkpoints.load(self.engine)
-        if self.progress.step < self.recipe.steps:
+        self.resume(self.recipe, self.recipe.steps, stack)
+        if self.progress.step < self.steps:
             self.batches.batch(self.progress.step)  # data that cannot be used end here
-        self.loggers = open_loggers(self.recipe, self.folder, self.ranks, self.progress.step, stack)
 
-    def run(self) -> None:
-        """Train to the end."""
-        recipe, progress = self.recipe, self.progress
-        bar = progress_bar(recipe.steps, "train sft", "step", shown=self.ranks.first)
-        bar.update(progress.step)
-        saving = 0.0
-        with bar:
-            while progress.step < recipe.steps:
-                metrics = StepMetrics()
-                if saving:
-                    metrics.seconds("save", saving)  # of the checkpoint before
-                with metrics.phase("step"):
-                    self._step(metrics)
-                told = metrics.together(self.ranks)
-                told["tokens_per_second"] = told["tokens_trained"] / told["seconds/step"]
-                if self.loggers is not None:
-                    self.loggers.log({"step": progress.step, **told})
-                saving = 0.0
-                if progress.step == recipe.steps or progress.step % recipe.save_every == 0:
-                    start = time.monotonic()
-                    self.checkpoints.save(self.engine, progress, recipe.keep_last)
-                    saving = time.monotonic() - start
-                    if self.ranks.first:
-                        draw_curves(self.folder)
-                bar.set_postfix_str(f"loss {told['loss']:.3f}")
-                bar.update()
-
-    def _step(self, metrics: StepMetrics) -> None:
+    def step(self, metrics: StepMetrics) -> None:
         """One update on one batch."""
         recipe, ranks, step = self.recipe, self.ranks, self.progress.step
         batch = self.batches.batch(step)
@@ -145,20 +108,15 @@ class SftTrainer:
         learnt = sum(ranks.gather(sum(len(row.tokens) for row in rows)))
         if not learnt:  # on every rank alike
             raise TrainError(f"no example of step {step + 1} can be read; see the warnings above")
-        loss = 0.0
-        for number, micro in enumerate(plan, start=1):
-            part = self.loss(micro, learnt, metrics)
-            self.engine.backward(part, last=number == len(plan))
-            loss += float(part.detach())
-        loss = sum(ranks.gather(loss))
-        self._check(loss, f"the loss of step {step + 1}")
         metrics.add("lr", self.engine.engine.get_lr()[0], 1)
-        norm = self.engine.step()
-        self._check(norm, f"the norm of the gradient of step {step + 1}")
+        with metrics.phase("update"):
+            told = self.engine.update(
+                plan, lambda micro: self.loss(micro, learnt, metrics), step + 1
+            )
         self.progress.step += 1
         self.progress.cursor += recipe.batch_size
-        metrics.add("loss", loss, 1)
-        metrics.add("grad_norm", norm, 1)
+        for name, value in told.items():
+            metrics.add(name, value, 1)
         metrics.count("tokens_learnt", float(learnt if ranks.first else 0))
 
     def _readable(self, rows: Sequence[Row], metrics: StepMetrics) -> list[Row]:
@@ -187,15 +145,6 @@ class SftTrainer:
         logprobs, _ = score_batch(self.engine.engine, batch, temperature=1.0, bans=False)  # (N,)
         share = 0.0 if micro[0] in self.dummies.values() else 1 / learnt
         return -logprobs.sum() * share
-
-    def _check(self, number: float, what: str) -> None:
-        """Stop on a number that is none; it is the same on all ranks."""
-
-        def judge() -> None:
-            if not math.isfinite(number):
-                raise TrainError(f"{what} is {number}; nothing was updated; a smaller lr may help")
-
-        self.ranks.together(judge)
 
 
 def starting_model(recipe: SftRecipe, ranks: Ranks) -> ModelInfo:

@@ -7,22 +7,21 @@ the same kind at the same time; where one has fewer, it scores a dummy row witho
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vsr1_bench.train.encoding import KINDS, PROMPTS_KEPT, Encoder, Kind, Row
-from vsr1_bench.train.engine import Ranks, TrainError, TrainingEngine
+from vsr1_bench.train.engine import TrainingEngine
 from vsr1_bench.train.losses import (
     Totals,
     importance_weights,
     kl_k3,
     objective,
     policy_loss,
-    token_weights,
+    token_weight,
 )
 from vsr1_bench.train.metrics import StepMetrics
+from vsr1_bench.train.ranks import Ranks
 from vsr1_bench.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -30,14 +29,8 @@ if TYPE_CHECKING:
 
 PARTS = ("answer", "visual")
 Micro = list[Row]
-
-
-@dataclass(slots=True)
-class _Shares:
-    """What the tokens of a micro-batch count in one part of the objective; `(N,)` each."""
-
-    weights: Tensor
-    advantages: Tensor
+Shares = tuple["Tensor", "Tensor"]
+"""Weights and advantages of a micro-batch's tokens in one part of the objective; `(N,)` each."""
 
 
 class Updater:
@@ -102,29 +95,9 @@ class Updater:
         if not any(total.tokens for total in totals.values()):
             metrics.peak("skipped_updates", 1.0)  # on every rank alike: nothing could be rewarded
             return
-        loss = 0.0
-        for number, micro in enumerate(plan, start=1):
-            part = self._loss(micro, totals, metrics)
-            self._engine.backward(part, last=number == len(plan))
-            loss += float(part.detach())
-        loss = sum(self._engine.ranks.gather(loss))
-        self._check(loss, f"the loss of step {step}")
-        norm = self._engine.step()
-        self._check(norm, f"the norm of the gradient of step {step}")
-        metrics.add("loss", loss, 1)
-        metrics.add("grad_norm", norm, 1)
-
-    def _check(self, number: float, what: str) -> None:
-        """Stop on a number that is none; it is the same on all ranks."""
-
-        def judge() -> None:
-            if not math.isfinite(number):
-                raise TrainError(
-                    f"{what} is {number}; nothing was updated. Look at the last lines of rollouts/ "
-                    "and metrics.jsonl; a smaller lr or max_grad_norm may help"
-                )
-
-        self._engine.ranks.together(judge)
+        told = self._engine.update(plan, lambda micro: self._loss(micro, totals, metrics), step)
+        for name, value in told.items():
+            metrics.add(name, value, 1)
 
     def _totals(self, rows: Sequence[Row], part: str) -> Totals:
         """Count a minibatch's responses and tokens of one part, on all ranks."""
@@ -164,40 +137,36 @@ class Updater:
             shares = self._shares(micro, part, totals[part], now)
             if shares is None:
                 continue
+            weights, advantages = shares
             clipped = policy_loss(
                 logprobs,
                 old,
-                shares.advantages,
+                advantages,
                 low=recipe.clip_low,
                 high=recipe.clip_high,
                 dual=recipe.dual_clip,
             )
-            loss = loss + objective(clipped, shares.weights, correction, kl, recipe.beta)
+            loss = loss + objective(clipped, weights, correction, kl, recipe.beta)
             self._tell(metrics, part, now, old, sampled, kl.detach(), entropy, shares)
         return loss
 
-    def _shares(self, micro: Micro, part: str, totals: Totals, like: Tensor) -> _Shares | None:
-        """Weights and advantages of a micro-batch's tokens in one part; None where it has none."""
+    def _shares(self, micro: Micro, part: str, totals: Totals, like: Tensor) -> Shares | None:
+        """What a micro-batch's tokens count in one part; None where it has none of it."""
         import torch
 
         if not any(term.part == part for row in micro for term in row.terms):
             return None
         weights, advantages = torch.zeros_like(like), torch.zeros_like(like)
-        place = 0
+        recipe, place = self._recipe, 0
         for row in micro:
             for term in row.terms:
                 if term.part == part:
                     start, end = term.span
-                    each = token_weights(
-                        torch.tensor([float(end - start)]),
-                        totals,
-                        self._recipe.aggregation,
-                        self._recipe.max_tokens,
-                    )
-                    weights[place + start : place + end] = term.weight * each.item()
+                    each = token_weight(end - start, totals, recipe.aggregation, recipe.max_tokens)
+                    weights[place + start : place + end] = term.weight * each
                     advantages[place + start : place + end] = term.advantage
             place += len(row.tokens)
-        return _Shares(weights, advantages)
+        return weights, advantages
 
     def _tell(
         self,
@@ -208,17 +177,18 @@ class Updater:
         sampled: Tensor,
         kl: Tensor,
         entropy: Tensor,
-        shares: _Shares,
+        shares: Shares,
     ) -> None:
         """Note what the tokens of a part say about the update."""
         recipe = self._recipe
-        held = shares.weights > 0
+        weights, advantages = shares
+        held = weights > 0
         count = int(held.sum())
         if not count:
             return
         ratio, gap = (now - old).exp(), (old - sampled).abs()
-        low = (ratio < 1 - recipe.clip_low) & (shares.advantages < 0)
-        high = (ratio > 1 + recipe.clip_high) & (shares.advantages > 0)
+        low = (ratio < 1 - recipe.clip_low) & (advantages < 0)
+        high = (ratio > 1 + recipe.clip_high) & (advantages > 0)
         told = {
             "entropy": entropy,
             "kl": kl,
@@ -228,7 +198,7 @@ class Updater:
             "mismatch/mean": gap,
         }
         if recipe.dual_clip is not None:
-            dual = (ratio > recipe.dual_clip) & (shares.advantages < 0)
+            dual = (ratio > recipe.dual_clip) & (advantages < 0)
             told["clip/dual_share"] = dual.float()
         if recipe.importance_cap:
             over = (old - sampled).exp() > recipe.importance_cap

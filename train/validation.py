@@ -14,7 +14,7 @@ from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.preflight import choose_judges
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.running import JudgePool
-from vsr1_bench.train.engine import Ranks
+from vsr1_bench.train.ranks import Ranks
 from vsr1_bench.train.recipe import Recipe
 
 

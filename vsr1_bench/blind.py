@@ -129,7 +129,7 @@ class Swap:
         partner = self._partners.get(place)
         if partner is None:
             return LeftOut(NO_PARTNER)
-        return replace(sample, images=self._data.sample_at(partner).images)
+        return replace(sample, images=self._data.sample(partner).images)
 
     def _pair(self) -> dict[int, int]:
         """Read every sample once, and keep hashes only."""

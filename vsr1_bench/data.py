@@ -183,15 +183,6 @@ class TaskData:
                 seen.add(sample.id)
                 yield place, sample
 
-    def sample_at(self, place: int) -> Sample:
-        """The sample at a place of the data, from 0.
-
-        Raises:
-            TaskError: its row cannot be mapped.
-        """
-        row, within = divmod(place, self.task.per_row)
-        return self._of_row(row)[within]
-
     def _of_row(self, number: int) -> tuple[Sample, ...]:
         try:
             found = self._to_sample({**self._rows[number], ROW_NUMBER: number})

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,13 @@ from tests.training import (  # noqa: E402
     trainer,
     weights,
 )
+from tests.two_ranks import small_files  # noqa: E402
 from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa: E402
 from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
 from vsr1_bench.train.checkpoints import export  # noqa: E402
 from vsr1_bench.train.encoding import Row  # noqa: E402
-from vsr1_bench.train.engine import TrainError  # noqa: E402
 from vsr1_bench.train.proof import SyncError  # noqa: E402
+from vsr1_bench.train.ranks import TrainError  # noqa: E402
 
 
 def test_logprobs_are_the_engines_padded_or_not(tmp_path: Path) -> None:
@@ -244,17 +243,6 @@ def test_an_engine_that_dies_names_the_last_checkpoint(
     with pytest.raises(TrainError, match="the engine died: CUDA error; last whole checkpoint") as e:
         grpo.train(small_recipe(tmp_path, save_every=1))
     assert e.value.exit_code == 75 and "step-000001" in str(e.value)
-
-
-@contextmanager
-def small_files(limit: int) -> Iterator[None]:
-    """Let no file grow beyond a limit: to a writer that is a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hub import Hub, Repositories
 
+psutil = pytest.importorskip("psutil")
 torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed", reason="the train extra is not installed here")
 pytest.importorskip("vllm", reason="backend vllm is not installed here")
@@ -25,10 +25,12 @@ from safetensors.torch import load_file  # noqa: E402
 from tests.cli import cli, command, error_line  # noqa: E402
 from tests.training import metrics, settings, small_recipe, trainer  # noqa: E402
 from tests.tree import ROOT  # noqa: E402
-from tests.two_ranks import TWO, WAYS  # noqa: E402
+from tests.two_ranks import HUB_ID, KILLED, REFUSED, TWO, WAYS  # noqa: E402
 from vsr1_bench.generation.transformers import TransformersArgs  # noqa: E402
 from vsr1_bench.generation.transformers_sync import SyncableTransformers  # noqa: E402
+from vsr1_bench.images import example_image  # noqa: E402
 from vsr1_bench.models import ModelInfo  # noqa: E402
+from vsr1_bench.train.checkpoints import read_mark  # noqa: E402
 from vsr1_bench.train.recipe import Recipe  # noqa: E402
 
 RECIPE = "tiny/vision_sr1"
@@ -108,21 +110,86 @@ def test_checkpoints_are_kept_and_exported_bit_equal(ten_steps: Path, tmp_path: 
     assert "missing or cut off" in error_line(bad.returncode, 1, bad.stderr)
 
 
+def kill_after(arguments: list[str], sign: Callable[[], bool], within: float) -> None:
+    """Start a command, and kill it with all its processes soon after a sign of it."""
+    process = psutil.Popen(arguments, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 400
+        while not sign() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(within * random.random())
+    finally:
+        # Torchrun's first: it would tell the others to end.
+        for each in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait()
+
+
+def lines(folder: Path) -> list[str]:
+    """Those of metrics.jsonl; the last one may be cut off."""
+    journal = folder / "metrics.jsonl"
+    return journal.read_text().splitlines() if journal.is_file() else []
+
+
+def steps_of(folder: Path) -> list[dict[str, float]]:
+    """The metrics of a run, but for what the clock and the machine decide."""
+    timed = ("seconds/", "memory/", "tokens_per_second")
+    return [{k: v for k, v in s.items() if not k.startswith(timed)} for s in metrics(folder)]
+
+
+def test_a_killed_run_with_vllm_continues_to_rounding(ten_steps: Path, tmp_path: Path) -> None:
+    """Which requests share a batch depends on when images are decoded: the last bits may differ."""
+    run = ["train", "grpo", RECIPE, *settings(**VLLM, max_steps=4, save_every=1)]
+    run.append(f"output_dir={tmp_path}")
+    kill_after(command(*run), lambda: len(lines(tmp_path)) >= 2, 0.3)
+    assert 2 <= len(lines(tmp_path)) < 4
+    done = cli(*run, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for whole, killed in zip(metrics(ten_steps)[1:5], metrics(tmp_path), strict=True):
+        for name in ("step", "reward/total", "length/first", "length/second", "tokens_trained"):
+            assert whole[name] == killed[name]
+        for name in ("loss", "grad_norm", "entropy"):
+            assert killed[name] == pytest.approx(whole[name], abs=1e-4)
+
+
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All ways of `tests/two_ranks.py`, in one start of two processes."""
+    """A run on two ranks that is killed; then all of `tests/two_ranks.py`, in one start."""
     folder = tmp_path_factory.mktemp("two")
+    killed, told = folder / "killed", settings(**TWO, **KILLED)
+    run = command("train", "grpo", RECIPE, *told, f"output_dir={killed}", "--nproc", 2)
+    kill_after(run, (killed / "checkpoints/step-000001").is_dir, 0.4)
+    assert len(lines(killed)) in (1, 2)
+    repositories = Repositories(tmp_path_factory.mktemp("hub"))
+    repositories.add(HUB_ID, None, "train", hub_rows(), images=("images",))
     launch = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    done = subprocess.run(
-        [*launch, "-m", "tests.two_ranks", str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-        cwd=ROOT,
-    )
+    with Hub(repositories.write()) as hub:
+        done = subprocess.run(
+            [*launch, "-m", "tests.two_ranks", str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+            cwd=ROOT,
+            env=hub.environment(folder / "home"),
+        )
+        asked = [{"method": method, "path": path} for _, method, path in hub.asked]
     assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "asked.json").write_text(json.dumps(asked))
     return folder
+
+
+def hub_rows() -> list[dict[str, Any]]:
+    """Questions with one image, several and none, in the columns of a training set."""
+    image = example_image()
+    rows: list[dict[str, Any]] = []
+    for number in range(6):
+        shown = number % 3
+        marks = "<image>" * shown
+        told = {"problem": f"{marks}How many dots, {number}?", "answer": "2"}
+        rows.append({**told, "images": (image,) * shown})
+    return sorted(rows, key=lambda row: -len(row["images"]))  # columns are typed by the first
 
 
 @pytest.fixture
@@ -172,34 +239,56 @@ def test_two_ranks_make_the_steps_of_one(two_ranks: Path, tmp_path: Path) -> Non
         assert max(float((ours[n] - theirs[n]).abs().max()) for n in ours) < 2e-5
 
 
+def test_a_run_killed_on_two_ranks_continues_the_trajectory(two_ranks: Path) -> None:
+    """Bit for bit, rollouts and both ranks' random numbers included."""
+    whole, killed = two_ranks / "zero2", two_ranks / "killed"
+    assert len(steps_of(whole)) == 3 and steps_of(whole) == steps_of(killed)
+    for rank in (0, 1):
+        journals = [f / f"rollouts/rank-{rank}.jsonl" for f in (whole, killed)]
+        assert journals[0].read_bytes() == journals[1].read_bytes()
+    ours, theirs = exported(whole), exported(killed)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_rows_of_a_hub_are_trained_on_and_one_rank_downloads_them(two_ranks: Path) -> None:
+    (told,) = metrics(two_ranks / "hub")
+    assert told["prompts/unusable"] == 0 and told["tokens_trained"] > 0
+    asked = json.loads((two_ranks / "asked.json").read_text())
+    files = [a for a in asked if a["method"] == "GET" and a["path"].endswith(".parquet")]
+    assert len(files) == 1 and HUB_ID in files[0]["path"]
+    for rank in (0, 1):
+        journal = two_ranks / f"hub/rollouts/rank-{rank}.jsonl"
+        said = [json.loads(line) for line in journal.read_text().splitlines()]
+        assert len(said) == 4 and all(line["error"] is None for line in said)
+
+
+@pytest.mark.parametrize("stage", REFUSED)
+def test_a_disk_that_refuses_one_rank_ends_all_of_them(two_ranks: Path, stage: str) -> None:
+    """By one line, of the first rank, and with the last checkpoint as it was."""
+    run = two_ranks / f"refused-{stage}"
+    first, other = (json.loads(Path(f"{run}-{rank}.json").read_text()) for rank in (0, 1))
+    assert other == {"error": None, "code": 0}
+    assert first["code"] == 75 and "\n" not in first["error"]
+    whose = f"rank {REFUSED[stage]}: " if REFUSED[stage] else ""
+    assert f"after step 2: {whose}{run}/checkpoints/.step-000002.tmp: not written" in first["error"]
+    assert first["error"].endswith(
+        f"is the disk full?; last whole checkpoint: {run}/checkpoints/step-000001"
+    )
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["step-000001"]
+    read_mark(run / "checkpoints/step-000001")
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_a_killed_run_continues_the_trajectory_of_one_that_was_not(tmp_path: Path) -> None:
     """Bit for bit, in one process and fp32 (transformers rollouts; vLLM's batches vary)."""
     changes = {"max_steps": 8, "save_every": 2, "epochs": 2, "minibatch_prompts": 1}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     arguments = command("train", "grpo", RECIPE, *settings(**changes), f"output_dir={killed}")
-    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 200
-        journal = killed / "metrics.jsonl"
-        while time.monotonic() < deadline and process.poll() is None:
-            if journal.is_file() and journal.read_bytes().count(b"\n") >= 3:
-                break
-            time.sleep(0.01)
-        time.sleep(0.6 * random.random())  # anywhere in a step, or in the saving of a checkpoint
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert 3 <= journal.read_bytes().count(b"\n") < 8
+    kill_after(arguments, lambda: len(lines(killed)) >= 3, 0.6)
+    assert 3 <= len(lines(killed)) < 8
     steps_here(small_recipe(killed, **changes))
     steps_here(small_recipe(whole, **changes))
-    timed = ("seconds/", "memory/", "tokens_per_second")
-    one, other = (
-        [{k: v for k, v in s.items() if not k.startswith(timed)} for s in metrics(f)]
-        for f in (whole, killed)
-    )
-    assert len(one) == 8 and one == other
+    assert len(steps_of(whole)) == 8 and steps_of(whole) == steps_of(killed)
     rollouts = [(f / "rollouts/rank-0.jsonl").read_text() for f in (whole, killed)]
     assert rollouts[0] == rollouts[1]
     ours, theirs = exported(whole), exported(killed)

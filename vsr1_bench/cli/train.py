@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, UsageError
+from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.train.recipe import Recipe
@@ -63,10 +63,12 @@ def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from vsr1_bench.train.metrics import check_loggers
     from vsr1_bench.train.recipe import Recipe
 
     recipe = _recipe(options)
     check_installed()
+    check_loggers(recipe.loggers)
     if options.nproc and "RANK" not in os.environ:
         return _launch(options)
     if isinstance(recipe, Recipe):
@@ -110,18 +112,43 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _launch(options: argparse.Namespace) -> int:
-    """Start this very command once a process, by torchrun."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc_per_node", str(options.nproc), "-m", "vsr1_bench", "train", options.action),
-        *(options.what, *options.settings, "--verbosity", options.verbosity),
-    ]
-    process = subprocess.Popen(command)
+    """Run this very command in several processes, by torchrun's own launcher.
+
+    Returns:
+        The exit code of the process that failed first; it has said why.
+
+    Raises:
+        TrainError: a process was killed and could not say anything.
+    """
+    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # the launcher would print a report of its own
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from vsr1_bench.train.ranks import TrainError
+
+    config = LaunchConfig(
+        *(1, 1, options.nproc),
+        run_id=f"vsr1-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    arguments = ("-m", "vsr1_bench", "train", options.action, options.what, *options.settings)
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        return EXIT_INTERRUPTED
+        elastic_launch(config, sys.executable)(*arguments, "--verbosity", options.verbosity)
+    except ChildFailedError as error:
+        rank, first = error.get_first_failure()
+        if first.exitcode > 0:
+            return int(first.exitcode)
+        raise TrainError(
+            f"process {rank} of {options.nproc} was killed ({first.signal_name()}; out of memory?);"
+            " the same command continues from the last checkpoint"
+        ) from None
+    except SignalException as signal:  # handed on to all processes already
+        return EXIT_INTERRUPTED if signal.sigval == SIGINT else EXIT_FAILED
+    return EXIT_DONE
 
 
 def recipe_rows() -> list[tuple[str, str, str]]:

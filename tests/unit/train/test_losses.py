@@ -19,7 +19,7 @@ from vsr1_bench.train.losses import (  # noqa: E402
     kl_k3,
     objective,
     policy_loss,
-    token_weights,
+    token_weight,
 )
 from vsr1_bench.train.metrics import StepMetrics  # noqa: E402
 from vsr1_bench.train.recipe import Recipe  # noqa: E402
@@ -54,7 +54,8 @@ def our_loss(
     mask, lengths = batch["mask"], batch["lengths"]
     tokens = int(mask.sum())
     totals = Totals(sequences=5, tokens=tokens, local_tokens=tokens, ranks=1)
-    weights = token_weights(lengths.double(), totals, how, LONGEST)[:, None] * mask
+    each = [token_weight(int(length), totals, how, LONGEST) for length in lengths]
+    weights = torch.tensor(each, dtype=torch.float64)[:, None] * mask
     correction = torch.ones_like(now)
     if cap:
         correction = importance_weights(batch["old"], batch["sampled"], cap)
@@ -162,9 +163,9 @@ def test_importance_weights_are_capped_and_carry_no_gradient() -> None:
 
 
 def test_token_weights_by_hand() -> None:
-    lengths, totals = torch.tensor([2.0, 8.0]), Totals(4, 20, 10, 2)
+    totals = Totals(4, 20, 10, 2)
     found = {
-        how: token_weights(lengths, totals, how, 16).tolist()  # type: ignore[arg-type]
+        how: [token_weight(n, totals, how, 16) for n in (2, 8)]  # type: ignore[arg-type]
         for how in ("grpo", "dr_grpo", "dapo", "bnpo")
     }
     assert found["grpo"] == pytest.approx([1 / 8, 1 / 32])

@@ -17,14 +17,12 @@ from vsr1_bench.train.advantages import EPSILON, group_advantages, weighted_adva
 from vsr1_bench.train.objectives import advantages_of, description_span, rows_of
 from vsr1_bench.train.recipe import Recipe
 from vsr1_bench.train.rewards import (
-    Grading,
-    answer_reward,
-    decoupled_answer,
-    decoupled_visual,
     format_first,
     format_second,
-    summed_reward,
+    grading_by,
+    reward_parts,
     total_reward,
+    weigh,
 )
 from vsr1_bench.train.rollouts import Rollout, collect
 
@@ -85,12 +83,14 @@ def parts(*values: float | None) -> dict[str, float | None]:
 
 def test_scalar_rewards_by_hand() -> None:
     right = parts(1, 0, 1, 1)
-    assert answer_reward(right, 0.1) == pytest.approx(0.9)
-    assert summed_reward(right, 0.1) == pytest.approx(1.9)
-    assert decoupled_answer(right, 0.1) == pytest.approx(1.0)
-    assert decoupled_visual(right, 0.1) == pytest.approx(1.1)
+    assert total_reward(right, "answer_only", 0.1) == pytest.approx(0.9)
+    for objective in ("summed", "external_perception", "multi_advantage"):
+        assert total_reward(right, objective, 0.1) == pytest.approx(1.9)
+    answer, visual = reward_parts("decoupled", 0.1)
+    assert weigh(right, answer) == pytest.approx(1.0)
+    assert weigh(right, visual) == pytest.approx(1.1)
     assert total_reward(right, "decoupled", 0.1) == pytest.approx(2.1)
-    assert summed_reward(parts(0, 1, 0, 0), 0.1) == pytest.approx(0.1)
+    assert total_reward(parts(0, 1, 0, 0), "summed", 0.1) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("hole", range(4))
@@ -139,11 +139,10 @@ PROMPT = Request("", (), Sampling(), sample_id="s")
 
 
 def graded(*completions: Completion) -> dict[str, float | None]:
-    with open_judge("string_match") as judge, Grading(judge) as grading:
+    with open_judge("string_match") as judge, grading_by(judge) as grading:
         for completion in completions:
             grading.submit(completion.key, SAMPLE, completion)
-        grading.close()
-        return grading.verdicts
+    return grading.verdicts
 
 
 def test_what_earns_nothing_and_what_is_left_out() -> None:
@@ -157,9 +156,8 @@ def test_what_earns_nothing_and_what_is_left_out() -> None:
 
 
 def test_a_gold_answer_that_cannot_be_read_is_left_out() -> None:
-    with open_judge("string_match") as judge, Grading(judge) as grading:
+    with open_judge("string_match") as judge, grading_by(judge) as grading:
         grading.submit("k", replace(SAMPLE, answer="many"), Completion("k", FINE))
-        grading.close()
     assert grading.verdicts == {"k": None} and "gold_unreadable" in grading.reasons["k"]
 
 
