@@ -91,7 +91,7 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "vsr1_bench", *map(str, arguments)]
 
 
-def cli(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
     )
