@@ -97,6 +97,15 @@ def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess
     )
 
 
+def loaded(program: str, *modules: str) -> tuple[list[str], list[str]]:
+    """Run a program in a process of its own: its lines, and which of these modules it imported."""
+    tell = f"\nimport sys\nprint(*[name for name in {modules!r} if name in sys.modules])"
+    run = [sys.executable, "-c", program + tell]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    *lines, found = done.stdout.splitlines()
+    return lines, found.split()
+
+
 def here(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The same in this process: a tenth of the time, where nothing is killed or measured."""
     from vsr1_bench.cli.main import main

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli import loaded
 from judged import judged, load, mirrored
 
 from vsr1_bench import validation
@@ -134,14 +133,11 @@ def test_the_merged_set_is_judged_as_in_the_paper(no_keys: None) -> None:
 
 
 def test_listing_every_task_stays_light_and_shows_what_a_reader_needs() -> None:
-    code = (
-        "import sys\nfrom vsr1_bench.cli.main import main\nmain(['ls', 'tasks'])\n"
-        "print([m for m in ('torch', 'numpy', 'PIL', 'pandas', 'datasets', 'sympy')"
-        " if m in sys.modules])"
+    program = "from vsr1_bench.cli.main import main\nmain(['ls', 'tasks'])"
+    (header, *lines), heavy = loaded(
+        program, "torch", "numpy", "PIL", "pandas", "datasets", "sympy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    header, *lines, heavy = done.stdout.splitlines()
-    assert heavy == "[]"
+    assert heavy == []
     names = ["task", "version", "n", "answers", "judge", "suites", "license", "what"]
     assert header.split() == names
     table = {line.split()[0]: line.split() for line in lines}
