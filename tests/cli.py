@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 QUESTIONS = 400
+ANSWER = {"id": "*", "response": "\\boxed{4}"}
+"""A line of a script: the same answer to every question."""
 # Everything that decides a run's answers is in this file: no data set, no model.
 PLUGINS = """
 import os
@@ -89,10 +91,19 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "vsr1_bench", *map(str, arguments)]
 
 
-def cli(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments), capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+def loaded(program: str, *modules: str) -> tuple[list[str], list[str]]:
+    """Run a program in a process of its own: its lines, and which of these modules it imported."""
+    tell = f"\nimport sys\nprint(*[name for name in {modules!r} if name in sys.modules])"
+    run = [sys.executable, "-c", program + tell]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    *lines, found = done.stdout.splitlines()
+    return lines, found.split()
 
 
 def here(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -159,3 +170,14 @@ def wait_for_lines(runs: Path, n: int, seconds: float = 30) -> None:
 def records(path: Path) -> list[dict[str, Any]]:
     """Every line of a journal, read without the code under test."""
     return [json.loads(line) for line in path.read_text("ascii").splitlines()]
+
+
+def finished(runs: Path) -> list[str]:
+    """Sample ids of the finished responses, in the order of the journal; each key once."""
+    found = [record for record in records(journal_of(runs)) if record["error"] is None]
+    assert len({record["key"] for record in found}) == len(found), "generated twice"
+    return [record["sample_id"] for record in found]
+
+
+def ids(n: int) -> list[str]:
+    return [f"q{number:03d}" for number in range(n)]

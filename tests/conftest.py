@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Workers of pytest-xdist share the cores. A torch with a thread for every core in each worker, and
+# in each engine that it starts, would spend them on waiting for one another. Torch reads this once.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
 # How long an example takes is this machine's affair (the first one imports scipy).
 settings.register_profile("untimed", deadline=None)
 # New examples are for those who can look at what they find, not for a gate.

@@ -15,10 +15,9 @@ from vsr1_bench.task import Task
 RED, BLUE, GREEN = (EncodedImage(data=bytes([n])) for n in (1, 2, 3))
 
 
-def judged(task: Task | str, sample: Sample, response: str) -> Verdict:
-    """The verdict of the task's own judge, or of the rule before a model."""
-    found = get_task(task) if isinstance(task, str) else task
-    item = Item(
+def item(sample: Sample, response: str) -> Item:
+    """What a judge gets to see."""
+    return Item(
         sample.id,
         response,
         sample.answer,
@@ -27,7 +26,12 @@ def judged(task: Task | str, sample: Sample, response: str) -> Verdict:
         sample.question_text,
         extra=sample.extra,
     )
-    return get_judge(found.judge_fallback or found.judge).grade(item)
+
+
+def judged(task: Task | str, sample: Sample, response: str) -> Verdict:
+    """The verdict of the task's own judge, or of the rule before a model."""
+    found = get_task(task) if isinstance(task, str) else task
+    return get_judge(found.judge_fallback or found.judge).grade(item(sample, response))
 
 
 def one(mapped: Sample | tuple[Sample, ...]) -> Sample:

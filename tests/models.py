@@ -70,3 +70,15 @@ def scored_run(runs: list[TaskRun]) -> dict[str, Any]:
     for run in blind:
         judge_and_score(run.folder, None, progress=False)
     return judge_and_score(first.folder, None, progress=False)
+
+
+def keys_when_one_is_submitted_late(generator: Generator) -> list[str]:
+    """The order of two answers, the second asked for when the first is there."""
+    first, second = demo_requests(2)
+    generator.submit(first)
+    seen = []
+    for completion in generator.completions():
+        seen.append(completion.key)
+        if completion.key == "k0":
+            generator.submit(second)
+    return seen

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("vllm", reason="a local LLM judges through vLLM")
 
-from cli import cli
+from cli import cli, here
 from serving import base_url, served
 from smollm import NAME, smollm
 
@@ -67,9 +67,9 @@ def test_a_real_llm_judges_behind_a_real_server(
     # Held to the schema, even this model gives verdicts.
     assert counts["unscored"] == 0 and all(line["raw"].startswith("{") for line in lines)
     for spec in ("cascade:string_match,openai", "legacy_vsr1:mathruler,openai"):
-        assert cli("judge", runs, "--judge", spec, *flags, timeout=300).returncode in (0, 75)
-    assert cli("judge", runs, "--include_path", path, "--judge", "string_match").returncode == 0
-    table = cli("table", runs, "--include_path", path, "--layout", "long").stdout
+        assert here("judge", runs, "--judge", spec, *flags).returncode in (0, 75)
+    assert here("judge", runs, "--include_path", path, "--judge", "string_match").returncode == 0
+    table = here("table", runs, "--include_path", path, "--layout", "long").stdout
     print(table)
     rows = {row.split("|")[4].strip(): row for row in table.splitlines() if "| accuracy " in row}
     cascade = f"cascade:string_match,openai[{NAME}]"
@@ -79,7 +79,7 @@ def test_a_real_llm_judges_behind_a_real_server(
     # The cascade has asked nothing that the LLM by itself had not said before.
     asked = {line["asked"] for line in lines}
     assert asked > {line["asked"] for line in verdicts(runs, cascade) if line["asked"]}
-    done = cli("agreement", runs, "--judges", f"string_match,{cascade}")
+    done = here("agreement", runs, "--judges", f"string_match,{cascade}")
     print(done.stdout)
     assert done.returncode == 0, done.stderr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -161,22 +162,22 @@ def test_an_unreadable_reply_is_asked_for_again_and_a_tie_is_not(tmp_path: Path)
 
 def test_one_llm_does_not_judge_a_run_twice_at_once(tmp_path: Path) -> None:
     runs, path = sums(tmp_path, box(1000))
-    started = []
+    started, refused = threading.Event(), threading.Event()
 
     def plan(number: int, asked: Asked) -> Reply:
-        started.append(number)
-        return OPENAI.says(INCORRECT, wait=6.0)
+        started.set()
+        assert refused.wait(60)
+        return OPENAI.says(INCORRECT)
 
     with ChatServer(plan) as server:
-        flags = ("--include_path", path, *OPENAI.flags(server))
+        flags = ("--include_path", path, *OPENAI.flags(server), "--judge_args", "timeout=60")
         first = subprocess.Popen(
             command("judge", runs, *flags, "--judge", "openai"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        until = time.monotonic() + 60
-        while not started and time.monotonic() < until:
-            time.sleep(0.02)
+        assert started.wait(60)
         second = cli("judge", runs, *flags, "--judge", "cascade:string_match,openai")
         assert second.returncode == 1 and "is being written by process" in second.stderr
+        refused.set()
         assert first.wait(60) == 0 and len(server.asked) == 1

@@ -39,6 +39,13 @@ def run(
     return done
 
 
+def build(kind: str, source: Path, out: Path) -> Path:
+    """The one distribution of this kind that `source` gives."""
+    run(sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", out, cwd=source)
+    (made,) = out.iterdir()
+    return made
+
+
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source distribution, made from a copy so that the checkout stays as it is."""
@@ -46,10 +53,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in repository_files():
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, copy / path)
-    out = tmp_path_factory.mktemp("sdist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", out, cwd=copy)
-    (made,) = out.glob("*.tar.gz")
-    return made
+    return build("sdist", copy, tmp_path_factory.mktemp("sdist"))
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +63,7 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(sdist) as archive:
         archive.extractall(source, filter="data")
     (unpacked,) = source.iterdir()
-    out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out, cwd=unpacked)
-    (made,) = out.glob("*.whl")
-    return made
+    return build("wheel", unpacked, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,14 @@ import pytest
 pytest.importorskip("torch", reason="backend transformers needs torch")
 
 from tests.cli import cli, error_line
-from tests.models import by_key, demo_requests, scored_run, seeing_run, tiny
+from tests.models import (
+    by_key,
+    demo_requests,
+    keys_when_one_is_submitted_late,
+    scored_run,
+    seeing_run,
+    tiny,
+)
 from vsr1_bench.errors import ModelError
 from vsr1_bench.generation.transformers import TransformersArgs, TransformersGenerator
 from vsr1_bench.models import ModelInfo
@@ -129,14 +136,7 @@ def test_a_prompt_longer_than_the_context_fails_its_sample_only() -> None:
 def test_requests_may_be_submitted_while_completions_are_read(
     batched: TransformersGenerator,
 ) -> None:
-    first, second = demo_requests(2)
-    batched.submit(first)
-    seen = []
-    for completion in batched.completions():
-        seen.append(completion.key)
-        if completion.key == "k0":
-            batched.submit(second)
-    assert seen == ["k0", "k1"]
+    assert keys_when_one_is_submitted_late(batched) == ["k0", "k1"]
 
 
 def test_a_folder_that_is_no_model_is_one_line(tmp_path_factory: pytest.TempPathFactory) -> None:

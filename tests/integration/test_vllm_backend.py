@@ -17,7 +17,14 @@ import pytest
 
 pytest.importorskip("vllm", reason="backend vllm is not installed here")
 
-from tests.models import by_key, demo_requests, scored_run, seeing_run, tiny
+from tests.models import (
+    by_key,
+    demo_requests,
+    keys_when_one_is_submitted_late,
+    scored_run,
+    seeing_run,
+    tiny,
+)
 from vsr1_bench.errors import GenerationError, ModelError, UsageError
 from vsr1_bench.generation.base import parse_backend_args
 from vsr1_bench.generation.transformers import TransformersArgs, TransformersGenerator
@@ -89,14 +96,7 @@ def test_a_short_answer_does_not_wait_for_a_long_one(engine: VllmGenerator) -> N
 
 
 def test_requests_may_be_submitted_while_completions_are_read(engine: VllmGenerator) -> None:
-    first, second = demo_requests(2)
-    engine.submit(first)
-    seen = []
-    for completion in engine.completions():
-        seen.append(completion.key)
-        if completion.key == "k0":
-            engine.submit(second)
-    assert seen == ["k0", "k1"]
+    assert keys_when_one_is_submitted_late(engine) == ["k0", "k1"]
 
 
 def test_a_sample_that_cannot_be_prepared_fails_alone(engine: VllmGenerator) -> None:
@@ -211,8 +211,8 @@ def test_a_folder_that_vllm_cannot_load_is_one_line(tmp_path: Path) -> None:
 def _run(folder: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "vsr1_bench", "--model", "tiny", "--backend", "vllm"),
-        *("--tasks", "demo", "--limit", "200", "--model_args", "dtype=float32,capacity=16"),
-        *("--output_path", str(folder)),
+        *("--tasks", "demo", "--limit", "100", "--output_path", str(folder)),
+        *("--model_args", "dtype=float32,capacity=16,enforce_eager=true"),
     ]
 
 
@@ -233,10 +233,10 @@ def test_a_run_killed_while_vllm_generates_continues(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     safe = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)[:-1]]
-    assert 19 <= len(safe) < 200
+    assert 19 <= len(safe) < 100
     done = subprocess.run(_run(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert len({r["key"] for r in records}) == len(records) == 200
+    assert len({r["key"] for r in records}) == len(records) == 100
     assert records[: len(safe)] == safe
-    assert "200/200" in done.stdout
+    assert "100/100" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _MARKERS = "oDv^PX*<>ph"
 _MOST_BARS = 60
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What a drawing is made of; see `draw`."""
+
+    scored: Sequence[Scored]
+    reported: Sequence[ReportedTable]
+    by: str | None
+    tasks: tuple[str, ...] | None
+    judges: Mapping[str, str]
 
 
 def draw(
@@ -57,7 +69,7 @@ def draw(
     # Text in an SVG stays text, and the file is the same each time.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vsr1-bench"}):
         figure = Figure(layout="constrained")
-        KINDS[kind](figure, scored, reported, by, tasks, judges or {})
+        KINDS[kind](figure, _Drawn(scored, reported, by, tasks, judges or {}))
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             dated = {"Date": None} if output.suffix.lower() == ".svg" else None
@@ -66,16 +78,9 @@ def draw(
             raise StoreError(f"{output}: {error.strerror or error}") from error
 
 
-def _intervals(
-    figure: Any,
-    scored: Sequence[Scored],
-    reported: Sequence[ReportedTable],
-    by: str | None,
-    tasks: tuple[str, ...] | None,
-    judges: Mapping[str, str],
-) -> None:
+def _intervals(figure: Any, of: _Drawn) -> None:
     """A panel a task: each row's value with its interval; reported rows hollow, without one."""
-    grid = build_grid(scored, Wanted(tasks=tasks, judges=judges), reported)
+    grid = build_grid(of.scored, Wanted(tasks=of.tasks, judges=of.judges), of.reported)
     measured = [c for c in grid.columns if any(c in r.cells for r in _of(grid, "measured"))]
     columns = measured or grid.columns
     if not columns:
@@ -115,16 +120,10 @@ def _point(panel: Any, cell: Cell, place: int, *, hollow: bool) -> None:
     )
 
 
-def _shortcuts(
-    figure: Any,
-    scored: Sequence[Scored],
-    reported: Sequence[ReportedTable],
-    by: str | None,
-    tasks: tuple[str, ...] | None,
-    judges: Mapping[str, str],
-) -> None:
+def _shortcuts(figure: Any, of: _Drawn) -> None:
     """Language shortcut rate against accuracy: a colour a task, a point a row."""
-    grid = build_grid(scored, Wanted(("task", "lsr"), tasks=tasks, judges=judges), reported)
+    wanted = Wanted(("task", "lsr"), tasks=of.tasks, judges=of.judges)
+    grid = build_grid(of.scored, wanted, of.reported)
     pairs = [
         (accuracy, lsr)
         for accuracy in grid.columns
@@ -168,19 +167,12 @@ def _bars(cell: Cell) -> list[list[float]] | None:
     return [[cell.value - cell.low], [cell.high - cell.value]]
 
 
-def _categories(
-    figure: Any,
-    scored: Sequence[Scored],
-    reported: Sequence[ReportedTable],
-    by: str | None,
-    tasks: tuple[str, ...] | None,
-    judges: Mapping[str, str],
-) -> None:
+def _categories(figure: Any, of: _Drawn) -> None:
     """Accuracy by category: a panel a task, a colour a row."""
-    known = sorted({name for one in scored for name in one.document["by"]})
+    by, known = of.by, sorted({name for one in of.scored for name in one.document["by"]})
     if by is None or by not in known:
         raise UsageError(f"categories: give --by GROUP; there is: {', '.join(known) or 'none'}")
-    grid = build_grid(scored, Wanted(by=by, tasks=tasks, judges=judges))
+    grid = build_grid(of.scored, Wanted(by=by, tasks=of.tasks, judges=of.judges))
     panels = list(dict.fromkeys(row.task for row in grid.rows))
     groups = {
         task: [c for c in grid.columns if any(c in r.cells for r in grid.rows if r.task == task)]
@@ -227,7 +219,7 @@ def _safe(text: str) -> str:
     return one_line(text)[:80].replace("$", r"\$")
 
 
-KINDS: dict[str, Callable[..., None]] = {
+KINDS: dict[str, Callable[[Any, _Drawn], None]] = {
     "intervals": _intervals,
     "lsr": _shortcuts,
     "categories": _categories,

@@ -91,11 +91,11 @@ def test_a_score_is_a_number_from_0_to_1(reply: str, score: float | None) -> Non
 
 
 def test_reading_takes_linear_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for text in ("<judgment>" * 100_000, "<judgment>correct</judgment" * 50_000, "{" * 200_000):
         assert read_reply(text).outcome == "unscored"
         escape(text)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(

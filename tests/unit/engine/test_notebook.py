@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli import QUESTIONS, plugins, script
+from cli import QUESTIONS, loaded, plugins, script
 
 import vsr1_bench
 from vsr1_bench import evaluate, load_runs
@@ -108,9 +107,7 @@ def test_a_wrong_flag_is_the_command_lines_error(tmp_path: Path) -> None:
 
 
 def test_importing_the_package_loads_nothing() -> None:
-    program = "import sys, vsr1_bench; print('pandas' in sys.modules, 'numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert loaded("import vsr1_bench", "pandas", "numpy") == ([], [])
     assert {"evaluate", "load_runs"} <= set(dir(vsr1_bench))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = vsr1_bench.nothing

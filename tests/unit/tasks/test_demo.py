@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from cli import loaded
 
 from vsr1_bench.records import EncodedImage, Sample
 from vsr1_bench.task import Procedural
@@ -45,10 +44,5 @@ def test_the_fingerprint_is_the_generators() -> None:
 
 
 def test_listing_it_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, vsr1_bench.tasks.demo\n"
-        "print([m for m in ('torch', 'numpy', 'PIL', 'transformers', 'datasets')"
-        " if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    heavy = ("torch", "numpy", "PIL", "transformers", "datasets")
+    assert loaded("import vsr1_bench.tasks.demo", *heavy) == ([], [])

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged import item
 
 from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.judges.math import grade
-from vsr1_bench.judging import Item
 from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import Sample
 from vsr1_bench.tasks import mathverse_text_only
@@ -21,10 +21,7 @@ FREE = {"question_type": "free-form"}
 
 
 def outcome(sample: Sample, said: str) -> str:
-    item = Item(
-        "x", f"\\boxed{{{said}}}", sample.answer, sample.answer_type, choices=sample.choices
-    )
-    return grade(item).outcome
+    return grade(item(sample, f"\\boxed{{{said}}}")).outcome
 
 
 def prompt(sample: Sample) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judged import item
 
 from vsr1_bench.judges.mathvista import JUDGE, distance, grade
 from vsr1_bench.judging import Item
@@ -32,16 +33,7 @@ def free(answer: str, kind: str, precision: float | None = None) -> Sample:
 
 
 def judge(sample: Sample, response: str) -> Verdict:
-    return grade(
-        Item(
-            "x",
-            response,
-            sample.answer,
-            sample.answer_type,
-            choices=sample.choices,
-            extra=sample.extra,
-        )
-    )
+    return grade(item(sample, response))
 
 
 def test_the_gold_of_a_choice_is_its_text_in_the_row_and_a_letter_here() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from judged import item
 
 from vsr1_bench.judges.string_match import grade
-from vsr1_bench.judging import Item
 from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
 from vsr1_bench.tasks.mmsi_bench import TASK, example, to_sample
@@ -14,8 +14,7 @@ ROW = dict(example())
 
 
 def judge(sample: Sample, response: str) -> str:
-    item = Item("x", response, sample.answer, "choice", choices=sample.choices)
-    return str(grade(item).outcome)
+    return str(grade(item(sample, response)).outcome)
 
 
 def test_all_images_come_first_and_in_order() -> None:
