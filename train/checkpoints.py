@@ -199,7 +199,8 @@ def save_random_state(path: Path) -> None:
     import numpy as np
     import torch
 
-    kind, keys, *rest = np.random.get_state()
+    numpy: Any = np.random.get_state()
+    kind, keys, *rest = numpy
     states: dict[str, Any] = {"python": random.getstate(), "numpy": (kind, keys.tolist(), *rest)}
     states["torch"] = torch.get_rng_state()
     if torch.cuda.is_available():

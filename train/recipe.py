@@ -81,6 +81,7 @@ class Training(BaseModel):
     """DeepSpeed's optimizer for offloaded states; it compiles itself once, for minutes."""
 
     # The run
+    output_dir: Path
     seed: int = 0
     save_every: Positive = 20
     keep_last: Positive = 2
