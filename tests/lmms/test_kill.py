@@ -1,0 +1,116 @@
+"""SIGKILL while a borrowed task is answered, and while it is scored: nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cli
+import pytest
+from servers import Asked, ChatServer, Reply, chat
+from trapped import USUAL, make
+
+if not find_spec("lmms_eval"):
+    pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
+
+N = 40
+# As a scorer that asks a judge: it takes its time, and each call is on the bill.
+SCORER = USUAL.replace(
+    "def process(doc, results):\n",
+    "def process(doc, results):\n"
+    "    import os, time\n"
+    "    with open(os.path.join(os.path.dirname(__file__), 'calls'), 'a') as file:\n"
+    "        file.write(doc['question'] + '\\n')\n"
+    "    time.sleep(0.1)\n",
+)
+
+
+def answer(number: int, asked: Asked) -> Reply:
+    """The same for the same question, whenever it is asked: two of three are right."""
+    return Reply(body=chat("no" if question(asked) % 3 == 0 else "yes"), wait=0.05)
+
+
+def question(asked: Asked) -> int:
+    found = re.search(r"(\d+)\?", asked.text)
+    assert found
+    return int(found[1])
+
+
+def wait_for(told: Any, process: subprocess.Popen[str], seconds: float = 300) -> None:
+    """Wait until something holds while a command runs."""
+    deadline = time.monotonic() + seconds
+    while not told():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def scores(runs: Path) -> dict[str, Any]:
+    (path,) = runs.glob("*/*/scores/*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_killed_while_answering_and_while_scoring_it_ends_as_if_it_had_not_been(
+    tmp_path: Path,
+) -> None:
+    tasks = make(tmp_path, SCORER, n=N)
+    calls, runs = Path(tasks, "trap", "calls"), tmp_path / "runs"
+    with ChatServer(answer) as server:
+        words = ["--model", "m", "--backend", "openai", "--base_url", server.url]
+        words += ["--model_args", "concurrency=2", "--tasks", "lmms_eval/trap"]
+        words += ["--include_path", tasks, "-o"]
+
+        first = cli.start(*words, runs)
+        wait_for(lambda: len(server.asked) >= 10, first)
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        kept = {record["sample_id"] for record in cli.records(cli.journal_of(runs))}
+        assert 0 < len(kept) < N
+
+        second = cli.start(*words, runs)
+        wait_for(lambda: len(lines(calls)) >= 8, second)
+        second.send_signal(signal.SIGKILL)
+        second.communicate()
+        asked = Counter(question(one) for one in server.asked)
+        assert asked.keys() == set(range(N))
+        twice = {number for number, times in asked.items() if times > 1}
+        assert not twice & {int(number) for number in kept}
+        assert len(twice) <= 2  # under way at the kill
+        time.sleep(1)  # what a scorer left alone would do in this time: ten calls and more
+        paid = len(lines(calls))
+        (judged,) = runs.glob("*/*/judgments/*.jsonl")
+        done = {record["sample_id"] for record in cli.records(judged)}
+        assert 0 < len(done) < N
+        assert paid <= len(done) + 8  # four at once, and as many told when nobody listened
+
+        third = cli.cli(*words, runs, timeout=400)
+        assert third.returncode == 0, third.stderr
+        assert sum(asked.values()) == len(server.asked)  # no further request
+        billed = Counter(int(line.rstrip("?")) for line in lines(calls))
+        assert billed.keys() == set(range(N))
+        assert all(billed[int(number)] == 1 for number in done)
+
+        whole = cli.cli(*words, tmp_path / "whole", timeout=400)
+        assert whole.returncode == 0, whole.stderr
+    resumed, wanted = scores(runs), scores(tmp_path / "whole")
+    assert resumed["metrics"] == wanted["metrics"]
+    assert resumed["rates"] == wanted["rates"]
+    assert resumed["metrics"]["right"]["value"] == 26 / 40
+    texts = [
+        {r["sample_id"]: r["text"] for r in cli.records(cli.journal_of(out))}
+        for out in (runs, tmp_path / "whole")
+    ]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == len(cli.records(cli.journal_of(runs))) == N
