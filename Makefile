@@ -23,7 +23,8 @@ LMMS := .lmms
 STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,$(ENGINE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-lmms-eval lint bench bench-lmms-eval results measure format constraints clean
+.PHONY: help setup demo test test-lmms-eval lint bench bench-lmms-eval \
+  lmms-both-ways lmms-differences results measure format constraints clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
@@ -54,6 +55,13 @@ bench: $(STAMP)  ## overhead over the bare engine and client, memory of long run
 
 bench-lmms-eval: $(LMMS)/.engine  ## our path on a task of lmms-eval beside its own vLLM model
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/bench_lmms_eval.py
+
+lmms-both-ways: $(LMMS)/.synced  ## one image task by both command lines, and its numbers
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_both_ways.py
+
+lmms-differences: $(LMMS)/.synced  ## both scorers on the same responses: DATA=mirror of the rows
+	@test -n "$(DATA)" || { echo "say where the rows are: make $@ DATA=DIR"; exit 1; }
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_differences.py $(DATA)
 
 results: $(STAMP)  ## results/leaderboard.* from the measured runs and the reported tables
 	rm -rf .results

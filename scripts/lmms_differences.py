@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -36,6 +38,7 @@ from vsr1_bench.judging import JudgeOptions
 from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
+from vsr1_bench.running import JudgePool
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,13 @@ JUDGED = Set(
     ("gpt_eval_score",),
 )
 REPLIES = (
-    ("1", "1"),
-    ("0", "0"),
-    ("0. The correct answer is 12", "0"),
-    ("Incorrect: step 1 is wrong", "0"),
+    ("1", "correct", True),
+    ("0", "incorrect", False),
+    ("0. The correct answer is 12", "0. The correct answer is 12", False),
+    ("Incorrect: step 1 is wrong", "Incorrect: step 1 is wrong", False),
 )
-"""What the judge says, and what it means."""
+"""What the judge says to lmms-eval and to us, each asking for its own words, and whether it means
+that the response is right."""
 
 
 def point(one: Set, data: Path, folder: Path) -> None:
@@ -175,21 +179,25 @@ class Scorers:
         found = open_data(get_task(one.ours), self._options)
         self.samples: list[Sample] = list(found.samples(limit))
 
-    def ours(self, texts: list[str], judge: str | None, options: JudgeOptions | None) -> float:
+    def ours(self, texts: list[str], judge: str | None, pool: JudgePool) -> str:
         """Percent by this project's task."""
         ids = [sample.id for sample in self.samples]
-        document = self._score(self.one.ours, dict(zip(ids, texts, strict=True)), judge, options)
-        return float(100 * document["metrics"]["accuracy"]["value"])
+        document = self._score(self.one.ours, dict(zip(ids, texts, strict=True)), judge, pool)
+        value = document["metrics"]["accuracy"]["value"]
+        if document["rates"]["scored"] == 0 or value is None:
+            return "unscored"
+        return f"{100 * value:.1f}"
 
-    def theirs(self, texts: list[str]) -> list[float]:
+    def theirs(self, texts: list[str], pool: JudgePool) -> str:
         """Percent by lmms-eval, each of its numbers."""
         said = {str(number): text for number, text in enumerate(texts)}
-        document = self._score(f"lmms_eval/{self.one.theirs}_here", said, None, None)
-        return [self.one.share * document["metrics"][name]["value"] for name in self.one.metrics]
+        document = self._score(f"lmms_eval/{self.one.theirs}_here", said, None, pool)
+        values = [document["metrics"][name]["value"] for name in self.one.metrics]
+        return " / ".join(f"{self.one.share * value:.1f}" for value in values)
 
     def _score(
-        self, task: str, said: dict[str, str], judge: str | None, options: JudgeOptions | None
-    ) -> dict[str, dict[str, dict[str, float]]]:
+        self, task: str, said: dict[str, str], judge: str | None, pool: JudgePool
+    ) -> dict[str, dict[str, Any]]:
         self._runs += 1
         out = self._folder / f"{self.one.theirs}-{self._runs}"
         out.mkdir()
@@ -209,36 +217,39 @@ class Scorers:
                 progress=False,
             )
         )
-        return judge_and_score(run.folder, judge, self._include, options=options, progress=False)
+        return judge_and_score(run.folder, judge, self._include, pool=pool, progress=False)
 
 
 def by_form(scorers: Scorers) -> Iterator[list[str]]:
     """One line of the table a form of answer."""
-    for form in scorers.one.forms:
-        texts = [form.words.format(gold=sample.answer) for sample in scorers.samples]
-        theirs = scorers.theirs(texts)
-        yield [
-            f"{scorers.one.ours} ({len(texts)})",
-            f"`{form.words.format(gold='GOLD')}`" if form.words else "(nothing)",
-            "yes" if form.gives else "no",
-            " / ".join(f"{value:.1f}" for value in theirs),
-            f"{scorers.ours(texts, None, None):.1f}",
-        ]
+    with JudgePool() as pool:
+        for form in scorers.one.forms:
+            texts = [form.words.format(gold=sample.answer) for sample in scorers.samples]
+            yield [
+                f"{scorers.one.ours} ({len(texts)})",
+                f"`{form.words.format(gold='GOLD')}`" if form.words else "(nothing)",
+                "yes" if form.gives else "no",
+                scorers.theirs(texts, pool),
+                scorers.ours(texts, None, pool),
+            ]
 
 
 def by_reply(scorers: Scorers, says: list[str], base_url: str) -> Iterator[list[str]]:
-    """One line of the table a reply of the judge, to responses without an answer in them."""
-    for reply, meaning in REPLIES:
-        says[0] = reply
-        texts = [f"So it follows ({reply})" for _ in scorers.samples]
-        options = JudgeOptions(model="judge", base_url=base_url)
-        yield [
-            f"{scorers.one.ours} ({len(texts)})",
-            f"the judge says `{reply}`",
-            "yes" if meaning == "1" else "no",
-            " / ".join(f"{value:.1f}" for value in scorers.theirs(texts)),
-            f"{scorers.ours(texts, 'openai', options):.1f}",
-        ]
+    """One line of the table a reply of the judge; the responses are the same each time."""
+    texts = [rf"\boxed{{{sample.answer}}}" for sample in scorers.samples]
+    for to_theirs, to_ours, right in REPLIES:
+        with JudgePool((), JudgeOptions(model="judge", base_url=base_url)) as pool:
+            says[0] = to_theirs
+            theirs = scorers.theirs(texts, pool)
+            says[0] = to_ours
+            told = f"`{to_theirs}`" if to_theirs == to_ours else f"`{to_theirs}` / `{to_ours}`"
+            yield [
+                f"{scorers.one.ours} ({len(texts)})",
+                f"the judge says {told}",
+                "yes" if right else "no",
+                theirs,
+                scorers.ours(texts, "openai", pool),
+            ]
 
 
 @contextmanager
@@ -284,10 +295,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, judge(says) as url:
         # Before the process that scores is started: its judges read them at import.
         os.environ |= {"OPENAI_API_KEY": "none", "OPENAI_API_URL": url}
-        for one in TASKS:
-            rows += by_form(Scorers(one, options.data.resolve(), Path(home), options.limit))
-        judged = Scorers(JUDGED, options.data.resolve(), Path(home), options.limit)
-        rows += by_reply(judged, says, url)
+        for one in (*TASKS, JUDGED):
+            scorers = Scorers(one, options.data.resolve(), Path(home), options.limit)
+            lines = by_reply(scorers, says, url) if one is JUDGED else by_form(scorers)
+            for line in lines:
+                rows.append(line)
+                print(*line, sep=" | ", file=sys.stderr, flush=True)
     heads = ["task (documents)", "every response", "gives the gold"]
     heads += [f"lmms-eval {package_version()}", "vsr1-bench"]
     print(tabulate(rows, heads, tablefmt="pipe", disable_numparse=True))

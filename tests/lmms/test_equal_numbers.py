@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from borrowed import SUBJECTS, copy_tasks, responses
+from trapped import USUAL, make
 
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
@@ -20,7 +21,7 @@ from vsr1_bench.assess import judge_and_score
 from vsr1_bench.grouping import score_groups
 from vsr1_bench.pipeline import RunOptions, generate
 
-OWN = {"pope": 5, "ai2d": 1, "muirbench": 1}
+OWN = {"pope": 5, "ai2d": 1, "muirbench": 1, "gsm8k": 2}
 """Task -> how many numbers it gives."""
 
 
@@ -110,3 +111,19 @@ def test_a_group_of_text_tasks_with_examples_and_three_filters(
     whole = wanted["mmlu_pro"]["exact_match,flexible-extract"]
     parts = [wanted[name]["exact_match,flexible-extract"] for name in members]
     assert whole != sum(parts) / len(parts)  # weighted by size, as its file says
+
+
+def test_a_scorer_that_guesses_guesses_what_its_evaluator_does(tmp_path: Path) -> None:
+    # Only the first document draws: which of several threads comes first is nobody's promise.
+    code = USUAL.replace(
+        "def process(doc, results):\n",
+        "def process(doc, results):\n"
+        "    import random, numpy\n"
+        "    if doc['question'] == '0?':\n"
+        "        return {'right': random.random() + numpy.random.random()}\n",
+    )
+    tasks = Path(make(tmp_path, code))
+    texts = ["yes", "yes", "no", "yes"]
+    mine = ours(tasks, "trap", texts, tmp_path)["trap"]["metrics"]["right"]["value"]
+    wanted = theirs(tasks, "trap", {"trap": dict(enumerate(texts))})["trap"]["right,none"]
+    assert mine == wanted

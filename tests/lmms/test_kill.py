@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,18 @@ def question(asked: Asked) -> int:
     return int(found[1])
 
 
-def wait_for(told: Any, process: subprocess.Popen[str], seconds: float = 300) -> None:
-    """Wait until something holds while a command runs."""
-    deadline = time.monotonic() + seconds
-    while not told():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def kill_when(told: Callable[[], bool], words: list[str], seconds: float = 900) -> None:
+    """Run a command, and SIGKILL it as soon as something holds."""
+    process = cli.start(*words)
+    try:
+        deadline = time.monotonic() + seconds
+        while not told():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def lines(path: Path) -> list[str]:
@@ -72,17 +76,11 @@ def test_killed_while_answering_and_while_scoring_it_ends_as_if_it_had_not_been(
         words += ["--model_args", "concurrency=2", "--tasks", "lmms_eval/trap"]
         words += ["--include_path", tasks, "-o"]
 
-        first = cli.start(*words, runs)
-        wait_for(lambda: len(server.asked) >= 10, first)
-        first.send_signal(signal.SIGKILL)
-        first.communicate()
+        kill_when(lambda: len(server.asked) >= 10, [*words, str(runs)])
         kept = {record["sample_id"] for record in cli.records(cli.journal_of(runs))}
         assert 0 < len(kept) < N
 
-        second = cli.start(*words, runs)
-        wait_for(lambda: len(lines(calls)) >= 8, second)
-        second.send_signal(signal.SIGKILL)
-        second.communicate()
+        kill_when(lambda: len(lines(calls)) >= 8, [*words, str(runs)])
         asked = Counter(question(one) for one in server.asked)
         assert asked.keys() == set(range(N))
         twice = {number for number, times in asked.items() if times > 1}
@@ -95,14 +93,14 @@ def test_killed_while_answering_and_while_scoring_it_ends_as_if_it_had_not_been(
         assert 0 < len(done) < N
         assert paid <= len(done) + 8  # four at once, and as many told when nobody listened
 
-        third = cli.cli(*words, runs, timeout=400)
+        third = cli.cli(*words, runs, timeout=900)
         assert third.returncode == 0, third.stderr
         assert sum(asked.values()) == len(server.asked)  # no further request
         billed = Counter(int(line.rstrip("?")) for line in lines(calls))
         assert billed.keys() == set(range(N))
         assert all(billed[int(number)] == 1 for number in done)
 
-        whole = cli.cli(*words, tmp_path / "whole", timeout=400)
+        whole = cli.cli(*words, tmp_path / "whole", timeout=900)
         assert whole.returncode == 0, whole.stderr
     resumed, wanted = scores(runs), scores(tmp_path / "whole")
     assert resumed["metrics"] == wanted["metrics"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import ChatServer
 from trapped import USUAL, make
 
 if not find_spec("lmms_eval"):
@@ -49,16 +50,28 @@ def always(text: str) -> list[dict[str, Any]]:
 def test_a_blank_line_is_no_stop_string_unless_the_task_says_so(tmp_path: Path) -> None:
     silent = "generation_kwargs:\n  max_new_tokens: 16\n  temperature: 0"
     for name, settings, wanted in (
-        ("silent", silent, ()),
-        ("nothing", "", ()),
-        ("said", f"{silent}\n  until: ['\\n\\n', 'END']".replace("'", '"'), ("\n\n", "END")),
+        ("silent", silent, None),
+        ("nothing", "", None),
+        ("said", f"{silent}\n  until: ['\\n\\n', 'END']".replace("'", '"'), ["\n\n", "END"]),
     ):
         tasks = make(tmp_path, USUAL, settings, name)
-        data = open_data(get_task(f"lmms_eval/{name}", (tasks,)), DataOptions())
-        assert data.own is not None
-        assert tuple(data.own.sampling.get("stop", ())) == wanted
-        if settings:
-            assert data.own.sampling["max_tokens"] == 16  # a bound, not a hint
+        with ChatServer([]) as server:
+            generate(
+                RunOptions(
+                    model="m",
+                    tasks=f"lmms_eval/{name}",
+                    output_path=tmp_path / "runs",
+                    backend="openai",
+                    base_url=server.url,
+                    include_path=(tasks,),
+                    progress=False,
+                )
+            )
+        assert len(server.asked) == 4
+        for asked in server.asked:
+            assert asked.body.get("stop") == wanted
+            if settings:
+                assert asked.body["max_tokens"] == 16  # a bound, not a hint
 
 
 def test_state_in_a_tasks_modules_ends_with_the_run(tmp_path: Path) -> None:
