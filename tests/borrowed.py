@@ -106,7 +106,7 @@ def copy_tasks(folder: Path) -> Path:
         if name == "mmlu_pro":
             files["validation"] = _write(place / "shots.parquet", make, 51 * 6)
         if name == "gsm8k":
-            files["train"] = _write(place / "shots.parquet", make, 20)
+            files["train"] = files["test"]
         for file in place.iterdir():
             if file.suffix == ".yaml" or file.name.startswith("_default"):
                 file.write_text(_pointed(file.read_text(), files))
@@ -159,7 +159,12 @@ def responses(name: str) -> Iterator[str]:
         elif name == "gsm8k":
             gold = 600 * number
             yield made.choice(
-                [f"So #### {gold:,}", f"It is {gold}.", f"#### {gold}, or {gold + 1}", "Many."]
+                [
+                    f"The answer is {gold:,}.",
+                    f"It is ${gold}.",
+                    f"The answer is {gold}. No: {gold + 1}",
+                    "Many.",
+                ]
             )
         else:
             letter = row["answer"]

@@ -20,6 +20,7 @@ if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
 
 N = 40
+JUDGED = "judgments/*.jsonl"
 # As a scorer that asks a judge: it takes its time, and each call is on the bill.
 SCORER = USUAL.replace(
     "def process(doc, results):\n",
@@ -60,10 +61,10 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def judged(runs: Path) -> set[str]:
-    """The documents whose values are stored; a line that the kill has cut is none."""
+def stored(runs: Path, journal: str) -> set[str]:
+    """The documents that stand in a journal; a line that a kill has cut is none."""
     found = set()
-    for path in runs.glob("*/*/judgments/*.jsonl"):
+    for path in runs.glob(f"*/*/{journal}"):
         whole = path.read_text("ascii").rpartition("\n")[0]
         found |= {json.loads(line)["sample_id"] for line in whole.splitlines()}
     return found
@@ -86,10 +87,10 @@ def test_killed_while_answering_and_while_scoring_it_ends_as_if_it_had_not_been(
         words += ["--include_path", tasks, "-o"]
 
         kill_when(lambda: len(server.asked) >= 10, [*words, str(runs)])
-        kept = {record["sample_id"] for record in cli.records(cli.journal_of(runs))}
+        kept = stored(runs, "generations.jsonl")
         assert 0 < len(kept) < N
 
-        kill_when(lambda: len(judged(runs)) >= 4, [*words, str(runs)])
+        kill_when(lambda: len(stored(runs, JUDGED)) >= 4, [*words, str(runs)])
         time.sleep(0.2)
         paid = len(lines(calls))
         time.sleep(1)  # a scorer left alone would ask eight times in this time
@@ -99,7 +100,7 @@ def test_killed_while_answering_and_while_scoring_it_ends_as_if_it_had_not_been(
         twice = {number for number, times in asked.items() if times > 1}
         assert not twice & {int(number) for number in kept}
         assert len(twice) <= 2  # under way at the kill
-        done = judged(runs)
+        done = stored(runs, JUDGED)
         assert 4 <= len(done) < N
 
         third = cli.cli(*words, runs, timeout=900)
