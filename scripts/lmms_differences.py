@@ -125,8 +125,8 @@ JUDGED = Set(
     ("gpt_eval_score",),
 )
 REPLIES = (
-    ("1", "correct", True),
-    ("0", "incorrect", False),
+    ("1", '{"verdict": "correct"}', True),
+    ("0", '{"verdict": "incorrect"}', False),
     ("0. The correct answer is 12", "0. The correct answer is 12", False),
     ("Incorrect: step 1 is wrong", "Incorrect: step 1 is wrong", False),
 )
@@ -289,13 +289,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path, help="mirror of the rows, as for --data_root")
     parser.add_argument("--limit", type=int, default=None, help="documents of each set")
+    known = {one.ours: one for one in (*TASKS, JUDGED)}
+    parser.add_argument("--tasks", nargs="+", choices=known, default=list(known))
     options = parser.parse_args()
     rows: list[list[str]] = []
     says = [""]
     with tempfile.TemporaryDirectory() as home, judge(says) as url:
         # Before the process that scores is started: its judges read them at import.
         os.environ |= {"OPENAI_API_KEY": "none", "OPENAI_API_URL": url}
-        for one in (*TASKS, JUDGED):
+        for one in map(known.__getitem__, options.tasks):
             scorers = Scorers(one, options.data.resolve(), Path(home), options.limit)
             lines = by_reply(scorers, says, url) if one is JUDGED else by_form(scorers)
             for line in lines:
