@@ -27,7 +27,8 @@ LMMS := .lmms
 STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,$(ENGINE)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo loop experiment test test-lmms-eval lint bench results measure format constraints clean
+.PHONY: help setup demo loop experiment test test-lmms-eval lint bench bench-lmms-eval \
+  lmms-both-ways lmms-differences results measure format constraints clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
@@ -61,6 +62,16 @@ bench: $(STAMP)  ## overhead over the bare engine and client, memory of long run
 	$(BIN)/python scripts/bench_judge.py
 	$(BIN)/python scripts/bench_tables.py
 	$(BIN)/python scripts/bench_grpo.py
+
+bench-lmms-eval: $(LMMS)/.engine  ## our path on a task of lmms-eval beside its own vLLM model
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/bench_lmms_eval.py
+
+lmms-both-ways: $(LMMS)/.synced  ## one image task by both command lines, and its numbers
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_both_ways.py
+
+lmms-differences: $(LMMS)/.synced  ## both scorers on the same responses: DATA=mirror of the rows
+	@test -n "$(DATA)" || { echo "say where the rows are: make $@ DATA=DIR"; exit 1; }
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_differences.py $(DATA)
 
 results: $(STAMP)  ## results/leaderboard.* from the measured runs and the reported tables
 	rm -rf .results
@@ -101,6 +112,10 @@ $(LMMS)/.synced: pyproject.toml setup.py overrides-lmms.txt | $(UV)
 	  --python $(TOOL)/bin/python $(LMMS)
 	$(UV) pip install --python $(LMMS)/bin/python --override overrides-lmms.txt \
 	  --editable '.[lmms-eval]' pytest hypothesis
+	@touch $@
+
+$(LMMS)/.engine: $(LMMS)/.synced
+	$(if $(ENGINE),$(UV) pip install --python $(LMMS)/bin/python --override overrides-lmms.txt $(ENGINE))
 	@touch $@
 
 constraints: $(UV)  ## resolve constraints.txt anew (newest versions that fit together)

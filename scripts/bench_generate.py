@@ -2,9 +2,8 @@
 
 The same prompts and images go through (a) vLLM's own `LLM.generate`, prompts tokenized and images
 decoded beforehand, and (b) `vsr1_bench.pipeline.generate`: rows made, images decoded, prompts
-written, every response journalled; and, where lmms-eval is installed, through (c) its vLLM model at
-its default batch size of 1 and at the whole set. All use one engine that is up; rounds are
-interleaved and the medians compared. Then a long stream shows the memory that a large run takes.
+written, every response journalled. Both use one engine that is up; rounds are interleaved and the
+medians compared. Then a long stream shows the memory that a large run takes.
 
     python scripts/bench_generate.py --n 500 --rounds 5 --stream 20000
 """
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -129,14 +127,6 @@ def compare(
         "bare LLM.generate": lambda _: bare(prepared, llm, most_tokens),
         "vsr1-bench, all stored": lambda folder: ours(generator, plugins, folder, most_tokens),
     }
-    if find_spec("lmms_eval"):
-        from bench_lmms_eval import peer
-
-        for batch in (1, n):
-            run = peer(llm, prompts, most_tokens, batch)
-            ways[f"lmms-eval's vllm model, batch {batch}"] = lambda _, run=run: run()
-    else:
-        print("(lmms-eval is not installed here: its vLLM model is left out)")
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     tokens: dict[str, int] = {}
     for round_number in range(rounds + 1):
@@ -161,13 +151,6 @@ def compare(
     ]
     print(f"\n{n} image requests of {most_tokens} tokens, median of {rounds} interleaved rounds:\n")
     print(tabulate(rows, ["way", "seconds", "range", "ratio", "tokens/s"], tablefmt="pipe"))
-    peers = [statistics.median(took) for name, took in seconds.items() if "lmms-eval" in name]
-    if peers:
-        mine = statistics.median(seconds["vsr1-bench, all stored"])
-        print(
-            "\nlmms-eval's vllm model at its best batch size takes "
-            f"{min(peers) / mine:.2f} times as long as vsr1-bench"
-        )
 
 
 def stream(generator: VllmGenerator, n: int, home: Path) -> None:

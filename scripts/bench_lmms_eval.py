@@ -1,60 +1,206 @@
-"""lmms-eval's own vLLM model on the requests of bench_generate, in the same engine.
+"""A task of lmms-eval by `--tasks lmms_eval/NAME`, beside lmms-eval's own vLLM model.
 
-Only where lmms-eval is installed (in an environment of its own: it and math-verify want different
-antlr runtimes). Its class is used as it is; only its `LLM(...)` is exchanged for the engine that is
-up, so that both are timed without their start.
+One local task of image questions, its files written as any of lmms-eval's are, is answered in one
+vLLM engine that is up: (a) by `vsr1_bench.pipeline.generate`, the whole of it: the task opened, its
+documents fingerprinted, messages made, every response journalled; (b) by `generate_until` of
+lmms-eval's vLLM model, its requests built beforehand, at several batch sizes. Rounds are
+interleaved and the medians compared; that all ways give the same texts is checked.
+
+Its class is used as it is; only its `LLM(...)` is exchanged for the engine that is up, and its
+floor of 4,096 new tokens, which would let it draw more than the task asks for, is lowered.
+
+    make bench-lmms-eval
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import statistics
+import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from vsr1_bench.generation.chat import Prompt
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+from bench_generate import requests, reset, tiny_engine
+from tabulate import tabulate
+
+from vsr1_bench.exchange.lmms_eval.loading import load_task
+from vsr1_bench.generation.vllm import VllmGenerator
+from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.records import ImagePlace
+from vsr1_bench.tiny.scenes import make_row
+
+NAME = "bench_scenes"
+YAML = """
+task: {name}
+dataset_path: parquet
+dataset_kwargs:
+  data_files:
+    test: {file}
+test_split: test
+output_type: generate_until
+doc_to_visual: !function utils.to_visual
+doc_to_text: question
+doc_to_target: answer
+process_results: !function utils.process
+generation_kwargs:
+  max_new_tokens: {tokens}
+  temperature: 0
+metric_list:
+  - metric: right
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  version: 1
+"""
+UTILS = """
+def to_visual(doc):
+    return [doc["image"].convert("RGB")]
+
+def process(doc, results):
+    boxed = results[0].rpartition("boxed{")[2].partition("}")[0]
+    return {"right": float(boxed.strip() == doc["answer"])}
+"""
 
 
-def peer(llm: Any, prompts: list[Prompt], max_tokens: int, batch_size: int) -> Callable[[], int]:
-    """Prepare its model and its requests; the result runs them and returns the tokens drawn."""
-    from lmms_eval.api.instance import Instance
-    from lmms_eval.models.chat import vllm as chat
-    from lmms_eval.models.simple import vllm as simple
+def write_task(folder: Path, n: int, tokens: int) -> None:
+    """Write a task of the first n demo scenes, asked in the words of `see_think`."""
+    from datasets import Dataset, Features, Image, Value
 
-    simple.LLM = lambda **_: llm
-    model = chat.VLLM(model="tiny", batch_size=batch_size, disable_log_stats=True)
-    documents = [_messages(prompt) for prompt in prompts]
-    model.task_dict = {"bench": {"test": documents}}
-    settings = {"max_new_tokens": max_tokens, "temperature": 0}
-    instances = [
-        Instance(
-            request_type="generate_until",
-            arguments=("", lambda document: document, dict(settings), number, "bench", "test"),
-            idx=0,
-            metadata={"task": "bench", "doc_id": number, "repeats": 1},
-        )
-        for number in range(len(documents))
-    ]
-    tokenizer = llm.get_tokenizer()
-
-    def run() -> int:
-        answers = model.generate_until(instances)
-        return sum(len(tokenizer.encode(answer.text)) + 1 for answer in answers)
-
-    return run
+    rows = []
+    for number, request in enumerate(requests(n, tokens)):
+        made = make_row("test", number)
+        words = [part for message in request.messages for part in message.content]
+        text = "".join(part for part in words if not isinstance(part, ImagePlace))
+        image = {"bytes": made["image"], "path": None}
+        rows.append({"question": text.strip(), "answer": str(made["answer"]), "image": image})
+    features = Features({"question": Value("string"), "answer": Value("string"), "image": Image()})
+    file = folder / "rows.parquet"
+    Dataset.from_list(rows, features=features).to_parquet(str(file))
+    (folder / "utils.py").write_text(UTILS)
+    told = YAML.format(name=NAME, file=file, tokens=tokens)
+    (folder / f"{NAME}.yaml").write_text(told)
 
 
-def _messages(prompt: Prompt) -> list[dict[str, Any]]:
-    """Its message form, of the same words and decoded images."""
-    images = iter(prompt.images)
-    return [
-        {
-            "role": message.role,
-            "content": [
-                {"type": "image", "url": next(images)}
-                if isinstance(part, ImagePlace)
-                else {"type": "text", "text": part}
-                for part in message.content
-            ],
+class Peer:
+    """lmms-eval's vLLM model on the engine that is up, with the task's requests."""
+
+    def __init__(self, llm: Any, folder: Path, tokens: int) -> None:
+        from lmms_eval.models.chat import vllm as chat
+        from lmms_eval.models.simple import vllm as simple
+
+        simple.LLM = lambda **_: llm
+        self.model = chat.VLLM(model="tiny", max_new_tokens=tokens, disable_log_stats=True)
+        task, _ = load_task(NAME, (str(folder),))
+        task.build_all_requests(limit=None, rank=0, world_size=1)
+        self._instances = task.instances
+        self._task_dict = {NAME: task.dataset}
+
+    def generate(self, batch: int, folder: Path) -> list[str]:
+        """Its answers, in the order of the documents; it stores nothing in the folder."""
+        self.model.batch_size_per_gpu = batch
+        self.model.task_dict = self._task_dict
+        return [answer.text for answer in self.model.generate_until(self._instances)]
+
+
+def ours(generator: VllmGenerator, tasks: Path, runs: Path) -> list[str]:
+    """`--tasks lmms_eval/…` into a fresh folder; the answers, in the order of the documents."""
+    options = RunOptions(
+        model="tiny",
+        tasks=f"lmms_eval/{NAME}",
+        output_path=runs,
+        backend="vllm",
+        include_path=(str(tasks),),
+        progress=False,
+    )
+    (run,) = generate(options, generator)
+    made = run.folder.generations().values()
+    return [one.text for one in sorted(made, key=lambda one: int(one.sample_id))]
+
+
+@dataclass
+class Times:
+    """What one way took, round by round."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    """Of this process, engine included: what other programs on the machine hardly change."""
+
+
+def interleaved(ways: dict[str, Callable[[Path], list[str]]], llm: Any, rounds: int) -> list[Times]:
+    """Time all ways, one round after the other; the first round warms up.
+
+    Raises:
+        SystemExit: two ways do not give the same texts.
+    """
+    times = [Times() for _ in ways]
+    given: list[list[str]] = []
+    for round_number in range(rounds + 1):
+        given = []
+        for told, way in zip(times, ways.values(), strict=True):
+            reset(llm)
+            with tempfile.TemporaryDirectory() as folder:
+                start, used = time.perf_counter(), time.process_time()
+                given.append(way(Path(folder)))
+                if round_number:
+                    told.wall.append(time.perf_counter() - start)
+                    told.cpu.append(time.process_time() - used)
+    for name, texts in zip(ways, given, strict=True):
+        if different := sum(one != other for one, other in zip(texts, given[0], strict=True)):
+            raise SystemExit(f"{name}: {different} of {len(texts)} texts are not those of ours")
+    return times
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--max_tokens", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", default="1,16,64,200")
+    options = parser.parse_args()
+    batches = [int(batch) for batch in options.batches.split(",")]
+    with tiny_engine() as (generator, llm), tempfile.TemporaryDirectory() as home:
+        tasks = Path(home, "tasks")
+        tasks.mkdir()
+        write_task(tasks, options.n, options.max_tokens)
+        peer = Peer(llm, tasks, options.max_tokens)
+        ways: dict[str, Callable[[Path], list[str]]] = {
+            f"vsr1-bench --tasks lmms_eval/{NAME}, all stored": partial(ours, generator, tasks)
         }
-        for message in prompt.request.messages
+        for batch in batches:
+            ways[f"lmms-eval's vllm model, batch {batch}"] = partial(peer.generate, batch)
+        times = interleaved(ways, llm, options.rounds)
+    medians = [statistics.median(told.wall) for told in times]
+    rows = [
+        [
+            name,
+            f"{median:.2f}",
+            f"{min(told.wall):.2f} to {max(told.wall):.2f}",
+            f"{median / medians[0]:.2f}",
+            f"{statistics.median(told.cpu):.2f}",
+        ]
+        for name, told, median in zip(ways, times, medians, strict=True)
     ]
+    print(
+        f"\n{options.n} image requests of at most {options.max_tokens} tokens, the same texts by "
+        f"every way, median of {options.rounds} interleaved rounds:\n"
+    )
+    print(tabulate(rows, ["way", "seconds", "range", "ratio", "CPU seconds"], tablefmt="pipe"))
+    best, batch = min(zip(medians[1:], batches, strict=True))
+    print(
+        f"\nlmms-eval's vllm model at its best batch size, {batch}, takes "
+        f"{best / medians[0]:.2f} times as long as vsr1-bench"
+    )
+
+
+if __name__ == "__main__":
+    main()

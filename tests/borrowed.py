@@ -74,17 +74,26 @@ def mmlu_row(n: int) -> dict[str, Any]:
     }
 
 
+def gsm8k_row(n: int) -> dict[str, Any]:
+    return {
+        "question": f"{n} crates of 600 nails: how many?",
+        "answer": f"{n}*600={600 * n}\n#### {600 * n:,}",
+    }
+
+
 Make = Callable[[int], dict[str, Any]]
 COPIED: dict[str, tuple[str, Make, int]] = {
     "pope": ("test", pope_row, 12),
     "ai2d": ("test", ai2d_row, 12),
     "muirbench": ("test", muir_row, 12),
     "mmlu_pro": ("test", mmlu_row, 51),
+    "gsm8k": ("test", gsm8k_row, 12),
 }
 
 
 def copy_tasks(folder: Path) -> Path:
-    """Copy four of its tasks: an image task, one with a filter, one with several images, a group.
+    """Copy five of its tasks: an image task, one with a filter, one with several images, a group of
+    text tasks, and a text task with two pipelines of filters.
 
     Args:
         folder: Where to; the result is what `--include_path` names.
@@ -96,6 +105,8 @@ def copy_tasks(folder: Path) -> Path:
         files = {split: _write(place / f"{name}.parquet", make, n)}
         if name == "mmlu_pro":
             files["validation"] = _write(place / "shots.parquet", make, 51 * 6)
+        if name == "gsm8k":
+            files["train"] = files["test"]
         for file in place.iterdir():
             if file.suffix == ".yaml" or file.name.startswith("_default"):
                 file.write_text(_pointed(file.read_text(), files))
@@ -145,6 +156,16 @@ def responses(name: str) -> Iterator[str]:
             yield made.choice([right, f"{right}. {row['options'][0]}", "Z", "I think A"])
         elif name == "muirbench":
             yield made.choice([row["answer"], f"{row['answer']}. yes", "A", "b"])
+        elif name == "gsm8k":
+            gold = 600 * number
+            yield made.choice(
+                [
+                    f"The answer is {gold:,}.",
+                    f"It is ${gold}.",
+                    f"The answer is {gold}. No: {gold + 1}",
+                    "Many.",
+                ]
+            )
         else:
             letter = row["answer"]
             yield made.choice(

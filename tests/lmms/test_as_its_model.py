@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from borrowed import copy_tasks
+from servers import ChatServer
 
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
@@ -70,10 +71,10 @@ def test_the_same_model_on_an_image_task_gives_the_same_numbers_both_ways(
     assert any(ours)
 
 
-def model(**args: Any) -> Any:
+def model(model: str = "said", backend: str = "scripted", **args: Any) -> Any:
     from lmms_eval.models import get_model
 
-    return get_model("vsr1")(model="said", backend="scripted", **args)
+    return get_model("vsr1")(model=model, backend=backend, **args)
 
 
 def request(number: int, settings: dict[str, Any]) -> Any:
@@ -100,6 +101,16 @@ def test_answers_come_in_order_and_repeats_are_drawn_apart(tmp_path: Path) -> No
     one, two = request(0, {"temperature": 1}), request(1, {"temperature": 1})
     found = theirs.generate_until([two, two, one, one])
     assert [answer.text for answer in found] == ["10", "11", "00", "01"]
+
+
+def test_the_blank_line_that_lmms_eval_puts_in_is_no_stop_string() -> None:
+    with ChatServer([]) as server:
+        theirs = model("m", "openai", base_url=server.url)
+        theirs.task_dict = {"task": {"test": ["one", "two"]}}
+        theirs.generate_until([request(0, {"until": ["\n\n"]}), request(1, {"until": ["END"]})])
+        theirs.clean()
+    stops = {asked.text: asked.body.get("stop") for asked in server.asked}
+    assert stops == {"one": None, "two": ["END"]}
 
 
 def test_a_failed_request_is_no_wrong_answer_and_the_others_are_kept(tmp_path: Path) -> None:

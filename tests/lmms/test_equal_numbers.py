@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from borrowed import SUBJECTS, copy_tasks, responses
+from trapped import USUAL, make
 
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
@@ -20,8 +21,13 @@ from vsr1_bench.assess import judge_and_score
 from vsr1_bench.grouping import score_groups
 from vsr1_bench.pipeline import RunOptions, generate
 
-OWN = {"pope": 5, "ai2d": 1, "muirbench": 1}
-"""Task -> how many numbers it gives."""
+OWN = {
+    "pope": ("pope", 5),
+    "ai2d": ("ai2d", 1),
+    "muirbench": ("muirbench", 1),
+    "gsm8k_cot_zeroshot": ("gsm8k", 2),
+}
+"""Task -> where it is copied from, how many numbers it gives."""
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +81,8 @@ def theirs(folder: Path, name: str, said: dict[str, dict[int, str]]) -> dict[str
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_task(name: str, folder: Path, tmp_path: Path) -> None:
-    texts = list(responses(name))
+    copied, count = OWN[name]
+    texts = list(responses(copied))
     mine = ours(folder, name, texts, tmp_path)
     wanted = theirs(folder, name, {name: dict(enumerate(texts))})[name]
     numbers = {
@@ -83,7 +90,7 @@ def test_a_task(name: str, folder: Path, tmp_path: Path) -> None:
         for key, value in wanted.items()
         if isinstance(value, float | int) and "_stderr" not in key and key != "samples"
     }
-    assert len(numbers) == OWN[name]
+    assert len(numbers) == count
     found = mine[name]
     assert {k: v["value"] for k, v in found["metrics"].items()} == numbers
     assert found["rates"]["scored"] == len(texts)
@@ -110,3 +117,19 @@ def test_a_group_of_text_tasks_with_examples_and_three_filters(
     whole = wanted["mmlu_pro"]["exact_match,flexible-extract"]
     parts = [wanted[name]["exact_match,flexible-extract"] for name in members]
     assert whole != sum(parts) / len(parts)  # weighted by size, as its file says
+
+
+def test_a_scorer_that_guesses_guesses_what_its_evaluator_does(tmp_path: Path) -> None:
+    # Only the first document draws: which of several threads comes first is nobody's promise.
+    code = USUAL.replace(
+        "def process(doc, results):\n",
+        "def process(doc, results):\n"
+        "    import random, numpy\n"
+        "    if doc['question'] == '0?':\n"
+        "        return {'right': random.random() + numpy.random.random()}\n",
+    )
+    tasks = Path(make(tmp_path, code))
+    texts = ["yes", "yes", "no", "yes"]
+    mine = ours(tasks, "trap", texts, tmp_path)["trap"]["metrics"]["right"]["value"]
+    wanted = theirs(tasks, "trap", {"trap": dict(enumerate(texts))})["trap"]["right,none"]
+    assert mine == wanted

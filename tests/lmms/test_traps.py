@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import ChatServer
+from trapped import USUAL, make
 
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
@@ -21,48 +23,6 @@ from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.errors import JudgeError, TaskError, UsageError
 from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.registry import get_task, resolve_tasks
-
-YAML = """
-task: {name}
-dataset_path: json
-dataset_kwargs:
-  data_files:
-    test: {data}
-test_split: test
-output_type: generate_until
-doc_to_text: !function utils.to_text
-doc_to_target: answer
-process_results: !function utils.process
-{settings}
-metric_list:
-  - metric: right
-    aggregation: !function utils.aggregate
-    higher_is_better: true
-metadata:
-  version: 1.5
-"""
-USUAL = """
-def to_text(doc, lmms_eval_specific_kwargs=None):
-    return doc["question"]
-
-def process(doc, results):
-    return {"right": float(results[0] == doc["answer"])}
-
-def aggregate(items):
-    return sum(items) / len(items)
-"""
-ROWS = [{"question": f"{n}?", "answer": "yes"} for n in range(4)]
-
-
-def make(folder: Path, code: str, settings: str = "", name: str = "trap") -> str:
-    """Write a task's files; what `--include_path` names."""
-    place = folder / "tasks" / name
-    place.mkdir(parents=True, exist_ok=True)
-    data = place / "rows.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    (place / "utils.py").write_text(code)
-    (place / f"{name}.yaml").write_text(YAML.format(name=name, data=data, settings=settings))
-    return str(folder / "tasks")
 
 
 def run(folder: Path, tasks: str, lines: list[dict[str, Any]], model: str = "said") -> Any:
@@ -90,16 +50,28 @@ def always(text: str) -> list[dict[str, Any]]:
 def test_a_blank_line_is_no_stop_string_unless_the_task_says_so(tmp_path: Path) -> None:
     silent = "generation_kwargs:\n  max_new_tokens: 16\n  temperature: 0"
     for name, settings, wanted in (
-        ("silent", silent, ()),
-        ("nothing", "", ()),
-        ("said", f"{silent}\n  until: ['\\n\\n', 'END']".replace("'", '"'), ("\n\n", "END")),
+        ("silent", silent, None),
+        ("nothing", "", None),
+        ("said", f"{silent}\n  until: ['\\n\\n', 'END']".replace("'", '"'), ["\n\n", "END"]),
     ):
         tasks = make(tmp_path, USUAL, settings, name)
-        data = open_data(get_task(f"lmms_eval/{name}", (tasks,)), DataOptions())
-        assert data.own is not None
-        assert tuple(data.own.sampling.get("stop", ())) == wanted
-        if settings:
-            assert data.own.sampling["max_tokens"] == 16  # a bound, not a hint
+        with ChatServer([]) as server:
+            generate(
+                RunOptions(
+                    model="m",
+                    tasks=f"lmms_eval/{name}",
+                    output_path=tmp_path / "runs",
+                    backend="openai",
+                    base_url=server.url,
+                    include_path=(tasks,),
+                    progress=False,
+                )
+            )
+        assert len(server.asked) == 4
+        for asked in server.asked:
+            assert asked.body.get("stop") == wanted
+            if settings:
+                assert asked.body["max_tokens"] == 16  # a bound, not a hint
 
 
 def test_state_in_a_tasks_modules_ends_with_the_run(tmp_path: Path) -> None:

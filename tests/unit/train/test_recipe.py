@@ -127,7 +127,7 @@ def test_only_what_changes_the_training_is_a_change() -> None:
 def test_the_plan_says_what_a_step_takes() -> None:
     told = describe(load_recipe("tiny/vision_sr1"), world=2)
     assert "32 prompts x 8 = 256 responses, two passes" in told
-    assert "4 prompts of a step" in told and "ZeRO stage 0" in told
+    assert "16 prompts of a step" in told and "ZeRO stage 0" in told
     big = describe(load_recipe("qwen2_5_vl_7b/vision_sr1"), world=8)
     assert "512 prompts x 8 = 4096 responses" in big and "updates a step: 4" in big
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +31,8 @@ from vsr1_bench.task import BORROWED, Borrowed, Metric, Task
 
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from vsr1_bench.exchange.lmms_eval.worker import serve; serve()"
+    "from vsr1_bench.exchange.lmms_eval.worker import serve; "
+    "serve(int(sys.argv[2]), sys.argv[3] == '1')"
 )
 OWN_UNIT = "own"
 """Unit of a value that is no share: shown as lmms-eval prints it, not in percent."""
@@ -249,8 +251,11 @@ class _Worker:
     """The process that lmms-eval's code runs in: one a command, a fork of it a run."""
 
     def __init__(self) -> None:
+        # PDEATHSIG fires when the starting THREAD ends: only the main thread may leash a child.
+        leash = threading.current_thread() is threading.main_thread()
+        arguments = (json.dumps(sys.path), str(os.getpid()), "1" if leash else "0")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOT, json.dumps(sys.path)],
+            [sys.executable, "-P", "-c", _BOOT, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -15,6 +15,7 @@ import inspect
 import json
 import math
 import os
+import random
 import sys
 import traceback
 from argparse import Namespace
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from vsr1_bench.child import die_with_parent
 from vsr1_bench.errors import BenchError
 from vsr1_bench.exchange.lmms_eval.data import instance
 from vsr1_bench.exchange.lmms_eval.loading import load_task, quiet
@@ -34,16 +36,26 @@ PARALLEL = 4
 Values = dict[str, Any]
 
 
-def serve() -> None:
-    """Score what each line of standard input asks, until it ends."""
+def serve(parent: int, leash: bool) -> None:
+    """Score what each line of standard input asks, until it ends.
+
+    Args:
+        parent: Process id of the parent.
+        leash: Die with the parent's thread that started this process, and the forks with it: a
+            judge that a scorer asks would be paid for verdicts that nobody keeps.
+    """
+    if leash:
+        die_with_parent(parent)
     import lmms_eval.tasks  # noqa: F401 - once, for all that is forked from here
 
     quiet()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what its tasks print is no result
+    here = os.getpid()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
+            die_with_parent(here)
             os._exit(_score_one(json.loads(line), out))
         _, status = os.waitpid(child, 0)
         _say(out, {"done": os.waitstatus_to_exitcode(status)})
@@ -83,6 +95,7 @@ def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) ->
     """
     from lmms_eval.evaluator_utils import TaskOutput
 
+    _seed()
     task, plan = load_task(asked["name"], asked["include_path"])
     task.args = Namespace(output_path=asked["folder"], process_with_media=False)
     texts = {int(number): list(found) for number, found in asked["texts"].items()}
@@ -124,6 +137,16 @@ def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) ->
             "groups": list(plan.groups),
         }
     )
+
+
+def _seed() -> None:
+    """Draw as its evaluator does: some scorers guess, and a run scored twice is to guess alike."""
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(1234)
+    torch.manual_seed(1234)
 
 
 def _answered(task: Any, texts: Mapping[int, Sequence[str]], split: str) -> list[Any]:

@@ -1,0 +1,312 @@
+r"""What lmms-eval scores differently: both scorers on the same responses, form by form.
+
+Every document of a local slice is answered in one form of words (its gold answer in a box, in bold,
+no answer at all, …) by the `scripted` backend, twice: as this project's task of the benchmark, and
+as `lmms_eval/NAME`, whose scorer is lmms-eval's own code (tests/lmms shows that it gives the number
+of its own evaluator). Its task files are used as they are, included by a file that points them at
+the slice. `gives the gold` says what a reader of the responses would count.
+
+For MathVerse a server on this machine takes the judge's part and says the same to both.
+
+    make lmms-differences DATA=MIRROR        (DIR/<hub id>/<config>/<split>.parquet)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+from tabulate import tabulate
+
+from vsr1_bench.assess import judge_and_score
+from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.exchange.lmms_eval.index import find_entry, package_version
+from vsr1_bench.judging import JudgeOptions
+from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.records import Sample
+from vsr1_bench.registry import get_task
+from vsr1_bench.running import JudgePool
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to put an answer; `{gold}` stands for the right one."""
+
+    words: str
+    gives: bool
+    """Whether a reader would find the gold answer in it."""
+
+
+@dataclass(frozen=True)
+class Set:
+    """A benchmark that both have."""
+
+    ours: str
+    theirs: str
+    file: str
+    """Below the mirror."""
+    forms: tuple[Form, ...]
+    metrics: tuple[str, ...]
+    share: float = 100.0
+    """What makes its numbers percent."""
+
+
+THINK = "<think>Option A comes near, but it does not hold.</think> "
+LETTER = (
+    Form("{gold}", True),
+    Form("({gold})", True),
+    Form("Answer: {gold}", True),
+    Form("The correct answer is **{gold}**.", True),
+    Form(r"\boxed{{{gold}}}", True),
+    Form(THINK + r"\boxed{{{gold}}}", True),
+    Form("The answer is ({gold}). It is not (A), as one might think.", True),
+    Form("I cannot tell from the picture.", False),
+    Form("", False),
+)
+NUMBER = (
+    Form("{gold}", True),
+    Form(r"\boxed{{{gold}}}", True),
+    Form("Answer: {gold}", True),
+    Form("The answer is {gold}.", True),
+    Form("**{gold}**", True),
+    Form(r"First \boxed{{7}}, and with it \boxed{{{gold}}}.", True),
+    Form("The answer is {gold}, as was to be shown in 2 steps.", True),
+    Form("I cannot solve this.", False),
+)
+TASKS = (
+    Set(
+        "mmmu_pro_10",
+        "mmmu_pro_standard",
+        "MMMU/MMMU_Pro/standard (10 options)/test.parquet",
+        LETTER,
+        ("mmmu_acc",),
+    ),
+    Set(
+        "mmmu_pro_vision",
+        "mmmu_pro_vision",
+        "MMMU/MMMU_Pro/vision/test.parquet",
+        LETTER,
+        ("mmmu_acc",),
+    ),
+    Set(
+        "mathvision",
+        "mathvision_test",
+        "MathLLMs/MathVision/test.parquet",
+        NUMBER,
+        ("mathvision_standard_eval",),
+        1.0,
+    ),
+    Set(
+        "gsm8k",
+        "gsm8k_cot_zeroshot",
+        "openai/gsm8k/main/test.jsonl",
+        (*NUMBER, Form("#### {gold}", True)),
+        ("exact_match,strict-match", "exact_match,flexible-extract"),
+    ),
+)
+JUDGED = Set(
+    "mathverse_text_only",
+    "mathverse_testmini_text_only",
+    "AI4Math/MathVerse/testmini_text_only/testmini_text_only.jsonl",
+    (),
+    ("gpt_eval_score",),
+)
+REPLIES = (
+    ("1", '{"verdict": "correct"}', True),
+    ("0", '{"verdict": "incorrect"}', False),
+    ("0. The correct answer is 12", "0. The correct answer is 12", False),
+    ("Incorrect: step 1 is wrong", "Incorrect: step 1 is wrong", False),
+)
+"""What the judge says to lmms-eval and to us, each asking for its own words, and whether it means
+that the response is right."""
+
+
+def point(one: Set, data: Path, folder: Path) -> None:
+    """Write a task file that is lmms-eval's own, but for the place of its rows."""
+    from datasets import Dataset, Image
+
+    file = find_entry(one.theirs).file
+    source = data / one.file
+    if source.suffix == ".parquet":  # a mirror may have lost which columns are images
+        rows = Dataset.from_parquet(str(source))
+        for name, feature in rows.features.items():
+            if isinstance(feature, dict) and feature.keys() == {"bytes", "path"}:
+                rows = rows.cast_column(name, Image())
+        source = folder / source.name
+        rows.to_parquet(str(source))
+    if one is JUDGED:  # lmms-eval's copy of the rows has a column more
+        lines = [json.loads(line) for line in source.read_text("utf-8").splitlines()]
+        source = folder / source.name
+        told = [json.dumps({**line, "question_for_eval": line["question"]}) for line in lines]
+        source.write_text("\n".join(told), "utf-8")
+    kind = "parquet" if source.suffix == ".parquet" else "json"
+    split = "text_only" if one is JUDGED else "test"
+    told = [
+        f"include: {json.dumps(str(file))}",
+        f"task: {one.theirs}_here",
+        f"dataset_path: {kind}",
+        "dataset_name: null",
+        f"dataset_kwargs: {json.dumps({'data_files': {split: str(source)}})}",
+    ]
+    (folder / f"{one.theirs}_here.yaml").write_text("\n".join(told) + "\n", "utf-8")
+
+
+class Scorers:
+    """Both tasks of a set, asked the same."""
+
+    def __init__(self, one: Set, data: Path, folder: Path, limit: int | None) -> None:
+        """Point lmms-eval's task at the rows that ours reads."""
+        self.one, self._folder, self._limit = one, folder, limit
+        self._options = DataOptions(data)
+        tasks = folder / one.theirs
+        tasks.mkdir()
+        point(one, data, tasks)
+        self._include = (str(tasks),)
+        self._runs = 0
+        found = open_data(get_task(one.ours), self._options)
+        self.samples: list[Sample] = list(found.samples(limit))
+
+    def ours(self, texts: list[str], judge: str | None, pool: JudgePool) -> str:
+        """Percent by this project's task."""
+        ids = [sample.id for sample in self.samples]
+        document = self._score(self.one.ours, dict(zip(ids, texts, strict=True)), judge, pool)
+        value = document["metrics"]["accuracy"]["value"]
+        if document["rates"]["scored"] == 0 or value is None:
+            return "unscored"
+        return f"{100 * value:.1f}"
+
+    def theirs(self, texts: list[str], pool: JudgePool) -> str:
+        """Percent by lmms-eval, each of its numbers."""
+        said = {str(number): text for number, text in enumerate(texts)}
+        document = self._score(f"lmms_eval/{self.one.theirs}_here", said, None, pool)
+        values = [document["metrics"][name]["value"] for name in self.one.metrics]
+        return " / ".join(f"{self.one.share * value:.1f}" for value in values)
+
+    def _score(
+        self, task: str, said: dict[str, str], judge: str | None, pool: JudgePool
+    ) -> dict[str, dict[str, Any]]:
+        self._runs += 1
+        out = self._folder / f"{self.one.theirs}-{self._runs}"
+        out.mkdir()
+        script = out / "script.jsonl"
+        lines = [json.dumps({"id": id_, "response": text}) for id_, text in said.items()]
+        script.write_text("\n".join(lines), "utf-8")
+        (run,) = generate(
+            RunOptions(
+                model="said",
+                tasks=task,
+                output_path=out / "runs",
+                backend="scripted",
+                model_args={"script": str(script)},
+                limit=self._limit,
+                data=self._options,
+                include_path=self._include,
+                progress=False,
+            )
+        )
+        return judge_and_score(run.folder, judge, self._include, pool=pool, progress=False)
+
+
+def by_form(scorers: Scorers) -> Iterator[list[str]]:
+    """One line of the table a form of answer."""
+    with JudgePool() as pool:
+        for form in scorers.one.forms:
+            texts = [form.words.format(gold=sample.answer) for sample in scorers.samples]
+            yield [
+                f"{scorers.one.ours} ({len(texts)})",
+                f"`{form.words.format(gold='GOLD')}`" if form.words else "(nothing)",
+                "yes" if form.gives else "no",
+                scorers.theirs(texts, pool),
+                scorers.ours(texts, None, pool),
+            ]
+
+
+def by_reply(scorers: Scorers, says: list[str], base_url: str) -> Iterator[list[str]]:
+    """One line of the table a reply of the judge; the responses are the same each time."""
+    texts = [rf"\boxed{{{sample.answer}}}" for sample in scorers.samples]
+    for to_theirs, to_ours, right in REPLIES:
+        with JudgePool((), JudgeOptions(model="judge", base_url=base_url)) as pool:
+            says[0] = to_theirs
+            theirs = scorers.theirs(texts, pool)
+            says[0] = to_ours
+            told = f"`{to_theirs}`" if to_theirs == to_ours else f"`{to_theirs}` / `{to_ours}`"
+            yield [
+                f"{scorers.one.ours} ({len(texts)})",
+                f"the judge says {told}",
+                "yes" if right else "no",
+                theirs,
+                scorers.ours(texts, "openai", pool),
+            ]
+
+
+@contextmanager
+def judge(says: list[str]) -> Iterator[str]:
+    """A chat server that says what stands in `says`, whatever it is asked; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            message = {"role": "assistant", "content": says[0]}
+            choice = {"index": 0, "finish_reason": "stop", "message": message}
+            body = json.dumps(
+                {"id": "1", "object": "chat.completion", "model": "judge", "choices": [choice]}
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def main() -> None:
+    """Score and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path, help="mirror of the rows, as for --data_root")
+    parser.add_argument("--limit", type=int, default=None, help="documents of each set")
+    known = {one.ours: one for one in (*TASKS, JUDGED)}
+    parser.add_argument("--tasks", nargs="+", choices=known, default=list(known))
+    options = parser.parse_args()
+    rows: list[list[str]] = []
+    says = [""]
+    with tempfile.TemporaryDirectory() as home, judge(says) as url:
+        # Before the process that scores is started: its judges read them at import.
+        os.environ |= {"OPENAI_API_KEY": "none", "OPENAI_API_URL": url}
+        for one in map(known.__getitem__, options.tasks):
+            scorers = Scorers(one, options.data.resolve(), Path(home), options.limit)
+            lines = by_reply(scorers, says, url) if one is JUDGED else by_form(scorers)
+            for line in lines:
+                rows.append(line)
+                print(*line, sep=" | ", file=sys.stderr, flush=True)
+    heads = ["task (documents)", "every response", "gives the gold"]
+    heads += [f"lmms-eval {package_version()}", "vsr1-bench"]
+    print(tabulate(rows, heads, tablefmt="pipe", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
