@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,8 @@ class Contrast:
     paired: Paired
     """Of the samples' means over the seeds."""
     by_seed: tuple[float, ...]
-    seeds_p: float
-    """Of a paired t test over the seeds alone."""
+    seeds_p: float | None
+    """Of a paired t test over the seeds alone; None where they do not differ."""
     holm: float = 1.0
     """The samples' p value, adjusted within its family."""
 
@@ -97,8 +97,12 @@ def run_all(output: Path, jobs: int) -> None:
         evaluate(output, name)
 
     with ThreadPoolExecutor(jobs) as pool:
-        for done in [pool.submit(one, name) for name in names()]:
-            done.result()
+        try:
+            for done in as_completed([pool.submit(one, name) for name in names()]):
+                done.result()
+        except BaseException:  # nor begin what is still waiting
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def train(output: Path, name: str, trainer: str, recipe: str, *settings: str) -> None:
@@ -152,10 +156,13 @@ def flags_of(folder: Path) -> dict[str, str]:
         seen, hint = readings[name], suggested("test", place, row["kind"], row["answer"])
         misled = hint != row["answer"]
         told["accuracy"] += mark(seen.correct)
-        told["lsr"] += mark(seen.shortcut)
-        told["self_contained"] += mark(bool(seen.described and seen.sufficient))
+        told["lsr"] += mark(seen.shortcut if seen.counted else None)
+        told["self_contained"] += mark(
+            bool(seen.described and seen.sufficient) if seen.counted else None
+        )
         told["follows"] += mark(said.loc[name, "extracted"] == hint) if misled else "-"
-        told["blind"] += mark(bool(blind.loc[name, "correct"]))
+        guessed = blind.loc[name, "correct"]
+        told["blind"] += mark(None if np.isnan(guessed) else bool(guessed))
     return told
 
 
@@ -195,7 +202,7 @@ def contrast(runs: Runs, first: str, second: str, endpoint: str) -> Contrast:
         endpoint,
         paired_difference(a.mean(axis=0), b.mean(axis=0)),
         tuple(by_seed.tolist()),
-        float(stats.ttest_rel(b.mean(axis=1), a.mean(axis=1)).pvalue) if np.ptp(by_seed) else 1.0,
+        float(stats.ttest_rel(b.mean(axis=1), a.mean(axis=1)).pvalue) if np.ptp(by_seed) else None,
     )
 
 
@@ -243,7 +250,7 @@ def contrasts(found: Sequence[Contrast]) -> Sheet:
             " ".join(f"{100 * d:+.1f}" for d in c.by_seed),
             f"{c.paired.p_value:.2g}",
             f"{c.holm:.2g}",
-            f"{c.seeds_p:.2g}",
+            "–" if c.seeds_p is None else f"{c.seeds_p:.2g}",
         )
         for c in found
     ]

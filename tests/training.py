@@ -12,6 +12,7 @@ from vsr1_bench.judging import Judged, RunningJudge, Verdicts
 from vsr1_bench.records import Verdict
 from vsr1_bench.tiny.scenes import make_row
 from vsr1_bench.train.recipe import Recipe, load_recipe
+from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe
 
 SMALL: dict[str, Any] = {
     "backend": "transformers",
@@ -29,6 +30,23 @@ def small_recipe(folder: Path, **changes: Any) -> Recipe:
     """`tiny/vision_sr1` with tiny batches and transformers rollouts."""
     base = load_recipe("tiny/vision_sr1").model_dump()
     return Recipe.model_validate(base | SMALL | {"output_dir": folder} | changes)
+
+
+SMALL_SFT: dict[str, Any] = {
+    "model": "tiny",
+    "batch_size": 4,
+    "group_batches": 2,
+    "schedule_steps": 4,
+    "warmup_steps": 1,
+    "save_every": 1000,
+    "lr": 1e-3,
+}
+
+
+def small_sft(folder: Path, **changes: Any) -> SftRecipe:
+    """`tiny/cold_start` with tiny batches, from the embedded model."""
+    base = load_sft_recipe("tiny/cold_start").model_dump()
+    return SftRecipe.model_validate(base | SMALL_SFT | {"output_dir": folder} | changes)
 
 
 def settings(**changes: Any) -> list[str]:

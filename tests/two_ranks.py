@@ -1,9 +1,10 @@
-"""Under torchrun, in one start: ZeRO-2 and ZeRO-3 by transformers rollouts, then ZeRO-3 by vLLM.
+"""Under torchrun, in one start: ZeRO-2 and ZeRO-3 by transformers rollouts, at last ZeRO-3 by vLLM.
 
 The first ZeRO-3 is as strict as a large model makes it: every parameter is in pieces, gathered for
 each use and let go after it, and ranks differ in how many pieces their log-probs are computed.
-Then runs whose second checkpoint one of the ranks cannot write; a run that was killed before, if
-there is one in FOLDER/killed; and a step on rows of a hub, if HF_ENDPOINT names one.
+Between them runs whose second checkpoint one of the ranks cannot write, a run that was killed
+before (if FOLDER/killed is there), a step on rows of a hub (if HF_ENDPOINT names one), and a
+cold start.
 
 python -m torch.distributed.run --standalone --nproc_per_node 2 -m tests.two_ranks FOLDER
 """
@@ -31,6 +32,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "vllm": {"deepspeed": "zero3", "backend": "vllm", "engine_args": {"max_model_len": 512}},
 }
 
+SFT: dict[str, Any] = {"dataset": ("tiny/glances",), "schedule_steps": 3}
 KILLED: dict[str, Any] = {"deepspeed": "zero2", "save_every": 1}
 HUB_ID = "example/rows"
 REFUSED = {"zero2": 0, "zero3": 1}
@@ -86,17 +88,17 @@ def refuse(folder: Path, stage: str, full: int) -> None:
 
 
 if __name__ == "__main__":
-    from tests.training import small_recipe
-    from vsr1_bench.train import logprobs
+    from tests.training import small_recipe, small_sft
+    from vsr1_bench.train import logprobs, sft
     from vsr1_bench.train.grpo import train
 
     folder = Path(sys.argv[1])
     strict = folder / "zero3.json"
     strict.write_text(json.dumps({"zero_optimization": STRICT}))
-    for name, changes in WAYS.items():
-        logprobs.CHUNK = 24 if name == "zero3" else 1024
-        where = {"deepspeed": str(strict)} if name == "zero3" else {}
-        train(small_recipe(folder / name, **TWO, **changes | where))
+    train(small_recipe(folder / "zero2", **TWO, **WAYS["zero2"]))
+    logprobs.CHUNK = 24
+    train(small_recipe(folder / "zero3", **TWO, **WAYS["zero3"] | {"deepspeed": str(strict)}))
+    logprobs.CHUNK = 1024
     for stage, full in REFUSED.items():
         refuse(folder, stage, full)
     if (folder / "killed").is_dir():
@@ -104,3 +106,6 @@ if __name__ == "__main__":
     if "HF_ENDPOINT" in os.environ:
         changes = {"objective": "answer_only", "task": None, "dataset": HUB_ID, "max_steps": 1}
         train(small_recipe(folder / "hub", **TWO | changes))
+    sft.train(small_sft(folder / "sft", **SFT, deepspeed="zero3"))
+    # vLLM ends the process group that it shares, so nothing trains in these processes after it.
+    train(small_recipe(folder / "vllm", **TWO, **WAYS["vllm"]))

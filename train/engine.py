@@ -214,8 +214,8 @@ class TrainingEngine:
         def judge() -> None:
             if not math.isfinite(number):
                 raise TrainError(
-                    f"{what} is {number}; nothing was updated. Look at the last lines of "
-                    "metrics.jsonl and rollouts/; a smaller lr or max_grad_norm may help"
+                    f"{what} is {number}; nothing was updated. The last lines of rollouts/ are "
+                    "what it was made of; a smaller lr or max_grad_norm may help"
                 )
 
         self.ranks.together(judge)

@@ -46,7 +46,7 @@ from vsr1_bench.train.recipe import Recipe
 from vsr1_bench.train.rollouts import Rollout, collect
 from vsr1_bench.train.session import Session, train_safely
 from vsr1_bench.train.updates import Updater
-from vsr1_bench.train.validation import validate, validation_judges
+from vsr1_bench.train.validation import forget_validations, validate, validation_judges
 
 if TYPE_CHECKING:
     from vsr1_bench.judging import RunningJudge
@@ -106,6 +106,8 @@ class Trainer(Session):
         probes = self.data.draw(0, 2).requests
         self.proof = Proof(self.engine, self.generator, self.encoder, probes, recipe.proof_bound)
         self.resume(recipe, recipe.max_steps, stack)
+        if self.ranks.first:
+            forget_validations(self.folder, self.progress.step)
         rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"
         forget_after(rollouts, self.progress.step)
         self.journal = stack.enter_context(Journal(rollouts))
@@ -127,12 +129,13 @@ class Trainer(Session):
         groups = self._rollouts(metrics)
         metrics.rollouts(groups)
         minibatches = self._minibatches(groups, metrics)
-        self.generator.sleep()
-        self.updater.update(minibatches, metrics, step=self.progress.step + 1)
-        self.progress.step += 1
-        for group in groups:
+        step = self.progress.step + 1
+        for group in groups:  # before the update: should it fail, they say what it was made of
             for rollout in group:
-                self.journal.append(rollout.journal(self.progress.step))
+                self.journal.append(rollout.journal(step))
+        self.generator.sleep()
+        self.updater.update(minibatches, metrics, step=step)
+        self.progress.step = step
         self._sync(metrics)
 
     def finish_step(self, metrics: StepMetrics) -> None:

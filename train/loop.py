@@ -30,9 +30,6 @@ from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe
 
 log = logging.getLogger(__name__)
 
-OWN = ("output_dir", "seed")
-"""Recipe keys that the loop sets for each round."""
-
 
 class LoopError(BenchError):
     """A stage has stopped; the same command goes on from there."""

@@ -158,11 +158,16 @@ def open_loggers(
     if "tensorboard" in recipe.loggers:
         from torch.utils.tensorboard import SummaryWriter
 
-        board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        purge = step + 1 if step else 0
+        board: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
         stack.callback(board.close)
-        loggers.append(
-            lambda r: [board.add_scalar(name, value, int(r["step"])) for name, value in r.items()]
-        )
+
+        def draw(record: dict[str, float]) -> None:
+            for name in record.keys() - {"step"}:
+                board.add_scalar(name, record[name], int(record["step"]))
+            board.flush()  # a step before a checkpoint is never made again
+
+        loggers.append(draw)
     if "wandb" in recipe.loggers:
         import wandb
 

@@ -31,8 +31,12 @@ class Session:
     def __init__(self, recipe: Training, stack: ExitStack) -> None:
         """Join the ranks and take the output folder; what must be closed goes onto `stack`."""
         self.ranks, self.folder = join_ranks(), recipe.output_dir
-        if self.ranks.first:
-            stack.callback(Lock(self.folder / ".lock").release)
+
+        def take() -> None:
+            if self.ranks.first:
+                stack.callback(Lock(self.folder / ".lock").release)
+
+        self.ranks.together(take)
 
     def resume(self, recipe: Training, steps: int, stack: ExitStack) -> None:
         """Load the newest checkpoint, if there is one, and open the loggers; ends a set-up."""

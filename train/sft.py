@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.errors import TaskError
@@ -149,17 +150,27 @@ class SftTrainer(Session):
 
 def starting_model(recipe: SftRecipe, ranks: Ranks) -> ModelInfo:
     """The model that training starts from; an untrained one is made in `output_dir` first."""
-    if recipe.model != UNTRAINED:
-        return find_model(recipe.model, backend="transformers", offline=recipe.offline)
-    folder = recipe.output_dir / "untrained"
-    if ranks.first and not (folder / "model.safetensors").is_file():
-        from vsr1_bench.tiny.architecture import build_model, build_processor, save
-        from vsr1_bench.train.tiny_mixture import corpus
 
-        processor = build_processor(corpus())
-        save(build_model(processor.tokenizer, seed=recipe.seed), processor, folder)
-    ranks.barrier()
-    return find_model(str(folder), backend="transformers")
+    def find() -> ModelInfo:
+        if recipe.model != UNTRAINED:
+            return find_model(recipe.model, backend="transformers", offline=recipe.offline)
+        folder = recipe.output_dir / "untrained"
+        if not folder.is_dir():
+            make_untrained(folder, recipe.seed)
+        return find_model(str(folder), backend="transformers")
+
+    return ranks.in_turn(find)
+
+
+def make_untrained(folder: Path, seed: int) -> None:
+    """Write the embedded model with random weights; a folder of this name is whole."""
+    from vsr1_bench.tiny.architecture import build_model, build_processor, save
+    from vsr1_bench.train.tiny_mixture import corpus
+
+    work = folder.with_name(f".{folder.name}.tmp")
+    processor = build_processor(corpus())
+    save(build_model(processor.tokenizer, seed=seed), processor, work)
+    work.rename(folder)
 
 
 Make = Callable[[int], list[Example]]
@@ -185,10 +196,7 @@ def open_examples(recipe: SftRecipe, ranks: Ranks) -> tuple[Make, int]:
         return lambda n: [make_glance(make, n, recipe.seed)], 0
     asked, downloads = get_format(recipe.prompt), recipe.output_dir / "data"
     where = (recipe.dataset, recipe.image_folder, downloads)
-    if ranks.first:
-        open_rows(*where, offline=recipe.offline)  # downloads once
-    ranks.barrier()
-    rows = open_rows(*where, offline=recipe.offline or not ranks.first)
+    rows = ranks.in_turn(lambda: open_rows(*where, offline=recipe.offline or not ranks.first))
     if not len(rows):
         raise TaskError(f"dataset {', '.join(recipe.dataset)} holds no rows")
     return lambda n: examples_of(rows[n], asked), len(rows)

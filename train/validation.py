@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from vsr1_bench.assess import judge_and_score
 from vsr1_bench.data import DataOptions
@@ -16,6 +18,9 @@ from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.running import JudgePool
 from vsr1_bench.train.ranks import Ranks
 from vsr1_bench.train.recipe import Recipe
+
+FOLDER = "validation"
+"""In `output_dir`: a folder of runs for each step."""
 
 
 def validation_judges(recipe: Recipe) -> dict[str, str]:
@@ -32,6 +37,13 @@ def validation_judges(recipe: Recipe) -> dict[str, str]:
     if lacking:
         raise UsageError(f"eval_tasks={recipe.eval_tasks}: {lacking[0]}")
     return {task: judge.spec for task, judge in chosen.items()}
+
+
+def forget_validations(output_dir: Path, step: int) -> None:
+    """Drop the runs of steps after a checkpoint, whose weights are made again, to rounding."""
+    for run in (output_dir / FOLDER).glob("step-*"):
+        if int(run.name.removeprefix("step-")) > step:
+            shutil.rmtree(run)
 
 
 def validate(
@@ -62,7 +74,7 @@ def validate(
     options = RunOptions(
         model=live.id,
         tasks=recipe.eval_tasks,
-        output_path=recipe.output_dir / "validation",
+        output_path=recipe.output_dir / FOLDER,
         backend="transformers",  # only a name here: the engine is up
         gen_kwargs={"max_tokens": recipe.max_tokens, "seed": recipe.seed},
         prompt=recipe.prompt,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import subprocess
@@ -23,13 +22,14 @@ pytest.importorskip("vllm", reason="backend vllm is not installed here")
 from safetensors.torch import load_file  # noqa: E402
 
 from tests.cli import cli, command, error_line  # noqa: E402
-from tests.training import metrics, settings, small_recipe, trainer  # noqa: E402
+from tests.training import metrics, settings, small_recipe, small_sft, trainer  # noqa: E402
 from tests.tree import ROOT  # noqa: E402
-from tests.two_ranks import HUB_ID, KILLED, REFUSED, TWO, WAYS  # noqa: E402
+from tests.two_ranks import HUB_ID, KILLED, REFUSED, SFT, TWO, WAYS  # noqa: E402
 from vsr1_bench.generation.transformers import TransformersArgs  # noqa: E402
 from vsr1_bench.generation.transformers_sync import SyncableTransformers  # noqa: E402
 from vsr1_bench.images import example_image  # noqa: E402
 from vsr1_bench.models import ModelInfo  # noqa: E402
+from vsr1_bench.train import sft  # noqa: E402
 from vsr1_bench.train.checkpoints import read_mark  # noqa: E402
 from vsr1_bench.train.recipe import Recipe  # noqa: E402
 
@@ -111,19 +111,21 @@ def test_checkpoints_are_kept_and_exported_bit_equal(ten_steps: Path, tmp_path: 
 
 
 def kill_after(arguments: list[str], sign: Callable[[], bool], within: float) -> None:
-    """Start a command, and kill it with all its processes soon after a sign of it."""
-    process = psutil.Popen(arguments, stderr=subprocess.DEVNULL)
+    """Start a command, and kill it soon after a sign of it; its processes end with it."""
+    process, children = psutil.Popen(arguments, stderr=subprocess.DEVNULL), []
     try:
         deadline = time.monotonic() + 400
         while not sign() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
         time.sleep(within * random.random())
+        children = process.children(recursive=True)
     finally:
-        # Torchrun's first: it would tell the others to end.
-        for each in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
+        process.kill()
         process.wait()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        for each in alive:
+            each.kill()
+    assert not alive
 
 
 def lines(folder: Path) -> list[str]:
@@ -237,6 +239,15 @@ def test_two_ranks_make_the_steps_of_one(two_ranks: Path, tmp_path: Path) -> Non
         ours, theirs = exported(two_ranks / way), exported(alone)
         assert ours.keys() == theirs.keys()
         assert max(float((ours[n] - theirs[n]).abs().max()) for n in ours) < 2e-5
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_cold_start_on_two_ranks_is_that_of_one(two_ranks: Path, tmp_path: Path) -> None:
+    sft.train(small_sft(tmp_path, **SFT))
+    for ours, theirs in zip(metrics(two_ranks / "sft"), metrics(tmp_path), strict=True):
+        assert ours["tokens_learnt"] == theirs["tokens_learnt"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
 
 
 def test_a_run_killed_on_two_ranks_continues_the_trajectory(two_ranks: Path) -> None:

@@ -14,26 +14,11 @@ from vsr1_bench.errors import TaskError, UsageError
 torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed")
 
-from training import metrics, weights  # noqa: E402
+from training import metrics, small_sft, weights  # noqa: E402
 
 from vsr1_bench.tiny.scenes import make_row  # noqa: E402
 from vsr1_bench.train import sft  # noqa: E402
-from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe  # noqa: E402
-
-SMALL: dict[str, Any] = {
-    "model": "tiny",
-    "batch_size": 4,
-    "group_batches": 2,
-    "schedule_steps": 4,
-    "warmup_steps": 1,
-    "save_every": 1000,
-    "lr": 1e-3,
-}
-
-
-def small(folder: Path, **changes: Any) -> SftRecipe:
-    base = load_sft_recipe("tiny/cold_start").model_dump()
-    return SftRecipe.model_validate(base | SMALL | {"output_dir": folder} | changes)
+from vsr1_bench.train.sft_recipe import SftRecipe  # noqa: E402
 
 
 def trainer(recipe: SftRecipe, stack: ExitStack) -> Any:
@@ -71,7 +56,7 @@ def test_loss_and_gradients_are_those_of_plain_transformers(
     changes = {"dataset": (data,), "deepspeed": stage, "microbatch_tokens": microbatch_tokens}
     changes |= {"group_batches": 1}  # so that a batch holds both kinds
     with ExitStack() as stack:
-        t = trainer(small(tmp_path / "run", **changes), stack)
+        t = trainer(small_sft(tmp_path / "run", **changes), stack)
         rows = t.batches.batch(0).rows
         assert len(rows) == 8 and {row.kind for row in rows} == {"image", "text"}
         plain = AutoModelForImageTextToText.from_pretrained(t.model.path, dtype=torch.float32)
@@ -117,7 +102,7 @@ def sft_groups(model: Any) -> list[dict[str, Any]]:
 def test_a_prompts_token_never_carries_loss(tmp_path: Path) -> None:
     """Learnt are the reply and the end of the turn, which stand behind the prompt."""
     with ExitStack() as stack:
-        t = trainer(small(tmp_path / "run", dataset=(str(sharegpt(tmp_path / "rows")),)), stack)
+        t = trainer(small_sft(tmp_path / "run", dataset=(str(sharegpt(tmp_path / "rows")),)), stack)
         rows = t.batches.batch(0).rows + t.batches.batch(1).rows
         end = t.encoder.tokenizer.convert_tokens_to_ids("<|im_end|>")
         for row in rows:
@@ -135,18 +120,18 @@ def test_a_prompts_token_never_carries_loss(tmp_path: Path) -> None:
 
 def test_a_resumed_run_is_the_run(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    sft.train(small(whole))
-    sft.train(small(cut, max_steps=1))
-    sft.train(small(cut, max_steps=3, save_every=2))
+    sft.train(small_sft(whole))
+    sft.train(small_sft(cut, max_steps=1))
+    sft.train(small_sft(cut, max_steps=3, save_every=2))
     (cut / "checkpoints/step-000003/complete.json").unlink()  # as if killed while saving
-    done = sft.train(small(cut))
+    done = sft.train(small_sft(cut))
     assert done.steps == 4
     for one, other in zip(metrics(whole), metrics(cut), strict=True):
         assert (one["step"], one["loss"], one["lr"]) == (other["step"], other["loss"], other["lr"])
     model = "checkpoints/step-000004/model/model.safetensors"
     assert (whole / model).read_bytes() == (cut / model).read_bytes()
     with pytest.raises(UsageError, match=r"lr: 0\.001 -> 0\.1"):
-        sft.train(small(cut, lr=0.1))
+        sft.train(small_sft(cut, lr=0.1))
 
 
 @pytest.mark.parametrize("frozen", [("vision", "projector"), ("language",), ("projector",)])
@@ -154,7 +139,7 @@ def test_frozen_parts_stay_and_the_others_move(tmp_path: Path, frozen: tuple[str
     from vsr1_bench.train.engine import part_of
 
     with ExitStack() as stack:
-        t = trainer(small(tmp_path, freeze=frozen, max_steps=2), stack)
+        t = trainer(small_sft(tmp_path, freeze=frozen, max_steps=2), stack)
         before = weights(t)
         t.run()
         moved = {part_of(n) for n, v in weights(t).items() if not torch.equal(v, before[n])}
@@ -169,23 +154,23 @@ def test_what_cannot_be_learnt_is_left_out_and_counted(tmp_path: Path) -> None:
     file = tmp_path / "rows/rows.json"
     file.write_text(json.dumps(rows))
     changes = {"dataset": (str(file),), "max_steps": 1}
-    sft.train(small(tmp_path / "run", **changes))
+    sft.train(small_sft(tmp_path / "run", **changes))
     (told,) = metrics(tmp_path / "run")
     assert told["examples/overlong"] == 2  # the reply, and the turn that has it in its prompt
     assert told["examples/unusable"] == 2
     file.write_text(json.dumps([rows[2]] * 3))
     with pytest.raises(TaskError, match=r"0 of 8 conversations .* no assistant's turn"):
-        sft.train(small(tmp_path / "none", **changes))
+        sft.train(small_sft(tmp_path / "none", **changes))
 
 
 def test_freezing_everything_or_nothing_there_is_refused(tmp_path: Path) -> None:
     with ExitStack() as stack, pytest.raises(UsageError, match="nothing of tiny is left to train"):
-        trainer(small(tmp_path, freeze=("vision", "projector", "language")), stack)
+        trainer(small_sft(tmp_path, freeze=("vision", "projector", "language")), stack)
 
 
 def test_from_random_weights_the_mixture_is_learnt(tmp_path: Path) -> None:
     """The loss of the first steps falls by over a third; vocabulary and weights are made there."""
     changes = {"model": "tiny/untrained", "schedule_steps": 16, "batch_size": 16, "lr": 2e-3}
-    sft.train(small(tmp_path, group_batches=4, **changes))
+    sft.train(small_sft(tmp_path, group_batches=4, **changes))
     losses = [told["loss"] for told in metrics(tmp_path)]
     assert losses[0] > 6 and sum(losses[-3:]) / 3 < 0.67 * losses[0]

@@ -7,17 +7,19 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from signal import SIGINT
 from typing import TYPE_CHECKING
 
+from vsr1_bench.child import die_with_parent
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UsageError
+from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.train.recipe import Recipe
     from vsr1_bench.train.sft_recipe import SftRecipe
 
 ACTIONS = ("sft", "grpo", "plan", "export")
+LAUNCHED = "vsr1-"
+"""Before the launcher's process id, in the run id that its processes are told."""
 NEEDED = ("torch", "transformers", "deepspeed", "matplotlib")
 
 
@@ -66,6 +68,9 @@ def _train(options: argparse.Namespace) -> int:
     from vsr1_bench.train.metrics import check_loggers
     from vsr1_bench.train.recipe import Recipe
 
+    launcher = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    if launcher.startswith(LAUNCHED):  # of `--nproc`: ends with its launcher, even by SIGKILL
+        die_with_parent(int(launcher.removeprefix(LAUNCHED)))
     recipe = _recipe(options)
     check_installed()
     check_loggers(recipe.loggers)
@@ -130,14 +135,15 @@ def _launch(options: argparse.Namespace) -> int:
 
     config = LaunchConfig(
         *(1, 1, options.nproc),
-        run_id=f"vsr1-{os.getpid()}",
+        run_id=f"{LAUNCHED}{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    arguments = ("-m", "vsr1_bench", "train", options.action, options.what, *options.settings)
+    what = ("train", options.action, options.what, *options.settings)
+    flags = ("--nproc", str(options.nproc), "--verbosity", options.verbosity)
     try:
-        elastic_launch(config, sys.executable)(*arguments, "--verbosity", options.verbosity)
+        elastic_launch(config, sys.executable)("-m", "vsr1_bench", *what, *flags)
     except ChildFailedError as error:
         rank, first = error.get_first_failure()
         if first.exitcode > 0:
@@ -146,8 +152,8 @@ def _launch(options: argparse.Namespace) -> int:
             f"process {rank} of {options.nproc} was killed ({first.signal_name()}; out of memory?);"
             " the same command continues from the last checkpoint"
         ) from None
-    except SignalException as signal:  # handed on to all processes already
-        return EXIT_INTERRUPTED if signal.sigval == SIGINT else EXIT_FAILED
+    except SignalException:  # handed on to all processes already
+        return EXIT_INTERRUPTED
     return EXIT_DONE
 
 
