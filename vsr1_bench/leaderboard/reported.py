@@ -87,14 +87,20 @@ class ReportedTable(Strict):
         return self
 
 
-def load_table(path: Path) -> ReportedTable:
-    """Read one reported table.
+OWN = frozenset({"title", "unit", "columns", "rows"})
+"""What marks a document as a table; results of other kinds lie in the same folder."""
+
+
+def load_table(path: Path) -> ReportedTable | None:
+    """Read one reported table; None where the file is something else.
 
     Raises:
-        StoreError: the file cannot be read, or is not such a table; names what is wrong with it.
+        StoreError: the file cannot be read, or is such a table with a fault, which is named.
     """
     try:
         document = json.loads(path.read_text("utf-8"))
+        if isinstance(document, dict) and not OWN & document.keys():
+            return None
         return ReportedTable.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
@@ -107,21 +113,23 @@ def load_table(path: Path) -> ReportedTable:
 def load_reported(folder: Path) -> list[ReportedTable]:
     """Read every reported table below a folder, by the order of their names.
 
-    A published bundle of runs (a folder with a `manifest.json`) holds no reported tables.
+    A published bundle of runs (a folder with a `manifest.json`) holds no reported tables; documents
+    of other kinds (a loop's summary) are passed over.
 
     Raises:
         UsageError: there is no such folder, or no table in it.
-        StoreError: one of the files is not such a table.
+        StoreError: one of the tables has a fault.
     """
     found = sorted(folder.rglob("*.json")) if folder.is_dir() else []
     bundles = [path.parent for path in found if path.name == "manifest.json"]
     paths = [path for path in found if not any(path.is_relative_to(b) for b in bundles)]
-    if not paths:
+    tables = [table for path in paths if (table := load_table(path)) is not None]
+    if not tables:
         raise UsageError(
             f"--results {folder}: no reported tables (JSON files) there; give the folder that "
             "holds them, e.g. results/ of vsr1-bench's repository"
         )
-    return [load_table(path) for path in paths]
+    return tables
 
 
 def results_folder() -> Path:

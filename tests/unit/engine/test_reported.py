@@ -20,6 +20,7 @@ PAPER = ROOT / "results" / "paper"
 
 def rows(name: str) -> dict[tuple[str, str], tuple[tuple[float | None, ...], float | None]]:
     found = load_table(PAPER / f"vision_sr1_{name}.json")
+    assert found is not None
     return {(row.model, row.setting): (row.values, row.average) for row in found.rows}
 
 
@@ -105,6 +106,15 @@ def test_a_faulty_file_is_named(tmp_path: Path, changes: dict[str, Any], said: s
         load_reported(folder)
     assert str(caught.value).startswith(f"{folder / 't.json'}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_results_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
+    folder = write(tmp_path / "r")
+    (folder / "summary.json").write_text(json.dumps({"schema": 1, "loop": {}, "scores": {}}))
+    assert [table.title for table in load_reported(folder)] == ["Elsewhere"]
+    (folder / "t.json").unlink()
+    with pytest.raises(UsageError, match="no reported tables"):
+        load_reported(folder)
 
 
 def test_no_reported_tables(tmp_path: Path) -> None:
