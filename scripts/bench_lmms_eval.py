@@ -15,7 +15,6 @@ floor of 4,096 new tokens, which would let it draw more than the task asks for, 
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import statistics
 import tempfile
@@ -72,15 +71,8 @@ def process(doc, results):
 """
 
 
-def write_task(folder: Path, n: int, tokens: int, side: int) -> None:
-    """Write a task of the first n demo scenes, asked in the words of `see_think`.
-
-    Args:
-        folder: Takes rows, functions and the task's file.
-        n: Documents.
-        tokens: Of a response.
-        side: Pixels of an image's side.
-    """
+def write_task(folder: Path, n: int, tokens: int) -> None:
+    """Write a task of the first n demo scenes, asked in the words of `see_think`."""
     from datasets import Dataset, Features, Image, Value
 
     rows = []
@@ -88,7 +80,7 @@ def write_task(folder: Path, n: int, tokens: int, side: int) -> None:
         made = make_row("test", number)
         words = [part for message in request.messages for part in message.content]
         text = "".join(part for part in words if not isinstance(part, ImagePlace))
-        image = {"bytes": enlarged(made["image"], side), "path": None}
+        image = {"bytes": made["image"], "path": None}
         rows.append({"question": text.strip(), "answer": str(made["answer"]), "image": image})
     features = Features({"question": Value("string"), "answer": Value("string"), "image": Image()})
     file = folder / "rows.parquet"
@@ -96,18 +88,6 @@ def write_task(folder: Path, n: int, tokens: int, side: int) -> None:
     (folder / "utils.py").write_text(UTILS)
     told = YAML.format(name=NAME, file=file, tokens=tokens)
     (folder / f"{NAME}.yaml").write_text(told)
-
-
-def enlarged(png: bytes, side: int) -> bytes:
-    """The same picture at another size, as PNG."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(png)) as image:
-        if image.width == side:
-            return png
-        buffer = io.BytesIO()
-        image.convert("RGB").resize((side, side), Image.Resampling.NEAREST).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class Peer:
@@ -184,7 +164,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--max_tokens", type=int, default=32)
-    parser.add_argument("--side", type=int, default=112, help="pixels of an image's side")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", default="1,16,64,200")
     options = parser.parse_args()
@@ -192,7 +171,7 @@ def main() -> None:
     with tiny_engine() as (generator, llm), tempfile.TemporaryDirectory() as home:
         tasks = Path(home, "tasks")
         tasks.mkdir()
-        write_task(tasks, options.n, options.max_tokens, options.side)
+        write_task(tasks, options.n, options.max_tokens)
         peer = Peer(llm, tasks, options.max_tokens)
         ways: dict[str, Callable[[Path], list[str]]] = {
             f"vsr1-bench --tasks lmms_eval/{NAME}, all stored": partial(ours, generator, tasks)
@@ -212,9 +191,8 @@ def main() -> None:
         for name, told, median in zip(ways, times, medians, strict=True)
     ]
     print(
-        f"\n{options.n} images of {options.side} x {options.side} pixels, at most "
-        f"{options.max_tokens} tokens each, the same texts by every way, median of "
-        f"{options.rounds} interleaved rounds:\n"
+        f"\n{options.n} image requests of at most {options.max_tokens} tokens, the same texts by "
+        f"every way, median of {options.rounds} interleaved rounds:\n"
     )
     print(tabulate(rows, ["way", "seconds", "range", "ratio", "CPU seconds"], tablefmt="pipe"))
     best, batch = min(zip(medians[1:], batches, strict=True))
