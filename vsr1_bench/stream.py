@@ -12,10 +12,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from vsr1_bench.blind import NONE, LeftOut, open_variant
+from vsr1_bench.closing import Closing
 from vsr1_bench.data import TaskData
 from vsr1_bench.errors import GenerationError, TaskError
 from vsr1_bench.generation import Generator
@@ -88,7 +87,7 @@ class _Asked:
     since: float
 
 
-class Stream:
+class Stream(Closing):
     """Requests of all runs in one line, and the journals their completions go to."""
 
     def __init__(
@@ -108,16 +107,7 @@ class Stream:
         passes = sum(opened.run.total * (2 if opened.second else 1) for opened in runs)
         self._bar = progress_bar(passes, "generate", "resp", shown=progress)
 
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Clear the bar."""
         self._bar.close()
 
