@@ -142,8 +142,9 @@ def test_another_metric_is_another_column(
 
 
 def test_two_publications_of_one_model_stand_apart(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where no runs/ lies, as `make demo` leaves one in a checkout
     (tmp_path / "r").mkdir()
     for place, value in (("first", 60), ("second", 70)):
         rows = [{"model": "m", "setting": "", "source": f"paper {place}, table 1",
