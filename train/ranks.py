@@ -96,9 +96,12 @@ def join_ranks() -> Ranks:
     cuda = torch.cuda.is_available()
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     if "RANK" not in os.environ and not dist.is_initialized():
-        # Alone: no port, and nothing in the environment that a child would take for its own.
-        store = dist.HashStore()  # type: ignore[attr-defined]  # exported, though not by name
-        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+        _join_alone(backend)
+        if deepspeed.comm.is_initialized():
+            # Not the first time: vLLM, closing in this process, has ended the last group, and
+            # DeepSpeed still points at parts of it. It forgets them where it ends one itself.
+            deepspeed.comm.destroy_process_group()
+            _join_alone(backend)
         os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists on it
     if not cuda:
         # Its shared-memory op would be compiled first, for half a minute; gloo does as well.
@@ -109,6 +112,14 @@ def join_ranks() -> Ranks:
         dist_backend=backend, timeout=PATIENCE, verbose=False, auto_mpi_discovery=False
     )
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def _join_alone(backend: str) -> None:
+    """A group of one: no port, and nothing in the environment that a child would take for its own."""
+    import torch.distributed as dist
+
+    store = dist.HashStore()  # type: ignore[attr-defined]  # exported, though not by name
+    dist.init_process_group(backend, store=store, rank=0, world_size=1)
 
 
 def seed_all(seed: int) -> None:

@@ -118,6 +118,15 @@ def test_a_prompts_token_never_carries_loss(tmp_path: Path) -> None:
         }
 
 
+def test_a_run_can_follow_an_engine_that_ended_the_process_group(tmp_path: Path) -> None:
+    """As vLLM does when it closes in this process, with DeepSpeed's groups still in it."""
+    recipe = small_sft(tmp_path / "run", dataset=(str(sharegpt(tmp_path / "rows")),))
+    for _ in range(2):
+        with ExitStack() as stack:
+            trainer(recipe, stack)
+        torch.distributed.destroy_process_group()
+
+
 def test_a_resumed_run_is_the_run(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     sft.train(small_sft(whole))
