@@ -115,7 +115,7 @@ def join_ranks() -> Ranks:
 
 
 def _join_alone(backend: str) -> None:
-    """A group of one: no port, and nothing in the environment that a child would take for its own."""
+    """A group of one, without a port or a variable that a child would take for its own."""
     import torch.distributed as dist
 
     store = dist.HashStore()  # type: ignore[attr-defined]  # exported, though not by name
