@@ -59,10 +59,14 @@ def read_image(told: Any) -> EncodedImage:
 
 
 def _encode(image: Image) -> bytes:
-    # The tags of a turned photo would turn it again: its task has seen it as it is.
     written = image if image.mode in ("RGB", "RGBA", "L", "LA", "P", "1") else image.convert("RGB")
     buffer = io.BytesIO()
-    written.save(buffer, "PNG", compress_level=1, exif=b"")
+    if written.mode in ("RGB", "L") and "transparency" not in written.info:
+        # Plain pixels: to compress a photograph takes longer than all else that is done with it.
+        written.save(buffer, "PPM")
+    else:
+        # The tags of a turned photo would turn it again: its task has seen it as it is.
+        written.save(buffer, "PNG", compress_level=1, exif=b"")
     return buffer.getvalue()
 
 
