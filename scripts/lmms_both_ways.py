@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.chdir(home)
         Path("tasks").mkdir()
-        write_task(Path(home, "tasks"), options.n, TOKENS)
+        write_task(Path(home, "tasks"), options.n, TOKENS, side=112)
         include = ("--include_path", "tasks")
         model = ("--model", "tiny", "--backend", options.backend)
         run("vsr1_bench", *model, "--tasks", f"lmms_eval/{NAME}", *include, "-o", "ours")

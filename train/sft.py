@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -214,8 +215,10 @@ class SftBatch:
 class Batches:
     """The batches of a run: a function of the seed and the step, so that resuming needs no state.
 
-    Groups of `group_batches` batches are taken off the data's random order, sorted by length, cut,
-    and shuffled: neighbours in length share a batch, because padding is paid for.
+    A pass over the data, in a random order of its own, is spread evenly over batches of at most
+    `batch_size`. Its groups of up to `group_batches` batches are sorted by length, cut, and
+    shuffled: neighbours in length share a batch, because padding is paid for. Data that are made
+    without end have passes of one group.
     """
 
     def __init__(
@@ -223,7 +226,11 @@ class Batches:
     ) -> None:
         """Bind to the data."""
         self._recipe, self._encoder, self._sampling = recipe, encoder, sampling
-        self._make, self._count = make, count
+        self._make, self._endless = make, not count
+        self._count = count or recipe.group_batches * recipe.batch_size
+        self._batches = recipe.batches(self._count)
+        groups = -(-self._batches // recipe.group_batches)
+        self._edges = [self._batches * i // groups for i in range(groups + 1)]
         self._group = lru_cache(maxsize=1)(self._cut)
 
     def batch(self, step: int) -> SftBatch:
@@ -232,17 +239,18 @@ class Batches:
         Raises:
             TaskError: fewer usable conversations than batches.
         """
-        group, place = divmod(step, self._recipe.group_batches)
-        return self._group(group)[place]
+        epoch, place = divmod(step, self._batches)
+        group = bisect_right(self._edges, place) - 1
+        return self._group(epoch, group)[place - self._edges[group]]
 
-    def _cut(self, group: int) -> list[SftBatch]:
-        recipe = self._recipe
-        size, batches = recipe.batch_size, recipe.group_batches
+    def _cut(self, epoch: int, group: int) -> list[SftBatch]:
+        recipe, numbers = self._recipe, self._numbers(epoch, group)
+        batches = self._edges[group + 1] - self._edges[group]
         tally = SftBatch([])
         found: list[tuple[int, list[Row]]] = []
-        for place in range(group * batches * size, (group + 1) * batches * size):
+        for number in numbers:
             try:
-                rows = [self._row(example) for example in self._make(self._number(place))]
+                rows = [self._row(example) for example in self._make(number)]
                 short = [row for row in rows if self._fits(row)]
                 longest = max((self._length(row) for row in short), default=0)
             except (TaskError, ImageError, OSError, KeyError) as error:  # this row's fault
@@ -255,7 +263,7 @@ class Batches:
         if len(found) < batches:
             others = "; ".join(f"{count} x {why}" for why, count in tally.unusable.items())
             raise TaskError(
-                f"{len(found)} of {batches * size} conversations of {', '.join(recipe.dataset)} "
+                f"{len(found)} of {len(numbers)} conversations of {', '.join(recipe.dataset)} "
                 f"can be used: {tally.overlong} examples are over cutoff {recipe.cutoff}; "
                 f"{others or 'no others left out'}"
             )
@@ -265,18 +273,20 @@ class Batches:
             found.sort(key=itemgetter(0))
         edges = [len(found) * i // batches for i in range(batches + 1)]
         parts = [found[a:b] for a, b in pairwise(edges)]
-        random.Random(f"vsr1-sft|{recipe.seed}|{group}").shuffle(parts)
+        place = epoch * (len(self._edges) - 1) + group
+        random.Random(f"vsr1-sft|{recipe.seed}|{place}").shuffle(parts)
         return [
             SftBatch([row for _, rows in part for row in rows], tally.overlong, tally.unusable)
             for part in parts
         ]
 
-    def _number(self, place: int) -> int:
-        """The conversation at a place of the order, over epochs."""
-        if not self._count:
-            return place
-        epoch, within = divmod(place, self._count)
-        return order_of(self._recipe.seed, epoch, self._count)[within]
+    def _numbers(self, epoch: int, group: int) -> Sequence[int]:
+        """The conversations of a group of batches."""
+        n, edges = self._count, self._edges[group : group + 2]
+        first, last = (n * edge // self._batches for edge in edges)
+        if self._endless:
+            return range(epoch * n + first, epoch * n + last)
+        return order_of(self._recipe.seed, epoch, n)[first:last]
 
     def _row(self, example: Example) -> Row:
         if example.images and not self._encoder.renderer.sees:

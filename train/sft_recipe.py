@@ -81,7 +81,7 @@ class SftRecipe(Training):
         Args:
             conversations: Rows of the data; 0 where they are made without end.
         """
-        total = self.schedule_steps or max(1, round(self.epochs * conversations / self.batch_size))
+        total = self.schedule_steps or max(1, round(self.epochs * self.batches(conversations)))
         return self.model_copy(
             update={
                 "schedule_steps": total,
@@ -89,6 +89,10 @@ class SftRecipe(Training):
                 "max_steps": min(self.max_steps or total, total),
             }
         )
+
+    def batches(self, conversations: int) -> int:
+        """Batches of a pass over so many conversations."""
+        return -(-conversations // self.batch_size)
 
     @property
     def steps(self) -> int:

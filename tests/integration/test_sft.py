@@ -118,6 +118,24 @@ def test_a_prompts_token_never_carries_loss(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.parametrize(("n", "batch_size", "group_batches"), [(9, 4, 2), (6, 4, 8), (3, 4, 2)])
+def test_a_pass_has_each_conversation_once(
+    tmp_path: Path, n: int, batch_size: int, group_batches: int
+) -> None:
+    """However few there are: sorted by length, a batch of several passes would repeat some."""
+    data = (str(sharegpt(tmp_path / "rows", n)),)
+    changes = {"dataset": data, "batch_size": batch_size, "group_batches": group_batches}
+    with ExitStack() as stack:
+        t = trainer(small_sft(tmp_path / "run", schedule_steps=None, epochs=2, **changes), stack)
+        assert t.recipe.steps == 2 * -(-n // batch_size)
+        batches = [t.batches.batch(step).rows for step in range(t.recipe.steps)]
+    assert max(map(len, batches)) <= 2 * batch_size  # a conversation is two examples
+    passes = batches[: len(batches) // 2], batches[len(batches) // 2 :]
+    for each in passes:
+        assert len({(row.tokens, row.request.messages) for rows in each for row in rows}) == 2 * n
+        assert sum(map(len, each)) == 2 * n
+
+
 def test_a_run_can_follow_an_engine_that_ended_the_process_group(tmp_path: Path) -> None:
     """As vLLM does when it closes in this process, with DeepSpeed's groups still in it."""
     recipe = small_sft(tmp_path / "run", dataset=(str(sharegpt(tmp_path / "rows")),))
@@ -168,7 +186,7 @@ def test_what_cannot_be_learnt_is_left_out_and_counted(tmp_path: Path) -> None:
     assert told["examples/overlong"] == 2  # the reply, and the turn that has it in its prompt
     assert told["examples/unusable"] == 2
     file.write_text(json.dumps([rows[2]] * 3))
-    with pytest.raises(TaskError, match=r"0 of 8 conversations .* no assistant's turn"):
+    with pytest.raises(TaskError, match=r"0 of 3 conversations .* no assistant's turn"):
         sft.train(small_sft(tmp_path / "none", **changes))
 
 

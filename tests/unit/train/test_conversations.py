@@ -110,7 +110,7 @@ def test_published_cold_start() -> None:
     assert (r.warmup_ratio, r.epochs, r.batch_size) == (0.1, 3, 128)
     assert (r.dtype, r.cutoff, r.max_pixels, r.deepspeed) == ("bfloat16", 4092, 262_144, "zero3")
     planned = r.planned(9000)
-    assert (planned.schedule_steps, planned.warmup_steps, planned.steps) == (211, 21, 211)
+    assert (planned.schedule_steps, planned.warmup_steps, planned.steps) == (213, 21, 213)
     assert r.model_copy(update={"max_steps": 5}).planned(9000).steps == 5
 
 
