@@ -221,13 +221,14 @@ def load_random_state(path: Path) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def export(checkpoint: Path, out: Path) -> Path:
+def export(checkpoint: Path, out: Path, *, last: bool = False) -> Path:
     """Copy a checkpoint's weights out as a plain Hugging Face folder.
 
     Args:
         checkpoint: A folder `step-*`, or an output folder, whose best one (by validation, else the
             newest) is taken.
         out: The folder to make.
+        last: The newest one of an output folder, whatever validation says.
 
     Returns:
         The checkpoint that was taken.
@@ -237,7 +238,7 @@ def export(checkpoint: Path, out: Path) -> Path:
         UsageError: `out` holds something already.
     """
     if (checkpoint / "checkpoints").is_dir():
-        checkpoint = _best(checkpoint / "checkpoints")
+        checkpoint = _chosen(checkpoint / "checkpoints", last=last)
     read_mark(checkpoint)
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} holds files already; give a new folder")
@@ -254,10 +255,10 @@ def export(checkpoint: Path, out: Path) -> Path:
     return checkpoint
 
 
-def _best(folder: Path) -> Path:
+def _chosen(folder: Path, *, last: bool) -> Path:
     whole = whole_ones(folder)
     if not whole:
         raise StoreError(f"{folder}: holds no whole checkpoint")
-    best = read_mark(whole[-1]).get("best_step")
+    best = None if last else read_mark(whole[-1]).get("best_step")
     named = folder / f"step-{best:06d}" if best is not None else whole[-1]
     return named if named in whole else whole[-1]

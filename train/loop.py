@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.child import run_command
-from vsr1_bench.errors import BenchError, StoreError, UsageError
+from vsr1_bench.errors import EXIT_INCOMPLETE, BenchError, StoreError, UsageError
 from vsr1_bench.journal import Lock, write_atomic
+from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.store import find_runs
 from vsr1_bench.train.loop_summary import write_summary
 from vsr1_bench.train.recipe import Recipe, load_recipe, trainer_of
 from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe
@@ -50,6 +52,8 @@ class LoopOptions:
     limit: int | None = None
     perception: str | None = "self"
     blind: str | None = "drop"
+    include_path: tuple[str, ...] = ()
+    """Folders of plug-ins, for evaluations."""
     run_args: tuple[str, ...] = ()
     """More flags of `vsr1-bench run`, for every evaluation alike."""
     nproc: int | None = None
@@ -70,9 +74,13 @@ class Stage:
     name: str
     arguments: tuple[str, ...]
     done: Callable[[], bool]
+    suffices: Callable[[], bool] = lambda: False
+    """Whether what it has made is enough to go on with, though it is incomplete."""
 
 
-def run_loop(options: LoopOptions, command: Callable[[Sequence[str]], int] = run_command) -> Path:
+def run_loop(
+    options: LoopOptions, command: Callable[[Sequence[str]], int] = run_command
+) -> tuple[Path, list[str]]:
     """Do what is missing of a loop, and write its summary.
 
     Args:
@@ -80,7 +88,8 @@ def run_loop(options: LoopOptions, command: Callable[[Sequence[str]], int] = run
         command: Runs a command of this tool and returns its exit code.
 
     Returns:
-        The summary in markdown; summary.json lies beside it.
+        The summary in markdown, beside which lies summary.json; and the evaluations that lack
+        verdicts on some samples.
 
     Raises:
         UsageError: settings that cannot be, or the folder of another loop.
@@ -92,18 +101,20 @@ def run_loop(options: LoopOptions, command: Callable[[Sequence[str]], int] = run
     lock = Lock(folder / ".lock")
     try:
         _claim(folder / "loop.json", options.identity())
-        stages = plan(options, recipe)
+        stages, incomplete = plan(options, recipe), list[str]()
         for number, stage in enumerate(stages, start=1):
             if stage.done():
                 continue
             log.info("loop, %d of %d: %s", number, len(stages), stage.name)
             code = command(stage.arguments)
-            if code:
+            if code == EXIT_INCOMPLETE and stage.suffices():
+                incomplete.append(stage.name)
+            elif code:
                 error = LoopError(f"loop stopped at {stage.name} (exit code {code})")
                 error.exit_code = code if code > 0 else 1
                 raise error
         labels = ["start", *(f"round-{k}" for k in range(1, options.rounds + 1))]
-        return write_summary(folder, labels, options.identity())
+        return write_summary(folder, labels, options.identity()), incomplete
     finally:
         lock.release()
 
@@ -163,14 +174,28 @@ def plan(options: LoopOptions, recipe: Recipe | SftRecipe) -> list[Stage]:
         label = f"round-{number}"
         # Another seed: another order of the data than in the round before.
         own = (f"model={json.dumps(model)}", f"seed={recipe.seed + number - 1}")
-        stages += _training(options, label, options.recipe, (*options.settings, *own))
+        settings = (*options.settings, *own)
+        stages += _training(options, label, options.recipe, settings, last=peeks(options, recipe))
         model = str(folder / "models" / label)
         stages.append(_evaluation(options, recipe, label, model))
     return stages
 
 
+def peeks(options: LoopOptions, recipe: Recipe | SftRecipe) -> bool:
+    """Whether training validates on what the loop tests: its best weights were chosen on it."""
+    if not isinstance(recipe, Recipe) or not recipe.eval_every:
+        return False
+    tested = {task.name for task in resolve_tasks(options.tasks, options.include_path)}
+    return any(task.name in tested for task in resolve_tasks(recipe.eval_tasks))
+
+
 def _training(
-    options: LoopOptions, label: str, recipe: str, settings: tuple[str, ...]
+    options: LoopOptions,
+    label: str,
+    recipe: str,
+    settings: tuple[str, ...],
+    *,
+    last: bool = False,
 ) -> list[Stage]:
     """A training and the export of its weights, which is what says that it is done."""
     trained, model = options.output_path / label, options.output_path / "models" / label
@@ -181,19 +206,26 @@ def _training(
     def done() -> bool:
         return model.is_dir()
 
+    export = ("train", "export", str(trained), str(model), *(("--last",) if last else ()))
     return [
         Stage(f"train {label}", ("train", action, recipe, *settings, where, *ranks), done),
-        Stage(f"export {label}", ("train", "export", str(trained), str(model)), done),
+        Stage(f"export {label}", export, done),
     ]
 
 
 def _evaluation(options: LoopOptions, recipe: Recipe | SftRecipe, label: str, model: str) -> Stage:
     """An evaluation; it is run again each time, which costs nothing where nothing is missing."""
-    arguments = ["run", "--model", model, "--tasks", options.tasks]
-    arguments += ["--output_path", str(options.output_path / "runs" / label)]
+    folder = options.output_path / "runs" / label
+    arguments = ["run", "--model", model, "--tasks", options.tasks, "--output_path", str(folder)]
+    for path in options.include_path:
+        arguments += ["--include_path", path]
     if isinstance(recipe, Recipe) and "--prompt" not in options.run_args:
         arguments += ["--prompt", recipe.prompt]
     for flag in ("limit", "perception", "blind"):
         if (value := getattr(options, flag)) is not None:
             arguments += [f"--{flag}", str(value)]
-    return Stage(f"evaluate {label}", (*arguments, *options.run_args), lambda: False)
+
+    def scored() -> bool:
+        return folder.is_dir() and all(run.scores() for run in find_runs(folder))
+
+    return Stage(f"evaluate {label}", (*arguments, *options.run_args), lambda: False, scored)

@@ -35,7 +35,7 @@ def write_summary(folder: Path, labels: list[str], identity: dict[str, Any]) -> 
     """
     paths = [folder / "runs" / label for label in labels]
     scores = {label: _scores(path) for label, path in zip(labels, paths, strict=True)}
-    found = compare_runs(paths, progress=False)
+    found = compare_runs(paths, include_path=identity["include_path"], progress=False)
     trainings = {label: told for label in labels if (told := _training(folder / label))}
     values = {
         "schema": 1,

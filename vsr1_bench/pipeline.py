@@ -188,6 +188,24 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     return Open(run, writer, second)
 
 
+def check_borrowed(tasks: list[Task], *, changed: bool) -> None:
+    """Refuse to ask borrowed tasks in our ways.
+
+    Args:
+        tasks: What is asked.
+        changed: Whether without images, or for descriptions.
+
+    Raises:
+        UsageError: names one of them.
+    """
+    borrowed = [task.name for task in tasks if isinstance(task.source, Borrowed)]
+    if borrowed and changed:
+        raise UsageError(
+            f"{borrowed[0]}: --blind, --perception and --reader go with this project's own tasks; "
+            "a borrowed one is asked and scored in its own way only"
+        )
+
+
 def plan(
     options: RunOptions, model: ModelInfo | None = None
 ) -> tuple[list[TaskRun], ModelInfo, str]:
@@ -217,12 +235,7 @@ def plan(
             "prompt %r asks for no description: --prompt see_think, or --perception caption",
             fmt.name,
         )
-    borrowed = [task.name for task in tasks if isinstance(task.source, Borrowed)]
-    if borrowed and (options.blind or options.descriptions is not None):
-        raise UsageError(
-            f"{borrowed[0]}: --blind, --perception and --reader go with this project's own tasks; "
-            "a borrowed one is asked and scored in its own way only"
-        )
+    check_borrowed(tasks, changed=bool(options.blind) or options.descriptions is not None)
     runs = []
     for task, data in _found(tasks, options):
         sampling = usual

@@ -27,6 +27,18 @@ def command(folder: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "vsr1_bench", *loop, *where, *more]
 
 
+BROKEN = '''
+"""Demo scenes of one's own, the second image cut off."""
+from vsr1_bench.task import Procedural, Task
+from vsr1_bench.tiny.scenes import make_row, to_sample
+
+def row(n):
+    made = make_row("test", n)
+    return {**made, "image": made["image"][:40]} if n == 1 else made
+
+TASK = Task("broken", 1, Procedural(row, 4, "broken", ("image",)), to_sample, None, "-", "-")
+'''
+
 WHILE = {
     "evaluating": "runs/start/**/generations.jsonl",
     "training": "round-1/recipe.json",
@@ -69,3 +81,19 @@ def test_killed_wherever_it_stood_the_same_command_finishes(killed: Path) -> Non
     text = (folder / "summary.md").read_text()
     assert "| demo" in text and "gain[drop]" in text.replace("\\", "") and "round-1.png" in text
     assert (folder / "round-1.png").is_file()
+
+
+def test_a_sample_that_never_gets_an_answer_does_not_stop_it(tmp_path: Path) -> None:
+    """In a task of one's own; the summary is of the others."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/broken.py").write_text(BROKEN)
+    own = ["--include_path", str(tmp_path / "plugins"), "--perception", "none", "--blind", "none"]
+    folder = tmp_path / "loop"
+    words = command(folder, *own)
+    words[words.index("demo")] = "broken"
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 75, done.stderr[-2000:]
+    assert "incomplete: evaluate start, evaluate round-1; " in done.stderr
+    told = json.loads((folder / "summary.json").read_text())
+    (compared,) = told["comparisons"]
+    assert compared["paired"]["n"] == 3 and compared["task"] == "broken"

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, UsageError
+from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.train.loop import LoopOptions
 
 OFF = "none"
-SET_HERE = ("--model", "-m", "--tasks", "-t", "--limit", "-L", "--output_path", "-o")
+SET_HERE = tuple("--model -m --tasks -t --limit -L --output_path -o --include_path".split())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output_path", "-o", type=Path, metavar="DIR", help="default: outputs/loop-RECIPE"
     )
+    common.add_include_path(parser)
     parser.add_argument("--perception", default="self", help="self, caption or none")
     parser.add_argument("--blind", default="drop", help="drop, noise, swap or none")
     parser.add_argument(
@@ -74,6 +75,7 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
         limit=options.limit,
         perception=None if options.perception == OFF else options.perception,
         blind=None if options.blind == OFF else options.blind,
+        include_path=tuple(options.include_path),
         run_args=tuple(run_args),
         nproc=options.nproc,
     )
@@ -82,13 +84,22 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
 def execute(options: argparse.Namespace) -> int:
     """Run what is missing; print the summary."""
     from vsr1_bench.cli.train import check_installed
+    from vsr1_bench.pipeline import check_borrowed
     from vsr1_bench.registry import resolve_tasks
     from vsr1_bench.train.loop import run_loop
 
     chosen = loop_options(options)
-    resolve_tasks(chosen.tasks)
+    tasks = resolve_tasks(chosen.tasks, chosen.include_path)
+    check_borrowed(tasks, changed=bool(chosen.blind or chosen.perception))
     check_installed()
-    summary = run_loop(chosen)
+    summary, incomplete = run_loop(chosen)
     print(summary.read_text("utf-8"), end="")
     print(f"\nsummary: {summary}; models: {chosen.output_path / 'models'}", file=sys.stderr)
-    return EXIT_DONE
+    if not incomplete:
+        return EXIT_DONE
+    print(
+        f"incomplete: {', '.join(incomplete)}; the summary is of the samples that have verdicts, "
+        "and the same command asks for the others",
+        file=sys.stderr,
+    )
+    return EXIT_INCOMPLETE

@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nproc", type=common.positive_int, help="processes on this machine, one a GPU"
     )
+    parser.add_argument(
+        "--last", action="store_true", help="export: the last weights, not the best by validation"
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -110,7 +113,7 @@ def _export(options: argparse.Namespace) -> int:
     if len(options.settings) != 1:
         raise UsageError("train export CHECKPOINT OUT: wanted one output folder")
     out = Path(options.settings[0])
-    taken = export(Path(options.what), out)
+    taken = export(Path(options.what), out, last=options.last)
     print(f"{out} holds the weights of {taken}")
     print(f"next: vsr1-bench --model {out} --tasks demo", file=sys.stderr)
     return EXIT_DONE

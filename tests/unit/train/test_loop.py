@@ -91,6 +91,21 @@ def test_where_it_stopped_it_goes_on(tmp_path: Path) -> None:
     assert more.said == ["run", "run", "train grpo", "train export", "run"]
 
 
+def test_weights_are_not_chosen_on_what_is_tested(tmp_path: Path) -> None:
+    """The best by validation on the tested rows would look better than it is."""
+    for tasks, last in (("paper", True), ("demo", False)):
+        done = Commands()
+        recipe = "qwen2_5_vl_3b/vision_sr1"  # validates on visnumbench
+        run_loop(options(tmp_path / tasks, recipe=recipe, tasks=tasks), done)
+        (export,) = [words for words in done.run if words[:2] == ("train", "export")]
+        assert ("--last" in export) is last
+
+
+def test_an_evaluation_that_broke_off_stops_the_loop(tmp_path: Path) -> None:
+    with pytest.raises(LoopError, match="stopped at evaluate start"):
+        run_loop(options(tmp_path), Commands(fails_at="run"))
+
+
 def test_another_loop_in_the_folder_is_refused(tmp_path: Path) -> None:
     run_loop(options(tmp_path), Commands())
     with pytest.raises(UsageError, match=r"other settings \(limit: None -> 3\)"):
