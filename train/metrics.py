@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -171,7 +172,12 @@ def open_loggers(
     if "wandb" in recipe.loggers:
         import wandb
 
-        run: Any = wandb.init(project="vsr1-bench", dir=str(folder), config=told)
+        name = folder / "wandb-run"
+        if not (step and name.is_file()):
+            write_atomic(name, secrets.token_hex(4))
+        # A run that resumes goes on with its curves; wandb drops the steps that it has already.
+        given: Any = {"id": name.read_text(), "resume": "allow", "config": told}
+        run: Any = wandb.init(project="vsr1-bench", dir=str(folder), **given)
         stack.callback(run.finish)
         loggers.append(lambda r: run.log(r, step=int(r["step"])))
     return loggers

@@ -61,6 +61,11 @@ def test_wandb_has_each_step_and_the_recipe(
     wanted = [f"{value!r}" for record in TOLD for value in record.values() if value % 1]
     for text in ("reward/total", "component_weights", *wanted):
         assert text.encode() in stored, text
+    log(tmp_path, "wandb", TOLD[2:], at=2)  # resumed: the same run goes on
+    (name,) = {one.name.split("-")[-1] for one in (tmp_path / "wandb").glob("offline-run-*")}
+    assert name == (tmp_path / "wandb-run").read_text()
+    log(tmp_path, "wandb", TOLD)  # begun anew: another one
+    assert name != (tmp_path / "wandb-run").read_text()
 
 
 @pytest.mark.parametrize("found", [None, ModuleSpec("wandb", None)])
