@@ -9,7 +9,8 @@ from typing import Any
 
 from vsr1_bench.data import DataInfo, OwnWays, TaskData
 from vsr1_bench.errors import TaskError
-from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, digest_of, load_task
+from vsr1_bench.exchange.lmms_eval.identity import digest_of
+from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, load_task
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.records import ImagePlace, Sample
 from vsr1_bench.rows import Rows, keep_encoded
@@ -41,7 +42,7 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
         len(documents),
     )
     own = OwnWays(
-        prompt_hash=digest_of(source.name, source.include_path)[:16],
+        prompt_hash=digest_of(source.name, plan)[:16],
         sampling={**_sampling(config, plan), "n": int(config.repeats or 1)},
     )
     return TaskData(task, documents, info, documents.sample, own)
