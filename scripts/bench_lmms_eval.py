@@ -89,8 +89,11 @@ def enlarged(image: bytes, side: int, seed: int) -> bytes:
     return file.getvalue()
 
 
-def write_task(folder: Path, n: int, tokens: int, side: int) -> None:
-    """Write a task of the first n demo scenes, asked in the words of `see_think`."""
+def write_task(folder: Path, n: int, tokens: int, side: int | None = None) -> None:
+    """Write a task of the first n demo scenes, asked in the words of `see_think`.
+
+    With a side they are enlarged to that many pixels; without, they are as the model knows them.
+    """
     from datasets import Dataset, Features, Image, Value
 
     rows = []
@@ -98,7 +101,8 @@ def write_task(folder: Path, n: int, tokens: int, side: int) -> None:
         made = make_row("test", number)
         words = [part for message in request.messages for part in message.content]
         text = "".join(part for part in words if not isinstance(part, ImagePlace))
-        image = {"bytes": enlarged(made["image"], side, number), "path": None}
+        scene = made["image"] if side is None else enlarged(made["image"], side, number)
+        image = {"bytes": scene, "path": None}
         rows.append({"question": text.strip(), "answer": str(made["answer"]), "image": image})
     features = Features({"question": Value("string"), "answer": Value("string"), "image": Image()})
     file = folder / "rows.parquet"

@@ -81,6 +81,10 @@ def gsm8k_row(n: int) -> dict[str, Any]:
     }
 
 
+def gsm8k_shot(n: int) -> dict[str, Any]:
+    return gsm8k_row(100 + n)
+
+
 Make = Callable[[int], dict[str, Any]]
 COPIED: dict[str, tuple[str, Make, int]] = {
     "pope": ("test", pope_row, 12),
@@ -106,7 +110,7 @@ def copy_tasks(folder: Path) -> Path:
         if name == "mmlu_pro":
             files["validation"] = _write(place / "shots.parquet", make, 51 * 6)
         if name == "gsm8k":
-            files["train"] = files["test"]
+            files["train"] = _write(place / "shots.parquet", gsm8k_shot, 12)
         for file in place.iterdir():
             if file.suffix == ".yaml" or file.name.startswith("_default"):
                 file.write_text(_pointed(file.read_text(), files))

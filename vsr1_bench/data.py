@@ -188,9 +188,11 @@ class TaskData:
             found = self._to_sample({**self._rows[number], ROW_NUMBER: number})
         except (TaskError, KeyError, IndexError, TypeError, ValueError) as error:
             detail = error if isinstance(error, TaskError) else f"{type(error).__name__} {error}"
+            # A borrowed task's code says itself why it fails; it need not be the columns.
+            why = "" if self.own else "; the rows do not have the columns that this task reads"
             raise TaskError(
                 f"task {self.task.name!r}, row {number} of {self.info.id} ({self.info.split}): "
-                f"{detail}; the rows do not have the columns that this task reads"
+                f"{detail}{why}"
             ) from error
         samples = found if isinstance(found, tuple) else (found,)
         if len(samples) != self.task.per_row:

@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from borrowed import SUBJECTS, copy_tasks, responses
+from borrowed import SUBJECTS, copy_tasks, gsm8k_row, gsm8k_shot, responses
 from trapped import USUAL, make
 
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
 
 from vsr1_bench.assess import judge_and_score
+from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.errors import TaskError
 from vsr1_bench.grouping import score_groups
 from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.registry import get_task
 
 OWN = {
     "pope": ("pope", 5),
@@ -55,8 +58,13 @@ def ours(folder: Path, name: str, texts: list[str], out: Path) -> dict[str, Any]
     return {one["task"].removeprefix("lmms_eval/"): one for one in documents}
 
 
-def theirs(folder: Path, name: str, said: dict[str, dict[int, str]]) -> dict[str, Any]:
-    """`simple_evaluate` with a model that says the same; its `results`."""
+def theirs(
+    folder: Path,
+    name: str,
+    said: dict[str, dict[int, str]],
+    shown: list[Any] | None = None,
+) -> dict[str, Any]:
+    """`simple_evaluate` with a model that says the same, noting what it is shown; its `results`."""
     from lmms_eval.api.model import lmms
     from lmms_eval.evaluator import simple_evaluate
     from lmms_eval.tasks import TaskManager
@@ -65,6 +73,10 @@ def theirs(folder: Path, name: str, said: dict[str, dict[int, str]]) -> dict[str
         is_simple = False
 
         def generate_until(self, requests: list[Any]) -> list[str]:
+            if shown is not None:
+                _, messages, _, number, task, split = zip(*(r.args for r in requests), strict=True)
+                rows = zip(messages, number, task, split, strict=True)
+                shown.extend(write(self.task_dict[t][s][n]) for write, n, t, s in rows)
             return [said[r.args[4]][r.args[3]] for r in requests]
 
         def loglikelihood(self, requests: list[Any]) -> Any:
@@ -117,6 +129,57 @@ def test_a_group_of_text_tasks_with_examples_and_three_filters(
     whole = wanted["mmlu_pro"]["exact_match,flexible-extract"]
     parts = [wanted[name]["exact_match,flexible-extract"] for name in members]
     assert whole != sum(parts) / len(parts)  # weighted by size, as its file says
+
+
+def test_examples_are_shown_as_its_evaluator_shows_them(folder: Path, tmp_path: Path) -> None:
+    texts, shown = list(responses("gsm8k")), list[Any]()
+    mine = ours(folder, "gsm8k_cot", texts, tmp_path)["gsm8k_cot"]
+    wanted = theirs(folder, "gsm8k_cot", {"gsm8k_cot": dict(enumerate(texts))}, shown)["gsm8k_cot"]
+    assert numbers_of(mine) == {key: wanted[key] for key in numbers_of(mine)}
+    data = open_data(get_task("lmms_eval/gsm8k_cot", (str(folder),)), DataOptions())
+    asked = [
+        [{"role": "user", "content": [{"type": "text", "text": "".join(map(str, one.question))}]}]
+        for one in data.samples()
+    ]
+    assert asked == shown
+    # The first eight of its rows are its examples, but for the document itself.
+    counts = [one[0]["content"][0]["text"].count("\nA:") for one in shown]
+    assert counts == [8] * 8 + [9] * 4
+
+
+def test_examples_that_lmms_eval_cannot_draw_are_told_so(folder: Path, tmp_path: Path) -> None:
+    # Its gsm8k asks for five and has no `fewshot_config`: neither side can build a prompt.
+    texts = list(responses("gsm8k"))
+    with pytest.raises(AttributeError) as error:
+        theirs(folder, "gsm8k", {"gsm8k": dict(enumerate(texts))})
+    with pytest.raises(TaskError) as refused:
+        ours(folder, "gsm8k", texts, tmp_path)
+    told = str(refused.value)
+    assert told.startswith("lmms_eval/gsm8k cannot write its 5 few-shot examples: AttributeError: ")
+    assert str(error.value) in told
+    assert "own evaluator ends with the same error" in told
+    way = "fewshot_config: {sampler: default}"
+    assert way in told
+    # The way out that the line names, on both sides.
+    file = tmp_path / "mine" / "gsm8k_drawn" / "gsm8k_drawn.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"include: {folder}/gsm8k/gsm8k.yaml\ntask: gsm8k_drawn\n{way}\n")
+    mine = ours(tmp_path / "mine", "gsm8k_drawn", texts, tmp_path)["gsm8k_drawn"]
+    said = {"gsm8k_drawn": dict(enumerate(texts))}
+    wanted = theirs(tmp_path / "mine", "gsm8k_drawn", said)["gsm8k_drawn"]
+    assert numbers_of(mine) == {key: wanted[key] for key in numbers_of(mine)}
+    assert len(numbers_of(mine)) == 2 and 0 < max(numbers_of(mine).values()) < 1
+    shots = map(gsm8k_shot, range(12))
+    rows = {f"Question: {row['question']}\nAnswer: {row['answer']}" for row in shots}
+    data = open_data(get_task("lmms_eval/gsm8k_drawn", (str(tmp_path / "mine"),)), DataOptions())
+    for number, sample in enumerate(data.samples()):
+        *examples, asked = str(sample.question[0]).split("\n\n")
+        assert len(set(examples)) == 5 and set(examples) <= rows
+        assert asked == f"Question: {gsm8k_row(number)['question']}\nAnswer:"
+
+
+def numbers_of(document: dict[str, Any]) -> dict[str, float]:
+    return {name: one["value"] for name, one in document["metrics"].items()}
 
 
 def test_a_scorer_that_guesses_guesses_what_its_evaluator_does(tmp_path: Path) -> None:

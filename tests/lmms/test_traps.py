@@ -220,6 +220,13 @@ def test_a_key_that_is_wanted_at_import_is_named(
     assert "Traceback" not in told
 
 
+def test_what_its_own_code_raises_is_not_blamed_on_the_rows(tmp_path: Path) -> None:
+    code = USUAL + "\ndef boom(doc):\n    return doc.absent\n"
+    tasks = make(tmp_path, code, "doc_to_messages: !function utils.boom")
+    with pytest.raises(TaskError, match=r"its own code fails: AttributeError: .*'absent'$"):
+        run(tmp_path, tasks, always("yes"))
+
+
 def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     tasks = make(tmp_path, USUAL)
     with pytest.raises(UsageError, match="has no task 'trapp'; did you mean trap"):

@@ -9,7 +9,8 @@ from typing import Any
 
 from vsr1_bench.data import DataInfo, OwnWays, TaskData
 from vsr1_bench.errors import TaskError
-from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, digest_of, load_task
+from vsr1_bench.exchange.lmms_eval.identity import digest_of
+from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, load_task
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.records import ImagePlace, Sample
 from vsr1_bench.rows import Rows, keep_encoded
@@ -21,13 +22,14 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
 
     Raises:
         UsageError: lmms-eval is not installed, or has no such task.
-        TaskError: it does not load.
+        TaskError: it does not load, or cannot write its few-shot examples.
     """
     if offline:
         import datasets
 
         datasets.config.HF_HUB_OFFLINE = True
     theirs, plan = load_task(source.name, source.include_path)
+    _try_examples(source.name, theirs)
     documents = _Documents(theirs)
     config = theirs.config
     where = str(theirs.DATASET_PATH)
@@ -40,7 +42,7 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
         len(documents),
     )
     own = OwnWays(
-        prompt_hash=digest_of(source.name, source.include_path)[:16],
+        prompt_hash=digest_of(source.name, plan)[:16],
         sampling={**_sampling(config, plan), "n": int(config.repeats or 1)},
     )
     return TaskData(task, documents, info, documents.sample, own)
@@ -51,6 +53,27 @@ def _sampling(config: Any, plan: Plan) -> dict[str, Any]:
     told = config.generation_kwargs
     asked = plan.config.get("generation_kwargs") if plan.config is not None else told
     return sampling_of(told, stop="until" in (asked or {}))
+
+
+def _try_examples(name: str, theirs: Any) -> None:
+    """Have few-shot examples written once, by the call that its evaluator begins with.
+
+    Its gsm8k asks for five and says nothing of how they are drawn: it makes no sampler then.
+    """
+    shots = theirs.config.num_fewshot
+    if not shots:
+        return
+    try:
+        theirs.fewshot_context(theirs.eval_docs_no_media[0], shots)
+    except Exception as error:  # its code
+        way = "num_fewshot: 0"
+        if theirs.config.fewshot_config is None:
+            way = "fewshot_config: {sampler: default}, or " + way
+        raise TaskError(
+            f"lmms_eval/{name} cannot write its {shots} few-shot examples: {type(error).__name__}: "
+            f"{error}; lmms-eval's own evaluator ends with the same error. The way out: a file "
+            f"that includes its own and says {way} (docs/lmms-eval.md)"
+        ) from error
 
 
 class _Documents(Rows):

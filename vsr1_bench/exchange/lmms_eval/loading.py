@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from vsr1_bench.errors import TaskError, UsageError
-from vsr1_bench.exchange.lmms_eval.index import MISSING, find_entry, installed, package_version
+from vsr1_bench.exchange.lmms_eval.index import MISSING, find_entry, installed
 
 log = logging.getLogger(__name__)
 
@@ -192,14 +190,3 @@ def quiet() -> None:
     from loguru import logger
 
     logger.disable("lmms_eval")
-
-
-def digest_of(name: str, include_path: Sequence[str] = ()) -> str:
-    """Hash of what decides a task's prompts and score: the package's version and its files."""
-    entry = find_entry(name.split("/", 1)[0], include_path)
-    parts = [package_version().encode(), name.encode()]
-    folder = entry.file.parent if entry.file else Path()
-    for file in sorted(folder.glob("*")) if entry.file else ():
-        if file.suffix in (".py", ".yaml") or file.name.startswith("_default"):
-            parts.append(file.name.encode() + b"\0" + file.read_bytes())
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -59,14 +59,17 @@ def read_image(told: Any) -> EncodedImage:
 
 
 def _encode(image: Image) -> bytes:
-    written = image if image.mode in ("RGB", "RGBA", "L", "LA", "P", "1") else image.convert("RGB")
+    # Neither form takes the tags along that would turn a photo: its task has seen it as it is.
+    written = image
+    if image.mode not in ("RGB", "RGBA", "L", "LA", "P", "1"):
+        written = image.convert("RGB")
+        written.info.pop("transparency", None)  # a colour of the old mode, which no RGB image has
     buffer = io.BytesIO()
     if written.mode in ("RGB", "L") and "transparency" not in written.info:
         # Plain pixels: to compress a photograph takes longer than all else that is done with it.
         written.save(buffer, "PPM")
     else:
-        # The tags of a turned photo would turn it again: its task has seen it as it is.
-        written.save(buffer, "PNG", compress_level=1, exif=b"")
+        written.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from vsr1_bench.errors import JudgeError, UsageError
 from vsr1_bench.exchange.lmms_eval.index import MISSING, installed, package_version
-from vsr1_bench.exchange.lmms_eval.loading import digest_of
 from vsr1_bench.joining import join_responses
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.progress import progress_bar
@@ -29,6 +29,7 @@ from vsr1_bench.scoring.metrics import Response, compute
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Metric, Task
 
+Replies = Generator[dict[str, Any], Mapping[str, Any] | None, None]
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from vsr1_bench.exchange.lmms_eval.worker import serve; "
@@ -77,17 +78,22 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
             f"{run.path} was made with version {spec.task.version} of the mapping of "
             f"{task.name!r}, this is version {task.version}; generate it again"
         )
-    digest = digest_of(source.name, source.include_path)
-    path = run.judgment_path(BORROWED, digest)
-    lock = Lock(path.with_name(f".{path.stem}.lock"))
-    try:
-        asked = _answered(run)
-        heads, told = _have_scored(run, source, asked, path, digest, progress=progress)
-    finally:
-        lock.release()
+    of_task = {
+        "name": source.name,
+        "include_path": [os.path.abspath(path) for path in source.include_path],
+        "folder": str((run.path / BORROWED).resolve()),
+    }
+    with closing(_worker().ask(of_task)) as replies:
+        digest = next(replies)["digest"]
+        path = run.judgment_path(BORROWED, digest)
+        lock = Lock(path.with_name(f".{path.stem}.lock"))
+        try:
+            heads, told = _have_scored(run, _answered(run), path, digest, replies, progress)
+        finally:
+            lock.release()
     document = _document(run, task, path, heads, told)
     if spec.prompt.hash != digest[:16]:
-        document["footnote"] = "asked by other files or another version of lmms-eval than scored by"
+        document["footnote"] = "asked by another definition or version of lmms-eval than scored by"
     run.write_scores(BORROWED, document)
     return document
 
@@ -108,11 +114,10 @@ def _answered(run: RunFolder) -> dict[int, _Asked]:
 
 def _have_scored(
     run: RunFolder,
-    source: Borrowed,
     asked: Mapping[int, _Asked],
     path: Path,
     digest: str,
-    *,
+    replies: Replies,
     progress: bool,
 ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
     """Each document's own values (those that are numbers), and what lmms-eval says of them all."""
@@ -129,17 +134,12 @@ def _have_scored(
                 known[number] = values
     texts = {number: one.texts for number, one in asked.items()}
     mark = hashlib.sha256(json.dumps([digest, texts]).encode()).hexdigest()[:16]
-    request = {
-        "name": source.name,
-        "include_path": [os.path.abspath(path) for path in source.include_path],
-        "folder": str((run.path / BORROWED / mark).resolve()),
-        "texts": texts,
-        "known": known,
-    }
+    folder = str((run.path / BORROWED / mark).resolve())
+    first = replies.send({"folder": folder, "texts": texts, "known": known})
     told: dict[str, Any] = {}
     bar = progress_bar(len(asked), f"score {run.spec().task.name}", "doc", shown=progress)
-    with Journal(path) as lines, bar, closing(_worker().ask(request)) as replies:
-        for reply in replies:
+    with Journal(path) as lines, bar:
+        for reply in chain((first,), replies):
             if "document" not in reply:
                 told |= reply
                 continue
@@ -263,27 +263,27 @@ class _Worker:
             start_new_session=True,  # Ctrl-C is ours; a kill reaches what its tasks have started
         )
 
-    def ask(self, request: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
-        """Yield what it says of one run.
+    def ask(self, request: Mapping[str, Any]) -> Replies:
+        """Yield what it says of one run: its digest, and when it is sent more, what it has scored.
 
         Raises:
             JudgeError: it could not score it.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdout is not None
         finished, failed = False, ""
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            self._write(request)
             for reply in _lines(self._process.stdout):
                 if "failed" in reply:
                     failed = reply["failed"]
                 elif "done" in reply:
-                    finished = True
+                    # After any other end, a line that it has not read may stand in its way.
+                    finished = reply["done"] in (0, 1)
                     if reply["done"] and not failed:
                         failed = f"the process of its scorer ended with {reply['done']}"
                     break
-                else:
-                    yield reply
+                elif (more := (yield reply)) is not None:
+                    self._write(more)
             if failed:
                 raise JudgeError(f"lmms_eval/{request['name']}: {failed}")
             if not finished:
@@ -293,6 +293,11 @@ class _Worker:
         finally:
             if not finished:  # what else it may say belongs to nobody
                 self.close()
+
+    def _write(self, told: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.flush()
 
     def close(self) -> None:
         """End it, and what its tasks have started."""

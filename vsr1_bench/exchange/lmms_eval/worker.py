@@ -28,7 +28,8 @@ from typing import Any, TextIO
 from vsr1_bench.child import die_with_parent
 from vsr1_bench.errors import BenchError
 from vsr1_bench.exchange.lmms_eval.data import instance
-from vsr1_bench.exchange.lmms_eval.loading import load_task, quiet
+from vsr1_bench.exchange.lmms_eval.identity import digest_of
+from vsr1_bench.exchange.lmms_eval.loading import Plan, load_task, quiet
 
 PARALLEL = 4
 """Documents scored at once, as its evaluator does."""
@@ -37,7 +38,7 @@ Values = dict[str, Any]
 
 
 def serve(parent: int, leash: bool) -> None:
-    """Score what each line of standard input asks, until it ends.
+    """Score what standard input asks, two lines a run, until it ends.
 
     Args:
         parent: Process id of the parent.
@@ -56,17 +57,21 @@ def serve(parent: int, leash: bool) -> None:
         child = os.fork()
         if child == 0:
             die_with_parent(here)
-            os._exit(_score_one(json.loads(line), out))
+            os._exit(_score_one(json.loads(line), sys.stdin, out))
         _, status = os.waitpid(child, 0)
         _say(out, {"done": os.waitstatus_to_exitcode(status)})
 
 
-def _score_one(asked: Mapping[str, Any], out: TextIO) -> int:
+def _score_one(asked: Mapping[str, Any], told: TextIO, out: TextIO) -> int:
     try:
-        os.makedirs(asked["folder"], exist_ok=True)
-        os.chdir(asked["folder"])
-        score(asked, partial(_say, out))
-        out.flush()
+        _go_to(asked["folder"])
+        _seed()
+        task, plan = load_task(asked["name"], asked["include_path"])
+        _say(out, {"digest": digest_of(asked["name"], plan)})
+        # What is known of these responses stands under that digest.
+        asked = json.loads(told.readline())
+        _go_to(asked["folder"])
+        score(task, plan, asked, partial(_say, out))
         return 0
     except BenchError as error:
         _say(out, {"failed": str(error)})
@@ -77,26 +82,30 @@ def _score_one(asked: Mapping[str, Any], out: TextIO) -> int:
     return 1
 
 
+def _go_to(folder: str) -> None:
+    os.makedirs(folder, exist_ok=True)
+    os.chdir(folder)
+
+
 def _say(out: TextIO, told: Mapping[str, Any]) -> None:
     out.write(json.dumps(told) + "\n")
     out.flush()
 
 
-def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -> None:
+def score(
+    task: Any, plan: Plan, asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]
+) -> None:
     """Score one run and tell each document's values as they are there, the aggregates at the end.
 
     Args:
-        asked: `name`, `include_path`, `folder` (for files that a task writes), `texts` (document's
-            number -> its responses), `known` (document's number -> values told before).
+        task: As `load_task` gives it; it is used up.
+        plan: What it was made of.
+        asked: `folder` (for files that a task writes), `texts` (document's number -> its
+            responses), `known` (document's number -> values told before).
         say: Takes at first `{"order", …}`, then `{"document", …}` each, at last `{"metrics", …}`.
-
-    Raises:
-        BenchError: the task does not load.
     """
     from lmms_eval.evaluator_utils import TaskOutput
 
-    _seed()
-    task, plan = load_task(asked["name"], asked["include_path"])
     task.args = Namespace(output_path=asked["folder"], process_with_media=False)
     texts = {int(number): list(found) for number, found in asked["texts"].items()}
     known = {int(number): found for number, found in asked["known"].items()}
