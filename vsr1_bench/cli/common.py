@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vsr1_bench.errors import UsageError
+from vsr1_bench.errors import (
+    EXIT_DONE,
+    EXIT_INCOMPLETE,
+    BenchError,
+    DamagedRunError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from vsr1_bench.data import DataOptions
@@ -282,6 +288,59 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         metavar="RUNS",
         help="run folders, or folders that hold some (default: runs)",
     )
+
+
+Damaged = Mapping[Path, DamagedRunError]
+"""Folder of a run -> why it cannot be read."""
+
+
+def without_damaged(show: Callable[[Damaged], None]) -> int:
+    """Show many runs: a damaged one is left out with a line, and must not hide the others.
+
+    Args:
+        show: Shows all but the given runs; is called anew with each damaged one that it comes upon,
+            so it prints last.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        DamagedRunError: there is nothing to show without a damaged run (`whole_runs`).
+    """
+    damaged: dict[Path, DamagedRunError] = {}
+    while True:
+        try:
+            show(damaged)
+        except DamagedRunError as error:
+            if error.folder in damaged:
+                raise
+            damaged[error.folder] = error
+        except BenchError:
+            _tell_damaged(damaged)
+            raise
+        else:
+            _tell_damaged(damaged)
+            return EXIT_INCOMPLETE if damaged else EXIT_DONE
+
+
+def _tell_damaged(damaged: Damaged) -> None:
+    for error in damaged.values():
+        print(f"vsr1-bench: left out: {error}", file=sys.stderr)
+
+
+def whole_runs(paths: Sequence[Path], damaged: Damaged, *, least: int = 1) -> list[list[RunFolder]]:
+    """The runs at or below each path, the damaged ones left out.
+
+    Raises:
+        StoreError: a path has no runs.
+        DamagedRunError: fewer than `least` paths have others.
+    """
+    from vsr1_bench.store import find_runs
+
+    found = [[run for run in find_runs(path) if run.path not in damaged] for path in paths]
+    if damaged and sum(map(bool, found)) < least:
+        raise next(iter(damaged.values()))
+    return found
 
 
 def key_values(text: str, flag: str) -> dict[str, Any]:
