@@ -253,9 +253,11 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
 
 def unscored(documents: Sequence[dict[str, Any]]) -> int:
     """How many verdicts are missing; says what no verdict can be given on: what nobody has read."""
+    from vsr1_bench.judge_names import LABELS, bare
+
     answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
     # People label responses, not what was read from their descriptions.
-    read = [d for d in documents if "perception" in d and d["judge"] != "labels"]
+    read = [d for d in documents if "perception" in d and bare(d["judge"]) != LABELS]
     for document in read:
         part, rates = document["perception"], document["rates"]
         if "members" not in part and part["uncounted"] > rates["total"] - rates["scored"]:
