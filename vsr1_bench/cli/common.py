@@ -20,6 +20,7 @@ from vsr1_bench.errors import (
 if TYPE_CHECKING:
     from vsr1_bench.data import DataOptions
     from vsr1_bench.judging import JudgeOptions
+    from vsr1_bench.llm_judging.spending import Spending
     from vsr1_bench.perceiving import Tally
     from vsr1_bench.readers import ReaderOptions
     from vsr1_bench.store import RunFolder
@@ -210,17 +211,17 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def reader_options(options: argparse.Namespace) -> ReaderOptions:
-    """Turn those flags into `ReaderOptions`.
+def reader_options(options: argparse.Namespace, spending: Spending | None = None) -> ReaderOptions:
+    """Turn those flags into `ReaderOptions`; `spending` = that of the judges, which bounds both.
 
     Raises:
         UsageError: flags about a reader that is the model itself, or that cannot be used.
     """
+    from vsr1_bench.llm_judging.spending import Spending
     from vsr1_bench.readers import SELF, ReaderOptions
 
     name = options.reader or SELF
-    told = (options.reader_model, options.reader_base_url, options.reader_args)
-    if name == SELF and any(told):
+    if name == SELF and any((options.reader_model, options.reader_base_url, options.reader_args)):
         raise UsageError(
             "--reader_model, --reader_base_url, --reader_args go with --reader openai, gemini or "
             "vllm; the reader `self` is the model itself"
@@ -230,7 +231,8 @@ def reader_options(options: argparse.Namespace) -> ReaderOptions:
             "--reader_base_url holds a user or password; give the key by VSR1_READER_API_KEY"
         )
     args = key_values(options.reader_args, "--reader_args")
-    return ReaderOptions(name, options.reader_model, options.reader_base_url, args)
+    told = (options.reader_model, options.reader_base_url, args, spending or Spending())
+    return ReaderOptions(name, *told)
 
 
 def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
