@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from vsr1_bench.errors import UsageError
+from vsr1_bench.judge_names import LABELS, llm_name
 from vsr1_bench.judging import ConfiguredJudge, Item, JudgeOptions, RuleJudge
 from vsr1_bench.records import Outcome, Verdict
 
@@ -48,9 +49,9 @@ def configure(options: JudgeOptions) -> RuleJudge:
         outcome = OUTCOMES.get(said, "unscored")
         return Verdict(outcome, label=said, reason=None if said in OUTCOMES else f"label {said!r}")
 
-    return RuleJudge(
-        "labels", 1, grade, JUDGE.description, identity=hashlib.sha256(content).hexdigest()
-    )
+    digest = hashlib.sha256(content).hexdigest()
+    name = llm_name(LABELS, f"{options.labels.stem}~{digest[:8]}", None)
+    return RuleJudge(name, 1, grade, JUDGE.description, identity=digest)
 
 
-JUDGE = ConfiguredJudge("labels", 1, configure, "verdicts from a file: people's, or another tool's")
+JUDGE = ConfiguredJudge(LABELS, 1, configure, "verdicts from a file: people's, or another tool's")

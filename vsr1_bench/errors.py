@@ -6,6 +6,8 @@ with `--verbosity debug`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -51,6 +53,15 @@ class JudgeMissingError(UsageError):
 
 class StoreError(BenchError):
     """A journal or run folder cannot be read or written."""
+
+
+class DamagedRunError(StoreError):
+    """A stored run cannot be read; other runs can."""
+
+    def __init__(self, message: str, folder: Path) -> None:
+        """Keep whose file it is."""
+        super().__init__(message)
+        self.folder = folder
 
 
 class DiskFullError(StoreError):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
 from vsr1_bench.joining import join_responses
+from vsr1_bench.judge_names import LABELS, bare, label_file, name_in_run
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.metrics import Response
@@ -30,7 +32,8 @@ def score_groups(
 ) -> list[dict[str, Any]]:
     """Score every group whose tasks were run alike.
 
-    Alike: same model, sampling, prompt, variant, judge and limit. With `judges`, only theirs.
+    Alike: same model, sampling, prompt, variant, judge and limit. With `judges`, only theirs. Each
+    task may have been labelled in a file of its own: the judge of such a group is `labels`.
 
     A question that several of the tasks ask (MMMU-Pro's three sets share theirs) is one cluster.
     A mean that needs a task that was not run is left out; metrics need all of the group's tasks.
@@ -44,11 +47,11 @@ def score_groups(
     for run in runs:
         spec = run.spec()
         if spec.task.name in wanted:
-            judged += [
-                (run, spec, document["judge"])
-                for document in run.scores()
-                if judges is None or document["judge"] in judges
-            ]
+            names = [document["judge"] for document in run.scores()]
+            judged += [(run, spec, name) for name in names if judges is None or name in judges]
+            if judges is None or LABELS in map(bare, judges):
+                file = label_file(run.judged())
+                judged += [(run, spec, LABELS)] if file in names and file != LABELS else []
     documents = []
     for group in registry.groups.values():
         clusters = {registry.tasks[name].cluster for name in group.tasks}
@@ -56,7 +59,7 @@ def score_groups(
         for judge, members in _alike(group, judged):
             ready = [m for m in group.means if all(name in members for name in m.tasks)]
             whole = bool(group.metrics) and all(name in members for name in group.tasks)
-            if ready or whole:
+            if (ready or whole) and not _one_file(judge, members):
                 documents.append(_score(group, ready, members, judge, cluster, whole))
     documents = [document for document in documents if document["metrics"]]
     return documents + borrowed_groups(runs, judges)
@@ -79,6 +82,12 @@ def _alike(
             unclear.add(setting)
         members[spec.task.name] = (run, spec)
     return [pair for setting, pair in found.items() if setting not in unclear]
+
+
+def _one_file(judge: str, members: dict[str, Member]) -> bool:
+    """Whether all were labelled in one file, which is a judge by its own name."""
+    files = {label_file(run.judged()) for run, _ in members.values()}
+    return judge == LABELS and len(files) == 1 and LABELS not in files
 
 
 def _setting(group: Group, spec: RunSpec, judge: str, limit: int | None) -> str:
@@ -107,7 +116,7 @@ def _score(
     responses: dict[str, list[Response]] = {}
     for name in sorted(names):
         run, _ = members[name]
-        responses[name] = join_responses(run, run.verdicts(judge_name))
+        responses[name] = join_responses(run, _verdicts(run, judge_name))
     pooled = [r for found in responses.values() for r in found]
     # Another publication of the rows may know nothing of their groups.
     known = whole and all(_has_groups(metric, pooled) for metric in group.metrics)
@@ -119,7 +128,7 @@ def _score(
         chosen = [replace(r, groups={_TASK: name}) for name in mean.tasks for r in responses[name]]
         one = score_responses(chosen, (kind,), cluster=None, per_sample=1)
         metrics[mean.name] = one.metrics[mean.name]
-    journals = {name: members[name][0].verdicts(judge_name) for name in responses}
+    journals = {name: _verdicts(members[name][0], judge_name) for name in responses}
     pooled_runs = {name: (members[name][0], journals[name]) for name in responses}
     perception = pooled_perception(pooled_runs, cluster)
     specs = [members[name][1] for name in responses]
@@ -141,6 +150,10 @@ def _score(
         "spec_hash": hashlib.sha256("".join(s.digest() for s in specs).encode()).hexdigest(),
         **document,
     }
+
+
+def _verdicts(run: RunFolder, judge: str) -> Path:
+    return run.verdicts(name_in_run(judge, run.judged()))
 
 
 def _has_groups(metric: Metric, responses: Sequence[Response]) -> bool:

@@ -3,6 +3,7 @@
 A name is `NAME`, `NAME[MODEL]`, `NAME[MODEL,PROMPT]`, or `NAME:ARGUMENT`, where the argument of a
 judge made of others holds their names: `cascade:math,openai[org/M,paper]`. A stored name always has
 the model, so that verdicts of two models never take each other's place; it can be typed as it is.
+Labels have their file in it, with a hash of what that holds: `labels[ann~3f2a1b9c]`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 from vsr1_bench.errors import UsageError
 
+LABELS = "labels"
 LONGEST = 90
 """Characters of a model in a file's name; two of them in one name still fit a file system."""
 _SPEC = re.compile(r"([^\[\]:]+)(?:\[([^\[\]]*)\])?(?::(.*))?", re.DOTALL)
@@ -63,6 +65,17 @@ def model_label(model: str) -> str:
         return model
     digest = hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{plain[-LONGEST // 3 :]}~{digest[:8]}"
+
+
+def label_file(names: Collection[str]) -> str | None:
+    """Of the judges of one run, its only file of labels; None where there is none, or several."""
+    found = [name for name in names if bare(name) == LABELS]
+    return found[0] if len(found) == 1 else None
+
+
+def name_in_run(judge: str, judged: Collection[str]) -> str:
+    """A judge's name among those of one run: `labels` is its only file of labels."""
+    return (judge == LABELS and label_file(judged)) or judge
 
 
 def bare(name: str) -> str:

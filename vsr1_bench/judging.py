@@ -96,7 +96,7 @@ class ConfiguredJudge:
     name: str
     version: int
     configure: Callable[[JudgeOptions], RuleJudge]
-    """Returns the judge, of the same name.
+    """Returns the judge, of the same name, or with what tells it apart in brackets behind it.
 
     Raises:
         UsageError: what it needs was not given, or is not usable.

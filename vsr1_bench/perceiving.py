@@ -13,14 +13,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 
 from vsr1_bench.errors import BenchError, GenerationError, Interrupted
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.llm_judging.runner import Connection
+from vsr1_bench.llm_judging.spending import Spending
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.prompts import caption_messages, describe_messages
 from vsr1_bench.readers import (
+    PAID,
     Descriptions,
     ReaderSpec,
     description_hash,
@@ -277,6 +278,7 @@ def read_runs(
     folders: Sequence[RunFolder],
     reader: ReaderSpec,
     connection: Connection,
+    spending: Spending | None = None,
     *,
     shard: Shard = (0, 1),
     force_unlock: bool = False,
@@ -284,7 +286,8 @@ def read_runs(
 ) -> list[Tally]:
     """Have the descriptions of stored runs read by another model, those that it has not read yet.
 
-    The model is loaded or called only if something is missing.
+    The model is loaded or called only if something is missing. No call is made that could go over
+    the bound of `spending`.
 
     Returns:
         For each run how its readings have gone.
@@ -317,16 +320,21 @@ def read_runs(
                     pending[request.key] = (readings, request, time.monotonic())
                     yield request
 
-        requests = missing()
+        calls = _Calls(missing(), spending if reader.name in PAID else None, reader)
         try:
             with bar:
-                first = next(requests, None)
+                first = calls.following()
                 if first is not None:
                     generator = stack.enter_context(connection.open())
-                    for completion in generator.generate(chain([first], requests)):
+                    ready = [first]
+                    for completion in generator.serve(
+                        lambda: ready.pop() if ready else calls.following()
+                    ):
+                        calls.settle(completion)
                         readings, request, since = pending.pop(completion.key)
                         readings.keep(request, completion, time.monotonic() - since)
                         bar.update()
+                calls.check()
         except (KeyboardInterrupt, BenchError) as error:
             if isinstance(error, BenchError):
                 error = type(error)(f"reader {reader.label}: {reworded(str(error))}")
@@ -335,6 +343,46 @@ def read_runs(
                 raise error from None
             raise Interrupted(error, safe, total, "readings") from error
     return [readings.tally for _, readings in opened]
+
+
+class _Calls:
+    """Requests to a reader, none of which could go over the bound on the cost."""
+
+    def __init__(
+        self, requests: Iterator[Request], spending: Spending | None, reader: ReaderSpec
+    ) -> None:
+        self._requests, self._spending = requests, spending or Spending()
+        self._model, self._limit = reader.model, reader.sampling.max_tokens
+        self._most: dict[str, float] = {}
+        """Of the calls on their way: the most that each can cost."""
+        self._held: Request | None = None
+        """The next one, too dear while others are on their way."""
+
+    def following(self) -> Request | None:
+        """The next request; None where there is none, or where it cannot be afforded for now."""
+        request, self._held = self._held or next(self._requests, None), None
+        if request is None:
+            return None
+        words = "".join(str(part) for message in request.messages for part in message.content)
+        most = self._spending.most(self._model, words, self._limit)
+        if not self._spending.hold(most):
+            self._held = request
+            return None
+        self._most[request.key] = most
+        return request
+
+    def settle(self, completion: Completion) -> None:
+        """Count what a call has cost."""
+        self._spending.settle_call(self._model, self._most.pop(completion.key), completion)
+
+    def check(self) -> None:
+        """See whether all has been asked for.
+
+        Raises:
+            BudgetSpentError: a request could not be afforded.
+        """
+        if self._held is not None:
+            raise self._spending.refusal()
 
 
 def _descriptions(

@@ -155,6 +155,7 @@ def _read(
             [run.folder for run in seeing],
             reader,
             connection,
+            options.reader.spending,
             shard=options.shard,
             force_unlock=options.force_unlock,
             progress=options.progress,

@@ -19,6 +19,7 @@ from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.judging import JudgeOptions
 from vsr1_bench.llm_judging import connecting
 from vsr1_bench.llm_judging.runner import Connection
+from vsr1_bench.llm_judging.spending import Spending
 from vsr1_bench.prompts import (
     CAPTION,
     CAPTION_REASONER,
@@ -38,6 +39,8 @@ CONNECT = {
     "vllm": connecting.connect_vllm,
 }
 READERS = (SELF, *CONNECT)
+PAID = ("openai", "gemini")
+"""Readers whose calls somebody may bill."""
 KEY_VARIABLE = "VSR1_READER_API_KEY"
 """Key of an OpenAI-compatible reader; where it is not set, OPENAI_API_KEY goes to the reader."""
 _FLAG = re.compile(r"--(?:judge_)?(model_args|model|base_url|args)\b")
@@ -52,6 +55,8 @@ class ReaderOptions:
     base_url: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
     """`--reader_args`: max_tokens, seed, and what the reader's backend takes."""
+    spending: Spending = field(default_factory=Spending)
+    """Prices and the bound on the cost, of judges and reader together."""
 
 
 class ReaderSpec(Strict):
@@ -112,7 +117,8 @@ def external_reader(
     """Another model as the reader, and the way to it; nothing is loaded or called.
 
     Raises:
-        UsageError: an unknown reader, or one that was not told what it needs.
+        UsageError: an unknown reader, one that was not told what it needs, or one without a price
+            where the cost has a bound.
     """
     if options.name not in CONNECT:
         raise UsageError(f"--reader {options.name}: {nearest(options.name, READERS)}")
@@ -121,6 +127,8 @@ def external_reader(
         connection = CONNECT[options.name](told, KEY_VARIABLE)
     except UsageError as error:
         raise UsageError(reworded(str(error))) from None
+    if options.name in PAID:
+        options.spending.check(connection.model)
     sampling = greedy(connection.sampling)
     if connection.sampling.temperature != 0:
         raise UsageError("--reader_args temperature: readers are greedy; drop it")

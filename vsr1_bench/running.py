@@ -99,10 +99,16 @@ def open_judge(
         if name.brackets is not None and not opened.name.startswith(f"{name.kind}["):
             raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing in brackets")
         return opened
-    if name.argument is not None or name.brackets is not None:
-        where = "after a colon" if name.argument is not None else "in brackets"
-        raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing {where}")
-    return RuleRunner(get_judge(name.kind, include_path, told), include_path)
+    if name.argument is not None:
+        raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing after a colon")
+    rule = get_judge(name.kind, include_path, told)
+    if name.brackets is not None and rule.name == name.kind:
+        raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing in brackets")
+    if name.brackets is not None and rule.name != spec.strip():
+        raise UsageError(
+            f"judge {spec!r}: what was given makes it {rule.name!r}; drop the brackets"
+        )
+    return RuleRunner(rule, include_path)
 
 
 class JudgePool(Closing):

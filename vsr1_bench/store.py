@@ -27,12 +27,12 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
 
-from vsr1_bench.errors import StoreError
+from vsr1_bench.errors import DamagedRunError, StoreError
 from vsr1_bench.journal import read_journal, write_atomic
 from vsr1_bench.judge_names import bare, stored_name
 from vsr1_bench.record_lines import (
@@ -45,6 +45,7 @@ from vsr1_bench.record_lines import (
 from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Perception, Sample
 from vsr1_bench.spec import RunSpec
 
+MEND = "restore the file from a copy, or move the folder away"
 Shard = tuple[int, int]
 Read = TypeVar("Read")
 Made = TypeVar("Made", Generation, Perception)
@@ -82,6 +83,23 @@ def uncollected(read: Callable[P, Read]) -> Callable[P, Read]:
         finally:
             if enabled:
                 gc.enable()
+
+    return reading
+
+
+def telling(
+    read: Callable[Concatenate[RunFolder, P], Read],
+) -> Callable[Concatenate[RunFolder, P], Read]:
+    """Let the error of a method that reads say which run it is, so that others can go on."""
+
+    @wraps(read)
+    def reading(run: RunFolder, /, *args: P.args, **kwargs: P.kwargs) -> Read:
+        try:
+            return read(run, *args, **kwargs)
+        except DamagedRunError:
+            raise
+        except StoreError as error:
+            raise DamagedRunError(str(error), run.path) from error
 
     return reading
 
@@ -126,6 +144,7 @@ class RunFolder:
         }
         write_atomic(self.path / "run.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
 
+    @telling
     def meta(self) -> dict[str, Any]:
         """Read `run.json`.
 
@@ -136,11 +155,14 @@ class RunFolder:
         try:
             meta = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: not a run's run.json ({error})") from error
+            raise StoreError(f"{path}: not a run's run.json ({error}); {MEND}") from error
         if not isinstance(meta, dict) or not meta.keys() >= {"spec", "samples"}:
-            raise StoreError(f"{path}: not a run's run.json (no spec, or no samples, in it)")
+            raise StoreError(
+                f"{path}: not a run's run.json (no spec, or no samples, in it); {MEND}"
+            )
         return meta
 
+    @telling
     def spec(self) -> RunSpec:
         """Read the spec.
 
@@ -152,7 +174,8 @@ class RunFolder:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise StoreError(f"{self.path / 'run.json'}: spec.{where}: {first['msg']}") from error
+            said = f"spec.{where}: {first['msg']}; {MEND}"
+            raise StoreError(f"{self.path / 'run.json'}: {said}") from error
 
     def withheld(self) -> tuple[str, ...]:
         """Fields of the samples that a published run came without: gold answers, questions.
@@ -165,6 +188,7 @@ class RunFolder:
         """Sample id -> sample (images left out), in data order (see `placed_samples`)."""
         return {sample.id: sample for sample in self.placed_samples().values()}
 
+    @telling
     @uncollected
     def placed_samples(self) -> dict[int, Sample]:
         """Place in the data set (from 0) -> sample, in data order.
@@ -175,6 +199,7 @@ class RunFolder:
         found = self._sample_records(lambda record: (record["row"], sample_of_record(record)))
         return dict(sorted(found, key=lambda pair: pair[0]))
 
+    @telling
     def left_out(self) -> dict[int, str]:
         """Place in the data set -> why the sample there has no part in this run (see `blind`)."""
         found = self._sample_records(lambda record: (record["row"], record["left_out"]), out=True)
@@ -191,6 +216,7 @@ class RunFolder:
             found = _read(journal, lambda r: decode(r) if ("left_out" in r) == out else None)
             yield from (record for record in found if record is not None)
 
+    @telling
     @uncollected
     def placed_groups(self) -> dict[int, tuple[str, dict[str, str]]]:
         """Place in the data set (from 0) -> sample id and groups: all that scoring has to know.
@@ -204,6 +230,7 @@ class RunFolder:
         """How many samples the last command asked for, whatever became of them."""
         return int(self.meta()["samples"])
 
+    @telling
     @uncollected
     def generations(self, part: str = "*") -> dict[str, Generation]:
         """Key -> the record of it that counts, over all shards or in one shard's journal.
@@ -213,11 +240,13 @@ class RunFolder:
         """
         return self._merged(f"generations{part}.jsonl", generation_of_record)
 
+    @telling
     @uncollected
     def captions(self) -> dict[str, Generation]:
         """Key -> the description that was asked for by itself; as `generations`."""
         return self._merged("captions*.jsonl", generation_of_record)
 
+    @telling
     @uncollected
     def perceptions(self) -> dict[str, Perception]:
         """Key -> what a reader made of a description, over all readers; as `generations`."""
@@ -232,6 +261,7 @@ class RunFolder:
                     found[record.key] = record
         return found
 
+    @telling
     def readers(self) -> list[dict[str, Any]]:
         """Who has read this run's descriptions, the one that was asked last in front.
 
@@ -278,6 +308,7 @@ class RunFolder:
                 chosen[str(document["judge"])] = path
         return chosen
 
+    @telling
     def verdicts(self, judge: str) -> Path:
         """The journal of a judge whose score is stored (see `judged`).
 
@@ -292,6 +323,7 @@ class RunFolder:
             )
         return path
 
+    @telling
     def scores(self) -> list[dict[str, Any]]:
         """The score documents of this run.
 
@@ -312,6 +344,7 @@ class RunFolder:
             documents.append(document)
         return documents
 
+    @telling
     @uncollected
     def judgments(self, path: Path) -> dict[str, Judgment]:
         """Key of what was judged -> the last verdict on it.

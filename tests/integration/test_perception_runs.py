@@ -287,3 +287,51 @@ def test_captions_are_made_by_the_model_that_saw(tmp_path: Path) -> None:
         done = cli("perceive", tmp_path / "runs", *flags(server), "--perception", "caption", *paths)
         assert "no captions" in error_line(done.returncode, 1, done.stderr)
         assert server.asked == []
+
+
+def prices(folder: Path, model: str = "big") -> Path:
+    path = folder / "prices.json"
+    path.write_text(json.dumps({model: {"input": 1000, "output": 10000}}))  # a call here: 0.081
+    return path
+
+
+def test_max_cost_bounds_readers_too(tmp_path: Path) -> None:
+    assert cli(*command(tmp_path)).returncode == 0
+    paths = ("--include_path", plugins(tmp_path))
+    with ChatServer(reader([True] * 10)) as server:
+        # What a call can cost at most: its bytes, and 20 tokens; about 0.6.
+        told = [*flags(server)[:-1], "timeout=20,max_retries=1,max_tokens=20"]
+        bound = ("--price_file", prices(tmp_path), "--max_cost")
+        done = cli("perceive", tmp_path / "runs", *told, *paths, *bound, "0.01")
+        assert "0 is spent" in error_line(done.returncode, 75, done.stderr)
+        assert not server.asked
+        done = cli("perceive", tmp_path / "runs", *told, *paths, *bound, "1")
+        line = error_line(done.returncode, 75, done.stderr)
+        (journal,) = (tmp_path / "runs").glob("*/*/perceptions.jsonl")
+        read = records(journal)
+        assert "reader openai:big: --max_cost 1: " in line
+        assert f"{len(read)} of 10 readings are safe" in line and "resume with:" in done.stderr
+        tokens = [(r["usage"]["prompt_tokens"], r["usage"]["completion_tokens"]) for r in read]
+        spent = sum(p * 1000 + c * 10000 for p, c in tokens) / 1e6
+        assert 0.4 < spent <= 1 and len(server.asked) == len(read) < 10
+        done = cli("perceive", tmp_path / "runs", *told, *paths)
+        assert done.returncode == 0 and len(server.asked) == 10, done.stderr
+
+
+def test_max_cost_bounds_reader_and_judge_together(tmp_path: Path) -> None:
+    """In the command that generates, too; the answers are there whatever the reader may spend."""
+    with ChatServer(reader([True] * 10)) as server:
+        told = [*flags(server)[:-1], "timeout=20,max_retries=1,max_tokens=20"]
+        bound = ("--price_file", prices(tmp_path), "--max_cost", "1")
+        done = cli(*command(tmp_path, "--perception", *told, *bound))
+        assert "reader openai:big: --max_cost 1: " in error_line(done.returncode, 75, done.stderr)
+        assert 0 < len(server.asked) < 10
+        assert len(generated(tmp_path)[0].splitlines()) == 10
+
+
+def test_max_cost_needs_the_readers_price(tmp_path: Path) -> None:
+    with ChatServer(reader([True] * 10)) as server:
+        bound = ("--price_file", prices(tmp_path, "other"), "--max_cost", "1")
+        done = cli(*command(tmp_path, "--perception", *flags(server), *bound))
+        assert "price of 'big'" in error_line(done.returncode, 2, done.stderr)
+        assert not server.asked and not (tmp_path / "runs").exists()

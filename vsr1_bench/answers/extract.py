@@ -4,6 +4,8 @@ Explicit finals come first, in this order: the last box, the last `<answer>` blo
 statement (`Final answer: X`, `Answer: X`, `the answer is X`, `#### X`). The first of them that is
 there decides, readable or not. Only then does the answer type's own rule look at the whole final
 region. `None` means that no final answer could be read, and `how` says why.
+
+A statement ends with its sentence, or where its words turn to reasons (`12, as 3 groups show`).
 """
 
 from __future__ import annotations
@@ -59,6 +61,26 @@ _STATEMENT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"(?<!\b[A-Z])(?<!St)(?<!Mt)(?<!Dr)(?<!Mr)(?<!No)[.!?](?=\s+[A-Z(*])")
+_REASONS = r",\s(?:as(?!\s\w+\sas\b)|because|since|which)\b"
+_BECAUSE = r"\s\(?(?:because|since)\b"
+# What goes on with the answer, or takes it back, is part of it: `5, or maybe 6`, `3, if x = 2`.
+_GOES_ON = (
+    "and|or|nor|but|then|so|for|if|when|where|with|without|unless|except|excluding|otherwise|else|"
+    "maybe|perhaps|possibly|probably|plus|minus|times|over|to|than|making|giving|leaving|rather|"
+    "either|depending|while|whereas|although|though|however|namely"
+)
+_PROSE_AFTER = (
+    r"(?P<compared>,?\sas\s\w+\sas\b)|\sas\s"
+    rf"|(?<!\\),\s(?!(?:{_GOES_ON})\b)(?=not\s|[a-z]{{2,}}\s[a-z])"
+    r"|(?<=[\d)}\]$%*])\.\s(?=[a-z]{2,}\s)"
+)
+_REASONED = {
+    "text": re.compile(_REASONS),  # any other comma may be the answer's own: `Paris, France`
+    "choice": re.compile(f"{_REASONS}|{_BECAUSE}"),
+    "number": re.compile(f"{_REASONS}|{_BECAUSE}|{_PROSE_AFTER}"),
+}
+_REASONED["math"] = _REASONED["number"]
+_FORMULA = re.compile(r"[\d\\$=^]")
 _EDGES = " \t*_`\"'"
 
 
@@ -131,12 +153,12 @@ def extract(text: str, answer_type: AnswerType, choices: Sequence[str] | None = 
         words = next(_statements(block), block)
         return _found(_read(words, answer_type, options), "answer_tag", words)
     for line in _statements(region):
-        sentence = _SENTENCE_END.split(line, maxsplit=1)[0]
-        # A choice's whole line first: its rest may hold another letter, or another option's text.
-        tries = (line, sentence) if answer_type in ("choice", "yes_no") else (sentence,)
+        tries = _tries(line, answer_type)
         for words in tries:
             reading = _read(words, answer_type, options)
-            if reading != NOTHING:
+            # Of several numbers, the one before the reasons is the answer.
+            several = reading == AMBIGUOUS and answer_type == "number" and words is not tries[-1]
+            if reading != NOTHING and not several:
                 return _found(reading, "statement", words)
     reading = _read_region(region, answer_type, options)
     return _found(reading, "text", region.strip())
@@ -181,6 +203,34 @@ def _statements(region: str) -> Iterator[str]:
             start = end + 1
         if line:
             yield line
+
+
+def _tries(line: str, answer_type: AnswerType) -> list[str]:
+    """What of a statement's line is read, in this order."""
+    sentence = _SENTENCE_END.split(line, maxsplit=1)[0]
+    head = _before_reasons(sentence, answer_type)
+    if answer_type in ("math", "text"):  # any words can be read as one
+        return [head or sentence]
+    # A choice's whole line first: its rest may hold another letter, or another option's text.
+    whole = [line] if answer_type in ("choice", "yes_no") else []
+    return [*whole, sentence, *([head] if head else [])]
+
+
+def _before_reasons(sentence: str, answer_type: AnswerType) -> str | None:
+    """The answer of a statement that goes on with its reasons; None where it does not."""
+    if answer_type not in _REASONED:
+        return None
+    for cut in _REASONED[answer_type].finditer(sentence[:MAX_ANSWER]):
+        head, rest = sentence[: cut.start()].strip(), sentence[cut.end() :]
+        in_formula = head.count("{") != head.count("}") or (
+            answer_type == "math" and head.count("$") % 2 and "$" in rest
+        )
+        if in_formula or not head or cut.lastgroup == "compared":
+            continue
+        # `therefore, as above, 12`: what comes first need not be the answer.
+        if answer_type in ("choice", "text") or _FORMULA.search(head):
+            return head
+    return None
 
 
 def _read(phrase: str, answer_type: AnswerType, choices: tuple[str, ...] | None) -> Reading:

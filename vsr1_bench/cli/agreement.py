@@ -28,11 +28,16 @@ def execute(options: argparse.Namespace) -> int:
     import json
     from itertools import combinations
 
+    from vsr1_bench.judge_names import LABELS, label_file
     from vsr1_bench.scoring.agreement import compare, document, named_judges
     from vsr1_bench.store import find_runs
 
     runs = [run for path in options.runs for run in find_runs(path)]
-    names = named_judges(options.judges, {name for run in runs for name in run.judged()})
+    judged = [run.judged() for run in runs]
+    known = {name for names in judged for name in names}
+    if len(runs) > 1 and all(label_file(names) for names in judged):
+        known.add(LABELS)  # each run's own file
+    names = named_judges(options.judges, known)
     found = [compare(runs, first, second) for first, second in combinations(names, 2)]
     if options.json:
         print(json.dumps([document(one) for one in found], indent=1))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vsr1_bench.errors import UsageError
+from vsr1_bench.errors import (
+    EXIT_DONE,
+    EXIT_INCOMPLETE,
+    BenchError,
+    DamagedRunError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from vsr1_bench.data import DataOptions
     from vsr1_bench.judging import JudgeOptions
+    from vsr1_bench.llm_judging.spending import Spending
     from vsr1_bench.perceiving import Tally
     from vsr1_bench.readers import ReaderOptions
     from vsr1_bench.store import RunFolder
@@ -204,17 +211,17 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def reader_options(options: argparse.Namespace) -> ReaderOptions:
-    """Turn those flags into `ReaderOptions`.
+def reader_options(options: argparse.Namespace, spending: Spending | None = None) -> ReaderOptions:
+    """Turn those flags into `ReaderOptions`; `spending` = that of the judges, which bounds both.
 
     Raises:
         UsageError: flags about a reader that is the model itself, or that cannot be used.
     """
+    from vsr1_bench.llm_judging.spending import Spending
     from vsr1_bench.readers import SELF, ReaderOptions
 
     name = options.reader or SELF
-    told = (options.reader_model, options.reader_base_url, options.reader_args)
-    if name == SELF and any(told):
+    if name == SELF and any((options.reader_model, options.reader_base_url, options.reader_args)):
         raise UsageError(
             "--reader_model, --reader_base_url, --reader_args go with --reader openai, gemini or "
             "vllm; the reader `self` is the model itself"
@@ -224,7 +231,8 @@ def reader_options(options: argparse.Namespace) -> ReaderOptions:
             "--reader_base_url holds a user or password; give the key by VSR1_READER_API_KEY"
         )
     args = key_values(options.reader_args, "--reader_args")
-    return ReaderOptions(name, options.reader_model, options.reader_base_url, args)
+    told = (options.reader_model, options.reader_base_url, args, spending or Spending())
+    return ReaderOptions(name, *told)
 
 
 def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
@@ -247,9 +255,11 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
 
 def unscored(documents: Sequence[dict[str, Any]]) -> int:
     """How many verdicts are missing; says what no verdict can be given on: what nobody has read."""
+    from vsr1_bench.judge_names import LABELS, bare
+
     answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
     # People label responses, not what was read from their descriptions.
-    read = [d for d in documents if "perception" in d and d["judge"] != "labels"]
+    read = [d for d in documents if "perception" in d and bare(d["judge"]) != LABELS]
     for document in read:
         part, rates = document["perception"], document["rates"]
         if "members" not in part and part["uncounted"] > rates["total"] - rates["scored"]:
@@ -282,6 +292,59 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         metavar="RUNS",
         help="run folders, or folders that hold some (default: runs)",
     )
+
+
+Damaged = Mapping[Path, DamagedRunError]
+"""Folder of a run -> why it cannot be read."""
+
+
+def without_damaged(show: Callable[[Damaged], None]) -> int:
+    """Show many runs: a damaged one is left out with a line, and must not hide the others.
+
+    Args:
+        show: Shows all but the given runs; is called anew with each damaged one that it comes upon,
+            so it prints last.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        DamagedRunError: there is nothing to show without a damaged run (`whole_runs`).
+    """
+    damaged: dict[Path, DamagedRunError] = {}
+    while True:
+        try:
+            show(damaged)
+        except DamagedRunError as error:
+            if error.folder in damaged:
+                raise
+            damaged[error.folder] = error
+        except BenchError:
+            _tell_damaged(damaged)
+            raise
+        else:
+            _tell_damaged(damaged)
+            return EXIT_INCOMPLETE if damaged else EXIT_DONE
+
+
+def _tell_damaged(damaged: Damaged) -> None:
+    for error in damaged.values():
+        print(f"vsr1-bench: left out: {error}", file=sys.stderr)
+
+
+def whole_runs(paths: Sequence[Path], damaged: Damaged, *, least: int = 1) -> list[list[RunFolder]]:
+    """The runs at or below each path, the damaged ones left out.
+
+    Raises:
+        StoreError: a path has no runs.
+        DamagedRunError: fewer than `least` paths have others.
+    """
+    from vsr1_bench.store import find_runs
+
+    found = [[run for run in find_runs(path) if run.path not in damaged] for path in paths]
+    if damaged and sum(map(bool, found)) < least:
+        raise next(iter(damaged.values()))
+    return found
 
 
 def key_values(text: str, flag: str) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, UsageError
+from vsr1_bench.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,20 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Compare each pair, task by task, and print."""
+    if len(options.runs) < 2:
+        raise UsageError("compare: wanted two runs or more, e.g. vsr1-bench compare RUN_A RUN_B")
+    return common.without_damaged(partial(_compare, options))
+
+
+def _compare(options: argparse.Namespace, damaged: common.Damaged) -> None:
     import json
 
     from vsr1_bench.leaderboard.comparing import compare_runs, document, tasks_left_out
     from vsr1_bench.leaderboard.comparison_text import comparison_texts
 
-    if len(options.runs) < 2:
-        raise UsageError("compare: wanted two runs or more, e.g. vsr1-bench compare RUN_A RUN_B")
+    common.whole_runs(options.runs, damaged, least=2)
     shown = options.verbosity in ("DEBUG", "INFO") and not options.json
-    found = compare_runs(options.runs, options.judge, options.include_path, progress=shown)
-    missing = tasks_left_out(options.runs)
+    found = compare_runs(
+        options.runs, options.judge, options.include_path, left_out=damaged, progress=shown
+    )
+    missing = tasks_left_out(options.runs, damaged)
     if options.json:
         listed = [document(one, options.flips) for one in found]
         print(json.dumps({"comparisons": listed, "tasks_left_out": missing}, indent=1))
-        return EXIT_DONE
+        return
     texts = comparison_texts(found, options.runs, missing, options.flips or 0)
     print("\n\n".join(texts))
-    return EXIT_DONE

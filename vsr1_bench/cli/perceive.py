@@ -37,7 +37,8 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.seeing import seeing_runs
     from vsr1_bench.store import find_runs
 
-    told = common.reader_options(options)
+    judging = common.judge_options(options)
+    told = common.reader_options(options, judging.spending)
     if told.name == SELF:
         raise UsageError(
             "perceive needs another model to read: --reader openai, gemini or vllm; a model reads "
@@ -46,7 +47,7 @@ def execute(options: argparse.Namespace) -> int:
     descriptions: Descriptions = "caption" if options.perception == "caption" else "response"
     reader, connection = external_reader(told, descriptions)
     found = [run for path in options.runs for run in find_runs(path)]
-    with JudgePool(options.include_path, common.judge_options(options)) as pool:
+    with JudgePool(options.include_path, judging) as pool:
         runs, unknown = known_runs(found, options.include_path)
         read = seeing_runs(runs)
         if not read:
@@ -60,7 +61,12 @@ def execute(options: argparse.Namespace) -> int:
         chosen = choose(runs, options, pool)
         progress = options.verbosity in ("DEBUG", "INFO")
         tallies = read_runs(
-            read, reader, connection, force_unlock=options.force_unlock, progress=progress
+            read,
+            reader,
+            connection,
+            told.spending,
+            force_unlock=options.force_unlock,
+            progress=progress,
         )
         for run, tally in zip(read, tallies, strict=True):
             common.report_failures(run.spec().task.name, tally)

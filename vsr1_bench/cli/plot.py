@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from vsr1_bench.cli import common, table
-from vsr1_bench.errors import EXIT_DONE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Draw, and say where the file is."""
+    return common.without_damaged(partial(_draw, options))
+
+
+def _draw(options: argparse.Namespace, damaged: common.Damaged) -> None:
     from vsr1_bench.leaderboard.plots import draw
 
     draw(
         options.kind,
-        table.stored_scores(options, may_be_empty=options.results is not None),
+        table.stored_scores(options, damaged),
         options.output,
         reported=table.reported_tables(options),
         by=options.by,
@@ -44,4 +48,3 @@ def execute(options: argparse.Namespace) -> int:
         judges=table.own_judges(options),
     )
     print(f"drawn: {options.output}", file=sys.stderr)
-    return EXIT_DONE

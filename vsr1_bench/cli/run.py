@@ -13,6 +13,7 @@ from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError, nearest
 
 if TYPE_CHECKING:
+    from vsr1_bench.llm_judging.spending import Spending
     from vsr1_bench.pipeline import RunOptions
     from vsr1_bench.preflight import Chosen
     from vsr1_bench.running import JudgePool
@@ -84,8 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rest.add_argument("--apply_chat_template", action="store_true", help=argparse.SUPPRESS)
 
 
-def run_options(options: argparse.Namespace) -> RunOptions:
-    """Turn flags into `RunOptions`.
+def run_options(options: argparse.Namespace, spending: Spending | None = None) -> RunOptions:
+    """Turn flags into `RunOptions`; `spending` = that of the judges.
 
     Raises:
         UsageError: a refused flag, or a value that cannot be read.
@@ -120,7 +121,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         force_unlock=options.force_unlock,
         progress=options.verbosity in ("DEBUG", "INFO"),
         perception=options.perception,
-        reader=common.reader_options(options),
+        reader=common.reader_options(options, spending),
         blind=parse_variants(options.blind),
     )
 
@@ -217,8 +218,9 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.registry import resolve_tasks
     from vsr1_bench.running import JudgePool
 
-    chosen = run_options(options)
-    with JudgePool(chosen.include_path, common.judge_options(options)) as pool:
+    judging = common.judge_options(options)
+    chosen = run_options(options, judging.spending)
+    with JudgePool(chosen.include_path, judging) as pool:
         tasks = resolve_tasks(chosen.tasks, chosen.include_path)
         # Before anything is generated: a missing key or a typing error must not cost a run.
         judges: dict[str, Chosen] = {}

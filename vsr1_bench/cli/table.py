@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from vsr1_bench.errors import EXIT_DONE, StoreError, UsageError
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.collect import Scored
     from vsr1_bench.leaderboard.reported import ReportedTable
-    from vsr1_bench.store import RunFolder
 
 FORMATS = ("markdown", "csv", "latex", "html", "json")
 HERE = Path()
@@ -77,31 +77,25 @@ def execute(options: argparse.Namespace) -> int:
     """Read score files and print them; nothing is judged or scored anew."""
     if options.explain_diff:
         return _explain(*options.explain_diff, judge=options.judge)
-    if options.delta:
-        return _delta(options)
-    scored = stored_scores(options, may_be_empty=options.results is not None)
-    if options.layout == "long":
-        _print_long(options, scored)
-    else:
-        _print_wide(options, scored)
-    return EXIT_DONE
+    show = _delta if options.delta else _print_long if options.layout == "long" else _print_wide
+    return common.without_damaged(partial(show, options))
 
 
-def stored_scores(options: argparse.Namespace, *, may_be_empty: bool = False) -> list[Scored]:
-    """The score documents of the runs that are named.
+def stored_scores(options: argparse.Namespace, damaged: common.Damaged) -> list[Scored]:
+    """The score documents of the runs that are named; with `--results` there may be none.
 
     Raises:
-        StoreError: there are no runs, or none of them is scored.
+        StoreError: there are no runs, or none of them is scored, or all are damaged.
     """
     from vsr1_bench.leaderboard.collect import collect
-    from vsr1_bench.store import find_runs, stored_judge
+    from vsr1_bench.store import stored_judge
 
-    runs: list[RunFolder] = []
-    for path in options.runs:
-        # Reported rows can be looked at before anything was run.
-        if may_be_empty and options.runs == common.DEFAULT_RUNS and not path.exists():
-            continue
-        runs += find_runs(path)
+    may_be_empty = options.results is not None
+    paths = options.runs
+    # Reported rows can be looked at before anything was run.
+    if may_be_empty and paths == common.DEFAULT_RUNS and not paths[0].exists():
+        paths = []
+    runs = [run for found in common.whole_runs(paths, damaged) for run in found]
     options.judge = stored_judge(options.judge, runs)
     scored = collect(runs, options.include_path, options.judge)
     if not scored and not may_be_empty:
@@ -122,13 +116,13 @@ def reported_tables(options: argparse.Namespace) -> list[ReportedTable]:
     return load_reported(results_folder() if options.results is HERE else options.results)
 
 
-def _print_long(options: argparse.Namespace, scored: list[Scored]) -> None:
+def _print_long(options: argparse.Namespace, damaged: common.Damaged) -> None:
     from vsr1_bench.leaderboard import render
     from vsr1_bench.leaderboard.writing import write_long
 
     if options.results is not None:
         raise UsageError("--results: reported rows have no samples; they stand in --layout wide")
-    documents = [one.document for one in _chosen(options, scored)]
+    documents = [one.document for one in _chosen(options, stored_scores(options, damaged))]
     documents.sort(key=lambda d: (d["task"], d["model"], d["judge"], d["spec_hash"]))
     if options.format in ("markdown", "json"):
         print(render(documents, options.format, by=options.by))
@@ -136,13 +130,14 @@ def _print_long(options: argparse.Namespace, scored: list[Scored]) -> None:
         print(write_long(documents, options.format, by=options.by))
 
 
-def _print_wide(options: argparse.Namespace, scored: list[Scored]) -> None:
+def _print_wide(options: argparse.Namespace, damaged: common.Damaged) -> None:
     from vsr1_bench.leaderboard.averages import add_averages
     from vsr1_bench.leaderboard.marking import mark_best
     from vsr1_bench.leaderboard.wide import Wanted, build_grid
     from vsr1_bench.leaderboard.writing import write_grid
     from vsr1_bench.registry import load_registry
 
+    scored = stored_scores(options, damaged)
     words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
     registry = load_registry(options.include_path)
     wanted = Wanted(words, options.by, task_names(options), own_judges(options))
@@ -206,15 +201,13 @@ def _explain(first: Path, second: Path, *, judge: str | None) -> int:
     return EXIT_DONE
 
 
-def _delta(options: argparse.Namespace) -> int:
+def _delta(options: argparse.Namespace, damaged: common.Damaged) -> None:
     from vsr1_bench.leaderboard.delta import compare_judges, render_delta
-    from vsr1_bench.store import find_runs
 
     if options.format not in ("markdown", "json"):
         raise UsageError(f"--delta is written as markdown or json, not {options.format}")
-    runs = [run for path in options.runs for run in find_runs(path)]
+    runs = [run for found in common.whole_runs(options.runs, damaged) for run in found]
     cells = compare_judges(
         runs, options.delta, options.judge, by=options.by, include_path=options.include_path
     )
     print(render_delta(cells, options.format))
-    return EXIT_DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -82,6 +82,7 @@ def compare_runs(
     judge: str | None = None,
     include_path: Sequence[str] = (),
     *,
+    left_out: Collection[Path] = (),
     progress: bool = True,
 ) -> list[Comparison]:
     """Compare runs task by task, each later one with each earlier one.
@@ -90,13 +91,14 @@ def compare_runs(
         paths: Two or more runs, or folders that hold one run of each task.
         judge: Whose verdicts; None = the judge that all runs of a task have in common.
         include_path: Folders of plug-ins.
+        left_out: Folders of runs that are not compared, wherever they are found.
         progress: Show a bar.
 
     Raises:
         UsageError: nothing can be paired, or grades rather than verdicts; says why.
         StoreError: a run is not judged, or cannot be read.
     """
-    runs = [_runs_of(path) for path in paths]
+    runs = [_runs_of(path, left_out) for path in paths]
     every = dict.fromkeys(name for of_path in runs for name in of_path)
     tasks = [name for name in every if sum(name in of_path for of_path in runs) > 1]
     if not tasks and all(len(found) == 1 for found in runs):
@@ -121,12 +123,12 @@ def compare_runs(
     return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
-def tasks_left_out(paths: Sequence[Path]) -> dict[str, list[str]]:
+def tasks_left_out(paths: Sequence[Path], left_out: Collection[Path] = ()) -> dict[str, list[str]]:
     """Task -> the paths that have no run of it, for tasks that not all have.
 
     A task that two of them have is compared, nevertheless.
     """
-    runs = [_runs_of(path) for path in paths]
+    runs = [_runs_of(path, left_out) for path in paths]
     names = dict.fromkeys(name for found in runs for name in found)
     missing = {
         name: [str(path) for path, found in zip(paths, runs, strict=True) if name not in found]
@@ -135,8 +137,8 @@ def tasks_left_out(paths: Sequence[Path]) -> dict[str, list[str]]:
     return {name: where for name, where in missing.items() if where}
 
 
-def _runs_of(path: Path) -> dict[str, RunFolder]:
-    return by_task(path, find_runs(path))
+def _runs_of(path: Path, left_out: Collection[Path]) -> dict[str, RunFolder]:
+    return by_task(path, [run for run in find_runs(path) if run.path not in left_out])
 
 
 def _labels(specs: Sequence[RunSpec]) -> list[str]:

@@ -19,7 +19,12 @@ from vsr1_bench.judging import Estimate, Item, Judged, RunningJudge, Verdicts
 from vsr1_bench.llm_judging import reading
 from vsr1_bench.llm_judging.prompts import JudgePrompt
 from vsr1_bench.llm_judging.replies import Reply, ReplyJournal, read_replies, replies_path
-from vsr1_bench.llm_judging.spending import BudgetSpentError, Spending, cost_of
+from vsr1_bench.llm_judging.spending import (
+    OVERHEAD_TOKENS,
+    BudgetSpentError,
+    Spending,
+    cost_of,
+)
 from vsr1_bench.records import Completion, Message, Request, Sampling, Verdict
 from vsr1_bench.spec import canonical_json
 
@@ -27,8 +32,6 @@ TAIL = 2000
 """Characters of a final region that are shown where no final answer can be extracted."""
 FILL_SECONDS = 1.0
 """How long new items are prepared before the replies that are there are handed on."""
-# Chat templates and schemas add tokens that no text of ours shows.
-OVERHEAD_TOKENS = 32
 # How an endpoint says that it cannot be held to a schema.
 _NO_SCHEMA = re.compile(
     r"HTTP (?:400|415|422): "
@@ -189,10 +192,7 @@ class LLMRunner(RunningJudge):
                     self._fill(source)
                     yield from self._drain()
             elif self._held is not None:
-                raise BudgetSpentError(
-                    f"--max_cost {self._spending.max_cost:g}: {self._spending.spent:.6g} is spent, "
-                    "and the next call could go over it; verdicts so far are safe"
-                )
+                raise self._spending.refusal("; verdicts so far are safe")
             elif self._ended:
                 return
 
@@ -244,10 +244,8 @@ class LLMRunner(RunningJudge):
         if key in self._asked:
             self._asked[key].items.append((item, extracted))
             return None
-        # No token is shorter than a byte: this is a bound, not a guess.
-        tokens = OVERHEAD_TOKENS + len(text.encode("utf-8", "replace"))
         limit = self._connection.sampling.max_tokens
-        most = self._price.of(tokens, limit) if self._price else 0.0
+        most = self._spending.most(self._connection.model, text, limit)
         return _Asked(key, [(item, extracted)], shown[0], self._structured, most)
 
     @property
@@ -283,9 +281,8 @@ class LLMRunner(RunningJudge):
             return
         self._arrived(completion)
         del self._asked[completion.key]
-        reply = Reply(completion, cost_of(self._price, completion.usage))
-        unknown = 0.0 if completion.error is not None else asked.most
-        self._spending.settle(asked.most, unknown if reply.cost is None else reply.cost)
+        cost = self._spending.settle_call(self._connection.model, asked.most, completion)
+        reply = Reply(completion, cost)
         self._known[completion.key] = reply
         for item, extracted in asked.items:
             yield self._said(item, extracted, reply)

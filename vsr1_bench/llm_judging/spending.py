@@ -1,4 +1,4 @@
-"""What judging costs: prices that the user gives, and the bound on what may be spent."""
+"""What judging and reading cost: prices that the user gives, and the bound on what may be spent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.errors import JudgeError, UsageError
-from vsr1_bench.records import Usage
+from vsr1_bench.records import Completion, Usage
 
+# Chat templates and schemas add tokens that no text of ours shows.
+OVERHEAD_TOKENS = 32
 WANTED = 'wanted {"MODEL": {"input": PRICE, "output": PRICE}}, prices of a million tokens'
 
 
@@ -81,6 +83,18 @@ class Spending:
                 f"--max_cost needs the price of {model!r}: give --price_file FILE.json, {WANTED}"
             )
 
+    def most(self, model: str, words: str, limit: int) -> float:
+        """What a call can cost at most; 0 where no price is known.
+
+        Args:
+            model: Who is asked.
+            words: The whole prompt. No token is shorter than a byte: this is a bound, not a guess.
+            limit: Tokens that the reply may have.
+        """
+        price = self.price(model)
+        tokens = OVERHEAD_TOKENS + len(words.encode("utf-8", "replace"))
+        return price.of(tokens, limit) if price else 0.0
+
     def hold(self, most: float) -> bool:
         """Set aside what a call can cost at most; False where that could go over the bound."""
         if self.max_cost is not None and self.spent + self._held + most > self.max_cost:
@@ -92,6 +106,23 @@ class Spending:
         """Replace what was set aside by what it came to."""
         self._held -= most
         self.spent += cost
+
+    def settle_call(self, model: str, most: float, completion: Completion) -> float | None:
+        """Settle by a call's tokens; return its cost, None = nobody knows.
+
+        A call that failed without naming its tokens is taken to be free, another to cost the most.
+        """
+        cost = cost_of(self.price(model), completion.usage)
+        unknown = 0.0 if completion.error is not None else most
+        self.settle(most, unknown if cost is None else cost)
+        return cost
+
+    def refusal(self, after: str = "") -> BudgetSpentError:
+        """The error that the next call could go over the bound."""
+        return BudgetSpentError(
+            f"--max_cost {self.max_cost:g}: {self.spent:.6g} is spent, and the next call could go "
+            f"over it{after}"
+        )
 
 
 def cost_of(price: Price | None, usage: Usage) -> float | None:

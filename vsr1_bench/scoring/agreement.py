@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.judge_names import stored_name
+from vsr1_bench.judge_names import name_in_run, stored_name
 from vsr1_bench.records import Judgment
 from vsr1_bench.store import RunFolder
 
@@ -115,7 +115,8 @@ def compare(runs: Sequence[RunFolder], first: str, second: str) -> Agreement:
 
 
 def _verdicts(run: RunFolder, judge: str) -> dict[str, Judgment]:
-    path = run.judged().get(judge)
+    judged = run.judged()
+    path = judged.get(name_in_run(judge, judged))
     if path is None:
         raise StoreError(
             f"{run.path}: not judged by {judge!r}; run: vsr1-bench judge {run.path} --judge {judge}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from cli import error_line, here
+from scored import spec_of, stored_run
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from judges import box, sums
@@ -79,7 +81,19 @@ def test_two_judges_and_people(tmp_path: Path) -> None:
     differ = {d["sample_id"]: (d["first"], d["second"]) for d in found["disagreements"]}
     assert differ == {"q001": ("correct", "incorrect"), "q002": ("incorrect", "correct")}
     done = here("agreement", runs, "--judges", "exact,labels", "--show", "1")
-    assert "exact and labels: kappa 0.167 (95 % " in done.stdout
+    assert re.search(r"exact and labels\[labels~[0-9a-f]{8}\]: kappa 0.167 \(95 % ", done.stdout)
     assert "1 more: --show N" in done.stdout
     done = here("agreement", runs, "--judges", "exact,math")
     assert "no verdicts of 'math'" in error_line(done.returncode, 2, done.stderr)
+
+
+def test_runs_that_people_have_labelled_in_a_file_each(tmp_path: Path) -> None:
+    for model in "ab":
+        for judge in ("string_match", f"labels[{model}~12345678]"):
+            stored_run(tmp_path / "runs", spec_of(model, "alpha"), [1.0, 0.0], judge=judge)
+    done = here("agreement", tmp_path / "runs", "--judges", "string_match,labels", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["n"] == 4
+    stored_run(tmp_path / "runs", spec_of("b", "alpha"), [1.0], judge="labels[c~12345678]")
+    done = here("agreement", tmp_path / "runs", "--judges", "string_match,labels", "--json")
+    assert "several are stored" in error_line(done.returncode, 2, done.stderr)

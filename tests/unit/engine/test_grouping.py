@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scored import spec_of, stored_run, tasks_folder
 
 from vsr1_bench.assess import judge_and_score
 from vsr1_bench.data import DataOptions
@@ -77,3 +78,29 @@ def test_official_is_the_mean_of_two_and_the_papers_pools_three(tmp_path: Path) 
     # without the 4-option set only the official number can be told
     (partial,) = score_groups(runs[1:])
     assert list(partial["metrics"]) == ["official_overall"]
+
+
+def test_a_group_whose_tasks_were_labelled_in_a_file_each(tmp_path: Path) -> None:
+    def label(task: str, file: str) -> RunFolder:
+        verdicts = [1.0, 0.0, 1.0, float(task == "alpha")]
+        return stored_run(tmp_path / "runs", spec_of("m", task), verdicts, judge=f"labels[{file}]")
+
+    def groups() -> dict[str, float]:
+        found = score_groups(runs, [str(tasks_folder(tmp_path))])
+        return {d["judge"]: d["metrics"]["both"]["value"] for d in found}
+
+    runs = [label("alpha", "a~1"), label("beta", "b~2")]
+    assert groups() == {"labels": 5 / 8}
+    label("alpha", "b~2")  # a second file for alpha: the one that labels both tasks is meant
+    assert groups() == {"labels[b~2]": 5 / 8}
+    label("beta", "a~1")
+    assert groups() == {"labels[a~1]": 5 / 8, "labels[b~2]": 5 / 8}
+
+
+def test_a_group_that_one_file_labels_is_scored_once(tmp_path: Path) -> None:
+    runs = [
+        stored_run(tmp_path / "runs", spec_of("m", task), [1.0, 0.0], judge="labels[a~1]")
+        for task in ("alpha", "beta")
+    ]
+    (found,) = score_groups(runs, [str(tasks_folder(tmp_path))])
+    assert found["judge"] == "labels[a~1]"

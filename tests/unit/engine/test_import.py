@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cli import error_line, here
 
 from vsr1_bench.assess import judge_and_score, score_run
 from vsr1_bench.data import DataOptions
@@ -147,7 +149,8 @@ def test_labels_of_several_responses_need_their_index(mirror: Path, tmp_path: Pa
     each = [{"row": 0, "index": 0, "label": 1}, {"row": 0, "index": 1, "label": 0}]
     file = write(tmp_path / "b.jsonl", each)
     assert accuracy(run, "labels", file) == [0.5, 2, 2, 12]
-    document = score_run(run, "labels")
+    (name,) = (name for name in run.judged() if name.startswith("labels[b~"))
+    document = score_run(run, name)
     assert document["metrics"]["majority@2"]["value"] is None  # nobody read an answer to vote with
 
 
@@ -170,7 +173,46 @@ def test_the_score_names_its_verdicts(mirror: Path, tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.jsonl", [{"row": n, "label": 0} for n in range(6)])
     for file in (good, bad, good):  # the last judging has nothing left to write
         accuracy(run, "labels", file)
-    assert score_run(run, "labels")["metrics"]["accuracy"]["value"] == 1.0
+    found = {d["judge"][:11]: d["metrics"]["accuracy"]["value"] for d in run.scores()}
+    assert found == {"labels[good": 1.0, "labels[bad~": 0.0}
+
+
+def test_files_of_labels_stand_side_by_side(mirror: Path, tmp_path: Path) -> None:
+    """Also two of one name, and beside what was stored before names held the file."""
+    run = load(mirror, write(tmp_path / "r.jsonl", [{"response": "?"}] * 6), by="row")
+    files = []
+    for annotator, share in (("ann", 6), ("bob", 3)):
+        (tmp_path / annotator).mkdir()
+        lines = [{"row": n, "label": int(n < share)} for n in range(6)]
+        files.append(write(tmp_path / annotator / "labels.jsonl", lines))
+        accuracy(run, "labels", files[-1])
+    first, second = (f"labels[labels~{sha256(f.read_bytes()).hexdigest()[:8]}]" for f in files)
+    done = here("table", run.path, "--layout", "long", "--format", "json")
+    found = {d["judge"]: d["metrics"]["accuracy"]["value"] for d in json.loads(done.stdout)}
+    assert found == {first: 1.0, second: 0.5}
+    done = here("agreement", run.path, "--judges", f"{first},{second}", "--json")
+    assert json.loads(done.stdout)[0]["table"] == [[3, 3], [0, 0]]
+    said = error_line(2, 2, here("agreement", run.path, "--judges", "labels").stderr)
+    assert first in said and second in said
+    # Typed as it is printed; what stands in brackets must be the file's.
+    told = ("--labels", files[0], "--data_root", mirror)
+    assert here("judge", run.path, "--judge", first, *told).returncode == 0
+    done = here("judge", run.path, "--judge", second, *told)
+    assert f"makes it {first!r}" in error_line(done.returncode, 2, done.stderr)
+    # An older score keeps its name.
+    journal = run.judged()[second]
+    journal.rename(run.judgment_path("labels", "0" * 8))
+    (old,) = (path for path in (run.path / "scores").iterdir() if second[14:22] in path.name)
+    document = json.loads(old.read_text()) | {
+        "judge": "labels",
+        "verdicts": "labels-00000000.jsonl",
+    }
+    (run.path / "scores" / "labels.json").write_text(json.dumps(document))
+    old.unlink()
+    accuracy(run, "labels", files[1])
+    assert {d["judge"] for d in run.scores()} == {"labels", first, second}
+    done = here("score", run.path, "--judge", "labels", "--json")
+    assert [d["metrics"]["accuracy"]["value"] for d in json.loads(done.stdout)] == [0.5]
 
 
 def test_a_verdict_on_another_text_does_not_count(mirror: Path, tmp_path: Path) -> None:
