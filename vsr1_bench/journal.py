@@ -259,26 +259,29 @@ class Journal(Closing):
             while view:
                 view = view[self._file.write(view) :]
             self._end += len(line)
-            if time.monotonic() - self._synced >= FSYNC_SECONDS:
-                self.sync()
         except OSError as error:
             # Part of the line may stand there: take it back, so that the file stays whole.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), self._end)
             raise os_failure(self.path, error) from error
+        if time.monotonic() - self._synced >= FSYNC_SECONDS:
+            self.sync()
 
     def sync(self) -> None:
-        """Bring everything written to the disk itself."""
-        os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
-
-    def close(self) -> None:
-        """Sync and close.
+        """Bring everything written to the disk itself.
 
         Raises:
             StoreError: the disk refuses what it had accepted (network file systems, quotas), so
                 that records of the last second may be lost.
         """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise os_failure(self.path, error) from error
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Sync and close; raises as `sync`."""
         try:
             with self._file:
                 self.sync()

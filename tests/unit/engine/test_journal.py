@@ -175,8 +175,9 @@ def test_a_disk_that_takes_back_what_it_accepted_is_told(
     journal = Journal(tmp_path / "j.jsonl")
     journal.append({})
     monkeypatch.setattr(module.os, "fsync", refuse)
-    with pytest.raises(DiskFullError):
-        journal.close()
+    for act in (journal.sync, journal.close):
+        with pytest.raises(DiskFullError, match=r"j\.jsonl: the disk is full"):
+            act()
 
 
 # --- disk full ---
