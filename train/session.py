@@ -31,10 +31,12 @@ class Session:
     def __init__(self, recipe: Training, stack: ExitStack) -> None:
         """Join the ranks and take the output folder; what must be closed goes onto `stack`."""
         self.ranks, self.folder = join_ranks(), recipe.output_dir
+        self._lock: Lock | None = None
 
         def take() -> None:
             if self.ranks.first:
-                stack.callback(Lock(self.folder / ".lock").release)
+                self._lock = Lock(self.folder / ".lock")
+                stack.callback(self._lock.release)
 
         self.ranks.together(take)
 
@@ -71,6 +73,7 @@ class Session:
                 self.step(metrics)
                 metrics.seconds("step", time.monotonic() - start)
                 self.finish_step(metrics)
+                self.ranks.together(lambda: self._lock and self._lock.check())
                 # Before the checkpoint: a resumed run drops lines after it, and would miss none.
                 told = self.log(metrics)
                 saving = 0.0

@@ -24,6 +24,7 @@ from tests.training import (  # noqa: E402
 )
 from tests.two_ranks import small_files  # noqa: E402
 from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa: E402
+from vsr1_bench.journal import Lock  # noqa: E402
 from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
 from vsr1_bench.train.checkpoints import export  # noqa: E402
 from vsr1_bench.train.encoding import Row  # noqa: E402
@@ -258,6 +259,26 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
     with trainer(small_recipe(tmp_path)) as t:
         assert t.progress.step == 1
+
+
+def test_a_trainer_whose_lock_was_taken_over_writes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, other = grpo.Trainer.step, []
+
+    def step(self: grpo.Trainer, told: Any) -> None:
+        real(self, told)
+        if self.progress.step == 2:
+            (tmp_path / ".lock").unlink()
+            other.append(Lock(tmp_path / ".lock"))
+
+    monkeypatch.setattr(grpo.Trainer, "step", step)
+    with pytest.raises(TrainError, match=r"after step 2: .*\.lock was .*step-000001"):
+        grpo.train(small_recipe(tmp_path, save_every=1, objective="answer_only"))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
+    assert [told["step"] for told in metrics(tmp_path)] == [1]
+    other[0].check()
+    other[0].release()
 
 
 def test_another_recipe_does_not_continue_a_run(tmp_path: Path) -> None:
