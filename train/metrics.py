@@ -103,13 +103,9 @@ class StepMetrics:
 
 def forget_after(path: Path, step: int) -> None:
     """Drop a journal's records of steps after `step`: a resumed run makes them again."""
-    if not path.exists():
-        return
-    records = list(read_journal(path))
-    kept = [record for record in records if record["step"] <= step]
-    if len(kept) < len(records):
-        lines = (json.dumps(record, separators=(",", ":")) + "\n" for record in kept)
-        write_atomic(path, "".join(lines))
+    if any(record["step"] > step for record in read_journal(path)):
+        kept = (record for record in read_journal(path) if record["step"] <= step)
+        write_atomic(path, (json.dumps(record, separators=(",", ":")) + "\n" for record in kept))
 
 
 def check_loggers(names: Iterable[str]) -> None:

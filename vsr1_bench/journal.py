@@ -294,8 +294,8 @@ class Journal(Closing):
             raise os_failure(self.path, error) from error
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that it is either absent, as it was, or complete.
+def write_atomic(path: Path, text: str | Iterator[str]) -> None:
+    """Write a file, whole or piece by piece: it is either absent, as it was, or complete.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -304,7 +304,7 @@ def write_atomic(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
