@@ -130,9 +130,6 @@ class Trainer(Session):
         metrics.rollouts(groups)
         minibatches = self._minibatches(groups, metrics)
         step = self.progress.step + 1
-        for group in groups:  # before the update: should it fail, they say what it was made of
-            for rollout in group:
-                self.journal.append(rollout.journal(step))
         self.generator.sleep()
         self.updater.update(minibatches, metrics, step=step)
         self.progress.step = step
@@ -148,7 +145,8 @@ class Trainer(Session):
     def _rollouts(self, metrics: StepMetrics) -> list[Group]:
         """Draw this rank's share of a step's groups; with `filter_groups`, until enough differ.
 
-        Rank r of w takes prompts r, r + w, … of the global draw, so that the minibatches of one
+        All that is drawn is journalled, and so before the update: should that fail, the lines say
+        what it was made of. Rank r of w takes prompts r, r + w, … of the global draw, so that the minibatches of one
         process and of several hold the same prompts.
         """
         recipe, world = self.recipe, self.ranks.world
@@ -173,14 +171,19 @@ class Trainer(Session):
             metrics.seconds("generate", collected.first_seconds)
             metrics.seconds("read", collected.second_seconds)
             metrics.seconds("judge", collected.judge_seconds)
-            if not recipe.filter_groups:
-                return collected.groups
-            useful = [group for group in collected.groups if in_reach(group, recipe)]
-            metrics.add("filter/kept_share", len(useful), len(collected.groups))
-            kept += useful
+            for group in collected.groups:
+                useful = not recipe.filter_groups or in_reach(group, recipe)
+                taken = useful and len(kept) < share
+                if taken:
+                    kept.append(group)
+                if recipe.filter_groups:
+                    metrics.add("filter/kept_share", useful, 1)
+                for rollout in group:
+                    metrics.count("tokens", rollout.tokens)
+                    self.journal.append(rollout.journal(self.progress.step + 1, dropped=not taken))
             if min(self.ranks.gather(len(kept))) >= share:
                 break
-        return kept[:share]
+        return kept
 
     def _minibatches(self, groups: list[Group], metrics: StepMetrics) -> list[list[Row]]:
         """Turn groups into training rows, cut into minibatches."""

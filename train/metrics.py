@@ -84,7 +84,6 @@ class StepMetrics:
             self.mean(
                 f"truncated_share/{name}", (float(c.finish_reason == "length") for c in drawn)
             )
-            self.count("tokens", sum(lengths))
 
     def together(self, ranks: Ranks) -> dict[str, float]:
         """Join the ranks' numbers; every rank gets them."""

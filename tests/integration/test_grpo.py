@@ -226,6 +226,28 @@ def test_groups_without_signal_are_drawn_again_within_bounds(tmp_path: Path) -> 
         assert t.progress.cursor == 3 * 2
     (told,) = metrics(tmp_path)
     assert told["filter/kept_share"] == 0 and told["skipped_updates"] == 1
+    assert told["tokens"] > 0 and told["tokens_per_second"] > 0
+
+
+def test_dropped_groups_are_journalled_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those without a signal, and those that come when there are enough."""
+    reach = iter([True, False, True, True])  # two groups in each of two draws: one is left over
+    monkeypatch.setattr(grpo, "in_reach", lambda *_: next(reach))
+    changes = {"filter_groups": True, "max_steps": 1, "prompts_per_step": 2}
+    with trainer(small_recipe(tmp_path, **changes)) as t:
+        t.run()
+    lines = (tmp_path / "rollouts/rank-0.jsonl").read_text().splitlines()
+    said = [json.loads(line) for line in lines]
+    each = [said[start]["dropped"] for start in range(0, 16, 4)]
+    assert each == [False, True, False, True] and len(said) == 16
+    assert {line["step"] for line in said} == {1}
+    (told,) = metrics(tmp_path)
+    drawn = sum(line["tokens"] + (line["read_tokens"] or 0) for line in said)
+    assert told["tokens"] == drawn > 0 and told["filter/kept_share"] == 0.75
+    seconds = told["seconds/generate"] + told["seconds/read"]
+    assert told["tokens_per_second"] == pytest.approx(drawn / seconds)
 
 
 def test_an_engine_that_dies_names_the_last_checkpoint(
