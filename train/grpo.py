@@ -56,15 +56,18 @@ log = logging.getLogger(__name__)
 Group = list[Rollout]
 
 
-def train(recipe: Recipe) -> None:
+def train(recipe: Recipe) -> Session:
     """Train until `max_steps`, from the newest checkpoint of `output_dir` if it holds one.
+
+    Returns:
+        See `train_safely`.
 
     Raises:
         UsageError, ModelError, TaskError, StoreError: before anything is trained.
         TrainError: a NaN, or a failed proof; checkpoints are whole.
         GenerationError, JudgeError, DiskFullError: the same command continues.
     """
-    train_safely(lambda stack: Trainer(recipe, stack))
+    return train_safely(lambda stack: Trainer(recipe, stack))
 
 
 class Trainer(Session):

@@ -45,6 +45,7 @@ class Session:
         self.steps, self._save_every, self._keep_last = steps, recipe.save_every, recipe.keep_last
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
         self.progress = self.checkpoints.load(self.engine)
+        self.first_step = self.progress.step
         self.loggers = open_loggers(recipe, self.folder, self.ranks, self.progress.step, stack)
 
     def start(self) -> None:
@@ -101,8 +102,11 @@ class Session:
         return told
 
 
-def train_safely(start: Callable[[ExitStack], Session]) -> None:
+def train_safely(start: Callable[[ExitStack], Session]) -> Session:
     """Set a trainer up, run it, and close what it opened.
+
+    Returns:
+        The trainer, closed: `progress` says where it stands, `first_step` where it started.
 
     Raises:
         BenchError: as it came, before anything is trained.
@@ -122,3 +126,4 @@ def train_safely(start: Callable[[ExitStack], Session]) -> None:
             said = TrainError(f"after step {trainer.progress.step}: {reason}; {last}")
             said.exit_code = error.exit_code if isinstance(error, BenchError) else EXIT_INTERRUPTED
             raise said from error
+    return trainer

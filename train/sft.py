@@ -51,25 +51,17 @@ EARLY = 0.25
 """Part of the schedule that takes the mixture's early shares."""
 
 
-def train(recipe: SftRecipe) -> SftRecipe:
+def train(recipe: SftRecipe) -> Session:
     """Train to the end of the schedule, from the newest checkpoint of `output_dir` if there is one.
 
     Returns:
-        The recipe with its updates counted.
+        See `train_safely`; `steps` are the counted updates.
 
     Raises:
         UsageError, ModelError, TaskError, StoreError: before anything is trained.
         TrainError: afterwards; the last checkpoint is whole, the same command continues.
     """
-    planned: list[SftRecipe] = []
-
-    def start(stack: ExitStack) -> SftTrainer:
-        trainer = SftTrainer(recipe, stack)
-        planned.append(trainer.recipe)
-        return trainer
-
-    train_safely(start)
-    return planned[0]
+    return train_safely(lambda stack: SftTrainer(recipe, stack))
 
 
 class SftTrainer(Session):

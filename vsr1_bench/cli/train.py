@@ -15,6 +15,7 @@ from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.train.recipe import Recipe
+    from vsr1_bench.train.session import Session
     from vsr1_bench.train.sft_recipe import SftRecipe
 
 ACTIONS = ("sft", "grpo", "plan", "export")
@@ -79,16 +80,23 @@ def _train(options: argparse.Namespace) -> int:
     if isinstance(recipe, Recipe):
         from vsr1_bench.train import grpo
 
-        grpo.train(recipe)
-        steps = recipe.max_steps
+        done = grpo.train(recipe)
     else:
         from vsr1_bench.train import sft
 
-        steps = sft.train(recipe).steps
+        done = sft.train(recipe)
     if os.environ.get("RANK", "0") == "0":
-        print(f"trained {steps} steps; curves: {recipe.output_dir / 'curves.html'}")
+        print(f"{what_was_done(done)}; curves: {recipe.output_dir / 'curves.html'}")
         print(f"next: vsr1-bench train export {recipe.output_dir} OUT", file=sys.stderr)
     return EXIT_DONE
+
+
+def what_was_done(trainer: Session) -> str:
+    """Say how many steps a training made, or why none."""
+    here, first, wanted = trainer.progress.step, trainer.first_step, trainer.steps
+    if here > first:
+        return f"trained {here} steps" + (f", {first} of them before" if first else "")
+    return f"trained nothing: the checkpoint has {here} steps already, max_steps is {wanted}"
 
 
 def check_installed() -> None:
