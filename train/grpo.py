@@ -148,9 +148,9 @@ class Trainer(Session):
     def _rollouts(self, metrics: StepMetrics) -> list[Group]:
         """Draw this rank's share of a step's groups; with `filter_groups`, until enough differ.
 
-        All that is drawn is journalled, and so before the update: should that fail, the lines say
-        what it was made of. Rank r of w takes prompts r, r + w, … of the global draw, so that the minibatches of one
-        process and of several hold the same prompts.
+        All that is drawn is journalled, and before the update: should that fail, the lines say what
+        it was made of. Rank r of w takes prompts r, r + w, … of the global draw, so that the
+        minibatches of one process and of several hold the same prompts.
         """
         recipe, world = self.recipe, self.ranks.world
         share = recipe.prompts_per_step // world

@@ -13,11 +13,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed", reason="the train extra is not installed here")
 
+from tests.cli import cli, error_line  # noqa: E402
 from tests.servers import Asked, ChatServer, Reply, chat, failure  # noqa: E402
 from tests.training import (  # noqa: E402
     Fixed,
     counting_rows,
     metrics,
+    settings,
     small_recipe,
     trainer,
     weights,
@@ -301,6 +303,15 @@ def test_a_trainer_whose_lock_was_taken_over_writes_no_more(
     assert [told["step"] for told in metrics(tmp_path)] == [1]
     other[0].check()
     other[0].release()
+
+
+def test_what_two_ranks_refuse_alike_is_one_line(tmp_path: Path) -> None:
+    changes = settings(prompts_per_step=3, minibatch_prompts=3)
+    run = ("train", "grpo", "tiny/vision_sr1", *changes, f"output_dir={tmp_path}", "--nproc", 2)
+    done = cli(*run)
+    said = error_line(done.returncode, 2, done.stderr)
+    assert "minibatch_prompts=3 does not divide over 2 ranks" in said
+    assert "torch/distributed/elastic" not in done.stderr  # no report of the launcher's
 
 
 def test_another_recipe_does_not_continue_a_run(tmp_path: Path) -> None:
