@@ -31,9 +31,8 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
 from vsr1_bench.generation.opening import open_syncable
 from vsr1_bench.journal import Journal
-from vsr1_bench.models import ModelInfo, find_model
+from vsr1_bench.models import find_model
 from vsr1_bench.pipeline import make_sampling
-from vsr1_bench.records import Sampling
 from vsr1_bench.running import open_judge
 from vsr1_bench.train.data import TrainingData
 from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
@@ -94,13 +93,18 @@ class Trainer(Session):
         self.engine = TrainingEngine(
             recipe, self.model, self.generator.renderer, self.ranks, banned
         )
-        sampling = rollout_sampling(recipe, self.model)
+        # Without pixel bounds in the recipe, those of the evaluator.
+        names = ("temperature", "max_tokens", "min_pixels", "max_pixels")
+        sampling = make_sampling({n: v for n in names if (v := getattr(recipe, n))}, self.model)
         self.data = self.ranks.in_turn(lambda: TrainingData(recipe, self.encoder, sampling))
         judge = open_judge(recipe.judge or self.data.task.judge)
         self.judge: RunningJudge = stack.enter_context(judge)
         self.reader: Generator | None = None
         if recipe.objective == "external_perception":
-            self.reader = stack.enter_context(open_reader(recipe))
+            url = recipe.perception_base_url
+            other = find_model(recipe.perception_model or "", backend="openai", base_url=url)
+            reader = open_generator("openai", other, recipe.perception_args)
+            self.reader = stack.enter_context(reader)
         # The engine's start reseeds every generator: ours are seeded after it.
         seed_all(recipe.seed + self.ranks.rank)
         self.updater = Updater(
@@ -242,22 +246,6 @@ def check_ranks(recipe: Recipe, ranks: Ranks) -> None:
             f"minibatch_prompts={recipe.minibatch_prompts} does not divide over {ranks.world} "
             "ranks; give a multiple"
         )
-
-
-def rollout_sampling(recipe: Recipe, model: ModelInfo) -> Sampling:
-    """How responses are drawn; pixel bounds as the evaluator takes them, unless the recipe says."""
-    given: dict[str, object] = {"temperature": recipe.temperature, "max_tokens": recipe.max_tokens}
-    for name in ("min_pixels", "max_pixels"):
-        if getattr(recipe, name) is not None:
-            given[name] = getattr(recipe, name)
-    return make_sampling(given, model)
-
-
-def open_reader(recipe: Recipe) -> Generator:
-    """The endpoint that reads descriptions (`external_perception`)."""
-    url = recipe.perception_base_url
-    model = find_model(recipe.perception_model or "", backend="openai", base_url=url)
-    return open_generator("openai", model, recipe.perception_args)
 
 
 def in_reach(group: Group, recipe: Recipe) -> bool:

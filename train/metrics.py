@@ -127,15 +127,9 @@ def open_loggers(
 ) -> list[Callable[[dict[str, float]], object]]:
     """Write the resolved recipe and open metrics.jsonl, and what the recipe's `loggers` name.
 
-    Args:
-        recipe: The recipe.
-        folder: The output folder.
-        ranks: Only the first one logs.
-        step: Where the run stands; what was logged of later steps is made again.
-        stack: Closes them.
-
     Returns:
-        What takes each step's record; nothing on ranks that do not speak.
+        What takes each step's record, where what was logged of steps after `step` is made again;
+        nothing on ranks that do not speak.
 
     Raises:
         StoreError: the folder cannot be written.

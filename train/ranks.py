@@ -41,12 +41,6 @@ class Ranks:
         dist.all_gather_object(found, value)
         return found
 
-    def barrier(self) -> None:
-        """Wait for the others."""
-        import torch.distributed as dist
-
-        dist.barrier()
-
     def together(self, act: Callable[[], object]) -> None:
         """Do something on every rank; if it fails on one, all of them end.
 

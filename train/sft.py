@@ -277,7 +277,7 @@ class Batches:
             raise TaskError("without an image nothing is learnt: the language model is frozen")
         tokens = self._encoder.tokenizer(example.reply, add_special_tokens=False)["input_ids"]
         request = Request("", example.messages, self._sampling, example.images, "")
-        return Row(request, (*tokens, self._end()), ())
+        return Row(request, (*tokens, end_of_turn(self._encoder)), ())
 
     def _fits(self, row: Row) -> bool:
         left = self._recipe.cutoff - len(row.tokens)
@@ -285,9 +285,6 @@ class Batches:
 
     def _length(self, row: Row) -> int:
         return self._encoder.estimate(row.request) + len(row.tokens)
-
-    def _end(self) -> int:
-        return end_of_turn(self._encoder)
 
 
 @lru_cache(maxsize=4)
