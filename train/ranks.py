@@ -88,13 +88,15 @@ def said_already(error: BaseException) -> bool:
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return False
-    from torch.distributed import TCPStore
+    import torch.distributed as dist
 
     noted = f"vsr1-bench/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/"
     try:
         where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(*where, timeout=timedelta(seconds=10))
-        alike, others = store.add(f"{noted}{error}", 1), store.add(noted, 1)
+        store = dist.TCPStore(  # type: ignore[attr-defined]  # exported, though not by name
+            *where, timeout=timedelta(seconds=10)
+        )
+        alike, others = store.add(f"{noted}{error!r}", 1), store.add(noted, 1)
     except RuntimeError:  # the launcher is gone
         return False
     code = error.exit_code if isinstance(error, BenchError) else None

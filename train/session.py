@@ -74,7 +74,7 @@ class Session:
                 self.step(metrics)
                 metrics.seconds("step", time.monotonic() - start)
                 self.finish_step(metrics)
-                self.ranks.together(lambda: self._lock and self._lock.check())
+                self.ranks.together(self._lock.check if self._lock else lambda: None)
                 # Before the checkpoint: a resumed run drops lines after it, and would miss none.
                 told = self.log(metrics)
                 saving = 0.0

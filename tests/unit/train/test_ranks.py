@@ -43,8 +43,9 @@ def test_what_all_ranks_find_wrong_is_said_by_the_first(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("launch")
-def test_an_interruption_is_said_once() -> None:
-    assert not said_already(interrupted())
+@pytest.mark.parametrize("first", [interrupted(), KeyboardInterrupt()])
+def test_an_interruption_is_said_once(first: BaseException) -> None:
+    assert not said_already(first)
     assert said_already(interrupted()) and said_already(KeyboardInterrupt())
 
 
