@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.errors import BenchError, DiskFullError, StoreError, UsageError
-from vsr1_bench.journal import os_failure, write_atomic
-from vsr1_bench.train.engine import TrainingEngine, noting
+from vsr1_bench.journal import FULL_DISK, os_failure, write_atomic
+from vsr1_bench.train.engine import TrainingEngine
 from vsr1_bench.train.ranks import Ranks
 
 MARK = "complete.json"
@@ -58,8 +58,8 @@ class Checkpoints:
         """Write a checkpoint; all ranks call.
 
         Raises:
-            DiskFullError, StoreError: the disk refuses one of the ranks; checkpoints so far are
-                untouched.
+            DiskFullError, StoreError: one of the ranks cannot write its part; checkpoints so far
+                are untouched.
         """
         name = f"step-{progress.step:06d}"
         work, final = self.folder / f".{name}.tmp", self.folder / name
@@ -90,16 +90,18 @@ class Checkpoints:
 
     def _write(self, work: Path, engine: TrainingEngine) -> None:
         """Write this rank's part; each act goes on to its end, because others act along."""
-        failures: list[Exception] = []
-        noting(engine.save_states, failures)(work)
-        noting(engine.save_model, failures)(work / "model")
-        noting(save_random_state, failures)(work / f"rank-{self._ranks.rank}.pt")
+        failures: list[tuple[Path, Exception]] = []
+        for act, path in (
+            (engine.save_states, work),
+            (engine.save_model, work / "model"),
+            (save_random_state, work / f"rank-{self._ranks.rank}.pt"),
+        ):
+            try:
+                act(path)
+            except Exception as error:
+                failures.append((path, error))
         if failures:
-            # torch.save and safetensors wrap what the disk said in errors of their own.
-            reason = " ".join(str(failures[0]).split())[:200]
-            raise DiskFullError(
-                f"{work}: not written ({type(failures[0]).__name__}: {reason}); is the disk full?"
-            ) from failures[0]
+            raise not_written(*failures[0]) from failures[0][1]
 
     def _finish(
         self,
@@ -123,17 +125,17 @@ class Checkpoints:
             },
         }
         write_atomic(work / MARK, json.dumps(mark, indent=1) + "\n")
+        best = f"step-{progress.best_step:06d}" if progress.best_step is not None else None
         try:
             shutil.rmtree(final, ignore_errors=True)
             work.rename(final)
+            for old in self.complete()[:-keep_last]:
+                if old.name != best:
+                    # Without its mark first, so that a half-removed checkpoint is none.
+                    (old / MARK).unlink(missing_ok=True)
+                    shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise os_failure(final, error) from error
-        best = f"step-{progress.best_step:06d}" if progress.best_step is not None else None
-        for old in self.complete()[:-keep_last]:
-            if old.name != best:
-                # Without its mark first, so that a half-removed checkpoint is none.
-                (old / MARK).unlink(missing_ok=True)
-                shutil.rmtree(old, ignore_errors=True)
 
     def load(self, engine: TrainingEngine) -> Progress:
         """Continue from the newest whole checkpoint, if there is one; all ranks call.
@@ -163,6 +165,20 @@ class Checkpoints:
         engine.engine.load_checkpoint(str(path), tag="deepspeed")
         load_random_state(path / f"rank-{self._ranks.rank}.pt")
         return Progress(**{name: mark[name] for name in asdict(Progress())})
+
+
+def not_written(path: Path, error: Exception) -> StoreError:
+    """Say in one line what kept a part of a checkpoint from being written."""
+    reason = f"{path}: not written ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    behind: BaseException | None = error
+    while behind:
+        number = re.search(r"\(os error (\d+)\)", str(behind))  # as safetensors says it
+        known = int(number[1]) if number else getattr(behind, "errno", None)
+        # torch's writer says no more than this, in an error behind its own.
+        if known in FULL_DISK or "iostream error" in str(behind):
+            return DiskFullError(f"{reason}; is the disk full?")
+        behind = behind.__cause__ or behind.__context__
+    return StoreError(reason)
 
 
 def whole_ones(folder: Path) -> list[Path]:

@@ -42,12 +42,7 @@ class TrainingData:
     """The rows of a recipe."""
 
     def __init__(self, recipe: Recipe, encoder: Encoder, sampling: Sampling) -> None:
-        """Find the rows.
-
-        Args:
-            recipe: Names them.
-            encoder: Measures prompts.
-            sampling: How responses are drawn (its pixel bounds decide a prompt's length).
+        """Find the rows; the pixel bounds of `sampling` decide a prompt's length.
 
         Raises:
             TaskError: the data are not there.

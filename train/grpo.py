@@ -31,9 +31,8 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
 from vsr1_bench.generation.opening import open_syncable
 from vsr1_bench.journal import Journal
-from vsr1_bench.models import ModelInfo, find_model
+from vsr1_bench.models import find_model
 from vsr1_bench.pipeline import make_sampling
-from vsr1_bench.records import Sampling
 from vsr1_bench.running import open_judge
 from vsr1_bench.train.data import TrainingData
 from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
@@ -56,15 +55,18 @@ log = logging.getLogger(__name__)
 Group = list[Rollout]
 
 
-def train(recipe: Recipe) -> None:
+def train(recipe: Recipe) -> Session:
     """Train until `max_steps`, from the newest checkpoint of `output_dir` if it holds one.
+
+    Returns:
+        See `train_safely`.
 
     Raises:
         UsageError, ModelError, TaskError, StoreError: before anything is trained.
         TrainError: a NaN, or a failed proof; checkpoints are whole.
         GenerationError, JudgeError, DiskFullError: the same command continues.
     """
-    train_safely(lambda stack: Trainer(recipe, stack))
+    return train_safely(lambda stack: Trainer(recipe, stack))
 
 
 class Trainer(Session):
@@ -91,13 +93,18 @@ class Trainer(Session):
         self.engine = TrainingEngine(
             recipe, self.model, self.generator.renderer, self.ranks, banned
         )
-        sampling = rollout_sampling(recipe, self.model)
+        # Without pixel bounds in the recipe, those of the evaluator.
+        names = ("temperature", "max_tokens", "min_pixels", "max_pixels")
+        sampling = make_sampling({n: v for n in names if (v := getattr(recipe, n))}, self.model)
         self.data = self.ranks.in_turn(lambda: TrainingData(recipe, self.encoder, sampling))
         judge = open_judge(recipe.judge or self.data.task.judge)
         self.judge: RunningJudge = stack.enter_context(judge)
         self.reader: Generator | None = None
         if recipe.objective == "external_perception":
-            self.reader = stack.enter_context(open_reader(recipe))
+            url = recipe.perception_base_url
+            other = find_model(recipe.perception_model or "", backend="openai", base_url=url)
+            reader = open_generator("openai", other, recipe.perception_args)
+            self.reader = stack.enter_context(reader)
         # The engine's start reseeds every generator: ours are seeded after it.
         seed_all(recipe.seed + self.ranks.rank)
         self.updater = Updater(
@@ -130,9 +137,6 @@ class Trainer(Session):
         metrics.rollouts(groups)
         minibatches = self._minibatches(groups, metrics)
         step = self.progress.step + 1
-        for group in groups:  # before the update: should it fail, they say what it was made of
-            for rollout in group:
-                self.journal.append(rollout.journal(step))
         self.generator.sleep()
         self.updater.update(minibatches, metrics, step=step)
         self.progress.step = step
@@ -148,8 +152,9 @@ class Trainer(Session):
     def _rollouts(self, metrics: StepMetrics) -> list[Group]:
         """Draw this rank's share of a step's groups; with `filter_groups`, until enough differ.
 
-        Rank r of w takes prompts r, r + w, … of the global draw, so that the minibatches of one
-        process and of several hold the same prompts.
+        All that is drawn is journalled, and before the update: should that fail, the lines say what
+        it was made of. Rank r of w takes prompts r, r + w, … of the global draw, so that the
+        minibatches of one process and of several hold the same prompts.
         """
         recipe, world = self.recipe, self.ranks.world
         share = recipe.prompts_per_step // world
@@ -173,14 +178,19 @@ class Trainer(Session):
             metrics.seconds("generate", collected.first_seconds)
             metrics.seconds("read", collected.second_seconds)
             metrics.seconds("judge", collected.judge_seconds)
-            if not recipe.filter_groups:
-                return collected.groups
-            useful = [group for group in collected.groups if in_reach(group, recipe)]
-            metrics.add("filter/kept_share", len(useful), len(collected.groups))
-            kept += useful
+            for group in collected.groups:
+                useful = not recipe.filter_groups or in_reach(group, recipe)
+                taken = useful and len(kept) < share
+                if taken:
+                    kept.append(group)
+                if recipe.filter_groups:
+                    metrics.add("filter/kept_share", useful, 1)
+                for rollout in group:
+                    metrics.count("tokens", rollout.tokens)
+                    self.journal.append(rollout.journal(self.progress.step + 1, dropped=not taken))
             if min(self.ranks.gather(len(kept))) >= share:
                 break
-        return kept[:share]
+        return kept
 
     def _minibatches(self, groups: list[Group], metrics: StepMetrics) -> list[list[Row]]:
         """Turn groups into training rows, cut into minibatches."""
@@ -236,22 +246,6 @@ def check_ranks(recipe: Recipe, ranks: Ranks) -> None:
             f"minibatch_prompts={recipe.minibatch_prompts} does not divide over {ranks.world} "
             "ranks; give a multiple"
         )
-
-
-def rollout_sampling(recipe: Recipe, model: ModelInfo) -> Sampling:
-    """How responses are drawn; pixel bounds as the evaluator takes them, unless the recipe says."""
-    given: dict[str, object] = {"temperature": recipe.temperature, "max_tokens": recipe.max_tokens}
-    for name in ("min_pixels", "max_pixels"):
-        if getattr(recipe, name) is not None:
-            given[name] = getattr(recipe, name)
-    return make_sampling(given, model)
-
-
-def open_reader(recipe: Recipe) -> Generator:
-    """The endpoint that reads descriptions (`external_perception`)."""
-    url = recipe.perception_base_url
-    model = find_model(recipe.perception_model or "", backend="openai", base_url=url)
-    return open_generator("openai", model, recipe.perception_args)
 
 
 def in_reach(group: Group, recipe: Recipe) -> bool:

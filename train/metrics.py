@@ -85,7 +85,6 @@ class StepMetrics:
             self.mean(
                 f"truncated_share/{name}", (float(c.finish_reason == "length") for c in drawn)
             )
-            self.count("tokens", sum(lengths))
 
     def together(self, ranks: Ranks) -> dict[str, float]:
         """Join the ranks' numbers; every rank gets them."""
@@ -104,13 +103,9 @@ class StepMetrics:
 
 def forget_after(path: Path, step: int) -> None:
     """Drop a journal's records of steps after `step`: a resumed run makes them again."""
-    if not path.exists():
-        return
-    records = list(read_journal(path))
-    kept = [record for record in records if record["step"] <= step]
-    if len(kept) < len(records):
-        lines = (json.dumps(record, separators=(",", ":")) + "\n" for record in kept)
-        write_atomic(path, "".join(lines))
+    if any(record["step"] > step for record in read_journal(path)):
+        kept = (record for record in read_journal(path) if record["step"] <= step)
+        write_atomic(path, (json.dumps(record, separators=(",", ":")) + "\n" for record in kept))
 
 
 def check_loggers(names: Iterable[str]) -> None:
@@ -133,15 +128,9 @@ def open_loggers(
 ) -> list[Callable[[dict[str, float]], object]]:
     """Write the resolved recipe and open metrics.jsonl, and what the recipe's `loggers` name.
 
-    Args:
-        recipe: The recipe.
-        folder: The output folder.
-        ranks: Only the first one logs.
-        step: Where the run stands; what was logged of later steps is made again.
-        stack: Closes them.
-
     Returns:
-        What takes each step's record; nothing on ranks that do not speak.
+        What takes each step's record, where what was logged of steps after `step` is made again;
+        nothing on ranks that do not speak.
 
     Raises:
         StoreError: the folder cannot be written.

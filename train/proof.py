@@ -43,14 +43,7 @@ class Proof:
         prompts: Sequence[tuple[Sample, Request]],
         bound: float | None = None,
     ) -> None:
-        """Let the engine answer a few prompts; its weights are the first ones still.
-
-        Args:
-            engine: The trainer's side.
-            generator: The engine to prove.
-            encoder: Makes the trainer's batch.
-            prompts: Samples of the training data and their prompts; the same on every rank.
-            bound: `Recipe.proof_bound`.
+        """Let the engine answer a few prompts, the same on every rank; its weights are the first.
 
         Raises:
             GenerationError: not one prompt could be answered.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from vsr1_bench.errors import EXIT_DONE, BenchError
+from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, BenchError
 
 T = TypeVar("T")
 
@@ -40,12 +40,6 @@ class Ranks:
         found: list[Any] = [None] * self.world
         dist.all_gather_object(found, value)
         return found
-
-    def barrier(self) -> None:
-        """Wait for the others."""
-        import torch.distributed as dist
-
-        dist.barrier()
 
     def together(self, act: Callable[[], object]) -> None:
         """Do something on every rank; if it fails on one, all of them end.
@@ -85,6 +79,29 @@ class Ranks:
 
         self.together(alone)
         return found[0] if found else act()
+
+
+def said_already(error: BaseException) -> bool:
+    """Note why this process of a launch ends; whether another has said the same before.
+
+    Where something else was said before, an interruption is what came of it.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return False
+    import torch.distributed as dist
+
+    noted = f"vsr1-bench/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/"
+    try:
+        where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(  # type: ignore[attr-defined]  # exported, though not by name
+            *where, timeout=timedelta(seconds=10)
+        )
+        alike, others = store.add(f"{noted}{error!r}", 1), store.add(noted, 1)
+    except RuntimeError:  # the launcher is gone
+        return False
+    code = error.exit_code if isinstance(error, BenchError) else None
+    interrupted = isinstance(error, KeyboardInterrupt) or code == EXIT_INTERRUPTED
+    return alike > 1 or (interrupted and others > 1)
 
 
 def join_ranks() -> Ranks:

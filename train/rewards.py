@@ -104,7 +104,7 @@ class Grading:
 
     def __init__(self) -> None:
         self.verdicts: dict[str, float | None] = {}
-        """The reward of each: 1, 0, or None where the judge gave no verdict."""
+        """The reward of each: 1, 0, a graded judge's own score, or None without a verdict."""
         self.reasons: dict[str, str] = {}
         self.items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         """What the judge reads as it comes; None is the end."""
@@ -139,15 +139,10 @@ class Grading:
     def run(self, judge: RunningJudge) -> None:
         """Judge until the end of the items."""
         for judged in judge.judge(iter(self.items.get, None)):
-            self._note(judged.item.id, reward_of(judged), _reason(judged))
-
-
-def reward_of(judged: Judged) -> float | None:
-    """1 for right, 0 for wrong, a graded judge's own score; None where there is no verdict."""
-    verdict = judged.verdict
-    if verdict.outcome == "unscored":
-        return None
-    return float(verdict.outcome == "correct") if verdict.score is None else verdict.score
+            verdict = judged.verdict
+            reward = float(verdict.outcome == "correct") if verdict.score is None else verdict.score
+            unknown = verdict.outcome == "unscored"
+            self._note(judged.item.id, None if unknown else reward, _reason(judged))
 
 
 def _reason(judged: Judged) -> str:

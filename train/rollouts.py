@@ -49,13 +49,20 @@ class Rollout:
         """Whether the first pass was cut off."""
         return self.said.finish_reason == "length"
 
-    def journal(self, step: int) -> dict[str, Any]:
-        """The line of the rollouts journal."""
+    @property
+    def tokens(self) -> int:
+        """How many were drawn, in both passes."""
+        drawn = (c for c in (self.said, self.read) if c and c.error is None)
+        return sum(len(c.token_ids or ()) for c in drawn)
+
+    def journal(self, step: int, *, dropped: bool) -> dict[str, Any]:
+        """The line of the rollouts journal; `dropped`: no update is made of it."""
         read = self.read
         return {
             "step": step,
             "sample_id": self.sample.id,
             "index": self.request.index,
+            "dropped": dropped,
             "question": self.sample.question_text,
             "answer": self.sample.answer,
             "said": self.said.text,

@@ -31,10 +31,12 @@ class Session:
     def __init__(self, recipe: Training, stack: ExitStack) -> None:
         """Join the ranks and take the output folder; what must be closed goes onto `stack`."""
         self.ranks, self.folder = join_ranks(), recipe.output_dir
+        self._lock: Lock | None = None
 
         def take() -> None:
             if self.ranks.first:
-                stack.callback(Lock(self.folder / ".lock").release)
+                self._lock = Lock(self.folder / ".lock")
+                stack.callback(self._lock.release)
 
         self.ranks.together(take)
 
@@ -43,6 +45,7 @@ class Session:
         self.steps, self._save_every, self._keep_last = steps, recipe.save_every, recipe.keep_last
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
         self.progress = self.checkpoints.load(self.engine)
+        self.first_step = self.progress.step
         self.loggers = open_loggers(recipe, self.folder, self.ranks, self.progress.step, stack)
 
     def start(self) -> None:
@@ -71,6 +74,7 @@ class Session:
                 self.step(metrics)
                 metrics.seconds("step", time.monotonic() - start)
                 self.finish_step(metrics)
+                self.ranks.together(self._lock.check if self._lock else lambda: None)
                 # Before the checkpoint: a resumed run drops lines after it, and would miss none.
                 told = self.log(metrics)
                 saving = 0.0
@@ -98,8 +102,11 @@ class Session:
         return told
 
 
-def train_safely(start: Callable[[ExitStack], Session]) -> None:
+def train_safely(start: Callable[[ExitStack], Session]) -> Session:
     """Set a trainer up, run it, and close what it opened.
+
+    Returns:
+        The trainer, closed: `progress` says where it stands, `first_step` where it started.
 
     Raises:
         BenchError: as it came, before anything is trained.
@@ -119,3 +126,4 @@ def train_safely(start: Callable[[ExitStack], Session]) -> None:
             said = TrainError(f"after step {trainer.progress.step}: {reason}; {last}")
             said.exit_code = error.exit_code if isinstance(error, BenchError) else EXIT_INTERRUPTED
             raise said from error
+    return trainer

@@ -52,25 +52,17 @@ EARLY = 0.25
 """Part of the schedule that takes the mixture's early shares."""
 
 
-def train(recipe: SftRecipe) -> SftRecipe:
+def train(recipe: SftRecipe) -> Session:
     """Train to the end of the schedule, from the newest checkpoint of `output_dir` if there is one.
 
     Returns:
-        The recipe with its updates counted.
+        See `train_safely`; `steps` are the counted updates.
 
     Raises:
         UsageError, ModelError, TaskError, StoreError: before anything is trained.
         TrainError: afterwards; the last checkpoint is whole, the same command continues.
     """
-    planned: list[SftRecipe] = []
-
-    def start(stack: ExitStack) -> SftTrainer:
-        trainer = SftTrainer(recipe, stack)
-        planned.append(trainer.recipe)
-        return trainer
-
-    train_safely(start)
-    return planned[0]
+    return train_safely(lambda stack: SftTrainer(recipe, stack))
 
 
 class SftTrainer(Session):
@@ -295,7 +287,7 @@ class Batches:
             raise TaskError("without an image nothing is learnt: the language model is frozen")
         tokens = self._encoder.tokenizer(example.reply, add_special_tokens=False)["input_ids"]
         request = Request("", example.messages, self._sampling, example.images, "")
-        return Row(request, (*tokens, self._end()), ())
+        return Row(request, (*tokens, end_of_turn(self._encoder)), ())
 
     def _fits(self, row: Row) -> bool:
         left = self._recipe.cutoff - len(row.tokens)
@@ -303,9 +295,6 @@ class Batches:
 
     def _length(self, row: Row) -> int:
         return self._encoder.estimate(row.request) + len(row.tokens)
-
-    def _end(self) -> int:
-        return end_of_turn(self._encoder)
 
 
 @lru_cache(maxsize=4)

@@ -84,7 +84,7 @@ def validate(
         progress=False,
     )
     runs = generate(options, generator, live)
-    ranks.barrier()
+    ranks.gather(None)  # the others have generated theirs, too
     scores: dict[str, float] = {}
     if ranks.first:
         for run in runs:

@@ -37,11 +37,17 @@ def typed_as(arguments: Sequence[str]) -> Iterator[None]:
         _TYPED.reset(token)
 
 
-def command_line() -> str:
-    """The command that was typed, fit to be typed again in another shell."""
+def command_line(*, flag: bool = True) -> str:
+    """The command that was typed, fit to be typed again in another shell.
+
+    Args:
+        flag: Whether the command takes `--data_root`; else the variable is set before it.
+    """
     arguments = _TYPED.get()
     typed = [COMMAND, *(sys.argv[1:] if arguments is None else arguments)]
     root = os.environ.get(DATA_ROOT_VARIABLE)
+    if root and not flag:
+        return f"{DATA_ROOT_VARIABLE}={shlex.quote(root)} {shlex.join(typed)}"
     if root and not any(word.replace("-", "_").startswith("__data_root") for word in typed):
         typed += ["--data_root", root]
     return shlex.join(typed)

@@ -80,8 +80,8 @@ class Lock:
 
     A lock file holds its writer's host and process id. On one host the kernel lets go of a dead
     writer's lock by itself. Another host (a shared file system) is believed dead once the file has
-    not been touched for `STALE_SECONDS`; should it come back, it finds another name in the file
-    and writes no more.
+    not been touched for `STALE_SECONDS`; should it come back, it finds another name in the file,
+    or another file in its place, and writes no more.
     """
 
     def __init__(self, path: Path, *, force: bool = False) -> None:
@@ -98,7 +98,6 @@ class Lock:
         self.path = path
         self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
         self._stop = threading.Event()
-        self._lost = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -153,24 +152,30 @@ class Lock:
         return {}
 
     def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            holder = self._holder()
-            if holder and holder != self._owner:
-                self._lost = True
-                return
+        while not self._stop.wait(HEARTBEAT_SECONDS) and not self._lost():
             with contextlib.suppress(OSError):
                 os.utime(self._fd)
 
+    def _lost(self) -> bool:
+        """Whether another name is in the file, or another file, or none, in its place."""
+        try:
+            moved = not os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+        except FileNotFoundError:
+            return True
+        except OSError:  # not to be had just now
+            return False
+        return moved or self._holder() not in ({}, self._owner)
+
     def check(self) -> None:
-        """Make sure, to within a heartbeat, that the lock is still ours.
+        """Make sure that the lock is still ours.
 
         Raises:
-            StoreError: another host has taken it over.
+            StoreError: its file was deleted, or another writer has taken it over.
         """
-        if self._lost:
+        if self._lost():
             raise StoreError(
-                f"{self.path.parent} was taken over by a writer on another host; this one stops, "
-                "so that nothing is written twice"
+                f"{self.path} was deleted, or taken over by another writer; this one stops, so "
+                "that nothing is written twice"
             )
 
     def release(self) -> None:
@@ -180,7 +185,7 @@ class Lock:
         _held.discard(self)
         self._stop.set()
         self._thread.join()
-        if not self._lost:
+        if not self._lost():
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, 0)
         os.close(self._fd)
@@ -259,26 +264,29 @@ class Journal(Closing):
             while view:
                 view = view[self._file.write(view) :]
             self._end += len(line)
-            if time.monotonic() - self._synced >= FSYNC_SECONDS:
-                self.sync()
         except OSError as error:
             # Part of the line may stand there: take it back, so that the file stays whole.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), self._end)
             raise os_failure(self.path, error) from error
+        if time.monotonic() - self._synced >= FSYNC_SECONDS:
+            self.sync()
 
     def sync(self) -> None:
-        """Bring everything written to the disk itself."""
-        os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
-
-    def close(self) -> None:
-        """Sync and close.
+        """Bring everything written to the disk itself.
 
         Raises:
             StoreError: the disk refuses what it had accepted (network file systems, quotas), so
                 that records of the last second may be lost.
         """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise os_failure(self.path, error) from error
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Sync and close; raises as `sync`."""
         try:
             with self._file:
                 self.sync()
@@ -286,8 +294,8 @@ class Journal(Closing):
             raise os_failure(self.path, error) from error
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that it is either absent, as it was, or complete.
+def write_atomic(path: Path, text: str | Iterator[str]) -> None:
+    """Write a file, whole or piece by piece: it is either absent, as it was, or complete.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -296,7 +304,7 @@ def write_atomic(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -13,17 +13,20 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed", reason="the train extra is not installed here")
 
+from tests.cli import cli, error_line  # noqa: E402
 from tests.servers import Asked, ChatServer, Reply, chat, failure  # noqa: E402
 from tests.training import (  # noqa: E402
     Fixed,
     counting_rows,
     metrics,
+    settings,
     small_recipe,
     trainer,
     weights,
 )
 from tests.two_ranks import small_files  # noqa: E402
 from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa: E402
+from vsr1_bench.journal import Lock  # noqa: E402
 from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
 from vsr1_bench.train.checkpoints import export  # noqa: E402
 from vsr1_bench.train.encoding import Row  # noqa: E402
@@ -225,6 +228,28 @@ def test_groups_without_signal_are_drawn_again_within_bounds(tmp_path: Path) -> 
         assert t.progress.cursor == 3 * 2
     (told,) = metrics(tmp_path)
     assert told["filter/kept_share"] == 0 and told["skipped_updates"] == 1
+    assert told["tokens"] > 0 and told["tokens_per_second"] > 0
+
+
+def test_dropped_groups_are_journalled_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those without a signal, and those that come when there are enough."""
+    reach = iter([True, False, True, True])  # two groups in each of two draws: one is left over
+    monkeypatch.setattr(grpo, "in_reach", lambda *_: next(reach))
+    changes = {"filter_groups": True, "max_steps": 1, "prompts_per_step": 2}
+    with trainer(small_recipe(tmp_path, **changes)) as t:
+        t.run()
+    lines = (tmp_path / "rollouts/rank-0.jsonl").read_text().splitlines()
+    said = [json.loads(line) for line in lines]
+    each = [said[start]["dropped"] for start in range(0, 16, 4)]
+    assert each == [False, True, False, True] and len(said) == 16
+    assert {line["step"] for line in said} == {1}
+    (told,) = metrics(tmp_path)
+    drawn = sum(line["tokens"] + (line["read_tokens"] or 0) for line in said)
+    assert told["tokens"] == drawn > 0 and told["filter/kept_share"] == 0.75
+    seconds = told["seconds/generate"] + told["seconds/read"]
+    assert told["tokens_per_second"] == pytest.approx(drawn / seconds)
 
 
 def test_an_engine_that_dies_names_the_last_checkpoint(
@@ -258,6 +283,35 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
     with trainer(small_recipe(tmp_path)) as t:
         assert t.progress.step == 1
+
+
+def test_a_trainer_whose_lock_was_taken_over_writes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, other = grpo.Trainer.step, []
+
+    def step(self: grpo.Trainer, told: Any) -> None:
+        real(self, told)
+        if self.progress.step == 2:
+            (tmp_path / ".lock").unlink()
+            other.append(Lock(tmp_path / ".lock"))
+
+    monkeypatch.setattr(grpo.Trainer, "step", step)
+    with pytest.raises(TrainError, match=r"after step 2: .*\.lock was .*step-000001"):
+        grpo.train(small_recipe(tmp_path, save_every=1, objective="answer_only"))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
+    assert [told["step"] for told in metrics(tmp_path)] == [1]
+    other[0].check()
+    other[0].release()
+
+
+def test_what_two_ranks_refuse_alike_is_one_line(tmp_path: Path) -> None:
+    changes = settings(prompts_per_step=3, minibatch_prompts=3)
+    run = ("train", "grpo", "tiny/vision_sr1", *changes, f"output_dir={tmp_path}", "--nproc", 2)
+    done = cli(*run)
+    said = error_line(done.returncode, 2, done.stderr)
+    assert "minibatch_prompts=3 does not divide over 2 ranks" in said
+    assert "torch/distributed/elastic" not in done.stderr  # no report of the launcher's
 
 
 def test_another_recipe_does_not_continue_a_run(tmp_path: Path) -> None:

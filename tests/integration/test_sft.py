@@ -14,7 +14,8 @@ from vsr1_bench.errors import TaskError, UsageError
 torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed")
 
-from training import metrics, small_sft, weights  # noqa: E402
+from cli import here  # noqa: E402
+from training import SMALL_SFT, metrics, small_sft, weights  # noqa: E402
 
 from vsr1_bench.tiny.scenes import make_row  # noqa: E402
 from vsr1_bench.train import sft  # noqa: E402
@@ -159,6 +160,20 @@ def test_a_resumed_run_is_the_run(tmp_path: Path) -> None:
     assert (whole / model).read_bytes() == (cut / model).read_bytes()
     with pytest.raises(UsageError, match=r"lr: 0\.001 -> 0\.1"):
         sft.train(small_sft(cut, lr=0.1))
+
+
+def test_the_command_says_what_was_trained(tmp_path: Path) -> None:
+    """Also where fewer steps are wanted than there are: nothing is trained then."""
+    told = [f"{key}={value}" for key, value in SMALL_SFT.items()]
+    for steps, said in (
+        (2, "trained 2 steps; "),
+        (3, "trained 3 steps, 2 of them before; "),
+        (1, "trained nothing: the checkpoint has 3 steps already, max_steps is 1; "),
+    ):
+        wanted = (f"max_steps={steps}", f"output_dir={tmp_path}")
+        done = here("train", "sft", "tiny/cold_start", *told, *wanted)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{said}curves: {tmp_path}/curves.html\n"
 
 
 @pytest.mark.parametrize("frozen", [("vision", "projector"), ("language",), ("projector",)])

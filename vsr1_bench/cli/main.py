@@ -128,7 +128,8 @@ def _guarded(arguments: list[str], *, debug: bool) -> int:
         if error.exit_code in (EXIT_INCOMPLETE, EXIT_INTERRUPTED):
             from vsr1_bench.environment import command_line
 
-            print(f"resume with: {command_line()}", file=sys.stderr)
+            again = command_line(flag="data_root" in parse(arguments)[1])
+            print(f"resume with: {again}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("vsr1-bench: interrupted", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.child import die_with_parent
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, UsageError
+from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BenchError, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.train.recipe import Recipe
+    from vsr1_bench.train.session import Session
     from vsr1_bench.train.sft_recipe import SftRecipe
+
+log = logging.getLogger(__name__)
 
 ACTIONS = ("sft", "grpo", "plan", "export")
 LAUNCHED = "vsr1-"
@@ -54,7 +58,15 @@ def execute(options: argparse.Namespace) -> int:
 
         print(describe(_recipe(options), world=options.nproc or 1))
         return EXIT_DONE
-    return _train(options)
+    from vsr1_bench.train.ranks import said_already
+
+    try:
+        return _train(options)
+    except (Exception, KeyboardInterrupt) as error:
+        if not said_already(error):
+            raise
+        log.debug("traceback of what another rank has said", exc_info=True)
+        return error.exit_code if isinstance(error, BenchError) else EXIT_FAILED
 
 
 def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
@@ -82,16 +94,23 @@ def _train(options: argparse.Namespace) -> int:
     if isinstance(recipe, Recipe):
         from vsr1_bench.train import grpo
 
-        grpo.train(recipe)
-        steps = recipe.max_steps
+        done = grpo.train(recipe)
     else:
         from vsr1_bench.train import sft
 
-        steps = sft.train(recipe).steps
+        done = sft.train(recipe)
     if os.environ.get("RANK", "0") == "0":
-        print(f"trained {steps} steps; curves: {recipe.output_dir / 'curves.html'}")
+        print(f"{what_was_done(done)}; curves: {recipe.output_dir / 'curves.html'}")
         print(f"next: vsr1-bench train export {recipe.output_dir} OUT", file=sys.stderr)
     return EXIT_DONE
+
+
+def what_was_done(trainer: Session) -> str:
+    """Say how many steps a training made, or why none."""
+    here, first, wanted = trainer.progress.step, trainer.first_step, trainer.steps
+    if here > first:
+        return f"trained {here} steps" + (f", {first} of them before" if first else "")
+    return f"trained nothing: the checkpoint has {here} steps already, max_steps is {wanted}"
 
 
 def check_installed() -> None:
@@ -128,7 +147,9 @@ def _launch(options: argparse.Namespace) -> int:
     Raises:
         TrainError: a process was killed and could not say anything.
     """
-    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # the launcher would print a report of its own
+    # The launcher would print reports of its own.
+    os.environ.setdefault("LOGLEVEL", "CRITICAL")
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

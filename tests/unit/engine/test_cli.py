@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 
@@ -11,9 +12,10 @@ import pytest
 
 from vsr1_bench.cli import common
 from vsr1_bench.cli.main import COMMANDS, main
+from vsr1_bench.cli.main import parse as parse_words
 from vsr1_bench.cli.run import add_arguments, gen_kwargs, model_args
 from vsr1_bench.environment import command_line
-from vsr1_bench.errors import UsageError
+from vsr1_bench.errors import Interrupted, UsageError
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.pipeline import make_sampling
 
@@ -151,6 +153,40 @@ def test_the_resume_line_names_the_data_root(monkeypatch: pytest.MonkeyPatch) ->
     assert command_line() == "vsr1-bench --tasks gsm8k --data_root /data/mirror"
     monkeypatch.setattr(sys, "argv", ["vsr1-bench", "--data-root", "x"])
     assert command_line() == "vsr1-bench --data-root x"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --model tiny --tasks demo",
+        "judge runs",
+        "train grpo x lr=1",
+        "loop x --tasks demo",
+        "grade",
+    ],
+)
+def test_a_command_that_is_to_be_typed_again_runs(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the data root as a flag where the command has one, else as the variable it was."""
+    name, *arguments = words.split()
+    if name == "grade":
+        arguments += ["in.jsonl", "--judge", "math", "--output", "out.jsonl"]
+
+    def stop(options: argparse.Namespace) -> int:
+        raise Interrupted(KeyboardInterrupt(), 1, 2)
+
+    monkeypatch.setattr(f"vsr1_bench.cli.{name}.execute", stop)
+    monkeypatch.setattr(sys, "argv", ["vsr1-bench", name, *arguments])
+    monkeypatch.setenv("VSR1_DATA_ROOT", "/data/the mirror")
+    assert main([name, *arguments]) == 130
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith("resume with: "))
+    *variable, _, again = line.removeprefix("resume with: ").partition("vsr1-bench ")
+    _, options = parse_words(shlex.split(again))
+    if name in ("run", "judge"):
+        assert variable == [""] and options.data_root == "/data/the mirror"
+    else:
+        assert variable == ["VSR1_DATA_ROOT='/data/the mirror' "]
 
 
 def test_judge_all_without_a_cascade_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,8 +175,9 @@ def test_a_disk_that_takes_back_what_it_accepted_is_told(
     journal = Journal(tmp_path / "j.jsonl")
     journal.append({})
     monkeypatch.setattr(module.os, "fsync", refuse)
-    with pytest.raises(DiskFullError):
-        journal.close()
+    for act in (journal.sync, journal.close):
+        with pytest.raises(DiskFullError, match=r"j\.jsonl: the disk is full"):
+            act()
 
 
 # --- disk full ---
@@ -416,6 +417,19 @@ def test_a_writer_that_comes_back_after_a_takeover_stops(
             time.sleep(0.01)
     lock.release()
     assert json.loads(lock.path.read_text())["host"] == "another-host", "its lock is not ours"
+
+
+def test_a_writer_whose_lock_was_deleted_stops_and_leaves_the_next_ones(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / ".lock")
+    lock.path.unlink()
+    with pytest.raises(StoreError, match=r"\.lock was deleted, or taken over"):
+        lock.check()
+    other = Lock(lock.path)
+    with pytest.raises(StoreError, match="taken over"):
+        lock.check()
+    lock.release()
+    other.check()
+    other.release()
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
