@@ -197,6 +197,20 @@ def process(doc, results):
     assert document["rates"]["failed"] == 0.25
 
 
+def test_documents_that_changed_since_they_were_asked_are_not_scored(tmp_path: Path) -> None:
+    # A row more at the top: every response would be compared with its neighbour's document.
+    tasks = make(tmp_path, USUAL)
+    folder, first = run(tmp_path, tasks, always("yes"))
+    rows = Path(tasks, "trap", "rows.jsonl")
+    kept = rows.read_text()
+    rows.write_text('{"question": "new?", "answer": "no"}\n' + kept)
+    with pytest.raises(JudgeError, match="lmms_eval/trap: its documents are not those that were"):
+        judge_and_score(folder, None, (tasks,), progress=False)
+    assert folder.scores() == [first]
+    rows.write_text(kept)
+    assert judge_and_score(folder, None, (tasks,), progress=False)["metrics"] == first["metrics"]
+
+
 def test_a_scorer_that_cannot_sum_up_is_an_error_in_one_line(tmp_path: Path) -> None:
     tasks = make(tmp_path, USUAL.replace("return sum", "return 1 / 0 or sum"))
     with pytest.raises(JudgeError, match=r"lmms_eval/trap: ZeroDivisionError.*utils.py:9"):

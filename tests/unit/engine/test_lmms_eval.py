@@ -17,6 +17,7 @@ from tree import ROOT, python_files
 
 from vsr1_bench.cli.main import main
 from vsr1_bench.errors import TaskError
+from vsr1_bench.exchange.lmms_eval.data import fingerprint
 from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.exchange.lmms_eval.worker import numbers, packed, unpacked
@@ -91,6 +92,19 @@ def test_a_photo_that_its_task_has_turned_is_not_turned_again() -> None:
     (message,) = [{"role": "user", "content": [{"type": "image", "url": opened}]}]
     _, (image,) = read_messages([message])
     assert decode(image, 1, 10**6).size == (6, 4)
+
+
+def test_an_image_deep_in_a_document_has_one_fingerprint() -> None:
+    # `datasets` opens it, and what Python writes of an open image names an address in memory.
+    from datasets import Dataset, Features, Image, Value
+
+    features = Features({"asked": {"text": Value("string"), "shown": Image()}})
+
+    def hashed(color: tuple[int, int, int]) -> str:
+        rows = [{"asked": {"text": "what?", "shown": picture(color)}}]
+        return fingerprint(Dataset.from_list(rows, features=features))
+
+    assert hashed((1, 2, 3)) == hashed((1, 2, 3)) != hashed((1, 2, 4))
 
 
 @pytest.mark.parametrize("kind", ["video", "audio"])

@@ -36,7 +36,7 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
         theirs.DATASET_NAME,
         documents.split,
         None,
-        _fingerprint(theirs.eval_docs),
+        fingerprint(theirs.eval_docs),
         len(documents),
     )
     own = OwnWays(
@@ -119,8 +119,8 @@ def instance(theirs: Any, number: int, split: str) -> Any:
     return found[0] if isinstance(found, list) else found
 
 
-def _fingerprint(documents: Any) -> str:
-    """Hash every document, images as they are stored."""
+def fingerprint(documents: Any) -> str:
+    """Hash every document, images as they are stored: the same in each process."""
     digest = hashlib.sha256()
     for row in keep_encoded(documents):
         digest.update(json.dumps(_canonical(row), sort_keys=True).encode())
@@ -129,6 +129,8 @@ def _fingerprint(documents: Any) -> str:
 
 def _canonical(value: Any) -> Any:
     """A document's value as JSON; an image by its bytes, wherever somebody's disk has it."""
+    from PIL.Image import Image
+
     if isinstance(value, dict):
         if value.keys() == {"bytes", "path"}:
             file = Path(str(value["path"]))
@@ -139,4 +141,6 @@ def _canonical(value: Any) -> Any:
         return [_canonical(inner) for inner in value]
     if isinstance(value, bytes | bytearray):
         return hashlib.sha256(value).hexdigest()
+    if isinstance(value, Image):  # where `datasets` has opened it, deep in a document
+        return [value.mode, value.size, hashlib.sha256(value.tobytes()).hexdigest()]
     return value if isinstance(value, str | int | float | bool | None) else str(value)

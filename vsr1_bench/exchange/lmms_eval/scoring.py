@@ -132,6 +132,7 @@ def _have_scored(
     request = {
         "name": source.name,
         "include_path": [os.path.abspath(path) for path in source.include_path],
+        "fingerprint": run.spec().data.fingerprint,
         "folder": str((run.path / BORROWED / mark).resolve()),
         "texts": texts,
         "known": known,

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vsr1_bench.child import die_with_parent
-from vsr1_bench.errors import BenchError
-from vsr1_bench.exchange.lmms_eval.data import instance
+from vsr1_bench.errors import BenchError, TaskError
+from vsr1_bench.exchange.lmms_eval.data import fingerprint, instance
 from vsr1_bench.exchange.lmms_eval.loading import load_task, quiet
 
 PARALLEL = 4
@@ -86,17 +86,24 @@ def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) ->
     """Score one run and tell each document's values as they are there, the aggregates at the end.
 
     Args:
-        asked: `name`, `include_path`, `folder` (for files that a task writes), `texts` (document's
-            number -> its responses), `known` (document's number -> values told before).
+        asked: `name`, `include_path`, `fingerprint` (of the documents that were asked), `folder`
+            (for files that a task writes), `texts` (document's number -> its responses), `known`
+            (document's number -> values told before).
         say: Takes at first `{"order", …}`, then `{"document", …}` each, at last `{"metrics", …}`.
 
     Raises:
-        BenchError: the task does not load.
+        BenchError: the task does not load, or has other documents than were asked.
     """
     from lmms_eval.evaluator_utils import TaskOutput
 
     _seed()
     task, plan = load_task(asked["name"], asked["include_path"])
+    if fingerprint(task.eval_docs) != asked["fingerprint"]:
+        # Responses are paired with documents by number: one row more, and each has a neighbour's.
+        raise TaskError(
+            "its documents are not those that were asked (the data set or its reading has changed "
+            "since); bring them back, or run the model again"
+        )
     task.args = Namespace(output_path=asked["folder"], process_with_media=False)
     texts = {int(number): list(found) for number, found in asked["texts"].items()}
     known = {int(number): found for number, found in asked["known"].items()}
