@@ -5,14 +5,12 @@ Every task's files are written for its test; whoever scores them the usual way f
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 from servers import ChatServer
-from trapped import USUAL, make
+from trapped import USUAL, always, make, run
 
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
@@ -23,28 +21,6 @@ from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.errors import JudgeError, TaskError, UsageError
 from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.registry import get_task, resolve_tasks
-
-
-def run(folder: Path, tasks: str, lines: list[dict[str, Any]], model: str = "said") -> Any:
-    """Generate by a script and score: (run folder, document)."""
-    script = folder / f"{model}.jsonl"
-    script.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (done,) = generate(
-        RunOptions(
-            model=model,
-            tasks="lmms_eval/trap",
-            output_path=folder / "runs",
-            backend="scripted",
-            model_args={"script": str(script)},
-            include_path=(tasks,),
-            progress=False,
-        )
-    )
-    return done.folder, judge_and_score(done.folder, None, (tasks,), progress=False)
-
-
-def always(text: str) -> list[dict[str, Any]]:
-    return [{"id": "*", "response": text}]
 
 
 def test_a_blank_line_is_no_stop_string_unless_the_task_says_so(tmp_path: Path) -> None:

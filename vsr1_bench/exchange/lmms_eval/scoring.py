@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vsr1_bench.errors import JudgeError, UsageError
+from vsr1_bench.exchange.lmms_eval import own_judge
 from vsr1_bench.exchange.lmms_eval.index import MISSING, installed, package_version
 from vsr1_bench.exchange.lmms_eval.loading import digest_of
 from vsr1_bench.joining import join_responses
@@ -26,6 +27,7 @@ from vsr1_bench.records import Generation as Made
 from vsr1_bench.records import Judgment, Verdict
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.metrics import Response, compute
+from vsr1_bench.spec import canonical_json
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Metric, Task
 
@@ -78,11 +80,12 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
             f"{task.name!r}, this is version {task.version}; generate it again"
         )
     digest = digest_of(source.name, source.include_path)
-    path = run.judgment_path(BORROWED, digest)
+    scorer = _scorer(digest)
+    path = run.judgment_path(BORROWED, scorer)
     lock = Lock(path.with_name(f".{path.stem}.lock"))
     try:
         asked = _answered(run)
-        heads, told = _have_scored(run, source, asked, path, digest, progress=progress)
+        heads, told = _have_scored(run, source, asked, path, scorer, progress=progress)
     finally:
         lock.release()
     document = _document(run, task, path, heads, told)
@@ -90,6 +93,14 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
         document["footnote"] = "asked by other files or another version of lmms-eval than scored by"
     run.write_scores(BORROWED, document)
     return document
+
+
+def _scorer(digest: str) -> str:
+    """Whose verdicts these are: those of a task's files, and of the judge that they ask."""
+    chosen = own_judge.settings()
+    if not chosen:
+        return digest
+    return hashlib.sha256(canonical_json([digest, chosen]).encode()).hexdigest()
 
 
 def _answered(run: RunFolder) -> dict[int, _Asked]:
@@ -111,7 +122,7 @@ def _have_scored(
     source: Borrowed,
     asked: Mapping[int, _Asked],
     path: Path,
-    digest: str,
+    scorer: str,
     *,
     progress: bool,
 ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
@@ -128,7 +139,7 @@ def _have_scored(
             if values is not None:
                 known[number] = values
     texts = {number: one.texts for number, one in asked.items()}
-    mark = hashlib.sha256(json.dumps([digest, texts]).encode()).hexdigest()[:16]
+    mark = hashlib.sha256(json.dumps([scorer, texts]).encode()).hexdigest()[:16]
     request = {
         "name": source.name,
         "include_path": [os.path.abspath(path) for path in source.include_path],

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import random
+import shutil
 import sys
 import traceback
 from argparse import Namespace
@@ -26,7 +27,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vsr1_bench.child import die_with_parent
-from vsr1_bench.errors import BenchError, TaskError
+from vsr1_bench.errors import BenchError, JudgeError, TaskError
+from vsr1_bench.exchange.lmms_eval import own_judge
 from vsr1_bench.exchange.lmms_eval.data import fingerprint, instance
 from vsr1_bench.exchange.lmms_eval.loading import load_task, quiet
 
@@ -72,8 +74,8 @@ def _score_one(asked: Mapping[str, Any], out: TextIO) -> int:
         _say(out, {"failed": str(error)})
     except Exception as error:  # its code: whatever it raises ends this run's scoring, with a line
         last = traceback.extract_tb(error.__traceback__)[-1]
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        _say(out, {"failed": f"{said} (in {Path(last.filename).name}:{last.lineno})"})
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        _say(out, {"failed": f"{own_judge.said(error)} (in {place})"})
     return 1
 
 
@@ -92,7 +94,8 @@ def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) ->
         say: Takes at first `{"order", …}`, then `{"document", …}` each, at last `{"metrics", …}`.
 
     Raises:
-        BenchError: the task does not load, or has other documents than were asked.
+        BenchError: the task does not load, has other documents than were asked, or asks a judge
+            when it sums up, who cannot be asked.
     """
     from lmms_eval.evaluator_utils import TaskOutput
 
@@ -105,6 +108,7 @@ def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) ->
             "since); bring them back, or run the model again"
         )
     task.args = Namespace(output_path=asked["folder"], process_with_media=False)
+    own_judge.watch()
     texts = {int(number): list(found) for number, found in asked["texts"].items()}
     known = {int(number): found for number, found in asked["known"].items()}
     split = task.config.test_split if task.has_test_docs() else task.config.validation_split
@@ -133,7 +137,12 @@ def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) ->
                     (found if isinstance(found, dict) else {}).get(key, {}).items()
                 ):
                     output.sample_metrics[metric, key].append(value)
+    own_judge.begin()
     output.calculate_aggregate_metric(bootstrap_iters=0)
+    if (trouble := own_judge.trouble()) is not None:
+        # Some keep replies, and what stands for a missing one, in files: not for the next time.
+        shutil.rmtree(asked["folder"])
+        raise JudgeError(f"{trouble}, when it summed up: its numbers would hold answers of nobody")
     names = [name for name in output.agg_metrics if "_stderr," not in name]
     say(
         {
@@ -196,6 +205,7 @@ def _grade(
     # Beneath the decorator that calls a failing scorer five times, two seconds apart.
     process = inspect.unwrap(type(task).process_results)
     tags, one = _reasoning_tags(task), by_number[number]
+    own_judge.begin()
     try:
         found = {}
         for key in keys:
@@ -208,9 +218,9 @@ def _grade(
                     for part in response
                 ]
             found[key] = dict(process(task, documents[number], [response]))
-        return found
     except Exception as error:  # its code on one response: that one is unscored, with the reason
-        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return own_judge.said(error)
+    return found if (trouble := own_judge.trouble()) is None else trouble
 
 
 def _told(found: Values | str) -> dict[str, Any]:
