@@ -161,7 +161,7 @@ def _have_scored(
                 for judgment in _judgments(asked[number], reply, told):
                     lines.append(asdict(judgment))
             bar.update()
-    return heads, told
+    return {number: heads[number] for number in asked}, told
 
 
 def _judgments(one: _Asked, reply: Mapping[str, Any], told: Mapping[str, Any]) -> list[Judgment]:

@@ -21,7 +21,7 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -129,14 +129,18 @@ def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) ->
         }
     )
     grade = partial(_grade, task, documents, by_number, keys, known)
+    graded: dict[int, Values | str] = {}
     with ThreadPoolExecutor(PARALLEL) as pool:
-        for number, found in zip(texts, pool.map(grade, texts), strict=True):
-            say({"document": number, **_told(found)})
-            for key in keys:
-                for metric, value in (
-                    (found if isinstance(found, dict) else {}).get(key, {}).items()
-                ):
-                    output.sample_metrics[metric, key].append(value)
+        numbers_of = {pool.submit(grade, number): number for number in texts}
+        for future in as_completed(numbers_of):  # told, and so kept, when it is there
+            number = numbers_of[future]
+            graded[number] = future.result()
+            say({"document": number, **_told(graded[number])})
+    for number in texts:  # summed up in their order, as its evaluator does
+        found = graded[number]
+        for key in keys if isinstance(found, dict) else ():
+            for metric, value in found.get(key, {}).items():
+                output.sample_metrics[metric, key].append(value)
     own_judge.begin()
     output.calculate_aggregate_metric(bootstrap_iters=0)
     if (trouble := own_judge.trouble()) is not None:
