@@ -210,6 +210,24 @@ def test_a_key_that_is_wanted_at_import_is_named(
     assert "Traceback" not in told
 
 
+def test_data_that_cannot_be_had_are_said_at_once_and_by_their_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    tries = []
+
+    def unreachable(*args: object, **kwargs: object) -> None:
+        tries.append(args)
+        raise ConnectionError("the hub is away")
+
+    tasks = make(tmp_path, USUAL)
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(TaskError, match="trap does not load: ConnectionError: the hub is away"):
+        open_data(get_task("lmms_eval/trap", (tasks,)), DataOptions())
+    assert len(tries) == 1  # not five times, two seconds apart
+
+
 def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     tasks = make(tmp_path, USUAL)
     with pytest.raises(UsageError, match="has no task 'trapp'; did you mean trap"):
