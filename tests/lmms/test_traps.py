@@ -193,6 +193,30 @@ def test_a_scorer_that_cannot_sum_up_is_an_error_in_one_line(tmp_path: Path) -> 
         run(tmp_path, tasks, always("yes"))
 
 
+def test_a_scorer_that_ends_the_process_ends_no_more_than_its_part(tmp_path: Path) -> None:
+    code = USUAL.replace(
+        "def process(doc, results):\n",
+        "def process(doc, results):\n"
+        "    if doc['question'] == '2?':\n"
+        "        raise SystemExit('no judge')\n",
+    )
+    folder, document = run(tmp_path, make(tmp_path, code), always("yes"))
+    judged = folder.judgments(folder.judged()["lmms_eval"])
+    reasons = [one.verdict.reason for one in judged.values() if one.verdict.reason]
+    assert reasons == ["its scorer: SystemExit: no judge"]
+    assert document["rates"]["scored"] == 3
+    for name, end, wanted in (
+        ("said", "raise SystemExit(0)", "SystemExit: 0"),
+        ("unsaid", "__import__('os')._exit(0)", "ended before it had summed up"),
+    ):
+        tasks = make(tmp_path / name, USUAL.replace("return sum", f"{end}\n    return sum"))
+        with pytest.raises(JudgeError, match=f"lmms_eval/trap: .*{wanted}"):
+            run(tmp_path / name, tasks, always("yes"))
+    tasks = make(tmp_path / "import", "raise SystemExit('pip install more')\n" + USUAL)
+    with pytest.raises(TaskError, match="trap does not load: SystemExit: pip install more"):
+        open_data(get_task("lmms_eval/trap", (tasks,)), DataOptions())
+
+
 def test_a_key_that_is_wanted_at_import_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,7 @@ def load_task(name: str, include_path: Sequence[str] = ()) -> tuple[Any, Plan]:
     if plan.config is not None:
         try:
             task = Once(config=copy.deepcopy(dict(plan.config)), model_name="vsr1")
-        except Exception as error:  # its code, its data set and the hub: many kinds, one line
+        except (Exception, SystemExit) as error:  # its code, its data set, the hub: one line
             raise _not_loaded(name, error) from error
     if task.OUTPUT_TYPE != "generate_until":
         raise TaskError(
@@ -117,7 +117,7 @@ def plans_of(name: str, include_path: Sequence[str] = ()) -> list[Plan]:
     try:
         folder = str(entry.file.parent) if entry.file else None
         tree = _tree(name, folder, tuple(map(str, include_path)))
-    except Exception as error:  # whatever its modules raise at import
+    except (Exception, SystemExit) as error:  # whatever its modules raise at import
         raise _not_loaded(name, error) from error
     finally:
         tasks.ConfigurableMessagesTask = kept

@@ -161,6 +161,8 @@ def _have_scored(
                 for judgment in _judgments(asked[number], reply, told):
                     lines.append(asdict(judgment))
             bar.update()
+    if "metrics" not in told:  # a task has ended the process, as if all were well
+        raise JudgeError(f"lmms_eval/{source.name}: its scorer ended before it had summed up")
     return {number: heads[number] for number in asked}, told
 
 

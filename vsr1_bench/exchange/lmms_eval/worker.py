@@ -72,7 +72,7 @@ def _score_one(asked: Mapping[str, Any], out: TextIO) -> int:
         return 0
     except BenchError as error:
         _say(out, {"failed": str(error)})
-    except Exception as error:  # its code: whatever it raises ends this run's scoring, with a line
+    except (Exception, SystemExit) as error:  # its code: it ends this run's scoring, with a line
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}:{last.lineno}"
         _say(out, {"failed": f"{own_judge.said(error)} (in {place})"})
@@ -222,7 +222,7 @@ def _grade(
                     for part in response
                 ]
             found[key] = dict(process(task, documents[number], [response]))
-    except Exception as error:  # its code on one response: that one is unscored, with the reason
+    except (Exception, SystemExit) as error:  # its code on one response: unscored, with the reason
         return own_judge.said(error)
     return found if (trouble := own_judge.trouble()) is None else trouble
 
