@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from tree import ROOT, python_files
 
 from vsr1_bench.cli.main import main
+from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.errors import TaskError
 from vsr1_bench.exchange.lmms_eval.data import fingerprint
 from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
@@ -92,6 +94,26 @@ def test_a_photo_that_its_task_has_turned_is_not_turned_again() -> None:
     (message,) = [{"role": "user", "content": [{"type": "image", "url": opened}]}]
     _, (image,) = read_messages([message])
     assert decode(image, 1, 10**6).size == (6, 4)
+
+
+def test_offline_holds_for_its_code_and_for_the_process_that_scores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import datasets
+    from huggingface_hub import constants
+
+    def load_task(*told: Any) -> Any:
+        assert constants.HF_HUB_OFFLINE  # of `hf_hub_download` in a task's code
+        assert datasets.config.HF_HUB_OFFLINE
+        assert os.environ["HF_HUB_OFFLINE"] == "1"  # of processes started from here
+        raise TaskError("asked no hub")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("vsr1_bench.exchange.lmms_eval.data.load_task", load_task)
+    with pytest.raises(TaskError, match="asked no hub"):
+        open_data(get_task("lmms_eval/anything"), DataOptions(offline=True))
 
 
 def test_an_image_deep_in_a_document_has_one_fingerprint() -> None:

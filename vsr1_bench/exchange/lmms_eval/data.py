@@ -12,7 +12,7 @@ from vsr1_bench.errors import TaskError
 from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, digest_of, load_task
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.records import ImagePlace, Sample
-from vsr1_bench.rows import Rows, keep_encoded
+from vsr1_bench.rows import Rows, go_offline, keep_encoded
 from vsr1_bench.task import ROW_NUMBER, Borrowed, Row, Task
 
 
@@ -24,9 +24,7 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
         TaskError: it does not load.
     """
     if offline:
-        import datasets
-
-        datasets.config.HF_HUB_OFFLINE = True
+        go_offline()
     theirs, plan = load_task(source.name, source.include_path)
     documents = _Documents(theirs)
     config = theirs.config
