@@ -256,6 +256,8 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     tasks = make(tmp_path, USUAL)
     with pytest.raises(UsageError, match="has no task 'trapp'; did you mean trap"):
         resolve_tasks("lmms_eval/trapp", (tasks,))
+    with pytest.raises(UsageError, match=r"has no task like 'trapp\*'"):
+        resolve_tasks("demo,lmms_eval/trapp*", (tasks,))
     blind = RunOptions("tiny", "lmms_eval/trap", include_path=(tasks,), blind=("drop",))
     with pytest.raises(UsageError, match="--blind"):
         generate(blind)
