@@ -125,6 +125,12 @@ def test_a_failed_request_is_no_wrong_answer_and_the_others_are_kept(tmp_path: P
         assert [one["text"] for one in told if one["error"] is None] == ["yes"], times
 
 
+def test_a_launcher_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"WORLD_SIZE is 2.*tensor_parallel_size"):
+        model()
+
+
 def test_an_unknown_argument_is_named_and_likelihoods_are_refused(tmp_path: Path) -> None:
     theirs = model(script=script(tmp_path, [{"id": "*", "response": "x"}]), frames=3)
     theirs.task_dict = {"task": {"test": ["one"]}}

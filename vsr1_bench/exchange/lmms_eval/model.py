@@ -8,6 +8,7 @@ moment it is there: the same command after a crash asks only for what is missing
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -71,10 +72,16 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
             model_args: min_pixels, max_pixels, and what the backend takes.
 
         Raises:
-            UsageError: an argument that the backend does not take.
+            UsageError: an argument that the backend does not take, or several processes.
             ModelError: no such model.
         """
         super().__init__()
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                f"--model vsr1 is one process, and WORLD_SIZE is {os.environ['WORLD_SIZE']}: start "
+                "it without a launcher; for several GPUs --model_args tensor_parallel_size=… or "
+                "data_parallel_size=… (backend vllm)"
+            )
         self._backend = choose_backend(backend, base_url)
         if device is not None and self._backend == "transformers":
             model_args["device"] = device
