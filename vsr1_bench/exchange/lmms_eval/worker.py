@@ -36,6 +36,7 @@ PARALLEL = 4
 """Documents scored at once, as its evaluator does."""
 
 Values = dict[str, Any]
+_KIND = "\0kind"
 
 
 def serve(parent: int, leash: bool) -> None:
@@ -248,7 +249,7 @@ def _head(value: Any) -> Any:
 def packed(found: Values) -> Any:
     """Values as JSON that gives the very same back, objects that metrics share included.
 
-    None where JSON cannot hold them: they are computed anew each time.
+    None where that cannot be (sets, bytes, objects of its own): they are computed anew each time.
     """
     table: list[Any] = []
     places: dict[int, int] = {}
@@ -260,19 +261,61 @@ def packed(found: Values) -> Any:
                 table.append(value)
             refs.setdefault(key, {})[metric] = places[id(value)]
     try:
-        written = json.dumps({"table": table, "refs": refs})
+        again = json.loads(json.dumps({"table": _written(table), "refs": refs}))
     except (TypeError, ValueError):
         return None
-    again = json.loads(written)
-    return again if _same(again["table"], table) else None
+    return again if _same(_read(again["table"]), table) else None
 
 
 def unpacked(told: Any) -> Values:
     """Values as they were before `packed`."""
+    table = _read(told["table"])
     return {
-        key: {metric: told["table"][place] for metric, place in metrics.items()}
+        key: {metric: table[place] for metric, place in metrics.items()}
         for key, metrics in told["refs"].items()
     }
+
+
+def _written(value: Any) -> Any:
+    """As JSON has it; what JSON has not, under a name for its kind.
+
+    Raises:
+        TypeError: a value of some other kind.
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
+        return value
+    if kind is list:
+        return [_written(inner) for inner in value]
+    if kind is tuple:
+        return {_KIND: "tuple", "held": [_written(inner) for inner in value]}
+    if kind is dict and _KIND not in value and all(type(key) is str for key in value):
+        return {key: _written(inner) for key, inner in value.items()}
+    if kind is dict:
+        return {_KIND: "dict", "held": [[_written(k), _written(v)] for k, v in value.items()]}
+    if kind.__module__ == "numpy":
+        import numpy as np
+
+        if isinstance(value, np.generic):
+            return {_KIND: value.dtype.str, "held": value.item()}
+    raise TypeError(f"a value of type {kind.__name__}")
+
+
+def _read(told: Any) -> Any:
+    """A value as it was before `_written`."""
+    if isinstance(told, list):
+        return [_read(inner) for inner in told]
+    if not isinstance(told, dict):
+        return told
+    if _KIND not in told:
+        return {key: _read(inner) for key, inner in told.items()}
+    if told[_KIND] == "tuple":
+        return tuple(_read(told["held"]))
+    if told[_KIND] == "dict":
+        return {_read(key): _read(inner) for key, inner in told["held"]}
+    import numpy as np
+
+    return np.dtype(told[_KIND]).type(told["held"])
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -280,10 +323,10 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(v, other[k]) for k, v in one.items())
-    if isinstance(one, list):
+        return _same([*one.items()], [*other.items()])
+    if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other) or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
+    return bool(one == other or (one != one and other != other))  # NaN, NumPy's too
 
 
 def numbers(value: Any, name: str = "") -> dict[str, float | None]:
