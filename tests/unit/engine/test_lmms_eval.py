@@ -8,6 +8,7 @@ import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from tree import ROOT, python_files
 from vsr1_bench.cli.main import main
 from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.errors import TaskError
-from vsr1_bench.exchange.lmms_eval.data import fingerprint
+from vsr1_bench.exchange.lmms_eval.data import fingerprint, own_sampling
 from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
+from vsr1_bench.exchange.lmms_eval.loading import Plan
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.exchange.lmms_eval.worker import numbers, packed, unpacked
 from vsr1_bench.images import decode
@@ -164,6 +166,18 @@ def test_own_messages_are_asked_to_the_letter() -> None:
 )
 def test_generation_settings(told: Any, stop: bool, wanted: dict[str, Any]) -> None:
     assert sampling_of(told, stop=stop) == wanted
+
+
+@pytest.mark.parametrize(
+    ("until", "delimiter", "wanted"),
+    [(["\n\n"], "\n\n", None), (["##"], "##", None), (["END"], "\n\n", ("END",))],
+)
+def test_a_task_in_python_keeps_no_stop_string_that_was_put_in(
+    until: list[str], delimiter: str, wanted: tuple[str, ...] | None
+) -> None:
+    config = SimpleNamespace(generation_kwargs={"until": until}, fewshot_delimiter=delimiter)
+    found = own_sampling(config, Plan("trap", None, object(), ()))
+    assert found.get("stop") == wanted
 
 
 KEYS = st.text() | st.integers() | st.just("\0kind") | st.tuples(st.integers(), st.text())

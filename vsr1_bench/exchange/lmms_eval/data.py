@@ -39,16 +39,19 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
     )
     own = OwnWays(
         prompt_hash=digest_of(source.name, source.include_path)[:16],
-        sampling={**_sampling(config, plan), "n": int(config.repeats or 1)},
+        sampling={**own_sampling(config, plan), "n": int(config.repeats or 1)},
     )
     return TaskData(task, documents, info, documents.sample, own)
 
 
-def _sampling(config: Any, plan: Plan) -> dict[str, Any]:
+def own_sampling(config: Any, plan: Plan) -> dict[str, Any]:
     """Its settings. A blank line as `until` is put in where the file says nothing: left out."""
-    told = config.generation_kwargs
-    asked = plan.config.get("generation_kwargs") if plan.config is not None else told
-    return sampling_of(told, stop="until" in (asked or {}))
+    told = config.generation_kwargs or {}
+    if plan.config is not None:
+        stop = "until" in (plan.config.get("generation_kwargs") or {})
+    else:  # a Python class: nobody knows what it said before
+        stop = told.get("until") != [config.fewshot_delimiter]
+    return sampling_of(told, stop=stop)
 
 
 class _Documents(Rows):
