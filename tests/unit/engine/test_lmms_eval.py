@@ -311,6 +311,22 @@ def test_a_groups_number_is_made_of_stored_scores_and_shown_in_its_own_unit(tmp_
     assert borrowed_groups(twice, None) == []  # nobody knows which goes with the other
 
 
+def test_a_group_run_twice_with_other_settings_has_both_numbers(tmp_path: Path) -> None:
+    greedy = [stored(tmp_path, name, 0.25, 1) for name in ("one", "two")]
+    warm = {"temperature": 0.7}
+    drawn = [stored(tmp_path, name, 0.75, 1, **warm) for name in ("one", "two")]
+    for run in drawn:
+        run.write_meta(run.spec(), 1, {"limit": None, "gen_kwargs": warm})
+    found = borrowed_groups([*greedy, *drawn], None)
+    assert [one["metrics"]["acc"]["value"] for one in found] == [0.25, 0.75]
+    # Scored by another version: a group of its own, which is not whole.
+    ((document,),) = [run.scores() for run in drawn[:1]]
+    document["lmms_eval"]["package"] = "9.10"
+    drawn[0].write_scores("lmms_eval", document)
+    found = borrowed_groups([*greedy, *drawn], None)
+    assert [one["metrics"]["acc"]["value"] for one in found] == [0.25]
+
+
 def test_a_group_with_an_unscored_member_has_no_number(tmp_path: Path) -> None:
     runs = [stored(tmp_path, "one", 0.25, 3), stored(tmp_path, "two", None, 1)]
     (document,) = borrowed_groups(runs, None)

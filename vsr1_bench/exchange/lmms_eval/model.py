@@ -32,6 +32,7 @@ from vsr1_bench.record_lines import generation_of_record
 from vsr1_bench.records import Generation, Request, Usage
 from vsr1_bench.spec import canonical_json, request_key
 
+
 class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
     """A model of lmms-eval that answers by this project's generation path."""
 
@@ -214,7 +215,8 @@ def _injected(to_messages: Any) -> list[str]:
     does not stop there either. What writes the messages is a method of the task.
     """
     if inspect.ismethod(to_messages):
-        return [to_messages.__self__.config.fewshot_delimiter]
+        task: Any = to_messages.__self__
+        return [task.config.fewshot_delimiter]
     return ["\n\n"]
 
 

@@ -139,8 +139,9 @@ def score(asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) ->
             say({"document": number, **_told(graded[number])})
     for number in texts:  # summed up in their order, as its evaluator does
         found = graded[number]
-        for key in keys if isinstance(found, dict) else ():
-            for metric, value in found.get(key, {}).items():
+        for key in keys:
+            values = found.get(key, {}) if isinstance(found, dict) else {}
+            for metric, value in values.items():
                 output.sample_metrics[metric, key].append(value)
     own_judge.begin()
     output.calculate_aggregate_metric(bootstrap_iters=0)
