@@ -47,7 +47,7 @@ def process(doc, results):
     if doc["question"] == "3?":
         logger.error("Cannot parse '3?': no letter in it")
         return {"right": 1.0}
-    ask = by_client if doc["question"] == "1?" else posted
+    ask = by_client if doc["question"] in ("1?", "4?") else posted
     for attempt in range(2):
         try:
             return {"right": float(ask(doc["question"]))}
@@ -68,40 +68,41 @@ def aggregate(items):
 def test_an_outage_is_no_verdict_and_another_judge_gives_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    down, asked = {"0?", "sum"}, Counter[str]()
+    down, asked = {"0?", "1?", "sum"}, Counter[str]()
 
     def answer(number: int, one: Asked) -> Reply:
         asked[one.text] += 1
-        if one.text in down or (one.text == "1?" and asked["1?"] == 1):
+        if one.text in down or (one.text == "4?" and asked["4?"] == 1):
             return failure(401, "wrong key")
         return Reply(body=chat("1"))
 
     with ChatServer(answer) as server:
-        tasks = make(tmp_path, SCORER.replace("URL", server.url))
+        tasks = make(tmp_path, SCORER.replace("URL", server.url), n=5)
         folder, document = run(tmp_path, tasks, always("yes"))
         assert document["rates"]["scored"] == 2
         assert document["metrics"]["right"]["value"] == 1.0
         judged = folder.judgments(folder.judged()["lmms_eval"]).values()
         assert {one.sample_id: one.verdict.reason for one in judged} == {
             "0": "its scorer: its judge at 127.0.0.1: 401",
-            "1": None,  # at first it failed, too, and was asked again
+            "1": "its scorer: its judge at 127.0.0.1: 401",  # by another library
             "2": "its scorer: Error getting judge response: OpenAI API key not configured",
-            "3": None,
+            "3": None,  # what it has logged is not about a judge
+            "4": None,  # at first it failed, too, and was asked again
         }
         # Mended, the same command asks for what has no verdict, and only that.
-        down.remove("0?")
+        down -= {"0?", "1?"}
         Path(tasks, "trap", "key").touch()
         document = judge_and_score(folder, None, (tasks,), progress=False)
-        assert document["rates"] | {"scored": 4, "ranked": True} == document["rates"]
-        assert asked == {"0?": 3, "1?": 2, "2?": 1}
+        assert document["rates"] | {"scored": 5, "ranked": True} == document["rates"]
+        assert asked == {"0?": 3, "1?": 3, "2?": 1, "4?": 2}
 
         # Another judge has verdicts of its own; the first one's are there when it is back.
         monkeypatch.setenv("MODEL_VERSION", "another")
         judge_and_score(folder, None, (tasks,), progress=False)
-        assert asked == {"0?": 4, "1?": 3, "2?": 2}
+        assert asked == {"0?": 4, "1?": 4, "2?": 2, "4?": 3}
         monkeypatch.delenv("MODEL_VERSION")
         judge_and_score(folder, None, (tasks,), progress=False)
-        assert asked == {"0?": 4, "1?": 3, "2?": 2}
+        assert asked == {"0?": 4, "1?": 4, "2?": 2, "4?": 3}
 
         Path(tasks, "trap", "sums").touch()
         with pytest.raises(JudgeError, match=r"judge at 127.0.0.1: 401, when it summed up"):

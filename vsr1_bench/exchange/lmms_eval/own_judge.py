@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import logging
 import os
 import re
@@ -54,13 +55,16 @@ def settings() -> dict[str, str]:
 
 def watch() -> None:
     """Begin to look, in a process that does nothing but score."""
-    import httpx
-    import requests
     from loguru import logger
 
-    requests.Session.send = _watched(requests.Session.send)  # type: ignore[method-assign]
-    httpx.Client.send = _watched(httpx.Client.send)  # type: ignore[method-assign]
-    httpx.AsyncClient.send = _watched_async(httpx.AsyncClient.send)  # type: ignore[method-assign]
+    requests: Any = importlib.import_module("requests")
+    requests.Session.send = _watched(requests.Session.send, lambda request: request.body)
+    for name in ("httpx", "httpx2"):  # `openai` has changed from one to the other
+        if importlib.util.find_spec(name):
+            library: Any = importlib.import_module(name)
+            body = functools.partial(_content, library.RequestNotRead)
+            library.Client.send = _watched(library.Client.send, body)
+            library.AsyncClient.send = _watched_async(library.AsyncClient.send, body)
     logger.remove()
     logger.add(lambda line: _logged(line.record["message"]), level="ERROR")
     logger.enable("lmms_eval")
@@ -93,39 +97,39 @@ def _logged(message: str) -> None:
         _here.met["log"] = said(message)
 
 
-def _watched(send: Callable[..., Any]) -> Callable[..., Any]:
+def _watched(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[..., Any]:
     @functools.wraps(send)
     def sent(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             reply = send(client, request, *args, **kwargs)
         except Exception as error:
-            _ended(request, type(error).__name__)
+            _ended(request, body, type(error).__name__)
             raise
-        _ended(request, reply.status_code)
+        _ended(request, body, reply.status_code)
         return reply
 
     return sent
 
 
-def _watched_async(send: Callable[..., Any]) -> Callable[..., Any]:
+def _watched_async(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[..., Any]:
     @functools.wraps(send)
     async def sent(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             reply = await send(client, request, *args, **kwargs)
         except Exception as error:
-            _ended(request, type(error).__name__)
+            _ended(request, body, type(error).__name__)
             raise
-        _ended(request, reply.status_code)
+        _ended(request, body, reply.status_code)
         return reply
 
     return sent
 
 
-def _ended(request: Any, how: int | str) -> None:
+def _ended(request: Any, body: Callable[[Any], Any], how: int | str) -> None:
     """Note how a posted request ended; others fetch files, which have ways of their own."""
     if request.method != "POST":
         return
-    mark = hashlib.sha256(f"{request.url} {_body(request)!r}".encode()).hexdigest()
+    mark = hashlib.sha256(f"{request.url} {body(request)!r}".encode()).hexdigest()
     if isinstance(how, int) and how < 400:
         _here.met.pop(mark, None)
         _here.met.pop("log", None)
@@ -133,12 +137,8 @@ def _ended(request: Any, how: int | str) -> None:
         _here.met[mark] = f"its judge at {urlsplit(str(request.url)).hostname}: {how}"
 
 
-def _body(request: Any) -> Any:
-    import httpx
-
-    if not isinstance(request, httpx.Request):
-        return request.body
+def _content(unread: type[Exception], request: Any) -> Any:
     try:
         return request.content
-    except httpx.RequestNotRead:  # a file on its way
+    except unread:  # a file on its way
         return None
