@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 YAML = """
 task: {name}
@@ -46,3 +47,28 @@ def make(folder: Path, code: str, settings: str = "", name: str = "trap", n: int
     (place / "utils.py").write_text(code)
     (place / f"{name}.yaml").write_text(YAML.format(name=name, data=data, settings=settings))
     return str(folder / "tasks")
+
+
+def run(folder: Path, tasks: str, lines: list[dict[str, Any]], model: str = "said") -> Any:
+    """Generate by a script and score: (run folder, document)."""
+    from vsr1_bench.assess import judge_and_score
+    from vsr1_bench.pipeline import RunOptions, generate
+
+    script = folder / f"{model}.jsonl"
+    script.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (done,) = generate(
+        RunOptions(
+            model=model,
+            tasks="lmms_eval/trap",
+            output_path=folder / "runs",
+            backend="scripted",
+            model_args={"script": str(script)},
+            include_path=(tasks,),
+            progress=False,
+        )
+    )
+    return done.folder, judge_and_score(done.folder, None, (tasks,), progress=False)
+
+
+def always(text: str) -> list[dict[str, Any]]:
+    return [{"id": "*", "response": text}]

@@ -177,7 +177,10 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     """
     writer = RunWriter(run.folder, shard=options.shard, force_unlock=options.force_unlock)
     stack.callback(writer.close)
-    run.folder.write_meta(run.spec, run.samples, run_facts(backend, options.limit))
+    facts = run_facts(backend, options.limit)
+    if run.data.own is not None:  # its sampling is in part the task's: groups go by ours
+        facts["gen_kwargs"] = options.gen_kwargs
+    run.folder.write_meta(run.spec, run.samples, facts)
     descriptions, itself = options.descriptions, options.reader.name == SELF
     if descriptions is None or run.blind or not (itself or descriptions == "caption"):
         return Open(run, writer, None)

@@ -202,13 +202,10 @@ def load_hub(
     place = "/".join(part for part in (source.hub_id, config, source.split) if part)
     way_out = f"give a mirror by --data_root DIR or {DATA_ROOT_VARIABLE} (DIR/{place}.parquet)"
     if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        go_offline()
     import datasets
     from huggingface_hub import HfApi, constants
 
-    if offline:
-        constants.HF_HUB_OFFLINE = True
-        datasets.config.HF_HUB_OFFLINE = True
     offline = offline or constants.HF_HUB_OFFLINE
     revision = source.revision
     try:
@@ -227,6 +224,16 @@ def load_hub(
             f"{way_out}"
         ) from error
     return dataset, revision
+
+
+def go_offline() -> None:
+    """Keep this process, and those that it starts from now on, from asking the hub."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before the import, which reads it
+    import datasets
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = True
+    datasets.config.HF_HUB_OFFLINE = True
 
 
 def cached_commit(hub_id: str) -> str | None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,14 +104,26 @@ def test_answers_come_in_order_and_repeats_are_drawn_apart(tmp_path: Path) -> No
     assert [answer.text for answer in found] == ["10", "11", "00", "01"]
 
 
+class Delimited:
+    """A task with another delimiter; its messages are a method of it, as in lmms-eval."""
+
+    config = SimpleNamespace(fewshot_delimiter="##")
+
+    def to_messages(self, document: str) -> Any:
+        return request(0, {}).args[1](document)
+
+
 def test_the_blank_line_that_lmms_eval_puts_in_is_no_stop_string() -> None:
     with ChatServer([]) as server:
         theirs = model("m", "openai", base_url=server.url)
-        theirs.task_dict = {"task": {"test": ["one", "two"]}}
+        theirs.task_dict = {"task": {"test": ["one", "two", "three"]}}
         theirs.generate_until([request(0, {"until": ["\n\n"]}), request(1, {"until": ["END"]})])
+        other = request(2, {"until": ["##"]})
+        other.arguments = (*other.args[:1], Delimited().to_messages, *other.args[2:])
+        theirs.generate_until([other])
         theirs.clean()
     stops = {asked.text: asked.body.get("stop") for asked in server.asked}
-    assert stops == {"one": None, "two": ["END"]}
+    assert stops == {"one": None, "two": ["END"], "three": None}
 
 
 def test_a_failed_request_is_no_wrong_answer_and_the_others_are_kept(tmp_path: Path) -> None:
@@ -123,6 +136,12 @@ def test_a_failed_request_is_no_wrong_answer_and_the_others_are_kept(tmp_path: P
             theirs.generate_until([request(0, {}), request(1, {})])
         told = [json.loads(line) for line in journal.read_text().splitlines()]
         assert [one["text"] for one in told if one["error"] is None] == ["yes"], times
+
+
+def test_a_launcher_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"WORLD_SIZE is 2.*tensor_parallel_size"):
+        model()
 
 
 def test_an_unknown_argument_is_named_and_likelihoods_are_refused(tmp_path: Path) -> None:

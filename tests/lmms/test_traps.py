@@ -5,14 +5,12 @@ Every task's files are written for its test; whoever scores them the usual way f
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 from servers import ChatServer
-from trapped import USUAL, make
+from trapped import USUAL, always, make, run
 
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
@@ -23,28 +21,6 @@ from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.errors import JudgeError, TaskError, UsageError
 from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.registry import get_task, resolve_tasks
-
-
-def run(folder: Path, tasks: str, lines: list[dict[str, Any]], model: str = "said") -> Any:
-    """Generate by a script and score: (run folder, document)."""
-    script = folder / f"{model}.jsonl"
-    script.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (done,) = generate(
-        RunOptions(
-            model=model,
-            tasks="lmms_eval/trap",
-            output_path=folder / "runs",
-            backend="scripted",
-            model_args={"script": str(script)},
-            include_path=(tasks,),
-            progress=False,
-        )
-    )
-    return done.folder, judge_and_score(done.folder, None, (tasks,), progress=False)
-
-
-def always(text: str) -> list[dict[str, Any]]:
-    return [{"id": "*", "response": text}]
 
 
 def test_a_blank_line_is_no_stop_string_unless_the_task_says_so(tmp_path: Path) -> None:
@@ -197,10 +173,48 @@ def process(doc, results):
     assert document["rates"]["failed"] == 0.25
 
 
+def test_documents_that_changed_since_they_were_asked_are_not_scored(tmp_path: Path) -> None:
+    # A row more at the top: every response would be compared with its neighbour's document.
+    tasks = make(tmp_path, USUAL)
+    folder, first = run(tmp_path, tasks, always("yes"))
+    rows = Path(tasks, "trap", "rows.jsonl")
+    kept = rows.read_text()
+    rows.write_text('{"question": "new?", "answer": "no"}\n' + kept)
+    with pytest.raises(JudgeError, match="lmms_eval/trap: its documents are not those that were"):
+        judge_and_score(folder, None, (tasks,), progress=False)
+    assert folder.scores() == [first]
+    rows.write_text(kept)
+    assert judge_and_score(folder, None, (tasks,), progress=False)["metrics"] == first["metrics"]
+
+
 def test_a_scorer_that_cannot_sum_up_is_an_error_in_one_line(tmp_path: Path) -> None:
     tasks = make(tmp_path, USUAL.replace("return sum", "return 1 / 0 or sum"))
     with pytest.raises(JudgeError, match=r"lmms_eval/trap: ZeroDivisionError.*utils.py:9"):
         run(tmp_path, tasks, always("yes"))
+
+
+def test_a_scorer_that_ends_the_process_ends_no_more_than_its_part(tmp_path: Path) -> None:
+    code = USUAL.replace(
+        "def process(doc, results):\n",
+        "def process(doc, results):\n"
+        "    if doc['question'] == '2?':\n"
+        "        raise SystemExit('no judge')\n",
+    )
+    folder, document = run(tmp_path, make(tmp_path, code), always("yes"))
+    judged = folder.judgments(folder.judged()["lmms_eval"])
+    reasons = [one.verdict.reason for one in judged.values() if one.verdict.reason]
+    assert reasons == ["its scorer: SystemExit: no judge"]
+    assert document["rates"]["scored"] == 3
+    for name, end, wanted in (
+        ("said", "raise SystemExit(0)", "SystemExit: 0"),
+        ("unsaid", "__import__('os')._exit(0)", "ended before it had summed up"),
+    ):
+        tasks = make(tmp_path / name, USUAL.replace("return sum", f"{end}\n    return sum"))
+        with pytest.raises(JudgeError, match=f"lmms_eval/trap: .*{wanted}"):
+            run(tmp_path / name, tasks, always("yes"))
+    tasks = make(tmp_path / "import", "raise SystemExit('pip install more')\n" + USUAL)
+    with pytest.raises(TaskError, match="trap does not load: SystemExit: pip install more"):
+        open_data(get_task("lmms_eval/trap", (tasks,)), DataOptions())
 
 
 def test_a_key_that_is_wanted_at_import_is_named(
@@ -227,10 +241,30 @@ def test_what_its_own_code_raises_is_not_blamed_on_the_rows(tmp_path: Path) -> N
         run(tmp_path, tasks, always("yes"))
 
 
+def test_data_that_cannot_be_had_are_said_at_once_and_by_their_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    tries = []
+
+    def unreachable(*args: object, **kwargs: object) -> None:
+        tries.append(args)
+        raise ConnectionError("the hub is away")
+
+    tasks = make(tmp_path, USUAL)
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(TaskError, match="trap does not load: ConnectionError: the hub is away"):
+        open_data(get_task("lmms_eval/trap", (tasks,)), DataOptions())
+    assert len(tries) == 1  # not five times, two seconds apart
+
+
 def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     tasks = make(tmp_path, USUAL)
     with pytest.raises(UsageError, match="has no task 'trapp'; did you mean trap"):
         resolve_tasks("lmms_eval/trapp", (tasks,))
+    with pytest.raises(UsageError, match=r"has no task like 'trapp\*'"):
+        resolve_tasks("demo,lmms_eval/trapp*", (tasks,))
     blind = RunOptions("tiny", "lmms_eval/trap", include_path=(tasks,), blind=("drop",))
     with pytest.raises(UsageError, match="--blind"):
         generate(blind)

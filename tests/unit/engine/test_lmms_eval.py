@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +19,11 @@ from PIL import Image
 from tree import ROOT, python_files
 
 from vsr1_bench.cli.main import main
+from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.errors import TaskError
+from vsr1_bench.exchange.lmms_eval.data import fingerprint, own_sampling
 from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
+from vsr1_bench.exchange.lmms_eval.loading import Plan
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.exchange.lmms_eval.worker import numbers, packed, unpacked
 from vsr1_bench.images import decode
@@ -93,6 +99,39 @@ def test_a_photo_that_its_task_has_turned_is_not_turned_again() -> None:
     assert decode(image, 1, 10**6).size == (6, 4)
 
 
+def test_offline_holds_for_its_code_and_for_the_process_that_scores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import datasets
+    from huggingface_hub import constants
+
+    def load_task(*told: Any) -> Any:
+        assert constants.HF_HUB_OFFLINE  # of `hf_hub_download` in a task's code
+        assert datasets.config.HF_HUB_OFFLINE
+        assert os.environ["HF_HUB_OFFLINE"] == "1"  # of processes started from here
+        raise TaskError("asked no hub")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("vsr1_bench.exchange.lmms_eval.data.load_task", load_task)
+    with pytest.raises(TaskError, match="asked no hub"):
+        open_data(get_task("lmms_eval/anything"), DataOptions(offline=True))
+
+
+def test_an_image_deep_in_a_document_has_one_fingerprint() -> None:
+    # `datasets` opens it, and what Python writes of an open image names an address in memory.
+    from datasets import Dataset, Features, Image, Value
+
+    features = Features({"asked": {"text": Value("string"), "shown": Image()}})
+
+    def hashed(color: tuple[int, int, int]) -> str:
+        rows = [{"asked": {"text": "what?", "shown": picture(color)}}]
+        return fingerprint(Dataset.from_list(rows, features=features))
+
+    assert hashed((1, 2, 3)) == hashed((1, 2, 3)) != hashed((1, 2, 4))
+
+
 @pytest.mark.parametrize("kind", ["video", "audio"])
 def test_what_is_no_image_is_refused(kind: str) -> None:
     with pytest.raises(TaskError, match=f"it shows {kind}"):
@@ -129,26 +168,51 @@ def test_generation_settings(told: Any, stop: bool, wanted: dict[str, Any]) -> N
     assert sampling_of(told, stop=stop) == wanted
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+@pytest.mark.parametrize(
+    ("until", "delimiter", "wanted"),
+    [(["\n\n"], "\n\n", None), (["##"], "##", None), (["END"], "\n\n", ("END",))],
+)
+def test_a_task_in_python_keeps_no_stop_string_that_was_put_in(
+    until: list[str], delimiter: str, wanted: tuple[str, ...] | None
+) -> None:
+    config = SimpleNamespace(generation_kwargs={"until": until}, fewshot_delimiter=delimiter)
+    found = own_sampling(config, Plan("trap", None, object(), ()))
+    assert found.get("stop") == wanted
+
+
+KEYS = st.text() | st.integers() | st.just("\0kind") | st.tuples(st.integers(), st.text())
+HELD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_infinity=False)
+    | st.text()
+    | st.builds(np.float64, st.floats())
+    | st.builds(np.float32, st.floats(width=32))
+    | st.builds(np.int64, st.integers(-(2**63), 2**63 - 1))
+    | st.builds(np.bool_, st.booleans()),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(KEYS, inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(), st.dictionaries(st.text(), JSON, max_size=3), max_size=2))
+@given(st.dictionaries(st.text(), st.dictionaries(st.text(), HELD, max_size=3), max_size=2))
 def test_values_come_back_as_they_were(values: dict[str, dict[str, Any]]) -> None:
     again = unpacked(json.loads(json.dumps(packed(values))))
     # repr: NaN is NaN, 1 is neither 1.0 nor True. A filter without values has none to give back.
     assert repr(again) == repr({key: inner for key, inner in values.items() if inner})
 
 
-def test_objects_that_metrics_share_are_shared_again_and_what_json_loses_is_not_kept() -> None:
+def test_objects_that_metrics_share_are_shared_again_and_what_is_lost_is_not_kept() -> None:
     shared = {"said": "x"}
     again = unpacked(packed({"none": {"a": shared, "b": shared, "c": {"said": "x"}}}))["none"]
     assert again["a"] is again["b"]
     assert again["a"] is not again["c"]
-    for lossy in ((1, 2), {1: "x"}, {"x"}, b"x", [(1,)]):
+    for lossy in ({"x"}, b"x", [np.zeros(2)], np.longdouble(1) / 3, 1j, np.float64):
         assert packed({"none": {"a": lossy}}) is None
 
 
@@ -245,6 +309,22 @@ def test_a_groups_number_is_made_of_stored_scores_and_shown_in_its_own_unit(tmp_
     assert borrowed_groups(runs, {"math"}) == []
     twice = [*runs, stored(tmp_path, "two", 0.5, 1)]
     assert borrowed_groups(twice, None) == []  # nobody knows which goes with the other
+
+
+def test_a_group_run_twice_with_other_settings_has_both_numbers(tmp_path: Path) -> None:
+    greedy = [stored(tmp_path, name, 0.25, 1) for name in ("one", "two")]
+    warm = {"temperature": 0.7}
+    drawn = [stored(tmp_path, name, 0.75, 1, **warm) for name in ("one", "two")]
+    for run in drawn:
+        run.write_meta(run.spec(), 1, {"limit": None, "gen_kwargs": warm})
+    found = borrowed_groups([*greedy, *drawn], None)
+    assert [one["metrics"]["acc"]["value"] for one in found] == [0.25, 0.75]
+    # Scored by another version: a group of its own, which is not whole.
+    ((document,),) = [run.scores() for run in drawn[:1]]
+    document["lmms_eval"]["package"] = "9.10"
+    drawn[0].write_scores("lmms_eval", document)
+    found = borrowed_groups([*greedy, *drawn], None)
+    assert [one["metrics"]["acc"]["value"] for one in found] == [0.25]
 
 
 def test_a_group_with_an_unscored_member_has_no_number(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from vsr1_bench.exchange.lmms_eval.identity import digest_of
 from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, load_task
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.records import ImagePlace, Sample
-from vsr1_bench.rows import Rows, keep_encoded
+from vsr1_bench.rows import Rows, go_offline, keep_encoded
 from vsr1_bench.task import ROW_NUMBER, Borrowed, Row, Task
 
 
@@ -25,9 +25,7 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
         TaskError: it does not load, or cannot write its few-shot examples.
     """
     if offline:
-        import datasets
-
-        datasets.config.HF_HUB_OFFLINE = True
+        go_offline()
     theirs, plan = load_task(source.name, source.include_path)
     _try_examples(source.name, theirs)
     documents = _Documents(theirs)
@@ -38,21 +36,24 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
         theirs.DATASET_NAME,
         documents.split,
         None,
-        _fingerprint(theirs.eval_docs),
+        fingerprint(theirs.eval_docs),
         len(documents),
     )
     own = OwnWays(
         prompt_hash=digest_of(source.name, plan)[:16],
-        sampling={**_sampling(config, plan), "n": int(config.repeats or 1)},
+        sampling={**own_sampling(config, plan), "n": int(config.repeats or 1)},
     )
     return TaskData(task, documents, info, documents.sample, own)
 
 
-def _sampling(config: Any, plan: Plan) -> dict[str, Any]:
+def own_sampling(config: Any, plan: Plan) -> dict[str, Any]:
     """Its settings. A blank line as `until` is put in where the file says nothing: left out."""
-    told = config.generation_kwargs
-    asked = plan.config.get("generation_kwargs") if plan.config is not None else told
-    return sampling_of(told, stop="until" in (asked or {}))
+    told = config.generation_kwargs or {}
+    if plan.config is not None:
+        stop = "until" in (plan.config.get("generation_kwargs") or {})
+    else:  # a Python class: nobody knows what it said before
+        stop = told.get("until") != [config.fewshot_delimiter]
+    return sampling_of(told, stop=stop)
 
 
 def _try_examples(name: str, theirs: Any) -> None:
@@ -142,8 +143,8 @@ def instance(theirs: Any, number: int, split: str) -> Any:
     return found[0] if isinstance(found, list) else found
 
 
-def _fingerprint(documents: Any) -> str:
-    """Hash every document, images as they are stored."""
+def fingerprint(documents: Any) -> str:
+    """Hash every document, images as they are stored: the same in each process."""
     digest = hashlib.sha256()
     for row in keep_encoded(documents):
         digest.update(json.dumps(_canonical(row), sort_keys=True).encode())
@@ -152,6 +153,8 @@ def _fingerprint(documents: Any) -> str:
 
 def _canonical(value: Any) -> Any:
     """A document's value as JSON; an image by its bytes, wherever somebody's disk has it."""
+    from PIL.Image import Image
+
     if isinstance(value, dict):
         if value.keys() == {"bytes", "path"}:
             file = Path(str(value["path"]))
@@ -162,4 +165,6 @@ def _canonical(value: Any) -> Any:
         return [_canonical(inner) for inner in value]
     if isinstance(value, bytes | bytearray):
         return hashlib.sha256(value).hexdigest()
+    if isinstance(value, Image):  # where `datasets` has opened it, deep in a document
+        return [value.mode, value.size, hashlib.sha256(value.tobytes()).hexdigest()]
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -31,7 +31,16 @@ def borrowed_groups(
             continue
         for document in run.scores():
             if document["judge"] == BORROWED:
-                told = [spec.model.model_dump(), spec.prompt.system, run.meta().get("limit"), top]
+                facts = run.meta()
+                told = [
+                    spec.model.model_dump(),
+                    spec.prompt.system,
+                    facts.get("limit"),
+                    # What the run has set for all members; the rest of its sampling is each one's.
+                    facts.get("gen_kwargs") or {},
+                    document[BORROWED]["package"],
+                    top,
+                ]
                 members = settings.setdefault(canonical_json(told), {})
                 members.setdefault(member, []).append((spec, document))
     documents = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.exchange.lmms_eval import own_judge
 from vsr1_bench.exchange.lmms_eval.index import MISSING, find_entry, installed
 
 log = logging.getLogger(__name__)
@@ -55,15 +57,18 @@ def load_task(name: str, include_path: Sequence[str] = ()) -> tuple[Any, Plan]:
     plan = plans.get(member)
     if plan is None:
         raise UsageError(f"lmms-eval's group {group!r} has no task {member!r}; {sorted(plans)}")
-    from lmms_eval.api.task import ConfigurableMessagesTask
+    from lmms_eval.api.task import ConfigurableMessagesTask, ConfigurableTask
+
+    class Once(ConfigurableMessagesTask):
+        """Tries to load its rows once: what fails, `datasets` has tried several times."""
+
+        download = inspect.unwrap(ConfigurableTask.download)
 
     task = plan.ready
     if plan.config is not None:
         try:
-            task = ConfigurableMessagesTask(
-                config=copy.deepcopy(dict(plan.config)), model_name="vsr1"
-            )
-        except Exception as error:  # its code, its data set and the hub: many kinds, one line
+            task = Once(config=copy.deepcopy(dict(plan.config)), model_name="vsr1")
+        except (Exception, SystemExit) as error:  # its code, its data set, the hub: one line
             raise _not_loaded(name, error) from error
     if task.OUTPUT_TYPE != "generate_until":
         raise TaskError(
@@ -110,7 +115,7 @@ def plans_of(name: str, include_path: Sequence[str] = ()) -> list[Plan]:
     try:
         folder = str(entry.file.parent) if entry.file else None
         tree = _tree(name, folder, tuple(map(str, include_path)))
-    except Exception as error:  # whatever its modules raise at import
+    except (Exception, SystemExit) as error:  # whatever its modules raise at import
         raise _not_loaded(name, error) from error
     finally:
         tasks.ConfigurableMessagesTask = kept
@@ -172,7 +177,11 @@ def _groups(tree: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
 
 def _not_loaded(name: str, error: BaseException) -> TaskError:
     """One line on why a task does not load; the name of a missing key, never its value."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    from tenacity import RetryError
+
+    while isinstance(error, RetryError):  # says nothing of the last of its attempts
+        error = error.last_attempt.exception() or error.__cause__ or ValueError("no attempt")
+    reason, shown = f"{type(error).__name__}: {error}", own_judge.said(error)
     keys = sorted({key for key in _KEY.findall(reason) if not os.environ.get(key)})
     keys.sort(key=lambda key: not key.endswith("API_KEY"))
     if not keys and "api_key" in reason:
@@ -180,9 +189,9 @@ def _not_loaded(name: str, error: BaseException) -> TaskError:
     if keys:
         return TaskError(
             f"lmms_eval/{name} wants a key when it is loaded: set {' or '.join(keys)} (for the "
-            f"judge that its scorer asks); lmms-eval said: {reason[:200]}"
+            f"judge that its scorer asks); lmms-eval said: {shown[:200]}"
         )
-    return TaskError(f"lmms_eval/{name} does not load: {reason[:300]}")
+    return TaskError(f"lmms_eval/{name} does not load: {shown}")
 
 
 def quiet() -> None:

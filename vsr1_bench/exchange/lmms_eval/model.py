@@ -8,6 +8,8 @@ moment it is there: the same command after a crash asks only for what is missing
 from __future__ import annotations
 
 import hashlib
+import inspect
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -29,10 +31,6 @@ from vsr1_bench.progress import progress_bar
 from vsr1_bench.record_lines import generation_of_record
 from vsr1_bench.records import Generation, Request, Usage
 from vsr1_bench.spec import canonical_json, request_key
-
-INJECTED = ["\n\n"]
-"""What lmms-eval puts in as `until` where a task says nothing. It would cut reasoning at its first
-blank line, so it is no stop string here; its own vLLM model does not stop there either."""
 
 
 class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
@@ -71,10 +69,16 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
             model_args: min_pixels, max_pixels, and what the backend takes.
 
         Raises:
-            UsageError: an argument that the backend does not take.
+            UsageError: an argument that the backend does not take, or several processes.
             ModelError: no such model.
         """
         super().__init__()
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                f"--model vsr1 is one process, and WORLD_SIZE is {os.environ['WORLD_SIZE']}: start "
+                "it without a launcher; for several GPUs --model_args tensor_parallel_size=… or "
+                "data_parallel_size=… (backend vllm)"
+            )
         self._backend = choose_backend(backend, base_url)
         if device is not None and self._backend == "transformers":
             model_args["device"] = device
@@ -147,7 +151,7 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
         for one in requests:
             _, to_messages, settings, document, task, split = one.args
             messages, images = read_messages(to_messages(self.task_dict[task][split][document]))
-            stop = list(settings.get("until") or ()) != INJECTED
+            stop = list(settings.get("until") or ()) != _injected(to_messages)
             given = {**sampling_of(settings, stop=stop), **self._told}
             sampling = make_sampling(given, self._info)
             place = (str(task), int(document))
@@ -202,6 +206,18 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
         """Free the engine; its evaluator calls this before it scores."""
         self._engine = None
         self._stack.close()
+
+
+def _injected(to_messages: Any) -> list[str]:
+    """What lmms-eval puts in as `until` where a task says nothing, by default a blank line.
+
+    It would cut reasoning at its first blank line, so it is no stop string here; its own vLLM model
+    does not stop there either. What writes the messages is a method of the task.
+    """
+    if inspect.ismethod(to_messages):
+        task: Any = to_messages.__self__
+        return [task.config.fewshot_delimiter]
+    return ["\n\n"]
 
 
 def _result(text: str, usage: Usage) -> GenerationResult:

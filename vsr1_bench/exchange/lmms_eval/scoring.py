@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vsr1_bench.errors import JudgeError, UsageError
+from vsr1_bench.exchange.lmms_eval import own_judge
 from vsr1_bench.exchange.lmms_eval.index import MISSING, installed, package_version
 from vsr1_bench.joining import join_responses
 from vsr1_bench.journal import Journal, Lock
@@ -26,6 +27,7 @@ from vsr1_bench.records import Generation as Made
 from vsr1_bench.records import Judgment, Verdict
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.metrics import Response, compute
+from vsr1_bench.spec import canonical_json
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Metric, Task
 
@@ -85,10 +87,11 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
     }
     with closing(_worker().ask(of_task)) as replies:
         digest = next(replies)["digest"]
-        path = run.judgment_path(BORROWED, digest)
+        scorer = _scorer(digest)
+        path = run.judgment_path(BORROWED, scorer)
         lock = Lock(path.with_name(f".{path.stem}.lock"))
         try:
-            heads, told = _have_scored(run, _answered(run), path, digest, replies, progress)
+            heads, told = _have_scored(run, _answered(run), path, scorer, replies, progress)
         finally:
             lock.release()
     document = _document(run, task, path, heads, told)
@@ -96,6 +99,14 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
         document["footnote"] = "asked by another definition or version of lmms-eval than scored by"
     run.write_scores(BORROWED, document)
     return document
+
+
+def _scorer(digest: str) -> str:
+    """Whose verdicts these are: those of a task's files, and of the judge that they ask."""
+    chosen = own_judge.settings()
+    if not chosen:
+        return digest
+    return hashlib.sha256(canonical_json([digest, chosen]).encode()).hexdigest()
 
 
 def _answered(run: RunFolder) -> dict[int, _Asked]:
@@ -116,7 +127,7 @@ def _have_scored(
     run: RunFolder,
     asked: Mapping[int, _Asked],
     path: Path,
-    digest: str,
+    scorer: str,
     replies: Replies,
     progress: bool,
 ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
@@ -133,9 +144,12 @@ def _have_scored(
             if values is not None:
                 known[number] = values
     texts = {number: one.texts for number, one in asked.items()}
-    mark = hashlib.sha256(json.dumps([digest, texts]).encode()).hexdigest()[:16]
+    mark = hashlib.sha256(json.dumps([scorer, texts]).encode()).hexdigest()[:16]
     folder = str((run.path / BORROWED / mark).resolve())
-    first = replies.send({"folder": folder, "texts": texts, "known": known})
+    fingerprint = run.spec().data.fingerprint
+    first = replies.send(
+        {"folder": folder, "fingerprint": fingerprint, "texts": texts, "known": known}
+    )
     told: dict[str, Any] = {}
     bar = progress_bar(len(asked), f"score {run.spec().task.name}", "doc", shown=progress)
     with Journal(path) as lines, bar:
@@ -149,7 +163,9 @@ def _have_scored(
                 for judgment in _judgments(asked[number], reply, told):
                     lines.append(asdict(judgment))
             bar.update()
-    return heads, told
+    if "metrics" not in told:  # a task has ended the process, as if all were well
+        raise JudgeError(f"{run.spec().task.name}: its scorer ended before it had summed up")
+    return {number: heads[number] for number in asked}, told
 
 
 def _judgments(one: _Asked, reply: Mapping[str, Any], told: Mapping[str, Any]) -> list[Judgment]:

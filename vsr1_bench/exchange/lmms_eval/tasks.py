@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Sequence
 from typing import NoReturn
 
-from vsr1_bench.errors import TaskError
-from vsr1_bench.exchange.lmms_eval.index import find_entry, list_entries
+from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.exchange.lmms_eval.index import find_entry, list_entries, package_version
 from vsr1_bench.task import BORROWED, Borrowed, Row, Task
 
 VERSION = 1
@@ -49,6 +49,11 @@ def borrowed_tasks(name: str, include_path: Sequence[str] = ()) -> list[Task]:
             for entry in list_entries(include_path).values()
             if entry.kind == "task" and fnmatch.fnmatch(entry.name, wanted)
         ]
+        if not found:
+            raise UsageError(
+                f"lmms-eval {package_version()} has no task like {wanted!r} (all of them: "
+                f"vsr1-bench ls tasks --source {BORROWED})"
+            )
         return [borrowed_task(f"{BORROWED}/{one}", include_path) for one in found]
     if "/" in wanted:
         find_entry(wanted.split("/", 1)[0], include_path)

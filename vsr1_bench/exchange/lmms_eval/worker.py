@@ -16,18 +16,20 @@ import json
 import math
 import os
 import random
+import shutil
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from vsr1_bench.child import die_with_parent
-from vsr1_bench.errors import BenchError
-from vsr1_bench.exchange.lmms_eval.data import instance
+from vsr1_bench.errors import BenchError, JudgeError, TaskError
+from vsr1_bench.exchange.lmms_eval import own_judge
+from vsr1_bench.exchange.lmms_eval.data import fingerprint, instance
 from vsr1_bench.exchange.lmms_eval.identity import digest_of
 from vsr1_bench.exchange.lmms_eval.loading import Plan, load_task, quiet
 
@@ -35,6 +37,7 @@ PARALLEL = 4
 """Documents scored at once, as its evaluator does."""
 
 Values = dict[str, Any]
+_KIND = "\0kind"
 
 
 def serve(parent: int, leash: bool) -> None:
@@ -75,10 +78,10 @@ def _score_one(asked: Mapping[str, Any], told: TextIO, out: TextIO) -> int:
         return 0
     except BenchError as error:
         _say(out, {"failed": str(error)})
-    except Exception as error:  # its code: whatever it raises ends this run's scoring, with a line
+    except (Exception, SystemExit) as error:  # its code: it ends this run's scoring, with a line
         last = traceback.extract_tb(error.__traceback__)[-1]
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        _say(out, {"failed": f"{said} (in {Path(last.filename).name}:{last.lineno})"})
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        _say(out, {"failed": f"{own_judge.said(error)} (in {place})"})
     return 1
 
 
@@ -100,13 +103,25 @@ def score(
     Args:
         task: As `load_task` gives it; it is used up.
         plan: What it was made of.
-        asked: `folder` (for files that a task writes), `texts` (document's number -> its
-            responses), `known` (document's number -> values told before).
+        asked: `fingerprint` (of the documents that were asked), `folder` (for files that a task
+            writes), `texts` (document's number -> its responses), `known` (document's number ->
+            values told before).
         say: Takes at first `{"order", …}`, then `{"document", …}` each, at last `{"metrics", …}`.
+
+    Raises:
+        BenchError: the task has other documents than were asked, or asks a judge when it sums up,
+            who cannot be asked.
     """
     from lmms_eval.evaluator_utils import TaskOutput
 
+    if fingerprint(task.eval_docs) != asked["fingerprint"]:
+        # Responses are paired with documents by number: one row more, and each has a neighbour's.
+        raise TaskError(
+            "its documents are not those that were asked (the data set or its reading has changed "
+            "since); bring them back, or run the model again"
+        )
     task.args = Namespace(output_path=asked["folder"], process_with_media=False)
+    own_judge.watch()
     texts = {int(number): list(found) for number, found in asked["texts"].items()}
     known = {int(number): found for number, found in asked["known"].items()}
     split = task.config.test_split if task.has_test_docs() else task.config.validation_split
@@ -127,15 +142,25 @@ def score(
         }
     )
     grade = partial(_grade, task, documents, by_number, keys, known)
+    graded: dict[int, Values | str] = {}
     with ThreadPoolExecutor(PARALLEL) as pool:
-        for number, found in zip(texts, pool.map(grade, texts), strict=True):
-            say({"document": number, **_told(found)})
-            for key in keys:
-                for metric, value in (
-                    (found if isinstance(found, dict) else {}).get(key, {}).items()
-                ):
-                    output.sample_metrics[metric, key].append(value)
+        numbers_of = {pool.submit(grade, number): number for number in texts}
+        for future in as_completed(numbers_of):  # told, and so kept, when it is there
+            number = numbers_of[future]
+            graded[number] = future.result()
+            say({"document": number, **_told(graded[number])})
+    for number in texts:  # summed up in their order, as its evaluator does
+        found = graded[number]
+        for key in keys:
+            values = found.get(key, {}) if isinstance(found, dict) else {}
+            for metric, value in values.items():
+                output.sample_metrics[metric, key].append(value)
+    own_judge.begin()
     output.calculate_aggregate_metric(bootstrap_iters=0)
+    if (trouble := own_judge.trouble()) is not None:
+        # Some keep replies, and what stands for a missing one, in files: not for the next time.
+        shutil.rmtree(asked["folder"])
+        raise JudgeError(f"{trouble}, when it summed up: its numbers would hold answers of nobody")
     names = [name for name in output.agg_metrics if "_stderr," not in name]
     say(
         {
@@ -198,6 +223,7 @@ def _grade(
     # Beneath the decorator that calls a failing scorer five times, two seconds apart.
     process = inspect.unwrap(type(task).process_results)
     tags, one = _reasoning_tags(task), by_number[number]
+    own_judge.begin()
     try:
         found = {}
         for key in keys:
@@ -210,9 +236,9 @@ def _grade(
                     for part in response
                 ]
             found[key] = dict(process(task, documents[number], [response]))
-        return found
-    except Exception as error:  # its code on one response: that one is unscored, with the reason
-        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    except (Exception, SystemExit) as error:  # its code on one response: unscored, with the reason
+        return own_judge.said(error)
+    return found if (trouble := own_judge.trouble()) is None else trouble
 
 
 def _told(found: Values | str) -> dict[str, Any]:
@@ -236,7 +262,7 @@ def _head(value: Any) -> Any:
 def packed(found: Values) -> Any:
     """Values as JSON that gives the very same back, objects that metrics share included.
 
-    None where JSON cannot hold them: they are computed anew each time.
+    None where that cannot be (sets, bytes, objects of its own): they are computed anew each time.
     """
     table: list[Any] = []
     places: dict[int, int] = {}
@@ -248,19 +274,61 @@ def packed(found: Values) -> Any:
                 table.append(value)
             refs.setdefault(key, {})[metric] = places[id(value)]
     try:
-        written = json.dumps({"table": table, "refs": refs})
+        again = json.loads(json.dumps({"table": _written(table), "refs": refs}))
     except (TypeError, ValueError):
         return None
-    again = json.loads(written)
-    return again if _same(again["table"], table) else None
+    return again if _same(_read(again["table"]), table) else None
 
 
 def unpacked(told: Any) -> Values:
     """Values as they were before `packed`."""
+    table = _read(told["table"])
     return {
-        key: {metric: told["table"][place] for metric, place in metrics.items()}
+        key: {metric: table[place] for metric, place in metrics.items()}
         for key, metrics in told["refs"].items()
     }
+
+
+def _written(value: Any) -> Any:
+    """As JSON has it; what JSON has not, under a name for its kind.
+
+    Raises:
+        TypeError: a value of some other kind.
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
+        return value
+    if kind is list:
+        return [_written(inner) for inner in value]
+    if kind is tuple:
+        return {_KIND: "tuple", "held": [_written(inner) for inner in value]}
+    if kind is dict and _KIND not in value and all(type(key) is str for key in value):
+        return {key: _written(inner) for key, inner in value.items()}
+    if kind is dict:
+        return {_KIND: "dict", "held": [[_written(k), _written(v)] for k, v in value.items()]}
+    if kind.__module__ == "numpy":
+        import numpy as np
+
+        if isinstance(value, np.generic):
+            return {_KIND: value.dtype.str, "held": value.item()}
+    raise TypeError(f"a value of type {kind.__name__}")
+
+
+def _read(told: Any) -> Any:
+    """A value as it was before `_written`."""
+    if isinstance(told, list):
+        return [_read(inner) for inner in told]
+    if not isinstance(told, dict):
+        return told
+    if _KIND not in told:
+        return {key: _read(inner) for key, inner in told.items()}
+    if told[_KIND] == "tuple":
+        return tuple(_read(told["held"]))
+    if told[_KIND] == "dict":
+        return {_read(key): _read(inner) for key, inner in told["held"]}
+    import numpy as np
+
+    return np.dtype(told[_KIND]).type(told["held"])
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -268,10 +336,10 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(v, other[k]) for k, v in one.items())
-    if isinstance(one, list):
+        return _same([*one.items()], [*other.items()])
+    if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other) or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
+    return bool(one == other or (one != one and other != other))  # NaN, NumPy's too
 
 
 def numbers(value: Any, name: str = "") -> dict[str, float | None]:

@@ -1,0 +1,144 @@
+"""The judge that a scorer of lmms-eval asks by itself: its settings, and whether it could be asked.
+
+Many scorers catch whatever goes wrong with their judge and go on with 0 or an empty reply, which
+would be a verdict for good. So what they post is looked at, and what they log about a judge. A
+request that failed and was repeated with success has not failed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+SETTINGS = frozenset(
+    """
+    API_TYPE API_VERSION AWS_REGION AZURE_API_VERSION AZURE_ENDPOINT AZURE_OPENAI_ENDPOINT
+    BABYVISION_BASE_URL BABYVISION_MODEL_NAME CAPTIONQA_JUDGE_MODEL DEPLOYMENT_NAME ENDPOINT_URL
+    EVAL_MODEL_NAME GPT_EVAL_MODEL_NAME IMGEDIT_BASE_URL IMGEDIT_MODEL_NAME JUDGE_BASE_URL
+    JUDGE_MODEL_NAME JUDGE_MODEL_VERSION KRIS_BENCH_BASE_URL KRIS_BENCH_EVAL_MODEL_NAME
+    KRIS_BENCH_JUDGE_MODEL_NAME LLM_JUDGE_URL MEGABENCH_OPEN_API_MODEL MEGABENCH_OPEN_API_URL
+    MODEL_NAME MODEL_VERSION MULTI_CRIT_VERIFIER_MODEL OPENAI_API_BASE OPENAI_API_MODEL
+    OPENAI_API_URL OPENAI_BASE_URL OPENAI_JUDGE_MODEL QWEN_API_URL STRUCTEDITBENCH_BASE_URL
+    STRUCTEDITBENCH_EVAL_MODEL_NAME STRUCTEDITBENCH_JUDGE_MODEL_NAME STRUCTEDITBENCH_MODEL_NAME
+    TRAPI_API_VERSION TRAPI_DEPLOYMENT TRAPI_INSTANCE TRAPI_SCOPE USE_LLM_JUDGE VIESCORE_API_BASE
+    VIESCORE_MODEL_NAME WISE_BASE_URL WISE_MODEL_NAME
+    """.split()
+)
+"""Variables by which its tasks choose their judge (lmms-eval 0.7.3); none of them is a key."""
+
+_ABOUT_A_JUDGE = re.compile(r"judge|openai|\bapi\b|api[ _]?key|\bllm\b", re.IGNORECASE)
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PWD")
+
+
+class _Thread(threading.local):
+    """What each thread has met: how its failed requests ended, by request."""
+
+    def __init__(self) -> None:
+        self.met: dict[str, str] = {}
+
+
+_here = _Thread()
+
+
+def settings() -> dict[str, str]:
+    """Which judge the environment chooses, by the variables' names."""
+    return {name: os.environ[name] for name in sorted(SETTINGS) if name in os.environ}
+
+
+def watch() -> None:
+    """Begin to look, in a process that does nothing but score."""
+    from loguru import logger
+
+    requests: Any = importlib.import_module("requests")
+    requests.Session.send = _watched(requests.Session.send, lambda request: request.body)
+    for name in ("httpx", "httpx2"):  # `openai` has changed from one to the other
+        if importlib.util.find_spec(name):
+            library: Any = importlib.import_module(name)
+            body = functools.partial(_content, library.RequestNotRead)
+            library.Client.send = _watched(library.Client.send, body)
+            library.AsyncClient.send = _watched_async(library.AsyncClient.send, body)
+    logger.remove()
+    logger.add(lambda line: _logged(line.record["message"]), level="ERROR")
+    logger.enable("lmms_eval")
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: _logged(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+
+
+def begin() -> None:
+    """Forget what this thread has met so far."""
+    _here.met = {}
+
+
+def trouble() -> str | None:
+    """How a judge could not be asked by this thread since `begin`; None = nothing of the kind."""
+    return next(iter(_here.met.values()), None)
+
+
+def said(error: BaseException | str) -> str:
+    """An error in one line, without the values of keys in the environment."""
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    for name, value in os.environ.items():
+        if len(value) > 7 and _SECRET.search(name):
+            text = text.replace(value, f"${name}")
+    return " ".join(text.split())[:300]
+
+
+def _logged(message: str) -> None:
+    if _ABOUT_A_JUDGE.search(message):
+        _here.met["log"] = said(message)
+
+
+def _watched(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    def sent(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            reply = send(client, request, *args, **kwargs)
+        except Exception as error:
+            _ended(request, body, type(error).__name__)
+            raise
+        _ended(request, body, reply.status_code)
+        return reply
+
+    return sent
+
+
+def _watched_async(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    async def sent(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            reply = await send(client, request, *args, **kwargs)
+        except Exception as error:
+            _ended(request, body, type(error).__name__)
+            raise
+        _ended(request, body, reply.status_code)
+        return reply
+
+    return sent
+
+
+def _ended(request: Any, body: Callable[[Any], Any], how: int | str) -> None:
+    """Note how a posted request ended; others fetch files, which have ways of their own."""
+    if request.method != "POST":
+        return
+    mark = hashlib.sha256(f"{request.url} {body(request)!r}".encode()).hexdigest()
+    if isinstance(how, int) and how < 400:
+        _here.met.pop(mark, None)
+        _here.met.pop("log", None)
+    else:
+        _here.met[mark] = f"its judge at {urlsplit(str(request.url)).hostname}: {how}"
+
+
+def _content(unread: type[Exception], request: Any) -> Any:
+    try:
+        return request.content
+    except unread:  # a file on its way
+        return None
