@@ -64,6 +64,7 @@ def test_the_same_model_on_an_image_task_gives_the_same_numbers_both_ways(
             progress=False,
         )
     )
+    assert run.folder.meta()["gen_kwargs"] == PIXELS  # groups are made of runs that agree in it
     document = judge_and_score(run.folder, None, (str(folder),), progress=False)
     assert {k: v["value"] for k, v in document["metrics"].items()} == wanted
     ours = [made.text for made in run.folder.generations().values()]
