@@ -25,7 +25,7 @@ from vsr1_bench.exchange.lmms_eval.data import fingerprint, own_sampling
 from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
 from vsr1_bench.exchange.lmms_eval.loading import Plan
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
-from vsr1_bench.exchange.lmms_eval.worker import numbers, packed, unpacked
+from vsr1_bench.exchange.lmms_eval.worker import _head, numbers, packed, unpacked
 from vsr1_bench.images import decode
 from vsr1_bench.leaderboard import render
 from vsr1_bench.prompts import OWN, build_messages
@@ -214,6 +214,11 @@ def test_objects_that_metrics_share_are_shared_again_and_what_is_lost_is_not_kep
     assert again["a"] is not again["c"]
     for lossy in ({"x"}, b"x", [np.zeros(2)], np.longdouble(1) / 3, 1j, np.float64):
         assert packed({"none": {"a": lossy}}) is None
+
+
+@pytest.mark.parametrize("one", [1, 1.0, True, np.int64(1), np.float32(1), np.True_])
+def test_a_number_of_any_kind_is_a_documents_score(one: Any) -> None:
+    assert _head(one) == _head({"score": one, "said": "x"})["score"] == 1.0
 
 
 def test_aggregates_as_numbers() -> None:

@@ -64,6 +64,7 @@ def load_task(name: str, include_path: Sequence[str] = ()) -> tuple[Any, Plan]:
 
         download = inspect.unwrap(ConfigurableTask.download)
 
+    Once.__name__ = ConfigurableMessagesTask.__name__  # errors name the class that they know
     task = plan.ready
     if plan.config is not None:
         try:

@@ -254,9 +254,12 @@ def _told(found: Values | str) -> dict[str, Any]:
 
 def _head(value: Any) -> Any:
     """What of a value may be a document's score: a number, or the numbers of a dictionary."""
+    import numpy as np
+
+    kinds = (bool, int, float, np.bool_, np.integer, np.floating)
     if isinstance(value, dict):
-        return {k: float(v) for k, v in value.items() if isinstance(v, bool | int | float)}
-    return float(value) if isinstance(value, bool | int | float) else None
+        return {k: float(v) for k, v in value.items() if isinstance(v, kinds)}
+    return float(value) if isinstance(value, kinds) else None
 
 
 def packed(found: Values) -> Any:
