@@ -150,6 +150,7 @@ def _claim(path: Path, identity: dict[str, Any]) -> None:
         known: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: not readable ({error})") from error
+    known.setdefault("include_path", [])  # of a loop that began before there was this flag
     changed = [
         f"{key}: {known.get(key)!r} -> {value!r}"
         for key, value in identity.items()
@@ -226,6 +227,10 @@ def _evaluation(options: LoopOptions, recipe: Recipe | SftRecipe, label: str, mo
             arguments += [f"--{flag}", str(value)]
 
     def scored() -> bool:
-        return folder.is_dir() and all(run.scores() for run in find_runs(folder))
+        """Whether every run has verdicts, so that it can be compared."""
+        return folder.is_dir() and all(
+            run.judged() and any(score["rates"]["scored"] for score in run.scores())
+            for run in find_runs(folder)
+        )
 
     return Stage(f"evaluate {label}", (*arguments, *options.run_args), lambda: False, scored)

@@ -92,7 +92,7 @@ class SftTrainer(Session):
         """One update on one batch."""
         recipe, ranks, step = self.recipe, self.ranks, self.progress.step
         batch = self.batches.batch(step)
-        if ranks.first and step % recipe.group_batches == 0:
+        if ranks.first:
             metrics.count("examples/overlong", batch.overlong)
             metrics.count("examples/unusable", sum(batch.unusable.values()))
         rows = self._readable(batch.rows[ranks.rank :: ranks.world], metrics)
@@ -197,7 +197,7 @@ def open_examples(recipe: SftRecipe, ranks: Ranks) -> tuple[Make, int]:
 
 @dataclass(slots=True)
 class SftBatch:
-    """The rows of an update, and what its group of batches had to leave out."""
+    """The rows of an update; the first of a group has what the group had to leave out."""
 
     rows: list[Row]
     overlong: int = 0
@@ -267,10 +267,9 @@ class Batches:
         parts = [found[a:b] for a, b in pairwise(edges)]
         place = epoch * (len(self._edges) - 1) + group
         random.Random(f"vsr1-sft|{recipe.seed}|{place}").shuffle(parts)
-        return [
-            SftBatch([row for _, rows in part for row in rows], tally.overlong, tally.unusable)
-            for part in parts
-        ]
+        made = [SftBatch([row for _, rows in part for row in rows]) for part in parts]
+        made[0].overlong, made[0].unusable = tally.overlong, tally.unusable
+        return made
 
     def _numbers(self, epoch: int, group: int) -> Sequence[int]:
         """The conversations of a group of batches."""

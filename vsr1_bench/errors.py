@@ -58,8 +58,8 @@ class StoreError(BenchError):
 class DamagedRunError(StoreError):
     """A stored run cannot be read; other runs can."""
 
-    def __init__(self, message: str, folder: Path) -> None:
-        """Keep whose file it is."""
+    def __init__(self, message: str, folder: Path | None = None) -> None:
+        """Keep whose file it is, where that is known."""
         super().__init__(message)
         self.folder = folder
 

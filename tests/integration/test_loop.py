@@ -34,7 +34,7 @@ from vsr1_bench.tiny.scenes import make_row, to_sample
 
 def row(n):
     made = make_row("test", n)
-    return {**made, "image": made["image"][:40]} if n == 1 else made
+    return {**made, "image": made["image"][:40]} if n in BROKEN else made
 
 TASK = Task("broken", 1, Procedural(row, 4, "broken", ("image",)), to_sample, None, "-", "-")
 '''
@@ -86,11 +86,16 @@ def test_killed_wherever_it_stood_the_same_command_finishes(killed: Path) -> Non
 def test_a_sample_that_never_gets_an_answer_does_not_stop_it(tmp_path: Path) -> None:
     """In a task of one's own; the summary is of the others."""
     (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins/broken.py").write_text(BROKEN)
+    plugin = tmp_path / "plugins/broken.py"
+    plugin.write_text(BROKEN.replace("in BROKEN", "in (0, 1, 2, 3)"))
     own = ["--include_path", str(tmp_path / "plugins"), "--perception", "none", "--blind", "none"]
     folder = tmp_path / "loop"
     words = command(folder, *own)
     words[words.index("demo")] = "broken"
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 75, done.stderr[-2000:]
+    assert "loop stopped at evaluate start" in done.stderr  # nothing could be compared
+    plugin.write_text(BROKEN.replace("in BROKEN", "in (1,)"))
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 75, done.stderr[-2000:]
     assert "incomplete: evaluate start, evaluate round-1; " in done.stderr

@@ -200,6 +200,9 @@ def test_what_cannot_be_learnt_is_left_out_and_counted(tmp_path: Path) -> None:
     (told,) = metrics(tmp_path / "run")
     assert told["examples/overlong"] == 2  # the reply, and the turn that has it in its prompt
     assert told["examples/unusable"] == 2
+    changes |= {"group_batches": 1, "schedule_steps": None, "epochs": 2, "max_steps": None}
+    sft.train(small_sft(tmp_path / "passes", **changes))
+    assert sum(one["examples/overlong"] for one in metrics(tmp_path / "passes")) == 4
     file.write_text(json.dumps([rows[2]] * 3))
     with pytest.raises(TaskError, match=r"0 of 3 conversations .* no assistant's turn"):
         sft.train(small_sft(tmp_path / "none", **changes))

@@ -22,6 +22,7 @@ from vsr1_bench.exchange.lmms_eval import own_judge
 # As they come: each asks in its way, catches what goes wrong, prints or logs it, and says 0.
 SCORER = """
 import openai, os, requests
+from concurrent.futures import ThreadPoolExecutor
 from loguru import logger
 
 HERE = os.path.dirname(__file__)
@@ -57,10 +58,9 @@ def process(doc, results):
 
 def aggregate(items):
     if os.path.exists(os.path.join(HERE, "sums")):
-        try:
-            posted("sum")
-        except Exception as error:
-            return 0.0
+        with ThreadPoolExecutor() as pool:  # of its own
+            if pool.submit(posted, "sum").exception():
+                return 0.0
     return sum(items) / len(items)
 """
 

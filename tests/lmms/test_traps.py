@@ -5,6 +5,7 @@ Every task's files are written for its test; whoever scores them the usual way f
 
 from __future__ import annotations
 
+import random
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -185,6 +186,24 @@ def test_documents_that_changed_since_they_were_asked_are_not_scored(tmp_path: P
     assert folder.scores() == [first]
     rows.write_text(kept)
     assert judge_and_score(folder, None, (tasks,), progress=False)["metrics"] == first["metrics"]
+
+
+def test_a_task_that_shuffles_when_it_loads_is_scored_on_what_was_asked(tmp_path: Path) -> None:
+    """By the global generator, as its gpqa; in each process, and whatever was drawn before."""
+    code = (
+        USUAL
+        + """
+import random
+
+def shuffled(docs):
+    return docs.select(random.sample(range(len(docs)), len(docs)))
+"""
+    )
+    tasks = make(tmp_path, code, "process_docs: !function utils.shuffled", n=40)
+    state = random.getstate()
+    _, document = run(tmp_path, tasks, always("yes"))
+    assert document["rates"]["scored"] == 40
+    assert random.getstate() == state
 
 
 def test_a_scorer_that_cannot_sum_up_is_an_error_in_one_line(tmp_path: Path) -> None:

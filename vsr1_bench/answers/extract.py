@@ -67,7 +67,9 @@ _BECAUSE = r"\s\(?(?:because|since)\b"
 _GOES_ON = (
     "and|or|nor|but|then|so|for|if|when|where|with|without|unless|except|excluding|otherwise|else|"
     "maybe|perhaps|possibly|probably|plus|minus|times|over|to|than|making|giving|leaving|rather|"
-    "either|depending|while|whereas|although|though|however|namely"
+    "either|depending|while|whereas|although|though|however|namely|"
+    "sin|cos|tan|log|ln|exp|sqrt|pi|alpha|beta|theta|"
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half"
 )
 _PROSE_AFTER = (
     r"(?P<compared>,?\sas\s\w+\sas\b)|\sas\s"
@@ -222,9 +224,11 @@ def _before_reasons(sentence: str, answer_type: AnswerType) -> str | None:
         return None
     for cut in _REASONED[answer_type].finditer(sentence[:MAX_ANSWER]):
         head, rest = sentence[: cut.start()].strip(), sentence[cut.end() :]
-        in_formula = head.count("{") != head.count("}") or (
-            answer_type == "math" and head.count("$") % 2 and "$" in rest
-        )
+        # Half-open intervals open with one bracket and close with another.
+        depth = sum(map(head.count, "([")) - sum(map(head.count, ")]"))
+        in_formula = depth > 0 or head.count("{") != head.count("}")
+        if answer_type == "math" and head.count("$") % 2 and "$" in rest:
+            in_formula = True
         if in_formula or not head or cut.lastgroup == "compared":
             continue
         # `therefore, as above, 12`: what comes first need not be the answer.

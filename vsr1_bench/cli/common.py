@@ -316,7 +316,7 @@ def without_damaged(show: Callable[[Damaged], None]) -> int:
         try:
             show(damaged)
         except DamagedRunError as error:
-            if error.folder in damaged:
+            if error.folder is None or error.folder in damaged:
                 raise
             damaged[error.folder] = error
         except BenchError:

@@ -108,6 +108,10 @@ def test_an_evaluation_that_broke_off_stops_the_loop(tmp_path: Path) -> None:
 
 def test_another_loop_in_the_folder_is_refused(tmp_path: Path) -> None:
     run_loop(options(tmp_path), Commands())
+    told = json.loads((tmp_path / "loop.json").read_text())
+    assert told.pop("include_path") == []
+    (tmp_path / "loop.json").write_text(json.dumps(told))  # as before there was this flag
+    run_loop(options(tmp_path), Commands())
     with pytest.raises(UsageError, match=r"other settings \(limit: None -> 3\)"):
         run_loop(options(tmp_path, limit=3), Commands())
     assert json.loads((tmp_path / "loop.json").read_text())["tasks"] == "demo"

@@ -10,7 +10,7 @@ from typing import Any
 from vsr1_bench.data import DataInfo, OwnWays, TaskData
 from vsr1_bench.errors import TaskError
 from vsr1_bench.exchange.lmms_eval.identity import digest_of
-from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, load_task
+from vsr1_bench.exchange.lmms_eval.loading import FEWSHOT_SEED, Plan, load_task, seeded
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.records import ImagePlace, Sample
 from vsr1_bench.rows import Rows, go_offline, keep_encoded
@@ -26,7 +26,8 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
     """
     if offline:
         go_offline()
-    theirs, plan = load_task(source.name, source.include_path)
+    with seeded():
+        theirs, plan = load_task(source.name, source.include_path)
     _try_examples(source.name, theirs)
     documents = _Documents(theirs)
     config = theirs.config

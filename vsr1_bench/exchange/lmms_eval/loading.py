@@ -6,8 +6,10 @@ import copy
 import inspect
 import logging
 import os
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -193,6 +195,32 @@ def _not_loaded(name: str, error: BaseException) -> TaskError:
             f"judge that its scorer asks); lmms-eval said: {shown[:200]}"
         )
     return TaskError(f"lmms_eval/{name} does not load: {shown}")
+
+
+def seed_all() -> None:
+    """Draw as its evaluator does: some tasks shuffle when they load, and some scorers guess."""
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(1234)
+    torch.manual_seed(1234)
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Draw as its evaluator does for a while: documents are the same whenever they are read."""
+    import numpy as np
+    import torch
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        seed_all()
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def quiet() -> None:

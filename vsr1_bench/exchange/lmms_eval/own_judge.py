@@ -46,6 +46,8 @@ class _Thread(threading.local):
 
 
 _here = _Thread()
+_anywhere: dict[str, str] = {}
+"""The same of all threads together: those that a scorer starts itself among them."""
 
 
 def settings() -> dict[str, str]:
@@ -74,13 +76,18 @@ def watch() -> None:
 
 
 def begin() -> None:
-    """Forget what this thread has met so far."""
+    """Forget what this thread has met so far, and what any has."""
     _here.met = {}
+    _anywhere.clear()
 
 
-def trouble() -> str | None:
-    """How a judge could not be asked by this thread since `begin`; None = nothing of the kind."""
-    return next(iter(_here.met.values()), None)
+def trouble(*, anywhere: bool = False) -> str | None:
+    """How a judge could not be asked since `begin`; None = nothing of the kind.
+
+    Args:
+        anywhere: By whatever thread, where nothing else is scored meanwhile; else by this one.
+    """
+    return next(iter((_anywhere if anywhere else _here.met).values()), None)
 
 
 def said(error: BaseException | str) -> str:
@@ -94,7 +101,7 @@ def said(error: BaseException | str) -> str:
 
 def _logged(message: str) -> None:
     if _ABOUT_A_JUDGE.search(message):
-        _here.met["log"] = said(message)
+        _here.met["log"] = _anywhere["log"] = said(message)
 
 
 def _watched(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -130,11 +137,13 @@ def _ended(request: Any, body: Callable[[Any], Any], how: int | str) -> None:
     if request.method != "POST":
         return
     mark = hashlib.sha256(f"{request.url} {body(request)!r}".encode()).hexdigest()
-    if isinstance(how, int) and how < 400:
-        _here.met.pop(mark, None)
-        _here.met.pop("log", None)
-    else:
-        _here.met[mark] = f"its judge at {urlsplit(str(request.url)).hostname}: {how}"
+    fine = isinstance(how, int) and how < 400
+    for met in (_here.met, _anywhere):
+        if fine:
+            met.pop(mark, None)
+            met.pop("log", None)
+        else:
+            met[mark] = f"its judge at {urlsplit(str(request.url)).hostname}: {how}"
 
 
 def _content(unread: type[Exception], request: Any) -> Any:

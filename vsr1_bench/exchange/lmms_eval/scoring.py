@@ -163,8 +163,6 @@ def _have_scored(
                 for judgment in _judgments(asked[number], reply, told):
                     lines.append(asdict(judgment))
             bar.update()
-    if "metrics" not in told:  # a task has ended the process, as if all were well
-        raise JudgeError(f"{run.spec().task.name}: its scorer ended before it had summed up")
     return {number: heads[number] for number in asked}, told
 
 
@@ -286,7 +284,7 @@ class _Worker:
             JudgeError: it could not score it.
         """
         assert self._process.stdout is not None
-        finished, failed = False, ""
+        finished, failed, summed_up = False, "", False
         try:
             self._write(request)
             for reply in _lines(self._process.stdout):
@@ -297,9 +295,13 @@ class _Worker:
                     finished = reply["done"] in (0, 1)
                     if reply["done"] and not failed:
                         failed = f"the process of its scorer ended with {reply['done']}"
+                    elif not summed_up and not failed:  # a task has ended it, as if all were well
+                        failed = "its scorer ended before it had summed up"
                     break
-                elif (more := (yield reply)) is not None:
-                    self._write(more)
+                else:
+                    summed_up = "metrics" in reply
+                    if (more := (yield reply)) is not None:
+                        self._write(more)
             if failed:
                 raise JudgeError(f"lmms_eval/{request['name']}: {failed}")
             if not finished:

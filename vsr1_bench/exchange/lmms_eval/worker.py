@@ -15,7 +15,6 @@ import inspect
 import json
 import math
 import os
-import random
 import shutil
 import sys
 import traceback
@@ -31,7 +30,7 @@ from vsr1_bench.errors import BenchError, JudgeError, TaskError
 from vsr1_bench.exchange.lmms_eval import own_judge
 from vsr1_bench.exchange.lmms_eval.data import fingerprint, instance
 from vsr1_bench.exchange.lmms_eval.identity import digest_of
-from vsr1_bench.exchange.lmms_eval.loading import Plan, load_task, quiet
+from vsr1_bench.exchange.lmms_eval.loading import Plan, load_task, quiet, seed_all
 
 PARALLEL = 4
 """Documents scored at once, as its evaluator does."""
@@ -68,7 +67,7 @@ def serve(parent: int, leash: bool) -> None:
 def _score_one(asked: Mapping[str, Any], told: TextIO, out: TextIO) -> int:
     try:
         _go_to(asked["folder"])
-        _seed()
+        seed_all()
         task, plan = load_task(asked["name"], asked["include_path"])
         _say(out, {"digest": digest_of(asked["name"], plan)})
         # What is known of these responses stands under that digest.
@@ -157,7 +156,7 @@ def score(
                 output.sample_metrics[metric, key].append(value)
     own_judge.begin()
     output.calculate_aggregate_metric(bootstrap_iters=0)
-    if (trouble := own_judge.trouble()) is not None:
+    if (trouble := own_judge.trouble(anywhere=True)) is not None:
         # Some keep replies, and what stands for a missing one, in files: not for the next time.
         shutil.rmtree(asked["folder"])
         raise JudgeError(f"{trouble}, when it summed up: its numbers would hold answers of nobody")
@@ -171,16 +170,6 @@ def score(
             "groups": list(plan.groups),
         }
     )
-
-
-def _seed() -> None:
-    """Draw as its evaluator does: some scorers guess, and a run scored twice is to guess alike."""
-    import numpy as np
-    import torch
-
-    random.seed(0)
-    np.random.seed(1234)
-    torch.manual_seed(1234)
 
 
 def _answered(task: Any, texts: Mapping[int, Sequence[str]], split: str) -> list[Any]:
