@@ -6,8 +6,7 @@ documents fingerprinted, messages made, every response journalled; (b) by `gener
 lmms-eval's vLLM model, its requests built beforehand, at several batch sizes. Rounds are
 interleaved and the medians compared; that all ways give the same texts is checked. Its model
 compresses every image and decodes it again, so the size of the images matters: there is a table for
-each. The sides of the benchmark images in use are 200 to 1,700 pixels (VisNumBench 300, MathVision
-400, the vision set of MMMU-Pro 1,700).
+each.
 
 Its class is used as it is; only its `LLM(...)` is exchanged for the engine that is up, and its
 floor of 4,096 new tokens, which would let it draw more than the task asks for, is lowered.
