@@ -24,7 +24,8 @@ Outcome = Literal["correct", "incorrect", "unscored"]
 Stage = Literal["answer", "caption", "reading"]
 """What a request is for: the first pass, a description asked for by itself, the second pass."""
 
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The letters of options, first to last; a question has at most as many options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Sample:
     answer_type: AnswerType
     images: tuple[EncodedImage, ...] = ()
     choices: tuple[str, ...] | None = None
-    """Texts of the options, first = A; at most ten."""
+    """Texts of the options, first = A; at most 26."""
     choice_parts: tuple[tuple[Part, ...], ...] | None = None
     """The options with their images at their places, where options hold images."""
     choices_in_image: bool = False
