@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vsr1_bench.data import files_memo
 from vsr1_bench.errors import RowError, UsageError
 from vsr1_bench.problem_rows import IMAGE_COLUMNS, problem_row
 from vsr1_bench.prompts import PromptFormat, build_messages
@@ -132,8 +133,8 @@ def _turn(turn: Any) -> tuple[Role, str]:
 
 def open_rows(
     names: Sequence[str], image_folder: str | None, downloads: Path, *, offline: bool
-) -> Rows:
-    """The rows of files, folders and hub ids, one after another.
+) -> tuple[Rows, list[Any] | None]:
+    """The rows of files, folders and hub ids, one after another, and what their hash is known by.
 
     Args:
         names: A folder or a hub id gives all its parquet, jsonl and json files.
@@ -145,11 +146,13 @@ def open_rows(
         UsageError: no such file, folder or hub id, or nothing to read there.
         TaskError: a file that cannot be read.
     """
-    parts: list[Rows] = []
-    for file in (file for name in names for file in _files(name, downloads, offline)):
-        base = Path(image_folder).expanduser() if image_folder else file.parent
-        parts.append(LoadedRows(IMAGE_COLUMNS, load_files([file]), base))
-    return ChainedRows(parts)
+    files = [file for name in names for file in _files(name, downloads, offline)]
+    base = Path(image_folder).expanduser() if image_folder else None
+    parts: list[Rows] = [
+        LoadedRows(IMAGE_COLUMNS, load_files([file]), base or file.parent) for file in files
+    ]
+    memos = [files_memo([file]) for file in files]
+    return ChainedRows(parts), [image_folder, *memos] if all(memos) else None
 
 
 def _files(name: str, downloads: Path, offline: bool) -> list[Path]:

@@ -30,7 +30,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # What may differ between the runs before and after a stop: it changes no step that is made.
 NOT_TRAINING = frozenset(
     "about output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit loggers "
-    "data_root offline perception_args engine_args".split()
+    "data_root offline perception_args engine_args max_excluded_share".split()
 )
 
 
@@ -164,6 +164,9 @@ class Recipe(Training):
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: Positive = 2048
     """Of each pass."""
+    max_excluded_share: Share = 0.5
+    """Training stops where more of a step's responses have no reward: an image, the engine or the
+    judge failed."""
     filter_groups: bool = False
     """Draw again for groups whose mean accuracy carries no signal (DAPO's dynamic sampling)."""
     filter_low: float = 0.01
