@@ -23,7 +23,7 @@ from vsr1_bench.errors import RowError, UsageError
 from vsr1_bench.problem_rows import IMAGE_COLUMNS, problem_row
 from vsr1_bench.prompts import PromptFormat, build_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Role
-from vsr1_bench.rows import ChainedRows, LoadedRows, Rows, load_files
+from vsr1_bench.rows import ChainedRows, LoadedRows, load_files
 from vsr1_bench.task import Row, interleave_all
 
 ROLES: dict[str, Role] = {
@@ -133,8 +133,8 @@ def _turn(turn: Any) -> tuple[Role, str]:
 
 def open_rows(
     names: Sequence[str], image_folder: str | None, downloads: Path, *, offline: bool
-) -> tuple[Rows, list[Any] | None]:
-    """The rows of files, folders and hub ids, one after another, and what their hash is known by.
+) -> ChainedRows:
+    """The rows of files, folders and hub ids, one after another.
 
     Args:
         names: A folder or a hub id gives all its parquet, jsonl and json files.
@@ -146,13 +146,13 @@ def open_rows(
         UsageError: no such file, folder or hub id, or nothing to read there.
         TaskError: a file that cannot be read.
     """
-    files = [file for name in names for file in _files(name, downloads, offline)]
-    base = Path(image_folder).expanduser() if image_folder else None
-    parts: list[Rows] = [
-        LoadedRows(IMAGE_COLUMNS, load_files([file]), base or file.parent) for file in files
-    ]
-    memos = [files_memo([file]) for file in files]
-    return ChainedRows(parts), [image_folder, *memos] if all(memos) else None
+    parts: list[LoadedRows] = []
+    for file in (file for name in names for file in _files(name, downloads, offline)):
+        base = Path(image_folder).expanduser() if image_folder else file.parent
+        memo = files_memo([file])
+        known = memo and [str(base), *memo]
+        parts.append(LoadedRows(IMAGE_COLUMNS, load_files([file]), base, known))
+    return ChainedRows(parts)
 
 
 def _files(name: str, downloads: Path, offline: bool) -> list[Path]:

@@ -217,11 +217,11 @@ def open_examples(recipe: SftRecipe, ranks: Ranks) -> Examples:
         return Examples(lambda n: [make_glance(make, n, recipe.seed)], 0)
     asked, downloads = get_format(recipe.prompt), recipe.output_dir / "data"
     where = (recipe.dataset, recipe.image_folder, downloads)
-    rows, memo = ranks.in_turn(lambda: open_rows(*where, offline=recipe.offline or not ranks.first))
+    rows = ranks.in_turn(lambda: open_rows(*where, offline=recipe.offline or not ranks.first))
     if not len(rows):
         raise TaskError(f"dataset {', '.join(recipe.dataset)} holds no rows")
     # Hashed once: every rank has the same files.
-    own = fingerprint_of(rows, len(rows), memo) if ranks.first else None
+    own = fingerprint_of(rows, len(rows), rows.memo) if ranks.first else None
     fingerprint = ranks.gather(own)[0]
     return Examples(lambda n: examples_of(rows[n], asked), len(rows), rows.place, fingerprint)
 

@@ -256,11 +256,10 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
         source, files = _choose(task.name, source, options)
     configs = source.config if isinstance(source.config, tuple) else (source.config,)
     parts = [_open_part(task.name, source, config, options, files) for config in configs]
-    rows = parts[0].rows if len(parts) == 1 else ChainedRows([part.rows for part in parts])
-    n = sum(part.n for part in parts)
-    memo_keys = [part.memo_key for part in parts]
-    fingerprint = fingerprint_of(rows, n, memo_keys if all(memo_keys) else None)
-    revisions = {part.revision for part in parts}
+    rows = ChainedRows([rows for rows, _ in parts])
+    n = len(rows)
+    fingerprint = fingerprint_of(rows, n, rows.memo)
+    revisions = {revision for _, revision in parts}
     config = ",".join(c for c in configs if c) or None
     revision = revisions.pop() if len(revisions) == 1 else None
     info = DataInfo(source.hub_id, config, source.split, revision, fingerprint, n)
@@ -285,28 +284,17 @@ def _choose(name: str, wanted: Chosen, options: DataOptions) -> tuple[Source, li
     return Source(path.name, "all" if path.is_file() else split, images=wanted.images), files
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The rows of one configuration."""
-
-    rows: Rows
-    n: int
-    revision: str | None
-    memo_key: list[Any] | None
-    """What the fingerprint may be remembered by; None = hash it each time."""
-
-
 def _open_part(
     name: str, source: Source, config: str | None, options: DataOptions, files: list[Path]
-) -> _Part:
+) -> tuple[LoadedRows, str | None]:
+    """The rows of one configuration, and their commit on the hub."""
     files = files or mirror_files(source, config, options.data_root)
-    if not files:
-        dataset, revision = load_hub(name, source, config, options.data_root, options.offline)
-        rows = LoadedRows(source.images, keep_encoded(dataset), None)
-        place = [source.hub_id, config, source.split, revision]
-        return _Part(rows, len(dataset), revision, place if revision else None)
-    rows = LoadedRows(source.images, load_files(files), files[0].parent)
-    return _Part(rows, len(rows), None, files_memo(files))
+    if files:
+        table = load_files(files)
+        return LoadedRows(source.images, table, files[0].parent, files_memo(files)), None
+    dataset, revision = load_hub(name, source, config, options.data_root, options.offline)
+    memo = [source.hub_id, config, source.split, revision] if revision else None
+    return LoadedRows(source.images, keep_encoded(dataset), None, memo), revision
 
 
 def files_memo(files: list[Path]) -> list[Any] | None:

@@ -130,7 +130,7 @@ class JsonFile:
         for number, line in enumerate(file, start=1):
             end = start + len(line)
             if line.strip():
-                self._check(self._parsed(line, number), f"line {number}", shape)
+                self._check(self._parsed(line.rstrip(b"\r\n"), number), f"line {number}", shape)
                 self._starts.append(start)
                 self._ends.append(end)
                 self._lines.append(number)

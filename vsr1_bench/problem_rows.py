@@ -248,6 +248,9 @@ def read_kind(
         The kind, the gold answer (a choice's is a capital letter), and a choice's options.
     """
     lone = _LONE.fullmatch(tidy(answer))
+    written = [] if lone else [same_text(answer, option) for option in options or ()]
+    if options and any(written):
+        return "choice", LETTERS[written.index(True)], options
     letter = read_answer(answer, "choice", options) if options else None
     if options and letter:
         option = options[LETTERS.index(letter)]

@@ -11,7 +11,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,13 +72,20 @@ class MadeRows(Rows):
 
 
 class LoadedRows(Rows):
-    """Rows of a data set; `base` is the folder that image paths are relative to."""
+    """Rows of a data set; `base` is the folder that image paths are relative to.
+
+    `memo` is what the hash of their content may be remembered by; None = hash them each time.
+    """
 
     def __init__(
-        self, images: tuple[str, ...], table: Dataset | JsonTable, base: Path | None
+        self,
+        images: tuple[str, ...],
+        table: Dataset | JsonTable,
+        base: Path | None,
+        memo: list[Any] | None = None,
     ) -> None:
         super().__init__(images, base)
-        self.table = table
+        self.table, self.memo = table, memo
 
     def __len__(self) -> int:
         return len(self.table)
@@ -96,10 +103,12 @@ class LoadedRows(Rows):
 class ChainedRows(Rows):
     """Several sets, one after another."""
 
-    def __init__(self, parts: list[Rows]) -> None:
+    def __init__(self, parts: Sequence[LoadedRows]) -> None:
         super().__init__(())
         self.parts = parts
         self.ends = list(accumulate(len(part) for part in parts))
+        memos = [part.memo for part in parts]
+        self.memo = memos if all(memos) else None
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -118,7 +127,7 @@ class ChainedRows(Rows):
         part, within = self._find(number)
         return part.place(within)
 
-    def _find(self, number: int) -> tuple[Rows, int]:
+    def _find(self, number: int) -> tuple[LoadedRows, int]:
         which = bisect_right(self.ends, number)
         return self.parts[which], number - (self.ends[which - 1] if which else 0)
 
