@@ -22,6 +22,7 @@ from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import EncodedImage, ImagePlace
 from vsr1_bench.registry import get_task
 from vsr1_bench.rows import to_images
+from vsr1_bench.store import find_runs
 
 CUSTOM = get_task("custom")
 ONE, TWO = EncodedImage(data=b"1"), EncodedImage(data=b"2")
@@ -285,8 +286,9 @@ def test_a_run_over_odd_rows_only_scores_none_and_names_each(tmp_path: Path) -> 
         *("--dataset", str(tmp_path / "rows.jsonl"), "--output_path", str(tmp_path / "runs")),
     )
     assert code == 75 and "0/4" in out and "unforeseen" not in err
-    for n in range(3):  # no more than three reasons are printed
+    for n in range(3):
         assert f"row {n} of rows.jsonl (all; line {n + 1})" in err
+    assert "1 of 4 failed: for 1 other reasons" in err
 
 
 def test_validate_fails_on_odd_rows_and_images_of_the_users_own(tmp_path: Path) -> None:
@@ -329,3 +331,26 @@ def test_a_mirror_that_is_there_and_cannot_be_read_is_no_missing_one(tmp_path: P
     (folder / "test.jsonl").write_bytes(b"{")
     code, out, _ = tried_command(*command)
     assert code == 1 and out.startswith("FAIL math500") and "test.jsonl, line 1" in out
+
+
+@pytest.mark.parametrize("by", ["row", "id"])
+def test_responses_are_imported_around_an_odd_row(tmp_path: Path, by: str) -> None:
+    rows = [{"id": f"q{n}", "problem": f"{n} + 1?", "answer": str(n + 1)} for n in range(4)]
+    rows[1] |= {"problem": "<image>How many?", "images": None}
+    said = [{"id": f"q{n}", "response": f"\\boxed{{{n + 1}}}"} for n in range(4) if n != 1]
+    if by == "row":
+        said.insert(1, {"id": "q1", "response": "\\boxed{2}"})
+    for name, lines in (("rows", rows), ("said", said)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    code, _, err = tried_command(
+        *("import", "--task", "custom", "--dataset", tmp_path / "rows.jsonl", "--by", by),
+        *("--responses", tmp_path / "said.jsonl", "--model", "m"),
+        *("--output_path", tmp_path / "runs"),
+    )
+    assert code == 0 and "1 rows are left out" in err and "row 1 of rows.jsonl" in err
+    code, out, _ = tried_command("judge", tmp_path / "runs")
+    assert code == 75 and "3/4" in out
+    (run,) = find_runs(tmp_path / "runs")
+    assert {g.sample_id: g.text for g in run.generations()} == {
+        f"q{n}": f"\\boxed{{{n + 1}}}" for n in (0, 2, 3)
+    }
