@@ -17,6 +17,7 @@ from PIL import Image
 
 from vsr1_bench.data import DataOptions, open_data
 from vsr1_bench.errors import RowError
+from vsr1_bench.exchange import responses
 from vsr1_bench.problem_rows import list_cells, problem_row, read_list
 from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import EncodedImage, ImagePlace
@@ -334,7 +335,9 @@ def test_a_mirror_that_is_there_and_cannot_be_read_is_no_missing_one(tmp_path: P
 
 
 @pytest.mark.parametrize("by", ["row", "id"])
-def test_responses_are_imported_around_an_odd_row(tmp_path: Path, by: str) -> None:
+def test_responses_are_imported_around_an_odd_row(
+    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [{"id": f"q{n}", "problem": f"{n} + 1?", "answer": str(n + 1)} for n in range(4)]
     rows[1] |= {"problem": "<image>How many?", "images": None}
     said = [{"id": f"q{n}", "response": f"\\boxed{{{n + 1}}}"} for n in range(4) if n != 1]
@@ -342,12 +345,15 @@ def test_responses_are_imported_around_an_odd_row(tmp_path: Path, by: str) -> No
         said.insert(1, {"id": "q1", "response": "\\boxed{2}"})
     for name, lines in (("rows", rows), ("said", said)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    code, _, err = tried_command(
+    told: list[Any] = []
+    monkeypatch.setattr(responses.log, "warning", lambda *said: told.append(said))
+    code, _, _ = tried_command(
         *("import", "--task", "custom", "--dataset", tmp_path / "rows.jsonl", "--by", by),
         *("--responses", tmp_path / "said.jsonl", "--model", "m"),
         *("--output_path", tmp_path / "runs"),
     )
-    assert code == 0 and "1 rows are left out" in err and "row 1 of rows.jsonl" in err
+    assert code == 0
+    assert [(count, "row 1 of rows.jsonl" in str(first)) for _, count, first in told] == [(1, True)]
     code, out, _ = tried_command("judge", tmp_path / "runs")
     assert code == 75 and "3/4" in out
     (run,) = find_runs(tmp_path / "runs")
