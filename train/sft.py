@@ -281,8 +281,8 @@ class Batches:
         tally, first = SftBatch([]), dict[str, str]()
         found: list[tuple[int, list[Row]]] = []
         for number in numbers:
+            place = self._data.place(number)
             try:
-                place = self._data.place(number)
                 rows = [self._row(example, place) for example in self._data.make(number)]
                 short = [row for row in rows if self._fits(row)]
                 longest = max((self._length(row) for row in short), default=0)
@@ -312,8 +312,8 @@ class Batches:
             found.sort(key=itemgetter(0))
         edges = [len(found) * i // batches for i in range(batches + 1)]
         parts = [found[a:b] for a, b in pairwise(edges)]
-        place = epoch * (len(self._edges) - 1) + group
-        random.Random(f"vsr1-sft|{recipe.seed}|{place}").shuffle(parts)
+        pass_group = epoch * (len(self._edges) - 1) + group
+        random.Random(f"vsr1-sft|{recipe.seed}|{pass_group}").shuffle(parts)
         made = [SftBatch([row for _, rows in part for row in rows]) for part in parts]
         made[0].overlong, made[0].unusable = tally.overlong, tally.unusable
         return made

@@ -125,11 +125,12 @@ def problem_sample(
     if not problem.strip() and not images:
         raise RowError("an empty problem without an image")
     texts = tuple(option for option in options if option is not None)
+    choices: tuple[str, ...] | None
     if texts:
         try:
             kind, gold, choices = _of_column(str(answer).strip(), tuple(options))
         except RowError:
-            if judged:
+            if judged or len(texts) > len(LETTERS):
                 raise
             kind, gold, choices = "text", str(answer), texts
         written = _holds(problem, texts)

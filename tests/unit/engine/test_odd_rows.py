@@ -357,6 +357,6 @@ def test_responses_are_imported_around_an_odd_row(
     code, out, _ = tried_command("judge", tmp_path / "runs")
     assert code == 75 and "3/4" in out
     (run,) = find_runs(tmp_path / "runs")
-    assert {g.sample_id: g.text for g in run.generations()} == {
+    assert {g.sample_id: g.text for g in run.generations().values()} == {
         f"q{n}": f"\\boxed{{{n + 1}}}" for n in (0, 2, 3)
     }
