@@ -23,10 +23,10 @@ def grade(item: Item) -> Verdict:
         return Verdict("unscored", reason="gold_unreadable")
     found = extract(item.response, "math")
     if found.value is None:
-        return Verdict("incorrect", unparsed=True, reason=found.how)
+        return found.verdict(False)
     close = item.extra.get("rounded") and rounds_to(found.value, item.answer)
     right = bool(close) or same_formula(found.value, item.answer)
-    return Verdict("correct" if right else "incorrect", extracted=found.value)
+    return found.verdict(right)
 
 
 def same_formula(given: str, gold: str) -> bool:

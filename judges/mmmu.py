@@ -19,14 +19,14 @@ def grade(item: Item) -> Verdict:
         return grade_string(item)
     found = extract(item.response, item.answer_type)
     if found.value is None:
-        return Verdict("incorrect", unparsed=True, reason=found.how)
+        return found.verdict(False)
     said = found.raw or found.value  # a number's unit stands in the words around it
     right = any(same_answer(found.value, gold) and not units_clash(said, gold) for gold in golds)
     if item.answer_type == "text":
         # `Tampa, Florida` for the alternatives Tampa and Florida: nothing but right answers.
         parts = [part.strip() for part in found.value.split(",")]
         right = right or all(any(same_answer(part, gold) for gold in golds) for part in parts)
-    return Verdict("correct" if right else "incorrect", extracted=found.value)
+    return found.verdict(right)
 
 
 def same_answer(given: str, gold: str) -> bool:

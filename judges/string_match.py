@@ -23,14 +23,14 @@ def grade(item: Item) -> Verdict:
         return Verdict("unscored", reason="gold_unreadable")
     found = extract(item.response, item.answer_type, item.choices)
     if found.value is None:
-        return Verdict("incorrect", unparsed=True, reason=found.how)
+        return found.verdict(False)
     if item.answer_type in ("choice", "yes_no"):
         right = found.value == gold
     elif item.answer_type == "number":
         right = same_number(found.value, gold) and not units_clash(found.raw or "", item.answer)
     else:
         right = same_text(found.value, gold)
-    return Verdict("correct" if right else "incorrect", extracted=found.value)
+    return found.verdict(right)
 
 
 def gold_value(item: Item) -> str | None:

@@ -25,9 +25,8 @@ def grade(item: Item) -> Verdict:
     if not item.answer.strip():
         return Verdict("unscored", reason="gold_unreadable")
     if found.value is None:
-        return Verdict("incorrect", unparsed=True, reason=found.how)
-    right = word(found.value) == word(item.answer)
-    return Verdict("correct" if right else "incorrect", extracted=found.value)
+        return found.verdict(False)
+    return found.verdict(word(found.value) == word(item.answer))
 
 
 def word(text: str) -> str:

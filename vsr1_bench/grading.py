@@ -18,6 +18,8 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
+import msgspec
+
 from vsr1_bench.closing import Closing
 from vsr1_bench.errors import JudgeError
 from vsr1_bench.grading_child import HEADER, grade_in_process
@@ -85,11 +87,11 @@ class Grader(Closing):
             self._worker = _Worker(self._judge.name, self._include_path)
         try:
             reply = self._worker.ask(asdict(item), self._judge.seconds)
-            verdict = Verdict(**reply["verdict"])
+            verdict = msgspec.convert(reply["verdict"], Verdict)
         except _TimeoutError:
             self.close()
             return Verdict("incorrect", reason="grader_timeout")
-        except (_CrashError, KeyError, TypeError):
+        except (_CrashError, KeyError, TypeError, msgspec.ValidationError):
             self.close()
             return Verdict("incorrect", reason="grader_crash")
         except BaseException:  # Ctrl-C between request and reply: the next reply would be stale

@@ -4,8 +4,9 @@ Pure functions over the standard library: no exception on any text, time linear 
 never a guess. What is scored by the evaluator and what is rewarded by the trainer is read here.
 """
 
+from vsr1_bench.answers.boxes import boxed
 from vsr1_bench.answers.description import read_description
-from vsr1_bench.answers.extract import Extraction, boxed, extract, read_answer
+from vsr1_bench.answers.extract import extract, read_answer
 from vsr1_bench.answers.leakage import states_answer
 from vsr1_bench.answers.normalize import normalize_text, tidy
 from vsr1_bench.answers.numbers import (
@@ -18,6 +19,7 @@ from vsr1_bench.answers.numbers import (
     same_text,
     units_clash,
 )
+from vsr1_bench.answers.reading import Extraction
 from vsr1_bench.answers.tags import final_region
 
 __all__ = [

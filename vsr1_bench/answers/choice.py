@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-from vsr1_bench.answers.normalize import MAX_ANSWER, fold, normalize_text, tidy
+from vsr1_bench.answers.normalize import MAX_ANSWER, normalize_text, tidy
 from vsr1_bench.answers.numbers import same_quantity
+from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
 from vsr1_bench.records import LETTERS
 
-
-class Reading(NamedTuple):
-    """What was read, or why nothing was."""
-
-    value: str | None
-    problem: str = ""
-    """`no_answer`: nothing there; `ambiguous`: several answers; `not_an_option`: a letter beyond
-    the options; `conflict`: a letter beside the text of another option."""
-
-
-NOTHING = Reading(None, "no_answer")
-AMBIGUOUS = Reading(None, "ambiguous")
-
 _NOUN = r"(?:the\s+)?(?:(?:correct|final|best|right)\s+)?(?:option|choice|answer|letter)"
-_LONE = re.compile(
+LONE = re.compile(
     rf"^(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s+)?[(\[{{]?\s?([A-Za-z])\s?[)\]}}]?\s?[.:,;!)*]{{0,3}}$",
     re.I,
 )
@@ -65,7 +52,7 @@ def read_choice(phrase: str, choices: tuple[str, ...] | None) -> Reading:
     if not plain:
         return NOTHING
     letters = _letters(choices)
-    lone = _LONE.match(plain)
+    lone = LONE.match(plain)
     # `(c)` among the options (c), (a), (b) is the text: the letters shown with them are capitals.
     verbatim = lone and lone[1].islower() and any(plain == tidy(c) for c in choices or ())
     if lone and not verbatim and lone[1].upper() in letters:
@@ -92,37 +79,6 @@ def read_choice_in_prose(text: str, choices: tuple[str, ...] | None) -> Reading:
     if not named:
         return NOTHING
     return _in_range(Reading(named.pop()), _letters(choices)) if len(named) == 1 else AMBIGUOUS
-
-
-def read_choice_in_region(region: str, choices: tuple[str, ...] | None) -> Reading:
-    """Read a final region without an explicit final: its first and last line, then its prose.
-
-    A line that is nothing but a letter decides, if all such lines agree.
-    """
-    region = fold(region)
-    lines = [line.strip() for line in region.split("\n") if line.strip()]
-    if len(lines) == 1 and len(region) <= MAX_ANSWER:
-        reading = read_choice(lines[0], choices)
-        # Bold marks, which an answer's own reading strips, name a letter in prose.
-        return read_choice_in_prose(region, choices) if reading == NOTHING else reading
-    ends = [line for line in (*lines[:20], *lines[-20:]) if len(line) < 40]
-    alone = {m[1] for line in ends if (m := _LONE.match(tidy(line))) and m[1].isupper()}
-    if len(alone) > 1:
-        return AMBIGUOUS
-    if alone:
-        return read_choice(alone.pop(), choices)
-    readings = [
-        read_choice(lines[0], choices),
-        read_choice(lines[-1], choices),
-        read_choice_in_prose(region, choices),
-    ]
-    for reading in readings:
-        if reading.problem not in ("", "no_answer"):
-            return reading
-    values = {reading.value for reading in readings if reading.value}
-    if len(values) > 1:
-        return AMBIGUOUS
-    return Reading(values.pop()) if values else NOTHING
 
 
 def _letters(choices: tuple[str, ...] | None) -> str:

@@ -246,7 +246,7 @@ def test_how_and_raw_say_where_the_value_is_from() -> None:
     assert extract(r"\boxed{5 cm}", "number").raw == "5 cm"
     found = [r"\boxed{5}", "<answer>5</answer>", "Answer: 5", "5"]
     hows = [extract(text, "number").how for text in found]
-    assert hows == ["boxed", "answer_tag", "statement", "text"]
+    assert hows == ["boxed", "answer_tag", "statement", "only_number"]
 
 
 @given(st.integers(-(10**12), 10**12))

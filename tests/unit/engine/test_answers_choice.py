@@ -197,14 +197,14 @@ def test_texts_and_values_of_options(
     ("text", "value"),
     [
         ("J", "J"),
-        ("K", None),
+        ("K", "K"),
         (r"\boxed{C. anything}", "C"),
         ("Answer: 40", None),
         ("(i)", "I"),
         ("i", "I"),
     ],
 )
-def test_without_choices_letters_run_to_j(text: str, value: str | None) -> None:
+def test_without_choices_any_letter_is_one(text: str, value: str | None) -> None:
     assert extract(text, "choice").value == value
 
 

@@ -1,0 +1,73 @@
+"""Rules for numbers, formulas and texts in a final region without an explicit final."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from vsr1_bench.answers.numbers import read_number
+from vsr1_bench.answers.phrases import read_phrase
+from vsr1_bench.answers.reading import AMBIGUOUS, Found, Reading, Said
+
+SHORT = 200
+"""Characters of a line that may be an answer by itself."""
+_PROSE = 400
+"""Characters of a region in which a single number is taken for the answer."""
+_NUMERIC = re.compile(r"[-+−$€£.\d*\\]")
+
+
+def only_number(said: Said) -> Found | None:
+    """The one number of a short response.
+
+    Not: `5 cats and 3 dogs`, `more than 5`.
+    """
+    if len(said.text.strip()) > _PROSE:
+        return None
+    number = read_number(" ".join(said.text.split()))
+    return _found(Reading(number), said.text) if number else None
+
+
+def last_line_number(said: Said) -> Found | None:
+    """A last line that is a number and its unit, with no other word before it.
+
+    Not: a last line `in step 5 we add`.
+    """
+    lines = list(_lines(said.text))
+    if len(lines) < 2 or not _NUMERIC.match(lines[-1][1]) or len(lines[-1][1]) > 40:
+        return None
+    start, line = lines[-1]
+    number = read_number(line)
+    return Found(Reading(number), start, start + len(line)) if number else None
+
+
+def several_numbers(said: Said) -> Found | None:
+    """Silence: there are numbers, and none of them is named as the answer.
+
+    Not: a response without a digit, which holds no answer at all.
+    """
+    return _found(AMBIGUOUS, said.text) if re.search(r"\d", said.text) else None
+
+
+def only_line(said: Said) -> Found | None:
+    """A response that is one short line.
+
+    Not: the first or last of several lines.
+    """
+    lines = list(_lines(said.text))
+    if len(lines) != 1 or len(lines[0][1]) > SHORT:
+        return None
+    return _found(read_phrase(lines[0][1], said.kind, said.choices), said.text)
+
+
+def _found(reading: Reading, text: str) -> Found:
+    """What was read from the whole of a text."""
+    return Found(reading, 0, len(text))
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Where each line that is not blank starts, and the line."""
+    start = 0
+    for line in text.split("\n"):
+        if words := line.strip():
+            yield start + line.index(words), words
+        start += len(line) + 1
