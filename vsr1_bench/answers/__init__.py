@@ -11,23 +11,34 @@ from vsr1_bench.answers.leakage import states_answer
 from vsr1_bench.answers.normalize import normalize_text, tidy
 from vsr1_bench.answers.numbers import (
     Quantity,
+    compare_quantities,
+    is_bare_quantity,
+    is_date,
+    is_no_gold,
     read_number,
     read_quantity,
     rounds_to,
     same_number,
     same_quantity,
     same_text,
+    same_value,
     units_clash,
 )
 from vsr1_bench.answers.reading import Extraction
 from vsr1_bench.answers.tags import final_region
+from vsr1_bench.answers.units import contradict
 
 __all__ = [
     "Extraction",
     "Quantity",
     "boxed",
+    "compare_quantities",
+    "contradict",
     "extract",
     "final_region",
+    "is_bare_quantity",
+    "is_date",
+    "is_no_gold",
     "normalize_text",
     "read_answer",
     "read_description",
@@ -37,6 +48,7 @@ __all__ = [
     "same_number",
     "same_quantity",
     "same_text",
+    "same_value",
     "states_answer",
     "tidy",
     "units_clash",
