@@ -241,8 +241,12 @@ class _Clock:
 
 
 def _state(pid: int) -> tuple[str, float]:
-    """`S` for a process that sleeps, another letter for one that runs, waits or is stopped, and the
-    processor time that it has used; without /proc every wait counts as sleep."""
+    """What a process does, and the processor time that it has used.
+
+    Returns:
+        `S` where it sleeps, another letter where it runs, waits for a processor or is stopped.
+        Without /proc every wait counts as sleep.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
