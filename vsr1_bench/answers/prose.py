@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
+from vsr1_bench.answers.lines import lines_of
 from vsr1_bench.answers.numbers import read_number
 from vsr1_bench.answers.phrases import read_phrase
 from vsr1_bench.answers.reading import AMBIGUOUS, Found, Reading, Said
@@ -32,7 +32,7 @@ def last_line_number(said: Said) -> Found | None:
 
     Not: a last line `in step 5 we add`.
     """
-    lines = list(_lines(said.text))
+    lines = list(lines_of(said.text))
     if len(lines) < 2 or not _NUMERIC.match(lines[-1][1]) or len(lines[-1][1]) > 40:
         return None
     start, line = lines[-1]
@@ -53,7 +53,7 @@ def only_line(said: Said) -> Found | None:
 
     Not: the first or last of several lines.
     """
-    lines = list(_lines(said.text))
+    lines = list(lines_of(said.text))
     if len(lines) != 1 or len(lines[0][1]) > SHORT:
         return None
     return _found(read_phrase(lines[0][1], said.kind, said.choices), said.text)
@@ -62,12 +62,3 @@ def only_line(said: Said) -> Found | None:
 def _found(reading: Reading, text: str) -> Found:
     """What was read from the whole of a text."""
     return Found(reading, 0, len(text))
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Where each line that is not blank starts, and the line."""
-    start = 0
-    for line in text.split("\n"):
-        if words := line.strip():
-            yield start + line.index(words), words
-        start += len(line) + 1
