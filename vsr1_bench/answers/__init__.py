@@ -8,6 +8,7 @@ from vsr1_bench.answers.boxes import boxed
 from vsr1_bench.answers.description import read_description
 from vsr1_bench.answers.extract import extract, read_answer
 from vsr1_bench.answers.leakage import states_answer
+from vsr1_bench.answers.listed import options_of_question, read_options
 from vsr1_bench.answers.normalize import normalize_text, tidy
 from vsr1_bench.answers.numbers import (
     Quantity,
@@ -19,6 +20,7 @@ from vsr1_bench.answers.numbers import (
     same_text,
     units_clash,
 )
+from vsr1_bench.answers.options import same_option
 from vsr1_bench.answers.reading import Extraction
 from vsr1_bench.answers.tags import final_region
 
@@ -29,12 +31,15 @@ __all__ = [
     "extract",
     "final_region",
     "normalize_text",
+    "options_of_question",
     "read_answer",
     "read_description",
     "read_number",
+    "read_options",
     "read_quantity",
     "rounds_to",
     "same_number",
+    "same_option",
     "same_quantity",
     "same_text",
     "states_answer",

@@ -94,7 +94,7 @@ def _read_leading(found: re.Match[str], options: Options) -> Reading:
     another = pattern.match(rest)
     if another and another[1].upper() != letter:
         return AMBIGUOUS
-    if _JUDGED.match(rest) or refuted(rest, 0):
+    if refuted(rest, 0) or (_JUDGED.match(rest) and not options.choices_unknown):
         return NOTHING
     if written.islower() and not _REASON.match(rest) and not options.choices_unknown:
         return NOTHING if not (own >= 0 and options.nearly(own, rest)) else Reading(letter)

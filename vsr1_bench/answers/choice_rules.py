@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from vsr1_bench.answers.choice import LONE, options_named, read_choice, read_option_text
+from vsr1_bench.answers.conclusions import number_of, stated_values
 from vsr1_bench.answers.lines import lines_of, sentences_of
 from vsr1_bench.answers.mentions import list_items, read_mentions
 from vsr1_bench.answers.normalize import MAX_ANSWER, tidy
@@ -136,6 +137,28 @@ def option_text(said: Said) -> Found | None:
             if reading != NOTHING:
                 return Found(reading, start, start + len(sentence))
     return None
+
+
+def option_value(said: Said) -> Found | None:
+    """The one option whose value the last sentence, or the only one, states: `The clock shows 5:30.`
+
+    Not: a value that is no option's; a sentence that states two.
+    """
+    options = options_of(said.choices)
+    sentences = list(sentences_of(said.text))[-1:]
+    if not options.choices or not sentences:
+        return None
+    start, sentence = sentences[0]
+    if len(sentence) > _SHORT or sentence.endswith("?"):
+        return None
+    hits = {hit[0] for value in stated_values(sentence) if len(hit := options.like(value)) == 1}
+    if not hits and (number := number_of(sentence)):
+        hits = {hit[0] for hit in [options.like(number)] if len(hit) == 1}
+    return (
+        Found(Reading(LETTERS[hits.pop()]), start, start + len(sentence))
+        if len(hits) == 1
+        else None
+    )
 
 
 def listed_letters(said: Said) -> Found | None:

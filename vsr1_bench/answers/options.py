@@ -135,6 +135,11 @@ def options_of(choices: tuple[str, ...] | None) -> Options:
     return Options(choices or ())
 
 
+def same_option(letter: str, other: str, choices: tuple[str, ...] | None) -> bool:
+    """Whether two letters name one option; options of the same text are one."""
+    return options_of(choices).same(letter, other)
+
+
 def one_sign_apart(a: str, b: str) -> bool:
     """Whether one sign put in, left out or exchanged makes two texts the same."""
     if abs(len(a) - len(b)) > 1:

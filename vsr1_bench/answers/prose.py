@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from vsr1_bench.answers.conclusions import concluded_number
 from vsr1_bench.answers.lines import lines_of
 from vsr1_bench.answers.numbers import read_number
 from vsr1_bench.answers.phrases import read_phrase
@@ -38,6 +39,15 @@ def last_line_number(said: Said) -> Found | None:
     start, line = lines[-1]
     number = read_number(line)
     return Found(Reading(number), start, start + len(line)) if number else None
+
+
+def last_sentence_number(said: Said) -> Found | None:
+    """The one number that the last sentence with a number concludes: `So it is 4 × 4 = 16 m.`
+
+    Not: `There are 5 cats and 3 dogs`, `it is more than 5`, `5 to 6 miles`.
+    """
+    found = concluded_number(said.text)
+    return Found(Reading(found[0]), found[1], found[2]) if found else None
 
 
 def several_numbers(said: Said) -> Found | None:

@@ -43,10 +43,12 @@ RULES: tuple[Rule, ...] = (
     Rule(choice_rules.named_letter, ("choice",)),
     Rule(choice_rules.yes_no_option, ("choice",)),
     Rule(choice_rules.option_text, ("choice",)),
+    Rule(choice_rules.option_value, ("choice",)),
     Rule(choice_rules.listed_letters, ("choice",)),
     Rule(yes_no.yes_no_in_region, ("yes_no",)),
     Rule(prose.only_number, ("number",)),
     Rule(prose.last_line_number, ("number",)),
+    Rule(prose.last_sentence_number, ("number",)),
     Rule(prose.several_numbers, ("number",)),
     Rule(prose.only_line, ("math", "text")),
 )
