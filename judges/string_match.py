@@ -5,7 +5,6 @@ from vsr1_bench.answers import (
     options_of_question,
     read_answer,
     same_number,
-    same_option,
     same_text,
     units_clash,
 )
@@ -30,7 +29,7 @@ def grade(item: Item) -> Verdict:
     if found.value is None:
         return found.verdict(False)
     if item.answer_type == "choice":
-        right = same_option(found.value, gold, choices)
+        right = gold in (found.value, *found.equal)
     elif item.answer_type == "yes_no":
         right = found.value == gold
     elif item.answer_type == "number":

@@ -20,7 +20,6 @@ from vsr1_bench.answers.numbers import (
     same_text,
     units_clash,
 )
-from vsr1_bench.answers.options import same_option
 from vsr1_bench.answers.reading import Extraction
 from vsr1_bench.answers.tags import final_region
 
@@ -39,7 +38,6 @@ __all__ = [
     "read_quantity",
     "rounds_to",
     "same_number",
-    "same_option",
     "same_quantity",
     "same_text",
     "states_answer",

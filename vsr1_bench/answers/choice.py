@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vsr1_bench.answers.mentions import denied, read_mentions, refuted
+from vsr1_bench.answers.mentions import denied, list_items, read_mentions, refuted
 from vsr1_bench.answers.normalize import MAX_ANSWER, normalize_text, tidy
 from vsr1_bench.answers.options import Options, options_of
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
@@ -38,18 +38,33 @@ _ANOTHER = re.compile(
 )
 _ANOTHER_AFTER_AND = re.compile(r"^(?:and|or|&|/|\+|,|;)\s*(?:option\s+)?[(\[]?([A-Za-z])(?![\w'])")
 _JUDGED = re.compile(r"^(?:-\s?)?(?:incorrect|wrong|not\b|no\b|false|untrue)", re.I)
+_NUMBERED = re.compile(r"^\d{1,2}[.)]\s+(?=[(\[]?[A-Z]\b)")
+_POLAR = re.compile(r"\W*(?:yes|no|true|false)\b", re.I)
 _PLURAL = re.compile(r"^(?:options|choices|answers|letters)\b", re.I)
 
 
 def read_choice(phrase: str, choices: tuple[str, ...] | None) -> Reading:
     """Read a phrase that stands in an answer's place: a box, `Answer: …`, a line of its own.
 
+    First as `read_choice_line` does, then the one letter or the one option that the phrase names.
+    """
+    reading = read_choice_line(phrase, choices)
+    if reading != NOTHING or len(phrase) > MAX_ANSWER:
+        return reading
+    options = options_of(choices)
+    # Bold marks, which an answer's own reading strips, name a letter in prose.
+    named = read_mentions(phrase if "*" in phrase else tidy(phrase), options)
+    return named if named != NOTHING else read_option_text(phrase, options)
+
+
+def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
+    """Read a phrase that is an option, or that begins with one.
+
     A lone letter within range is that letter, in either case, even where another option's text is
     the same letter; only a small letter written exactly like an option is that option. Then come
-    the options' texts, their values, a letter with more after it, and the one letter or the one
-    option that the phrase names.
+    the options' texts, their values, and a letter with more after it.
     """
-    plain = tidy(phrase).lstrip("> ") if len(phrase) <= MAX_ANSWER else ""
+    plain = _NUMBERED.sub("", tidy(phrase).lstrip("> ")) if len(phrase) <= MAX_ANSWER else ""
     if not plain:
         return NOTHING
     options = options_of(choices)
@@ -60,20 +75,13 @@ def read_choice(phrase: str, choices: tuple[str, ...] | None) -> Reading:
         return Reading(lone[1].upper())
     hits = options.like(plain)
     if hits:
-        return Reading(LETTERS[hits[0]]) if len(hits) == 1 else AMBIGUOUS
+        return options.reading(hits[0]) if len(hits) == 1 else AMBIGUOUS
     if lone:
         return Reading(None, "not_an_option")
-    if options.polar and (polar := read_yes_no(plain)).value:
-        first = re.match(r"\W*(?:yes|no|true|false)\b", plain, re.I)
-        if first:
-            return Reading(LETTERS[options.polar[polar.value]])
+    if options.polar and _POLAR.match(plain) and (polar := read_yes_no(plain)).value:
+        return Reading(LETTERS[options.polar[polar.value]])
     leading = _LEADING.match(plain)
-    if leading and not _PLURAL.match(plain):
-        reading = _read_leading(leading, options)
-        if reading != NOTHING:
-            return reading
-    named = read_mentions(phrase if "*" in phrase else plain, options)
-    return named if named != NOTHING else read_option_text(plain, options)
+    return _read_leading(leading, options) if leading and not _PLURAL.match(plain) else NOTHING
 
 
 def _read_leading(found: re.Match[str], options: Options) -> Reading:
@@ -85,10 +93,13 @@ def _read_leading(found: re.Match[str], options: Options) -> Reading:
     if written.islower() and not (closing or mark in (".", ":", ")")):
         return NOTHING
     if named is not None and letter not in options.letters:  # `(C) No` of two options
-        return Reading(LETTERS[named]) if marked else NOTHING
+        return options.reading(named) if marked else NOTHING
     if named is not None and (marked or named == own):
-        if options.same(LETTERS[named], letter) or options.nearly(own, rest):
+        if options.same_text(named, own) or options.nearly(own, rest):
             return Reading(letter)
+        return Reading(None, "conflict")
+    ends = options.at_end(rest)
+    if marked and ends is not None and own >= 0 and not options.same_text(ends, own):
         return Reading(None, "conflict")
     pattern = _ANOTHER if mark or closing else _ANOTHER_AFTER_AND
     another = pattern.match(rest)
@@ -112,11 +123,13 @@ def read_option_text(text: str, options: Options) -> Reading:
     named = options_named(text, options)
     if len(named) > 1:
         return AMBIGUOUS
-    return Reading(LETTERS[named[0]]) if named else NOTHING
+    return options.reading(named[0]) if named else NOTHING
 
 
 def options_named(text: str, options: Options) -> list[int]:
     """Numbers of the options whose texts stand in a text; those ruled out are left out."""
+    if list_items(text):  # what is listed is not named
+        return []
     plain = normalize_text(text)
     covered: list[tuple[int, int]] = []
     named: list[int] = []

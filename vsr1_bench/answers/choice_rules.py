@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-from vsr1_bench.answers.choice import LONE, options_named, read_choice, read_option_text
+from vsr1_bench.answers.choice import (
+    LONE,
+    options_named,
+    read_choice,
+    read_choice_line,
+    read_option_text,
+)
 from vsr1_bench.answers.conclusions import number_of, stated_values
 from vsr1_bench.answers.lines import lines_of, sentences_of
 from vsr1_bench.answers.mentions import list_items, read_mentions
@@ -35,7 +41,7 @@ def answer_or_option_a(said: Said) -> Found | None:
         options = options_of(said.choices)
         named = options.at_start(words)
         if named is not None:
-            return Found(Reading(LETTERS[named]), at, start + len(line))
+            return Found(options.reading(named), at, start + len(line))
         reading = read_choice(words, said.choices)
         if reading == NOTHING and (options.choices_unknown or _BECAUSE.match(words)):
             reading = Reading("A")
@@ -82,7 +88,7 @@ def edge_line(said: Said) -> Found | None:
     for start, line in (lines[0], lines[-1]):
         if not _may_be_read(said.text, start, line):
             continue
-        reading = read_choice(line, said.choices)
+        reading = read_choice_line(line, said.choices)
         if reading != NOTHING and reading.problem != "ambiguous":
             found.append(Found(reading, start, start + len(line)))
     if not found:
@@ -129,7 +135,7 @@ def option_text(said: Said) -> Found | None:
     if len(said.text) <= _SHORT:
         named = options_named(said.text, options)
         if len(named) == 1:
-            return _found(Reading(LETTERS[named[0]]), said.text)
+            return _found(options.reading(named[0]), said.text)
     sentences = list(sentences_of(said.text))
     for start, sentence in sentences[-1:]:
         if _CONCLUDES.match(sentence) or len(sentences) == 1:
@@ -155,9 +161,7 @@ def option_value(said: Said) -> Found | None:
     if not hits and (number := number_of(sentence)):
         hits = {hit[0] for hit in [options.like(number)] if len(hit) == 1}
     return (
-        Found(Reading(LETTERS[hits.pop()]), start, start + len(sentence))
-        if len(hits) == 1
-        else None
+        Found(options.reading(hits.pop()), start, start + len(sentence)) if len(hits) == 1 else None
     )
 
 

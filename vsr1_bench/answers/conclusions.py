@@ -38,6 +38,7 @@ _GOES_ON = re.compile(
     r"^[^.;:]{0,40}?\s(?:and|or|to|by|x|×|plus|minus|times|-)\s[^.;:]{0,12}?\d|^\s?[-/:^]\s?\d"
     r"|^\s?(?:or|and|to)\b|^(?:st|nd|rd|th)\b|^\s?%?\s(?:more|less|fewer|greater|times)\b"
 )
+_CONDITION = re.compile(r"\b(?:where|if|when|given|for|with|at)\s[^,.;=]{0,30}=", re.IGNORECASE)
 _CUT = re.compile(
     r",\s(?!\d{3}\b)|[;:]\s|\s\((?!\d)|\s(?:after|because|since|which|that|who|in|on|of|for|from|with|"
     r"when|where|if|as|per|left|remaining|than|have|has|are|is|at|by|so|and)\b"
@@ -69,7 +70,7 @@ def number_of(sentence: str) -> str | None:
     said = [
         n for m in numbers if _follows(_SAYS, sentence, m.start()) and (n := _value(sentence, m))
     ]
-    chain = sentence.rfind("=")
+    chain = -1 if _CONDITION.search(sentence) else sentence.rfind("=")
     if chain >= 0 and numbers and numbers[-1].start() > chain:
         last = _value(sentence, numbers[-1])
         return last if last and _follows(_SAYS, sentence, numbers[-1].start()) else None
@@ -78,7 +79,9 @@ def number_of(sentence: str) -> str | None:
     if said or len(values) != 1 or re.search(r"\d", NUMBER.sub("", sentence)):
         return None
     found = numbers[0]
-    opens = not sentence[: found.start()].strip(" *_$(\"'") and not sentence.lower().startswith("one")
+    opens = not sentence[: found.start()].strip(" *_$(\"'") and not sentence.lower().startswith(
+        "one"
+    )
     if opens or _follows(_SHOWS, sentence, found.start()):
         return _value(sentence, found)
     return None

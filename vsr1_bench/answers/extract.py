@@ -49,6 +49,7 @@ def _extraction(rule: str, found: Found, said: Said, places: _Places) -> Extract
         found.reading.problem,
         words[:MAX_ANSWER],
         places.span(start, start + len(words)),
+        found.reading.equal,
     )
 
 

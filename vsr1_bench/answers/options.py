@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from vsr1_bench.answers.normalize import MAX_ANSWER, normalize_text, tidy
 from vsr1_bench.answers.numbers import read_quantity, same_quantity
+from vsr1_bench.answers.reading import Reading
 from vsr1_bench.records import LETTERS
 
 _SPELLED = (
@@ -30,6 +31,8 @@ _SPELLED = (
     (re.compile(r"[}]"), ")"),
 )
 _IN_BRACKETS = re.compile(r"(?<=[/^_t(])\((\w+)\)|^\((\w+)\)(?=/)|(?<=[-+=·:,])\((\w+)\)(?=/)")
+_VERB = re.compile(r"\b(?:is|are|was|were|shows?|be)\s", re.IGNORECASE)
+_LONG = 120
 _SAID = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 
 
@@ -52,6 +55,8 @@ class Options:
         self.letters = LETTERS[: len(choices)] if choices else LETTERS
         self.texts = tuple(normalize_text(choice) for choice in self.choices)
         self.choices_unknown = not choices
+        self._written = tuple(" ".join(choice.split()) for choice in self.choices)
+        self._differ = len(set(self._written)) > 1
         self.polar = self._polar()
 
     def _polar(self) -> dict[str, int]:
@@ -64,19 +69,17 @@ class Options:
         at = LETTERS.find(letter)
         return at if at < len(self.choices) else -1
 
-    def same(self, letter: str, other: str) -> bool:
-        """Whether two letters name the same option, or options of the same text.
+    def same_text(self, a: int, b: int) -> bool:
+        """Whether two numbers are one option, or two of the same text.
 
         Where all options have one text, it does not say what they are (they are images, say).
         """
-        if letter == other:
-            return True
-        a, b = self.own(letter), self.own(other)
-        return (
-            min(a, b) >= 0
-            and bool(self.texts[a])
-            and (self.texts[a] == self.texts[b] and len(set(self.texts)) > 1)
-        )
+        return a == b or (self._written[a] == self._written[b] != "" and self._differ)
+
+    def reading(self, number: int) -> Reading:
+        """An option that was named by its text, with those of the same text."""
+        equal = [i for i in range(len(self.choices)) if self.same_text(number, i)]
+        return Reading(LETTERS[number], equal="".join(LETTERS[i] for i in equal if i != number))
 
     def like(self, plain: str) -> list[int]:
         """Numbers of the options whose text, else whose writing or value, is `plain`.
@@ -97,7 +100,7 @@ class Options:
         """Options of the same text counted once, at the first of them."""
         kept: list[int] = []
         for i in numbers:
-            if not any(self.same(LETTERS[i], LETTERS[j]) for j in kept):
+            if not any(self.same_text(i, j) for j in kept):
                 kept.append(i)
         return kept
 
@@ -119,6 +122,17 @@ class Options:
                 best = (len(option), i)
         return best[1] if best else None
 
+    def at_end(self, rest: str) -> int | None:
+        """The option whose text a short sentence ends with after a verb: `the time is 5:30`."""
+        sentence = re.split(r"[.;\n](?:\s|$)", rest, maxsplit=1)[0]
+        verb = None
+        for verb in _VERB.finditer(sentence[:_LONG]):  # the last one
+            pass
+        if verb is None or len(sentence) > _LONG:
+            return None
+        like = self.like(sentence[verb.end() :])
+        return like[0] if len(like) == 1 else None
+
     def nearly(self, number: int, rest: str) -> bool:
         """Whether `rest` is an option's text shortened, or misspelt by one sign, and no other's."""
         said, text = normalize_text(re.split(r"[.;\n]\s", rest, maxsplit=1)[0]), self.texts[number]
@@ -133,11 +147,6 @@ class Options:
 def options_of(choices: tuple[str, ...] | None) -> Options:
     """The options of a question; kept, because a question has many answers."""
     return Options(choices or ())
-
-
-def same_option(letter: str, other: str, choices: tuple[str, ...] | None) -> bool:
-    """Whether two letters name one option; options of the same text are one."""
-    return options_of(choices).same(letter, other)
 
 
 def one_sign_apart(a: str, b: str) -> bool:
