@@ -4,6 +4,7 @@ Pure functions over the standard library: no exception on any text, time linear 
 never a guess. What is scored by the evaluator and what is rewarded by the trainer is read here.
 """
 
+from vsr1_bench.answers.channels import final_region, final_span
 from vsr1_bench.answers.description import read_description
 from vsr1_bench.answers.extract import Extraction, boxed, extract, read_answer
 from vsr1_bench.answers.leakage import states_answer
@@ -18,7 +19,6 @@ from vsr1_bench.answers.numbers import (
     same_text,
     units_clash,
 )
-from vsr1_bench.answers.tags import final_region
 
 __all__ = [
     "Extraction",
@@ -26,6 +26,7 @@ __all__ = [
     "boxed",
     "extract",
     "final_region",
+    "final_span",
     "normalize_text",
     "read_answer",
     "read_description",

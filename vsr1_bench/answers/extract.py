@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from vsr1_bench.answers.channels import final_region
 from vsr1_bench.answers.choice import (
     AMBIGUOUS,
     NOTHING,
@@ -24,7 +25,6 @@ from vsr1_bench.answers.choice import (
 )
 from vsr1_bench.answers.normalize import MAX_ANSWER, fold, tidy
 from vsr1_bench.answers.numbers import read_number
-from vsr1_bench.answers.tags import final_region
 from vsr1_bench.answers.yes_no import read_yes_no, read_yes_no_in_region
 from vsr1_bench.records import AnswerType
 
@@ -49,6 +49,8 @@ class Extraction:
 
 
 _BOX = re.compile(r"\\{1,2}(boxed|fbox)(?![a-zA-Z])(?:[ ]?(\{))?|\\.|[{}]", re.DOTALL)
+_TOKEN_BOX = ("<|begin_of_box|>", "<|end_of_box|>")
+"""What GLM's vision models put every final answer between."""
 _SPACE = re.compile(r"\s*")
 _BARE_BOX = re.compile(r"\s{1,4}([^\s{}$\\]{1,64})")
 _ANSWER_OPEN, _ANSWER_CLOSE = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
@@ -89,15 +91,37 @@ _EDGES = " \t*_`\"'"
 def boxed(text: str) -> str | None:
     r"""Return the content of the last complete `\boxed{…}` or `\fbox{…}`; nested ones count once.
 
-    Braces nest, escaped ones do not count, `\boxed 5` is read up to the next space. An empty box
-    holds no answer. A last box that was never closed is none, and hides the boxes before it: the
-    answer was being given anew when it was cut off.
+    The box tokens of GLM (`<|begin_of_box|>…<|end_of_box|>`) are a box, too. Braces nest, escaped
+    ones do not count, `\boxed 5` is read up to the next space. An empty box holds no answer. A
+    last box that was never closed is none, and hides the boxes before it: the answer was being
+    given anew when it was cut off.
     """
     return _last_box(text)[0]
 
 
 def _last_box(text: str) -> tuple[str | None, bool]:
-    """The last box's content, and whether an unclosed box ends the text.
+    """The last box's content, and whether an unclosed box ends the text."""
+    opening, closing = _TOKEN_BOX
+    start, limit = text.rfind(opening), len(text)
+    if start < 0:
+        return _last_latex_box(text)
+    end = text.find(closing, start)
+    if end < 0:
+        return None, True
+    after = _last_latex_box(text[end:])
+    if any(after):
+        return after
+    while start >= 0:  # an empty box holds no answer
+        end = text.find(closing, start, limit)
+        inside = text[start + len(opening) : end].strip() if end >= 0 else ""
+        if inside:
+            return _last_latex_box(inside)[0] or inside, False
+        start, limit = text.rfind(opening, 0, start), start
+    return _last_latex_box(text)
+
+
+def _last_latex_box(text: str) -> tuple[str | None, bool]:
+    r"""The same of `\boxed` and `\fbox`.
 
     Works on positions only: slicing each of many nested boxes would take quadratic time.
     """
