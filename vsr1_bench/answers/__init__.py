@@ -8,6 +8,7 @@ from vsr1_bench.answers.channels import final_region, final_span
 from vsr1_bench.answers.description import read_description
 from vsr1_bench.answers.extract import Extraction, boxed, extract, read_answer
 from vsr1_bench.answers.leakage import states_answer
+from vsr1_bench.answers.marks import mark_tags, tag_pair
 from vsr1_bench.answers.normalize import normalize_text, tidy
 from vsr1_bench.answers.numbers import (
     Quantity,
@@ -27,6 +28,7 @@ __all__ = [
     "extract",
     "final_region",
     "final_span",
+    "mark_tags",
     "normalize_text",
     "read_answer",
     "read_description",
@@ -37,6 +39,7 @@ __all__ = [
     "same_quantity",
     "same_text",
     "states_answer",
+    "tag_pair",
     "tidy",
     "units_clash",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 from vsr1_bench.answers import boxed, extract, final_region, final_span, read_description
 from vsr1_bench.answers.channels import split
 from vsr1_bench.answers.marks import mark_tags
+from vsr1_bench.cli.main import main
+from vsr1_bench.judging import Item, JudgeOptions
 from vsr1_bench.llm_judging.reading import read_reply
+from vsr1_bench.running import open_judge
 
 ANIMALS = ("heron", "stork", "crane", "egret")
 DRAFT = "The answer is C, unless the legs are pink."
@@ -272,3 +277,30 @@ def test_a_million_signs_are_read_at_once(mark: str) -> None:
         before = time.process_time()
         split(text)
         assert time.process_time() - before < 0.5
+
+
+def test_tags_of_a_user_reach_every_judge_and_its_identity() -> None:
+    item = Item("1", f"<cot>{DRAFT}</cot>B", "B", "choice", ANIMALS)
+    outcomes, identities = [], set()
+    for tags in ((), ("cot",), ("cot", "note")):
+        for spec in ("string_match", "math"):
+            with open_judge(spec, options=JudgeOptions(thinking_tags=tags)) as judge:
+                identities.add(judge.identity)
+                (judged,) = judge.judge([item])
+                assert judged.item is item
+                outcomes.append((spec, tags, judged.verdict.outcome))
+    assert [o for spec, _, o in outcomes if spec == "string_match"] == [
+        "incorrect", "correct", "correct",
+    ]  # fmt: skip
+    assert len(identities) == 6
+
+
+def test_the_flag_of_grade_names_tags(tmp_path: Path) -> None:
+    given, made = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    line = {"id": 1, "response": f"[[{DRAFT}]]B", "answer": "B", "choices": list(ANIMALS)}
+    given.write_text(json.dumps(line), "utf-8")
+    command = ["grade", str(given), "--judge", "string_match", "--output", str(made)]
+    for flags, wanted in (([], "incorrect"), (["--thinking_tags", "cot,[[…]]"], "correct")):
+        assert main([*command, *flags]) == 0
+        assert json.loads(made.read_text("utf-8"))["verdict"] == wanted
+    assert main([*command, "--thinking_tags", "a b"]) == 2
