@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from vsr1_bench.answers.mentions import denied, list_items, read_mentions, refuted
-from vsr1_bench.answers.normalize import MAX_ANSWER, normalize_text, tidy
-from vsr1_bench.answers.options import Options, options_of
+from vsr1_bench.answers.normalize import MAX_ANSWER, tidy
+from vsr1_bench.answers.options import Options, bare, options_of
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
 from vsr1_bench.answers.yes_no import read_yes_no
 from vsr1_bench.records import LETTERS
@@ -130,12 +130,12 @@ def options_named(text: str, options: Options) -> list[int]:
     """Numbers of the options whose texts stand in a text; those ruled out are left out."""
     if list_items(text):  # what is listed is not named
         return []
-    plain = normalize_text(text)
+    plain = bare(text)
     covered: list[tuple[int, int]] = []
     named: list[int] = []
-    order = sorted(range(len(options.texts)), key=lambda i: -len(options.texts[i]))
+    order = sorted(range(len(options.bare)), key=lambda i: -len(options.bare[i]))
     for i in order:
-        option = options.texts[i]
+        option = options.bare[i]
         if len(option) < 2 or not re.search(r"[^\W\d]{2}", option):
             continue
         for start in _occurrences(option, plain):

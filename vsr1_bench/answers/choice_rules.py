@@ -9,7 +9,6 @@ from vsr1_bench.answers.choice import (
     options_named,
     read_choice,
     read_choice_line,
-    read_option_text,
 )
 from vsr1_bench.answers.conclusions import number_of, stated_values
 from vsr1_bench.answers.lines import lines_of, sentences_of
@@ -20,10 +19,12 @@ from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Found, Reading, Said
 from vsr1_bench.answers.yes_no import read_yes_no_in_region
 from vsr1_bench.records import LETTERS
 
-_SHORT = 600
+_SHORT = 1200
 """Characters of a region in which the one option that is named is the answer."""
 _A_LINE = re.compile(r"[ \t>*_#]{0,6}A[*_]{0,2}:[*_]{0,2}[ \t]*(\S.*)")
 _BECAUSE = re.compile(r"(?:because|since|as)\b", re.IGNORECASE)
+_IF = re.compile(r"^\W*(?:if|when|given|since|because|as)\b[^,.;]{0,200},\s", re.IGNORECASE)
+_REASONS = re.compile(r",\s(?:as|which)\s|,?\s(?:because|since|due\sto)\s", re.IGNORECASE)
 _CONCLUDES = re.compile(r"^\W*(?:therefore|thus|hence|so|in conclusion|finally|overall)\b", re.I)
 
 
@@ -57,7 +58,7 @@ def only_line_choice(said: Said) -> Found | None:
     lines = list(lines_of(said.text))
     if len(lines) != 1 or len(said.text) > MAX_ANSWER or not _may_be_read(said.text, *lines[0]):
         return None
-    return _found(read_choice(lines[0][1], said.choices), said.text)
+    return _found(read_choice_line(lines[0][1], said.choices), said.text)
 
 
 def letter_line(said: Said) -> Found | None:
@@ -125,44 +126,55 @@ def yes_no_option(said: Said) -> Found | None:
 
 
 def option_text(said: Said) -> Found | None:
-    """The one option whose text the response names; else its last, concluding sentence.
+    """The one option whose text the conclusion names, else the response, else its first sentence.
+
+    What stands behind `if` or behind a reason is not named.
 
     Not: `not the red car`, `the red car is faster than the blue car`.
     """
     options = options_of(said.choices)
-    if not options.choices:
+    sentences = list(sentences_of(said.text)) if options.choices else []
+    if not sentences or list_items(said.text):
         return None
-    if len(said.text) <= _SHORT:
-        named = options_named(said.text, options)
-        if len(named) == 1:
-            return _found(options.reading(named[0]), said.text)
-    sentences = list(sentences_of(said.text))
-    for start, sentence in sentences[-1:]:
-        if _CONCLUDES.match(sentence) or len(sentences) == 1:
-            reading = read_option_text(sentence, options)
-            if reading != NOTHING:
-                return Found(reading, start, start + len(sentence))
-    return None
+    parts = [
+        (start, sentence, claim(sentence)) for start, sentence in sentences[:1] + sentences[-1:]
+    ]
+    concluding = parts[-1:] if _CONCLUDES.match(sentences[-1][1]) else []
+    for start, sentence, head in concluding:
+        if len(named := options_named(head, options)) == 1:
+            return Found(options.reading(named[0]), start, start + len(sentence))
+    if len(said.text) > _SHORT or concluding:
+        return None
+    heads = " . ".join(claim(sentence) for _, sentence in sentences)
+    if len(named := options_named(heads, options)) == 1:
+        return _found(options.reading(named[0]), said.text)
+    start, sentence, head = parts[0]
+    if len(named := options_named(head, options)) == 1:
+        return Found(options.reading(named[0]), start, start + len(sentence))
+    return _found(AMBIGUOUS, said.text) if named else None
+
+
+def claim(sentence: str) -> str:
+    """What a sentence claims: without its condition and its reasons."""
+    return _REASONS.split(_IF.sub("", sentence), maxsplit=1)[0]
 
 
 def option_value(said: Said) -> Found | None:
-    """The one option whose value the last sentence, or the only one, states: `The clock shows 5:30.`
+    """The one option whose value the last sentence states, or the first: `It shows 5:30 now`.
 
     Not: a value that is no option's; a sentence that states two.
     """
     options = options_of(said.choices)
-    sentences = list(sentences_of(said.text))[-1:]
-    if not options.choices or not sentences:
-        return None
-    start, sentence = sentences[0]
-    if len(sentence) > _SHORT or sentence.endswith("?"):
-        return None
-    hits = {hit[0] for value in stated_values(sentence) if len(hit := options.like(value)) == 1}
-    if not hits and (number := number_of(sentence)):
-        hits = {hit[0] for hit in [options.like(number)] if len(hit) == 1}
-    return (
-        Found(options.reading(hits.pop()), start, start + len(sentence)) if len(hits) == 1 else None
-    )
+    sentences = list(sentences_of(said.text)) if options.choices else []
+    for start, sentence in [*sentences[-1:], *sentences[:1]]:
+        if len(sentence) > _SHORT or sentence.endswith("?"):
+            continue
+        hits = {hit[0] for value in stated_values(sentence) if len(hit := options.like(value)) == 1}
+        if not hits and (number := number_of(sentence)):
+            hits = {hit[0] for hit in [options.like(number)] if len(hit) == 1}
+        if len(hits) == 1:
+            return Found(options.reading(hits.pop()), start, start + len(sentence))
+    return None
 
 
 def listed_letters(said: Said) -> Found | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vsr1_bench.answers.lines import sentences_of
 from vsr1_bench.answers.number_words import with_digits
 from vsr1_bench.answers.numbers import NUMBER, read_number, same_number
-from vsr1_bench.answers.statements import before_reasons
+from vsr1_bench.answers.statements import COUNTED, before_reasons
 
 _LONG = 400
 """Characters of a region that must end like a sentence, or it may have been cut off."""
@@ -35,10 +35,13 @@ _NOT_ONE = re.compile(
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(
-    r"^[^.;:]{0,40}?\s(?:and|or|to|by|x|×|plus|minus|times|-)\s[^.;:]{0,12}?\d|^\s?[-/:^]\s?\d"
+    r"^[^.;:]{0,60}?\s(?:and|or)\s(?:one|an?)\b|^[^.;:]{0,40}?\s(?:and|or|to|by|x|×|plus|minus|times|-)\s[^.;:]{0,12}?\d|^\s?[-/:^]\s?\d"
     r"|^\s?(?:or|and|to)\b|^(?:st|nd|rd|th)\b|^\s?%?\s(?:more|less|fewer|greater|times)\b"
 )
 _CONDITION = re.compile(r"\b(?:where|if|when|given|for|with|at)\s[^,.;=]{0,30}=", re.IGNORECASE)
+_NAMED = re.compile(
+    r"\W{0,3}\sis\sthe\s(?:most\s\w+|best|correct|right|answer|final)\b", re.IGNORECASE
+)
 _CUT = re.compile(
     r",\s(?!\d{3}\b)|[;:]\s|\s\((?!\d)|\s(?:after|because|since|which|that|who|in|on|of|for|from|with|"
     r"when|where|if|as|per|left|remaining|than|have|has|are|is|at|by|so|and)\b"
@@ -65,6 +68,8 @@ def number_of(sentence: str) -> str | None:
     """The number that a sentence concludes, None where it is not one."""
     if len(sentence) > _LONG or _HEDGED.search(sentence):
         return None
+    if (counted := COUNTED.match(sentence)) and not re.search(r"\band\b[^.]*\d", sentence):
+        return read_number(counted[1])
     numbers = list(NUMBER.finditer(sentence))
     values = {m.group() for m in numbers}
     said = [
@@ -82,7 +87,8 @@ def number_of(sentence: str) -> str | None:
     opens = not sentence[: found.start()].strip(" *_$(\"'") and not sentence.lower().startswith(
         "one"
     )
-    if opens or _follows(_SHOWS, sentence, found.start()):
+    named = _NAMED.match(sentence, found.end())
+    if opens or named or _follows(_SHOWS, sentence, found.start()):
         return _value(sentence, found)
     return None
 
@@ -116,4 +122,4 @@ def _value(sentence: str, found: re.Match[str]) -> str | None:
         return None
     cut = _CUT.search(after)
     phrase = found.group() + (after[: cut.start()] if cut else after)
-    return read_number(phrase)
+    return read_number(phrase.strip("'\".* "))

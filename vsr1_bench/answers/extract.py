@@ -13,13 +13,16 @@ from vsr1_bench.answers.reading import Extraction, Found, Said
 from vsr1_bench.answers.rules import RULES
 from vsr1_bench.records import AnswerType
 
-
 LONGEST = 20_000
 """Characters of the end of the final words that are read: what stands before is no final answer."""
 _VISIBLE = re.compile(rf"[^\s{INVISIBLE.pattern[1:]}")
 
 
-def extract(text: str, answer_type: AnswerType, choices: Sequence[str] | None = None) -> Extraction:
+def extract(
+    text: str,
+    answer_type: AnswerType,
+    choices: Sequence[str] | None = None,
+) -> Extraction:
     """Read the final answer of a response.
 
     Args:
@@ -30,7 +33,11 @@ def extract(text: str, answer_type: AnswerType, choices: Sequence[str] | None = 
     start, end = final_span(text)
     start = max(start, end - LONGEST)
     region = text[start:end]
-    said = Said(plain_characters(region), answer_type, tuple(choices) if choices else None)
+    said = Said(
+        plain_characters(region),
+        answer_type,
+        tuple(choices) if choices else None,
+    )
     if not said.text.strip():
         return Extraction(None, problem="unfinished" if _VISIBLE.search(text) else "empty")
     for rule in RULES:

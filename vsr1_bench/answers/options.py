@@ -33,6 +33,8 @@ _SPELLED = (
 _IN_BRACKETS = re.compile(r"(?<=[/^_t(])\((\w+)\)|^\((\w+)\)(?=/)|(?<=[-+=·:,])\((\w+)\)(?=/)")
 _VERB = re.compile(r"\b(?:is|are|was|were|shows?|be)\s", re.IGNORECASE)
 _LONG = 120
+_ADDED = re.compile(r"\b(?:will|would|may|might|most|likely|probably|the)\s")
+_PLURAL = re.compile(r"(?<=[a-z]{3}[^su\W\d])s\b")
 _SAID = {"yes": "yes", "no": "no", "true": "yes", "false": "no"}
 
 
@@ -47,6 +49,12 @@ def formula(text: str) -> str:
     return plain
 
 
+def bare(text: str) -> str:
+    """A text without the words that a sentence puts into an option: `will`, `likely`, `the`."""
+    plain = normalize_text(text)
+    return _PLURAL.sub("", _ADDED.sub("", plain)) or plain
+
+
 class Options:
     """The options of one question."""
 
@@ -57,6 +65,9 @@ class Options:
         self.choices_unknown = not choices
         self._written = tuple(" ".join(choice.split()) for choice in self.choices)
         self._differ = len(set(self._written)) > 1
+        self.bare = tuple(bare(choice) for choice in self.choices)
+        if len(set(self.bare)) < len(set(self.texts)):
+            self.bare = self.texts
         self.polar = self._polar()
 
     def _polar(self) -> dict[str, int]:

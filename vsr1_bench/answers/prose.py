@@ -42,7 +42,7 @@ def last_line_number(said: Said) -> Found | None:
 
 
 def last_sentence_number(said: Said) -> Found | None:
-    """The one number that the last sentence with a number concludes: `So it is 4 × 4 = 16 m.`
+    """The one number that the last sentence with a number concludes: `so it is 4 × 4 = 16 m`.
 
     Not: `There are 5 cats and 3 dogs`, `it is more than 5`, `5 to 6 miles`.
     """

@@ -69,7 +69,7 @@ _REASONED["math"] = _REASONED["number"]
 _MARKS = " \t*_`:"
 """Around a statement's words."""
 # `2 bars have values over 4` is 2.
-_COUNTED = re.compile(
+COUNTED = re.compile(
     r"(?:there (?:is|are|were|will be) )?([-+$]{0,2}[\d.,]+%?(?:\s[a-z]+){1,3}?)"
     r"\s(?:have|has|had|are|were|that|who|left|remaining|remain|in)\b",
     re.IGNORECASE,
@@ -101,7 +101,7 @@ def tries(line: str, answer_type: AnswerType) -> list[str]:
     head = before_reasons(sentence, answer_type)
     if answer_type in ("math", "text"):  # any words can be read as one
         return [head or sentence]
-    counted = _COUNTED.match(sentence) if answer_type == "number" else None
+    counted = COUNTED.match(sentence) if answer_type == "number" else None
     return [sentence, *([head] if head else []), *([counted[1]] if counted else [])]
 
 
