@@ -2,6 +2,7 @@
 
 from vsr1_bench.answers import (
     extract,
+    is_no_gold,
     options_of_question,
     read_answer,
     same_number,
@@ -42,13 +43,13 @@ def grade(item: Item) -> Verdict:
 def gold_value(item: Item) -> str | None:
     """The gold answer in the form that `extract` gives, None where it is no such answer."""
     if item.answer_type in ("math", "text"):
-        return item.answer.strip() or None
+        return None if is_no_gold(item.answer) else item.answer.strip()
     return read_answer(item.answer, item.answer_type, item.choices)
 
 
 JUDGE = RuleJudge(
     name="string_match",
-    version=1,
+    version=2,
     grade=grade,
     description="letters, yes/no, numbers and short texts by exact rules",
 )

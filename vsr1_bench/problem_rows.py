@@ -15,7 +15,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from vsr1_bench.answers import read_answer, read_options, read_quantity, same_text, tidy
+from vsr1_bench.answers import (
+    is_bare_quantity,
+    is_date,
+    read_answer,
+    read_options,
+    same_text,
+    tidy,
+)
 from vsr1_bench.errors import TaskError
 from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, Sample
 from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, interleave
@@ -116,8 +123,8 @@ def read_kind(
 
     `choice`: the answer is the letter, the text or the value of one of the options; or it is a
     capital letter A to J alone, options or not (they may be part of the picture). Else `yes_no`
-    for yes and no, `number` for a number with or without a unit, `text` for words, `math` for the
-    rest.
+    for yes and no, `number` for a number with or without a unit, `text` for words and dates, `math`
+    for the rest: equations (`x = 5`), tuples, formulas.
 
     Returns:
         The kind, the gold answer (a choice's is a capital letter), and a choice's options.
@@ -133,9 +140,9 @@ def read_kind(
         return "choice", lone[1], None
     if answer.lower().rstrip(".") in ("yes", "no"):
         return "yes_no", answer, None
-    if read_quantity(answer, lead_in=False):
+    if is_bare_quantity(answer):
         return "number", answer, None
-    words = _WORD.search(answer) and not _FORMULA.search(answer)
+    words = is_date(answer) or (_WORD.search(answer) and not _FORMULA.search(answer))
     return ("text" if words else "math"), answer, None
 
 
@@ -168,7 +175,7 @@ def open_question(sample: Sample, gold: str) -> Sample:
     All of them stand in `extra["alternatives"]`, for judges that know of alternatives.
     """
     golds = read_list(gold) if gold.startswith(("['", '["')) else (gold.strip(),)
-    numbers = all(read_quantity(text, lead_in=False) for text in golds)
+    numbers = all(map(is_bare_quantity, golds))
     kind: AnswerType = "number" if numbers else "text"
     extra = {"alternatives": list(golds)}
     return replace(_open(sample), answer=golds[0], answer_type=kind, extra=extra)

@@ -14,23 +14,34 @@ from vsr1_bench.answers.marks import mark_tags, tag_pair
 from vsr1_bench.answers.normalize import normalize_text, tidy
 from vsr1_bench.answers.numbers import (
     Quantity,
+    compare_quantities,
+    is_bare_quantity,
+    is_date,
+    is_no_gold,
     read_number,
     read_quantity,
     rounds_to,
     same_number,
     same_quantity,
     same_text,
+    same_value,
     units_clash,
 )
 from vsr1_bench.answers.reading import Extraction
+from vsr1_bench.answers.units import contradict
 
 __all__ = [
     "Extraction",
     "Quantity",
     "boxed",
+    "compare_quantities",
+    "contradict",
     "extract",
     "final_region",
     "final_span",
+    "is_bare_quantity",
+    "is_date",
+    "is_no_gold",
     "mark_tags",
     "normalize_text",
     "options_of_question",
@@ -43,6 +54,7 @@ __all__ = [
     "same_number",
     "same_quantity",
     "same_text",
+    "same_value",
     "states_answer",
     "tag_pair",
     "tidy",

@@ -171,7 +171,7 @@ def test_yes_no(text: str, value: str | None) -> None:
         ("3:30", None),
         ("5!", None),
         ("5²", None),
-        ("½", None),
+        ("½", "1/2"),
         ("2^3", None),
         ("10^3", None),
         ("2x", None),
