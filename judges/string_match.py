@@ -3,6 +3,7 @@
 from vsr1_bench.answers import (
     extract,
     is_no_gold,
+    options_of_question,
     read_answer,
     same_number,
     same_text,
@@ -22,10 +23,15 @@ def grade(item: Item) -> Verdict:
     gold = gold_value(item)
     if gold is None:
         return Verdict("unscored", reason="gold_unreadable")
-    found = extract(item.response, item.answer_type, item.choices)
+    choices = item.choices
+    if item.answer_type == "choice":
+        choices = options_of_question(choices, item.question, gold)
+    found = extract(item.response, item.answer_type, choices)
     if found.value is None:
         return found.verdict(False)
-    if item.answer_type in ("choice", "yes_no"):
+    if item.answer_type == "choice":
+        right = gold in (found.value, *found.equal)
+    elif item.answer_type == "yes_no":
         right = found.value == gold
     elif item.answer_type == "number":
         right = same_number(found.value, gold) and not units_clash(found.raw or "", item.answer)

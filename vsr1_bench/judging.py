@@ -85,6 +85,8 @@ class JudgeOptions:
     args: Mapping[str, Any] = field(default_factory=dict)
     """`--judge_args`: temperature, max_tokens, seed, and what the judge's backend takes."""
     spending: Spending = field(default_factory=Spending)
+    thinking_tags: tuple[str, ...] = ()
+    """Further tags of thinking (`answers.mark_tags`), beside those of all known families."""
     dry_run: bool = False
     """Nothing will be asked: a missing key is no error, and the hub is left alone."""
 

@@ -5,9 +5,12 @@ never a guess. What is scored by the evaluator and what is rewarded by the train
 """
 
 from vsr1_bench.answers.boxes import boxed
+from vsr1_bench.answers.channels import final_region, final_span
 from vsr1_bench.answers.description import read_description
 from vsr1_bench.answers.extract import extract, read_answer
 from vsr1_bench.answers.leakage import states_answer
+from vsr1_bench.answers.listed import options_of_question, read_options
+from vsr1_bench.answers.marks import mark_tags, tag_pair
 from vsr1_bench.answers.normalize import normalize_text, tidy
 from vsr1_bench.answers.numbers import (
     Quantity,
@@ -25,7 +28,6 @@ from vsr1_bench.answers.numbers import (
     units_clash,
 )
 from vsr1_bench.answers.reading import Extraction
-from vsr1_bench.answers.tags import final_region
 from vsr1_bench.answers.units import contradict
 
 __all__ = [
@@ -36,13 +38,17 @@ __all__ = [
     "contradict",
     "extract",
     "final_region",
+    "final_span",
     "is_bare_quantity",
     "is_date",
     "is_no_gold",
+    "mark_tags",
     "normalize_text",
+    "options_of_question",
     "read_answer",
     "read_description",
     "read_number",
+    "read_options",
     "read_quantity",
     "rounds_to",
     "same_number",
@@ -50,6 +56,7 @@ __all__ = [
     "same_text",
     "same_value",
     "states_answer",
+    "tag_pair",
     "tidy",
     "units_clash",
 ]

@@ -5,19 +5,31 @@ The first of them that is there decides, readable or not.
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 
 from vsr1_bench.answers.boxes import last_box
+from vsr1_bench.answers.lines import lines_of
 from vsr1_bench.answers.phrases import read_phrase
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, UNFINISHED, Found, Said
 from vsr1_bench.answers.statements import statements, tries
 
-_ANSWER_OPEN, _ANSWER_CLOSE = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
+_ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _SPACE = re.compile(r"\s*")
+_JSON = re.compile(
+    r"[\"'](?:final[_ ]?|correct[_ ]?)?(?:answer|choice|option)(?:[_ ](?:letter|choice|option))?[\"']\s{0,4}:\s{0,4}\[?\s{0,4}"
+    r"(?:\"(?P<text>(?:[^\"\\\n]|\\.){0,400})\"|(?P<bare>[^\s\",\[\]{}][^\",\[\]{}\n]{0,60}))\s{0,4}(?!\s*,\s*\"[^\"]*\"\s*[,\]])",
+    re.IGNORECASE,
+)
+_A_LINE = re.compile(r"[ \t>*_#]{0,6}A[*_]{0,2}:[*_]{0,2}[ \t]*(\S.*)")
+_TAKEN_BACK = re.compile(r"not\b", re.IGNORECASE)
+_SHORT = 200
+"""Characters of an answer on a line of its own."""
 
 
 def boxed(said: Said) -> Found | None:
-    r"""The last `\boxed{…}` or `\fbox{…}`.
+    r"""The last `\boxed{…}` or `\fbox{…}`; `Answer: X` after a box that is no answer goes first.
 
     A box that was never closed is an answer that was cut off: nothing is read then.
 
@@ -28,7 +40,10 @@ def boxed(said: Said) -> Found | None:
         return Found(UNFINISHED, len(said.text), len(said.text))
     if box is None:
         return None
-    return Found(read_phrase(said.text[slice(*box)].strip(), said.kind, said.choices), *box)
+    reading = read_phrase(said.text[slice(*box)].strip(), said.kind, said.choices)
+    if reading.value is None and _after(said, box[1]):
+        return None
+    return Found(reading, *box)
 
 
 def answer_tag(said: Said) -> Found | None:
@@ -46,12 +61,58 @@ def answer_tag(said: Said) -> Found | None:
     return Found(read_phrase(words, said.kind, said.choices), start, start + len(words))
 
 
+def json_answer(said: Said) -> Found | None:
+    """The value of the last `"answer"` of a JSON object, fenced or not, complete or cut off.
+
+    Not: an object without such a key; a list of several answers.
+    """
+    found = None
+    for found in _JSON.finditer(said.text):  # the last one counts
+        pass
+    if found is None:
+        return None
+    words = found["text"] if found["text"] is not None else found["bare"]
+    start = found.start("text") if found["text"] is not None else found.start("bare")
+    with suppress(ValueError):
+        value = json.loads(f'"{words}"')
+        if isinstance(value, str) and found["text"] is not None:
+            return Found(read_phrase(value, said.kind, said.choices), start, start + len(words))
+    return Found(read_phrase(words, said.kind, said.choices), start, start + len(words))
+
+
 def statement(said: Said) -> Found | None:
     """What the last readable statement says: `Answer: X`, `the answer is X`, `#### X`.
 
+    The word for an answer may be Chinese, Japanese, Korean, German, French, Spanish, Portuguese,
+    Italian, Russian or Arabic.
+
     Not: `the answer is not A`, `the answer depends on B`.
     """
+    return _stated(said, 0)
+
+
+def answer_line(said: Said) -> Found | None:
+    """A last line `A: X`, where A is short for Answer; for choices see `answer_or_option_a`.
+
+    Not: `A: First we count the dots`; `A: 5` before other lines.
+    """
+    for start, line in reversed(list(lines_of(said.text))[-3:]):
+        found = _A_LINE.match(line)
+        if found is None:
+            continue
+        for words in tries(found[1], said.kind):
+            reading = read_phrase(words, said.kind, said.choices)
+            if reading.value is not None and len(words) <= _SHORT:
+                at = start + found.start(1)
+                return Found(reading, at, at + len(words))
+    return None
+
+
+def _stated(said: Said, after: int) -> Found | None:
+    """The last readable statement that begins at or after a place."""
     for start, line in statements(said.text):
+        if start < after:
+            break
         phrases = tries(line, said.kind)
         for words in phrases:
             reading = read_phrase(words, said.kind, said.choices)
@@ -59,20 +120,28 @@ def statement(said: Said) -> Found | None:
             several = reading == AMBIGUOUS and said.kind == "number" and words is not phrases[-1]
             if reading != NOTHING and not several:
                 return Found(reading, start, start + len(words))
+        if _TAKEN_BACK.match(line):  # `the answer is not A`: what was said before does not hold
+            return Found(NOTHING, start, start + len(line))
     return None
+
+
+def _after(said: Said, box_end: int) -> bool:
+    found = _stated(said, box_end)
+    return found is not None and found.reading.value is not None
 
 
 def _answer_block(region: str) -> tuple[int, str] | None:
-    """Start and content of the last complete block that holds something."""
-    closings = [m.start() for m in _ANSWER_CLOSE.finditer(region)]
-    openings = [m.end() for m in _ANSWER_OPEN.finditer(region)]
-    while closings and openings:
-        start = openings.pop()
-        if start > closings[-1]:
-            continue
-        found = _SPACE.match(region, start)
-        start = found.end() if found else start
-        if start < closings[-1]:
-            return start, region[start : closings[-1]].strip()
-        closings.pop()
-    return None
+    """Start and content of the last complete block that holds something, the innermost one."""
+    opened: list[int] = []
+    last: tuple[int, int] | None = None
+    for tag in _ANSWER_TAG.finditer(region):
+        if not tag[1]:
+            opened.append(tag.end())
+        elif opened:
+            start = opened.pop()
+            content = _SPACE.match(region, start)
+            start = content.end() if content else start
+            inside = last is not None and start <= last[0] and last[1] <= tag.start()
+            if start < tag.start() and not inside:
+                last = (start, tag.start())
+    return (last[0], region[slice(*last)].strip()) if last else None

@@ -6,6 +6,7 @@ import re
 
 from vsr1_bench.answers.choice import read_choice
 from vsr1_bench.answers.normalize import MAX_ANSWER, fold, tidy
+from vsr1_bench.answers.number_words import with_digits
 from vsr1_bench.answers.numbers import read_number
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
 from vsr1_bench.answers.yes_no import read_yes_no
@@ -23,7 +24,7 @@ def read_phrase(phrase: str, answer_type: AnswerType, choices: tuple[str, ...] |
     if answer_type == "yes_no":
         return read_yes_no(phrase)
     if answer_type == "number":
-        number = read_number(phrase)
+        number = read_number(phrase) or read_number(with_digits(phrase))
         if number is None:
             return AMBIGUOUS if re.search(r"\d", fold(phrase)) else NOTHING
         return Reading(number)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
+from vsr1_bench.answers.conclusions import concluded_number
+from vsr1_bench.answers.lines import lines_of
 from vsr1_bench.answers.numbers import read_number
 from vsr1_bench.answers.phrases import read_phrase
 from vsr1_bench.answers.reading import AMBIGUOUS, Found, Reading, Said
@@ -32,12 +33,21 @@ def last_line_number(said: Said) -> Found | None:
 
     Not: a last line `in step 5 we add`.
     """
-    lines = list(_lines(said.text))
+    lines = list(lines_of(said.text))
     if len(lines) < 2 or not _NUMERIC.match(lines[-1][1]) or len(lines[-1][1]) > 40:
         return None
     start, line = lines[-1]
     number = read_number(line)
     return Found(Reading(number), start, start + len(line)) if number else None
+
+
+def last_sentence_number(said: Said) -> Found | None:
+    """The one number that the last sentence with a number concludes: `so it is 4 × 4 = 16 m`.
+
+    Not: `There are 5 cats and 3 dogs`, `it is more than 5`, `5 to 6 miles`.
+    """
+    found = concluded_number(said.text)
+    return Found(Reading(found[0]), found[1], found[2]) if found else None
 
 
 def several_numbers(said: Said) -> Found | None:
@@ -53,7 +63,7 @@ def only_line(said: Said) -> Found | None:
 
     Not: the first or last of several lines.
     """
-    lines = list(_lines(said.text))
+    lines = list(lines_of(said.text))
     if len(lines) != 1 or len(lines[0][1]) > SHORT:
         return None
     return _found(read_phrase(lines[0][1], said.kind, said.choices), said.text)
@@ -62,12 +72,3 @@ def only_line(said: Said) -> Found | None:
 def _found(reading: Reading, text: str) -> Found:
     """What was read from the whole of a text."""
     return Found(reading, 0, len(text))
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Where each line that is not blank starts, and the line."""
-    start = 0
-    for line in text.split("\n"):
-        if words := line.strip():
-            yield start + line.index(words), words
-        start += len(line) + 1

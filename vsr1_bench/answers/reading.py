@@ -15,6 +15,10 @@ class Reading(NamedTuple):
     problem: str = ""
     """`no_answer`: nothing there; `ambiguous`: several answers; `not_an_option`: a letter beyond
     the options; `conflict`: a letter beside the text of another option; `unfinished`: cut off."""
+    equal: str = ""
+    """Of an option that was named by its text: the letters of the others with the same text."""
+    equal: str = ""
+    """Of an option that was named by its text: the letters of the others with the same text."""
 
 
 NOTHING = Reading(None, "no_answer")
@@ -57,6 +61,9 @@ class Extraction:
     """The words that the value was read from, with their unit; at most `MAX_ANSWER` characters."""
     span: tuple[int, int] | None = None
     """Start and end of these words in the response."""
+    equal: str = ""
+    """Of an option that was named by its text: the letters of the others with the same text, which
+    are as right as `value`."""
 
     @property
     def how(self) -> str:

@@ -9,18 +9,42 @@ import re
 from collections import deque
 from collections.abc import Iterator
 
+from vsr1_bench.answers.lines import SENTENCE_END
 from vsr1_bench.answers.normalize import MAX_ANSWER
 from vsr1_bench.records import AnswerType
 
-_ANSWER_NOUN = r"(?:(?:final|correct|right|best|my)[ ])?answer|(?:final|correct|right|best|my)[ ]"
+_ADJECTIVE = r"(?:final|correct|right|best|my|most[ ]likely)[ ]"
+_NOUN = (
+    rf"(?:(?:{_ADJECTIVE})?(?:answer|ans\b\.?(?=[ *_]{{0,4}}[:=]))(?:[ ](?:option|choice|letter|value))?"
+    rf"|{_ADJECTIVE}(?:option|choice|letter|alternative|conclusion)(?:[ ]letter)?)"
+)
+_ABROAD = (
+    r"(?:最终|最終|正确|正確|最后)?(?:的)?答案[ ]?(?:应该|應該|应|應)?(?:是|为|為|选|選|:)[ ]?:?",
+    r"(?:故|应|應|所以|因此|我)(?:选择|選擇|选|選)(?:项|項|:)?[ ]?(?=[(]?[A-Z](?![A-Za-z]))",
+    r"^(?:选择|選擇|选|選)(?:项|項|:)?[ ]?(?=[(]?[A-Z](?![A-Za-z]))",
+    r"(?:答え|正解|解答|回答)[ ]?(?:は|:|=)[ ]?:?",
+    r"(?:정답|답변|답)[ ]?(?:은|는|:)[ ]?:?",
+    r"\b(?:antwort|lösung)[ ]?(?:(?:ist|lautet|wäre)\b[ ]?:?|:)",
+    r"\bréponse(?:[ ](?:correcte|finale|juste|exacte))?[ ]?(?:est\b[ ]?:?|:)",
+    r"\brespuesta(?:[ ](?:correcta|final))?[ ]?(?:es\b[ ]?:?|:)",
+    r"\bresposta(?:[ ](?:correta|certa|final))?[ ]?(?:é\b[ ]?:?|:)",
+    r"\brisposta(?:[ ](?:corretta|esatta|finale))?[ ]?(?:è\b[ ]?:?|:)",
+    r"\bответ(?:ом)?[ ]?(?::|-|это\b|является\b|будет\b)",
+    r"(?:الإجابة|الاجابة|الجواب)(?:[ ](?:الصحيحة|الصحيح|النهائية|النهائي))?[ ]?(?:(?:هي|هو)\b[ ]?:?|:)",
+)
+"""Words for an answer: Chinese, Japanese, Korean, German, French, Spanish, Portuguese, Italian,
+Russian, Arabic."""
+_NEGATIVE = r"(?:undefined|impossible|(?:not|in)determin\w+|cannot|can't|does[ ]not|doesn't)"
 _STATEMENT = re.compile(
-    rf"\b(?:{_ANSWER_NOUN}(?:option|choice))\b(?:[ ]to[ ](?:the|this)[ ](?:question|problem))?"
-    r"[*_]{0,3}[ ]?(?:(?:is|would[ ]be|should[ ]be|must[ ]be)\b[*_]{0,3}[ ]?:?|:|=)"
-    r"|^[ \t#*_>]{0,8}(?:final[ ])?answer[ \t*_#]{0,6}$"
-    r"|^####(?=[ \t]?[^#\s])",
+    rf"\b{_NOUN}(?:[ ](?:to|for|of)[ ][^\n.:;?!]{{1,80}}?)?[*_\"]{{0,3}},?[ ]?"
+    r"(?:(?:therefore|thus|then|hence|clearly|so)[, ]{1,2})?"
+    r"(?:(?:is|was|would[ ](?:then[ ])?be|should[ ]be|must[ ]be|will[ ]be)\b[*_]{0,3}[ ]?:?|:|=(?!=)|(?:->|→|⇒)"
+    r"|(?=(?:cannot|can't|can[ ]not)[ ]be[ ]|(?:does[ ]not|doesn't)[ ]exist))"
+    r"|^[ \t#*_>]{0,8}(?:final[ ]|correct[ ])?answer[ \t*_#]{0,6}$"
+    r"|^[ \t#*_>]{0,8}(?:final[ ])?answer[*_]{0,3}[ ]-{1,2}(?=[ ])"
+    rf"|^####(?=[ \t]?[^#\s])|{'|'.join(_ABROAD)}",
     re.IGNORECASE | re.MULTILINE,
 )
-_SENTENCE_END = re.compile(r"(?<!\b[A-Z])(?<!St)(?<!Mt)(?<!Dr)(?<!Mr)(?<!No)[.!?](?=\s+[A-Z(*])")
 _REASONS = r",\s(?:as(?!\s\w+\sas\b)|because|since|which)\b"
 _BECAUSE = r"\s\(?(?:because|since)\b"
 # What goes on with the answer, or takes it back, is part of it: `5, or maybe 6`, `3, if x = 2`.
@@ -44,6 +68,12 @@ _REASONED = {
 _REASONED["math"] = _REASONED["number"]
 _MARKS = " \t*_`:"
 """Around a statement's words."""
+# `2 bars have values over 4` is 2.
+COUNTED = re.compile(
+    r"(?:there (?:is|are|were|will be) )?([-+$]{0,2}[\d.,]+%?(?:\s[a-z]+){1,3}?)"
+    r"\s(?:have|has|had|are|were|that|who|left|remaining|remain|in)\b",
+    re.IGNORECASE,
+)
 _FORMULA = re.compile(r"[\d\\$=^]")
 
 
@@ -67,13 +97,17 @@ def statements(region: str) -> Iterator[tuple[int, str]]:
 
 def tries(line: str, answer_type: AnswerType) -> list[str]:
     """What of a statement's line is read, in this order."""
-    sentence = _SENTENCE_END.split(line, maxsplit=1)[0]
+    sentence = _first_sentence(line)
     head = before_reasons(sentence, answer_type)
     if answer_type in ("math", "text"):  # any words can be read as one
         return [head or sentence]
-    # A choice's whole line first: its rest may hold another letter, or another option's text.
-    whole = [line] if answer_type in ("choice", "yes_no") else []
-    return [*whole, sentence, *([head] if head else [])]
+    counted = COUNTED.match(sentence) if answer_type == "number" else None
+    return [sentence, *([head] if head else []), *([counted[1]] if counted else [])]
+
+
+def _first_sentence(line: str) -> str:
+    found = SENTENCE_END.search(line)
+    return line[: found.start()] if found else line
 
 
 def before_reasons(sentence: str, answer_type: AnswerType) -> str | None:

@@ -42,7 +42,8 @@ def yes_no_in_region(said: Said) -> Found | None:
 
     Not: `I cannot say yes`, `there is no dog`.
     """
-    return Found(read_yes_no_in_region(said.text), 0, len(said.text))
+    reading = read_yes_no_in_region(said.text)
+    return Found(reading, 0, len(said.text)) if reading != NOTHING else None
 
 
 def read_yes_no_in_region(region: str) -> Reading:

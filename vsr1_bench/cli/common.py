@@ -105,6 +105,14 @@ def with_golds(
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
     """Add what judges are told, `--judge` itself left out."""
+    parser.add_argument(
+        "--thinking_tags",
+        type=thinking_tags,
+        default=(),
+        metavar="TAG,…",
+        help="further tags of thinking, whose content is no answer: cot for <cot>…</cot>, or both "
+        "marks, [[cot]]…[[/cot]]; those of known model families need no flag",
+    )
     group = parser.add_argument_group("judges that ask a model")
     group.add_argument("--judge_model", metavar="M", help="the model that judges")
     group.add_argument(
@@ -162,6 +170,7 @@ def judge_options(options: argparse.Namespace) -> JudgeOptions:
         prompt=options.judge_prompt,
         args=key_values(options.judge_args, "--judge_args"),
         spending=Spending(prices, options.max_cost),
+        thinking_tags=options.thinking_tags,
         dry_run=given.get("dry_run", False),
     )
 
@@ -399,6 +408,19 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: wanted a whole number of at least 1")
     return number
+
+
+def thinking_tags(text: str) -> tuple[str, ...]:
+    """Read `cot,[[note]]…[[/note]]` (argparse type)."""
+    from vsr1_bench.answers import tag_pair
+
+    names = tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
+    for name in names:
+        try:
+            tag_pair(name)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return names
 
 
 def shard(text: str) -> tuple[int, int]:
