@@ -96,13 +96,17 @@ _CHOOSE_FROM = re.compile(
 _LISTED = re.compile(r"(?<![\w'])[(\[]?([A-Za-z])[)\].:](?=\s|\*|$)|[(\[]\s?([A-Za-z])\s?[)\]]")
 
 
+_MOST = 64
+"""Mentions, from the end, that are looked at: a loop of letters is bounded by it."""
+
+
 def read_mentions(text: str, options: Options) -> Reading:
     """Read the one letter that a text names as its answer.
 
     Letters that it rules out, that it lists, or that are parts of a figure are no answers. A letter
     named as the answer goes before letters that are only named.
     """
-    kept = [m for m in mentions(text) if not _set_aside(text, m)]
+    kept = [m for m in mentions(text)[-_MOST:] if not _set_aside(text, m)]
     strong = [m for m in kept if m.strong]
     known = [m for m in kept if any(letter in options.letters for letter in m.letters)]
     for found in (strong, known):
