@@ -56,6 +56,7 @@ _BARE_FUNCTION = re.compile(rf"(?<![\\A-Za-z])({'|'.join(_FUNCTIONS)})(?![A-Za-z
 _BARE_INFINITY = re.compile(r"(?<![\\A-Za-z])(?:infinity|infty|inf)(?![A-Za-z])", re.IGNORECASE)
 _ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 _ROOT = re.compile(r"[√∛∜]|(?<![\\A-Za-z])(?:sqrt|cbrt)(?![A-Za-z])")
+_MOST_ROOTS = 40
 _ROOT_OF = re.compile(r"\s?(\d+(?:\.\d+)?|\\[A-Za-z]+|[A-Za-z])")
 
 _DIALECT = tuple(
@@ -98,7 +99,7 @@ _REPEATING = re.compile(
 _SCIENTIFIC = re.compile(r"(?<=\d)[eE]([-+]?\d{1,4})(?![\w.])")
 _LOG = re.compile(r"\\log\s?_\s?(?:\{([^{}]*)\}|(\w))\s*")
 _BASE = re.compile(
-    r"(?<![\w.])\(?(-?[0-9A-F]*\d[0-9A-F]*)\)?\s?_\s?\{?\s?(?:\\text\s?\{\s?(?:base\s?)?)?(\d{1,2}|"
+    r"(?<![\w.])\(?(-?(?=[A-F]{0,20}\d)[0-9A-F]{1,60})\)?\s?_\s?\{?\s?(?:\\text\s?\{\s?(?:base\s?)?)?(\d{1,2}|"
     r"[a-z]+)\s?\}?\s?\}?(?!\w)"
 )
 _WORD_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
@@ -203,7 +204,7 @@ def _roots(text: str) -> str:
     r"""`√2`, `√(x+1)`, `√{3}`, `sqrt(2)`: `\sqrt{…}`."""
     done: list[str] = []
     start = 0
-    while found := _ROOT.search(text, start):
+    while len(done) <= _MOST_ROOTS and (found := _ROOT.search(text, start)):
         degree = "[3]" if found[0] == "cbrt" else _ROOTS.get(found[0], "")
         inside, end = _argument(text, found.end())
         if inside is None:
@@ -213,8 +214,6 @@ def _roots(text: str) -> str:
         done.append(f"{text[start : found.start()]}\\sqrt{degree}")
         text = "{" + inside + "}" + text[end:]
         start = 0
-        if len(done) > 200:
-            break
     return "".join(done) + text[start:]
 
 
