@@ -6,10 +6,14 @@ A letter counts only with a cue: brackets, bold marks, `option B`, `it is B.`, `
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from vsr1_bench.answers.options import Options
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
+
+_MOST = 60
+"""Letters with a cue; a text that has more names none of them."""
 
 
 class Mention(NamedTuple):
@@ -102,7 +106,10 @@ def read_mentions(text: str, options: Options) -> Reading:
     Letters that it rules out, that it lists, or that are parts of a figure are no answers. A letter
     named as the answer goes before letters that are only named.
     """
-    kept = [m for m in mentions(text) if not _set_aside(text, m)]
+    found_in = mentions(text)
+    if len(found_in) > _MOST:
+        return AMBIGUOUS
+    kept = [m for m in found_in if not _set_aside(text, m)]
     strong = [m for m in kept if m.strong]
     known = [m for m in kept if any(letter in options.letters for letter in m.letters)]
     for found in (strong, known):
@@ -116,6 +123,7 @@ def read_mentions(text: str, options: Options) -> Reading:
     return NOTHING
 
 
+@lru_cache(maxsize=16)
 def mentions(text: str) -> list[Mention]:
     """All letters with a cue, those that stand together as one; items of a list are left out."""
     found: dict[int, Mention] = {}
@@ -131,9 +139,12 @@ def mentions(text: str) -> list[Mention]:
                 ):
                     continue
                 found[at] = _together(text, m["l"], strong, at)
+                if len(found) > _MOST:
+                    return list(found.values())
     return sorted(found.values(), key=lambda m: m.start)
 
 
+@lru_cache(maxsize=16)
 def list_items(text: str) -> set[int]:
     """Where letters stand that are the marks of a list: A, B, … in order, each with its text."""
     marks = [(m.start(1 if m[1] else 2), (m[1] or m[2]).upper()) for m in _LISTED.finditer(text)]

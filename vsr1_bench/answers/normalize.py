@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 MAX_ANSWER = 2000
 """Characters. What is longer is not a final answer; it also bounds every step that is not linear
@@ -75,6 +76,7 @@ def strip_markup(text: str) -> str:
     return " ".join(text.split())
 
 
+@lru_cache(maxsize=2048)
 def tidy(text: str) -> str:
     """Fold, strip markup, and take off surrounding quotes and emphasis."""
     return strip_markup(fold(text)).strip(" \t\"'*")

@@ -42,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     Rule(choice_rules.edge_line, ("choice",)),
     Rule(choice_rules.named_letter, ("choice",)),
     Rule(choice_rules.yes_no_option, ("choice",)),
+    Rule(choice_rules.denial, ("choice",)),
     Rule(choice_rules.option_text, ("choice",)),
     Rule(choice_rules.option_value, ("choice",)),
     Rule(choice_rules.listed_letters, ("choice",)),
