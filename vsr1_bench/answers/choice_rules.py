@@ -14,6 +14,7 @@ from vsr1_bench.answers.conclusions import number_of, stated_values
 from vsr1_bench.answers.lines import claim, lines_of, sentences_of
 from vsr1_bench.answers.mentions import list_items, read_mentions
 from vsr1_bench.answers.normalize import MAX_ANSWER, tidy
+from vsr1_bench.answers.number_words import with_digits
 from vsr1_bench.answers.options import options_of
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Found, Reading, Said
 from vsr1_bench.answers.yes_no import read_yes_no_in_region
@@ -146,7 +147,12 @@ def denial(said: Said) -> Found | None:
         return None
     start, sentence = sentences_of(said.text)[0]
     claimed = claim(sentence)
-    if len(_NOT.findall(claimed)) != 1 or not _DENIES.search(claimed) or sentence.endswith("?"):
+    if (
+        re.search(r"\b(?:yes|true|false)\b", claimed, re.I)
+        or len(_NOT.findall(claimed)) != 1
+        or not _DENIES.search(claimed)
+        or sentence.endswith("?")
+    ):
         return None
     return Found(Reading(LETTERS[polar["no"]]), start, start + len(sentence))
 
@@ -194,7 +200,7 @@ def option_value(said: Said) -> Found | None:
         if len(sentence) > _SHORT or sentence.endswith("?"):
             continue
         hits = {hit[0] for value in stated_values(sentence) if len(hit := options.like(value)) == 1}
-        if not hits and (number := number_of(sentence)):
+        if not hits and (number := number_of(with_digits(sentence))):
             hits = {hit[0] for hit in [options.like(number)] if len(hit) == 1}
         if len(hits) == 1:
             return Found(options.reading(hits.pop()), start, start + len(sentence))

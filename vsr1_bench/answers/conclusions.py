@@ -45,6 +45,7 @@ _NAMED = re.compile(
 _EQUATIONS = re.compile(
     r"=[^=]*\band\b(?![^=]*\bso\b)[^=]*=|=[^=]*[,;]\s*(?:and\s)?\$?\w{1,2}\$?\s?=", re.IGNORECASE
 )
+_EXPLAINS = re.compile(r"(?:this|these|that|because|it)\b", re.IGNORECASE)
 _CUT = re.compile(
     r",\s(?!\d{3}\b)|[;:]\s|\s\((?!\d)|\s(?:after|because|since|which|that|who|in|on|of|for|from|with|"
     r"when|where|if|as|per|left|remaining|than|have|has|are|is|at|by|so|and)\b"
@@ -75,6 +76,8 @@ def _opening_number(text: str) -> tuple[str, int, int] | None:
     if len(text) > _LONG or len(sentences) < 2 or any("=" in s for _, s in sentences):
         return None
     start, sentence = sentences[0]
+    if claim(sentence) == sentence and not _EXPLAINS.match(sentences[1][1]):
+        return None
     said = with_digits(claim(sentence))
     stated = any(_follows(_SAYS, said, m.start()) for m in NUMBER.finditer(said))
     number = number_of(said) if stated else None

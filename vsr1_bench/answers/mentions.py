@@ -41,7 +41,7 @@ _PART = re.compile(
 _STRONG = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
-        r"\b(?:is|be|it's|It's|select|choose|chose|pick|picked|selected|with|for)[ ]"
+        r"\b(?:is|be|it's|It's|say|select|choose|chose|pick|picked|selected|with|for|(?<!anything[ ])but)[ ]"
         rf"(?:{_FIRM}[ ])?(?:the[ ])?(?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z])(?![\w']){_ENDS}{_STOP}",
         rf"\b(?i:therefore|thus|hence|so),?[ ](?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z])(?![\w'])"
         rf"{_ENDS}{_STOP}",
@@ -86,7 +86,7 @@ _REFUTED = re.compile(
     rf"{_ENDS}(?:\s?\([^()]{{0,80}}\))?[\s,:.]{{0,3}}(?:(?:option|choice|answer)\s)?"
     r"(?:(?:is|are|was|were|does|do|did|has|have|had|can|could|would|will|should|may|might|must)"
     r"(?:n't|\s(?:also\s|clearly\s|definitely\s)?not)\b|can't\b|won't\b|cannot\b|never\b"
-    r"|(?:is|are|was|were|be|seems?|looks?|appears?)\s(?:\w+ly\s|also\s|thus\s|hence\s|therefore\s)?"
+    r"|(?:is|are|was|were|be|been|seems?|looks?|appears?|(?:can|could|may|must|should)\sbe)\s(?:\w+ly\s|also\s|thus\s|hence\s|therefore\s)?"
     r"(?:an?\s|the\s)?(?:incorrect|wrong|false|untrue|invalid|impossible|unlikely|implausible|"
     r"inconsistent|irrelevant|eliminated|excluded|out\b|ruled|discarded|rejected|inaccurate)"
     r"|(?:incorrect|wrong|false|no)\b\s?(?:[.;,\n]|$)|fails?\b|contradicts?\b)",
@@ -97,6 +97,12 @@ _CHOOSE_FROM = re.compile(
     r"choices?\sare|letters?)\b[^.;\n]{0,40}$",
     re.IGNORECASE,
 )
+_WRONG_IS = re.compile(
+    r"\b(?:wrong|incorrect|false|worst|eliminated|excluded)\s(?:answers?|options?|choices?)\s"
+    r"(?:is|are|would\sbe):?\s[(\[*]{0,3}$",
+    re.IGNORECASE,
+)
+_WRONG_BEFORE = re.compile(r"\b(?:wrong|incorrect|false|worst)\s$", re.IGNORECASE)
 _LISTED = re.compile(r"(?<![\w'])[(\[]?([A-Za-z])[)\].:](?=\s|\*|$)|[(\[]\s?([A-Za-z])\s?[)\]]")
 
 
@@ -178,7 +184,7 @@ def _set_aside(text: str, mention: Mention) -> bool:
     before = text[max(0, mention.start - 120) : mention.start]
     if len(mention.letters) > 2 or (_CHOOSE_FROM.search(before[-60:]) and len(mention.letters) > 1):
         return True
-    return denied(before) or refuted(text, mention.end)
+    return denied(before) or bool(_WRONG_IS.search(before)) or refuted(text, mention.end)
 
 
 def denied(before: str) -> bool:
@@ -194,3 +200,9 @@ def denied(before: str) -> bool:
 def refuted(text: str, end: int) -> bool:
     """Whether the words after something rule it out: `(A) is wrong`."""
     return _REFUTED.match(text[end : end + 160]) is not None
+
+
+def doubted(before: str) -> bool:
+    """Whether the words before a statement take it back: `I do not think that`, `the wrong`."""
+    cut = max((m.end() for m in _CLAUSE.finditer(before)), default=0)
+    return bool(_THINKS.search(before[cut:]) or _WRONG_BEFORE.search(before))

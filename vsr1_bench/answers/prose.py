@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from vsr1_bench.answers.conclusions import concluded_number
-from vsr1_bench.answers.lines import lines_of
+from vsr1_bench.answers.lines import lines_of, sentences_of
 from vsr1_bench.answers.numbers import read_number
 from vsr1_bench.answers.phrases import read_phrase
 from vsr1_bench.answers.reading import AMBIGUOUS, Found, Reading, Said
@@ -22,7 +22,9 @@ def only_number(said: Said) -> Found | None:
 
     Not: `5 cats and 3 dogs`, `more than 5`.
     """
-    if len(said.text.strip()) > _PROSE:
+    if len(said.text.strip()) > _PROSE or len(sentences_of(said.text)) > 1 or "?" in said.text[-9:]:
+        return None
+    if said.text.lstrip().startswith("A:"):  # `answer_line` found no answer there
         return None
     number = read_number(" ".join(said.text.split()))
     return _found(Reading(number), said.text) if number else None

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from vsr1_bench.answers.lines import SENTENCE_END
+from vsr1_bench.answers.mentions import doubted
 from vsr1_bench.answers.normalize import MAX_ANSWER
 from vsr1_bench.records import AnswerType
 
@@ -91,6 +92,8 @@ def statements(region: str) -> Iterator[tuple[int, str]]:
         marks += deque(_STATEMENT_ABROAD.finditer(region), maxlen=16)
         marks.sort(key=lambda found: found.end())
     for found in reversed(marks):
+        if doubted(region[max(0, found.start() - 80) : found.start()]):
+            continue
         line, start = "", found.end()
         for _ in range(4):  # a heading, or the `$$` of a display, stands on lines of its own
             end = region.find("\n", start, start + MAX_ANSWER)
