@@ -236,7 +236,7 @@ def _argument(text: str, start: int) -> tuple[str | None, int]:
 
 _TOKEN = r"(\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}|\d|[A-Za-z]|\\(?!text)[A-Za-z]+)"
 _TWO = re.compile(rf"\\(frac|binom)\s*{_TOKEN}\s*{_TOKEN}")
-_ONE = re.compile(rf"\\sqrt\s*(\[[^\[\]]*\])?\s*{_TOKEN}")
+_ONE = re.compile(rf"\\sqrt\s*(\[[^\[\]]*\])?\s*(?:(\d+)|{_TOKEN})")
 
 
 def _arguments(text: str) -> str:
@@ -246,7 +246,7 @@ def _arguments(text: str) -> str:
         return token if token.startswith("{") else "{" + token + "}"
 
     text = _TWO.sub(lambda m: f"\\{m[1]}{group(m[2])}{group(m[3])}", text)
-    return _ONE.sub(lambda m: f"\\sqrt{m[1] or ''}{group(m[2])}", text)
+    return _ONE.sub(lambda m: f"\\sqrt{m[1] or ''}{group(m[2] or m[3])}", text)
 
 
 def _log(found: re.Match[str]) -> str:

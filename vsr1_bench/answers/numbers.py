@@ -276,7 +276,7 @@ def _degrees(found: re.Match[str]) -> str:
 
 
 def _unbracketed(text: str) -> str:
-    return text[1:-1].strip() if re.fullmatch(r"\([^()]*\)", text) else text
+    return text[1:-1].strip() if re.fullmatch(r"\([^(),]*\)", text) else text
 
 
 _FUNCTION = r"(?:sin|cos|tan|cot|sec|csc|log|ln|lg|exp|sqrt|arc(?:sin|cos|tan)|lim|max|min)"

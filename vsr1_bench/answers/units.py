@@ -15,7 +15,7 @@ _NAMES = {
     "m": "meter metre", "km": "kilometer kilometre kms", "nm": "nanometer nanometre",
     "µm": "micrometer micrometre micron μm um", "in": "inch inche", "ft": "feet foot",
     "yd": "yard yds", "mi": "mile", "nmi": "", "ly": "lightyear", "Å": "angstrom å",
-    "mg": "milligram", "g": "gram gramme gm", "kg": "kilogram kilo kgs", "t": "tonne ton",
+    "mg": "milligram", "Mg": "megagram", "g": "gram gramme gm", "kg": "kilogram kilo kgs", "t": "tonne ton",
     "lb": "lbs", "oz": "ounce", "ml": "milliliter millilitre mL", "cl": "centiliter centilitre cL",
     "dl": "dL deciliter", "L": "liter litre l ltr", "gal": "gallon",
     "ns": "nanosecond", "µs": "microsecond μs us", "ms": "millisecond", "s": "second sec secs",
