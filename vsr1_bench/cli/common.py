@@ -270,7 +270,9 @@ def unscored(documents: Sequence[dict[str, Any]]) -> int:
     """How many verdicts are missing; says what no verdict can be given on: what nobody has read."""
     from vsr1_bench.judge_names import LABELS, bare
 
-    answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
+    answers: int = sum(
+        d.get("left_unscored", d["rates"]["total"] - d["rates"]["scored"]) for d in documents
+    )
     # People label responses, not what was read from their descriptions.
     read = [d for d in documents if "perception" in d and bare(d["judge"]) != LABELS]
     for document in read:
