@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
+from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument(
         "responses",
-        type=Path,
+        type=user_path,
         metavar="IN.jsonl",
         help="lines {id, response, answer, choices?, answer_type?, question?}",
     )
     parser.add_argument("--judge", required=True)
     parser.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="OUT.jsonl",
         help="lines {id, verdict, extracted, unparsed, reason}, in the order of the input",
