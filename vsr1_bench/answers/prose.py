@@ -14,6 +14,7 @@ SHORT = 200
 """Characters of a line that may be an answer by itself."""
 _PROSE = 400
 """Characters of a region in which a single number is taken for the answer."""
+_PROSE_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 _NUMERIC = re.compile(r"[-+−$€£.\d*\\]")
 
 
@@ -48,6 +49,8 @@ def last_sentence_number(said: Said) -> Found | None:
 
     Not: `There are 5 cats and 3 dogs`, `it is more than 5`, `5 to 6 miles`.
     """
+    if said.kind == "math" and not _PROSE_WORDS.search(said.text):  # a formula by itself
+        return None
     found = concluded_number(said.text)
     return Found(Reading(found[0]), found[1], found[2]) if found else None
 

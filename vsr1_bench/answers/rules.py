@@ -49,7 +49,7 @@ RULES: tuple[Rule, ...] = (
     Rule(yes_no.yes_no_in_region, ("yes_no",)),
     Rule(prose.only_number, ("number",)),
     Rule(prose.last_line_number, ("number",)),
-    Rule(prose.last_sentence_number, ("number",)),
+    Rule(prose.last_sentence_number, ("number", "math")),
     Rule(prose.several_numbers, ("number",)),
     Rule(prose.only_line, ("math", "text")),
 )
