@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def count(rows: list[dict[str, Any]]) -> dict[str | None, Counter[str]]:
-    """Rule (None: none found anything) -> how often it decided, agreed, was right and should not."""
+    """Rule (None: none found anything) -> how often it decided, agreed, was falsely right."""
     counts: dict[str | None, Counter[str]] = {}
     with Grader(get_judge("math")) as formulas, Grader(get_judge("string_match")) as strings:
         for row in rows:

@@ -41,12 +41,14 @@ _PART = re.compile(
 _STRONG = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
-        r"\b(?:is|be|it's|It's|say|select|choose|chose|pick|picked|selected|with|for|(?<!anything[ ])but)[ ]"
+        r"\b(?:is|be|it's|It's|say|select|choose|chose|pick|picked|selected|with|for"
+        r"|(?<!anything[ ])but)[ ]"
         rf"(?:{_FIRM}[ ])?(?:the[ ])?(?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z])(?![\w']){_ENDS}{_STOP}",
         rf"\b(?i:therefore|thus|hence|so),?[ ](?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z])(?![\w'])"
         rf"{_ENDS}{_STOP}",
         rf"(?<![\w'.]){_MARKS}(?P<l>[A-Z]){_ENDS}[ ](?:is|must[ ]be|would[ ]be)[ ]"
-        rf"(?:{_FIRM}[ ])?(?:an?[ ]|the[ ])?(?:only[ ])?(?:most[ ]\w+[ ])?(?:correct|right|best|answer|true)\b",
+        rf"(?:{_FIRM}[ ])?(?:an?[ ]|the[ ])?(?:only[ ])?(?:most[ ]\w+[ ])?"
+        r"(?:correct|right|best|answer|true)\b",
     )
 )
 _WEAK = tuple(
