@@ -23,8 +23,9 @@ _SHOWS = re.compile(
     re.IGNORECASE,
 )
 _FILLER = re.compile(
-    r"[\s:*_$(\"']*(?:(?:about|approximately|roughly|around|only|exactly|just|therefore|thus|"
-    r"also|now|equal to|a total of|total of|in total|the number|the value|still|simply)\b[\s:*_$(\"']*){0,3}",
+    r"[\s:*_$(\"']*(?:(?:about|approximately|roughly|around|only|exactly|just|therefore|thus|also|"
+    r"now|equal to|a total of|total of|in total|the number|the value|still|simply)\b"
+    r"[\s:*_$(\"']*){0,3}",
     re.IGNORECASE,
 )
 _HEDGED = re.compile(r"\?\W*$|^\W*(?:if|suppose|assume|assuming|let)\b(?![^.]*,)", re.IGNORECASE)
