@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -24,6 +26,8 @@ from vsr1_bench.scoring import score_responses
 from vsr1_bench.seeing import add_seeing, keep_leakage
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Task
+
+log = logging.getLogger(__name__)
 
 Made = Generation | Perception
 """What is judged: a response, or what a reader answered from its description."""
@@ -278,6 +282,8 @@ def score_document(
         "judging": _judging(judged),
         **score.document(),
     }
+    if reasons := _reasons(judged):
+        document["unscored"] = reasons
     if spec.variant == NONE:
         add_seeing(document, run, task, path)
         if "answer" in run.withheld():
@@ -304,6 +310,16 @@ def _judging(judged: dict[str, Judgment]) -> dict[str, Any] | None:
     }
 
 
+def _reasons(judged: dict[str, Judgment]) -> list[dict[str, Any]]:
+    """Why there is no verdict on what was judged, the three commonest reasons."""
+    found = Counter(
+        judgment.verdict.reason or "no reason given"
+        for judgment in judged.values()
+        if judgment.verdict.outcome == "unscored"
+    )
+    return [{"reason": reason, "n": count} for reason, count in found.most_common(3)]
+
+
 def _footnote(task: Task, judge_name: str) -> str | None:
     if judge_name == task.judge_fallback and judge_name != task.judge:
         return f"judged by {judge_name}, the rule that stands in for {task.judge}"
@@ -328,7 +344,43 @@ def judge_and_score(
         return _borrowed(run, task, progress=progress)
     path = judge_run(run, judge_name, include_path, progress=progress, pool=pool)
     name = pool.get(judge_name or task.judge, task).name
-    return score_run(run, name, include_path, verdicts=path)
+    document = score_document(run, name, include_path, verdicts=path)
+    earlier = _not_displaced(run, document, include_path)
+    if earlier is None:
+        run.write_scores(name, document)
+        return document
+    run.write_scores(name, earlier)
+    open_now = document["rates"]["total"] - document["rates"]["scored"]
+    log.warning(
+        "%s: judge %s failed on %d of %d responses (%s); its verdicts before, on %d, still count",
+        run.path,
+        name,
+        open_now,
+        document["rates"]["total"],
+        "; ".join(one["reason"] for one in document.get("unscored", ())) or "no verdict",
+        earlier["rates"]["scored"],
+    )
+    return earlier | {"left_unscored": open_now}
+
+
+def _not_displaced(
+    run: RunFolder, document: dict[str, Any], include_path: Sequence[str]
+) -> dict[str, Any] | None:
+    """The score of earlier verdicts of a judge, where a model that failed now gives fewer.
+
+    Such verdicts stand in a journal of their own where an endpoint or its sampling is another.
+    """
+    rates = document["rates"]
+    if document["judging"] is None or rates["scored"] == rates["total"]:
+        return None
+    for known in run.scores():
+        path = run.path / "judgments" / Path(str(known.get("verdicts"))).name
+        if known["judge"] == document["judge"] and path.name != document["verdicts"]:
+            if not path.is_file():
+                return None
+            earlier = score_document(run, known["judge"], include_path, verdicts=path)
+            return earlier if earlier["rates"]["scored"] > rates["scored"] else None
+    return None
 
 
 def score_unjudged(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from vsr1_bench.cache import file_sha256
 from vsr1_bench.errors import ModelError, UsageError
+from vsr1_bench.paths import user_text
 from vsr1_bench.records import Sampling
 
 EMBEDDED = "tiny"
@@ -78,6 +79,7 @@ def find_model(
         mark = hashlib.sha256(f"{url}\0{name}".encode()).hexdigest()[:32]
         return ModelInfo(name, mark, verified=False, base_url=url)
     if backend == "scripted":
+        script = user_text(script)
         if not script or not Path(script).is_file():
             raise UsageError(f"backend 'scripted' needs --model_args script=FILE; got {script!r}")
         return ModelInfo(name, file_sha256(Path(script))[:32])

@@ -21,7 +21,7 @@ _ADVERB = (
     r"most\s+likely|likely|probably|actually|again|just|either)[,\s]\s*)?"
 )
 LONE = re.compile(
-    rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
+    rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*|(?:la|el|die|le)\s+)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
     r"\s?[.:,;!)*]{0,3}(?:\s?(?:です|である|だ|입니다|이다|번))?[.]?$",
     re.I,
 )
@@ -34,10 +34,13 @@ _REASON = re.compile(
     r"^(?:because|since|as\s|is\s+(?:the\s+)?(?:correct|right|best|answer)|-(?!\w)|[(])"
 )
 _ANOTHER = re.compile(
-    r"^(?:(?:and|or|&|/|\+|,|;)\s*)?(?:option\s+)?[(\[]?([A-Z])(?![\w'])(?!\s+[a-z])"
+    r"^(?:(?:and|or|&|/|\+|,|;)\s*)?(?:option\s+)?[(\[]?([A-Z])(?![\w'])"
+    r"(?!\s+(?!(?:and|or|are)\b)[a-z])"
 )
 _ANOTHER_AFTER_AND = re.compile(r"^(?:and|or|&|/|\+|,|;)\s*(?:option\s+)?[(\[]?([A-Za-z])(?![\w'])")
-_JUDGED = re.compile(r"^(?:-\s?)?(?:incorrect|wrong|not\b|no\b|false|untrue)", re.I)
+_JUDGED = re.compile(
+    r"^(?:-\s?)?(?:incorrect|wrong|not\b(?!\s[(\[]?[A-Z]\b)|no\b|false|untrue)", re.I
+)
 _NUMBERED = re.compile(r"^\d{1,2}[.)]\s+(?=[(\[]?[A-Z]\b)")
 _POLAR = re.compile(r"\W*(?:yes|no|true|false)\b", re.I)
 _PLURAL = re.compile(r"^(?:options|choices|answers|letters)\b", re.I)

@@ -11,20 +11,30 @@ from vsr1_bench.answers.choice import (
     read_choice_line,
 )
 from vsr1_bench.answers.conclusions import number_of, stated_values
-from vsr1_bench.answers.lines import lines_of, sentences_of
+from vsr1_bench.answers.lines import claim, lines_of, sentences_of
 from vsr1_bench.answers.mentions import list_items, read_mentions
 from vsr1_bench.answers.normalize import MAX_ANSWER, tidy
+from vsr1_bench.answers.number_words import with_digits
 from vsr1_bench.answers.options import options_of
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Found, Reading, Said
 from vsr1_bench.answers.yes_no import read_yes_no_in_region
 from vsr1_bench.records import LETTERS
 
+_NUMBERED = re.compile(r"^\s{0,4}\d{1,2}[.)]\s", re.MULTILINE)
+_FEW_WORDS = 500
+"""Characters of a response that may name its option anywhere."""
+_NOT = re.compile(r"\b(?:not|never|no|nor|cannot|none)\b|n't\b", re.IGNORECASE)
+_DENIES = re.compile(
+    r"^(?!\W*(?:I|we|you|sorry)\b).*\b(?:is|are|was|were|does|do|did|has|have)(?:n't|\snot)\b"
+    r"(?!\s(?:\w+ly\s)?(?:clear\w*|sure|certain|able|visible|enough|specified|given|mentioned|known|"
+    r"provide\w*|show\w*|possible|appear|seem|contain|include|display|depict|indicate|necessarily|"
+    r"specify|mention|say|state|depend|allow|only|just|available|sufficient)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
 _SHORT = 1200
-"""Characters of a region in which the one option that is named is the answer."""
+"""Characters of a response that may name its option in its first sentence."""
 _A_LINE = re.compile(r"[ \t>*_#]{0,6}A[*_]{0,2}:[*_]{0,2}[ \t]*(\S.*)")
 _BECAUSE = re.compile(r"(?:because|since|as)\b", re.IGNORECASE)
-_IF = re.compile(r"^\W*(?:if|when|given|since|because|as)\b[^,.;]{0,200},\s", re.IGNORECASE)
-_REASONS = re.compile(r",\s(?:as|which)\s|,?\s(?:because|since|due\sto)\s", re.IGNORECASE)
 _CONCLUDES = re.compile(r"^\W*(?:therefore|thus|hence|so|in conclusion|finally|overall)\b", re.I)
 
 
@@ -125,6 +135,28 @@ def yes_no_option(said: Said) -> Found | None:
     return _found(Reading(LETTERS[polar[reading.value]]), said.text)
 
 
+def denial(said: Said) -> Found | None:
+    """A first sentence that denies something is `no`, where the options are yes and no.
+
+    A sentence that asserts something is not read: it may assert the opposite of what was asked.
+
+    Not: `it is not clear`, `the image does not show the table`, `I am not sure`.
+    """
+    polar = options_of(said.choices).polar
+    if not polar or len(said.text) > _FEW_WORDS:
+        return None
+    start, sentence = sentences_of(said.text)[0]
+    claimed = claim(sentence)
+    if (
+        re.search(r"\b(?:yes|true|false)\b", claimed, re.I)
+        or len(_NOT.findall(claimed)) != 1
+        or not _DENIES.search(claimed)
+        or sentence.endswith("?")
+    ):
+        return None
+    return Found(Reading(LETTERS[polar["no"]]), start, start + len(sentence))
+
+
 def option_text(said: Said) -> Found | None:
     """The one option whose text the conclusion names, else the response, else its first sentence.
 
@@ -143,20 +175,16 @@ def option_text(said: Said) -> Found | None:
     for start, sentence, head in concluding:
         if len(named := options_named(head, options)) == 1:
             return Found(options.reading(named[0]), start, start + len(sentence))
-    if len(said.text) > _SHORT or concluding:
+    if len(said.text) > _SHORT or concluding or len(_NUMBERED.findall(said.text)) > 1:
         return None
-    heads = " . ".join(claim(sentence) for _, sentence in sentences)
-    if len(named := options_named(heads, options)) == 1:
-        return _found(options.reading(named[0]), said.text)
+    if len(said.text) <= _FEW_WORDS:
+        heads = " . ".join(claim(sentence) for _, sentence in sentences)
+        if len(named := options_named(heads, options)) == 1:
+            return _found(options.reading(named[0]), said.text)
     start, sentence, head = parts[0]
     if len(named := options_named(head, options)) == 1:
         return Found(options.reading(named[0]), start, start + len(sentence))
     return _found(AMBIGUOUS, said.text) if named else None
-
-
-def claim(sentence: str) -> str:
-    """What a sentence claims: without its condition and its reasons."""
-    return _REASONS.split(_IF.sub("", sentence), maxsplit=1)[0]
 
 
 def option_value(said: Said) -> Found | None:
@@ -165,12 +193,14 @@ def option_value(said: Said) -> Found | None:
     Not: a value that is no option's; a sentence that states two.
     """
     options = options_of(said.choices)
-    sentences = list(sentences_of(said.text)) if options.choices else []
+    if not options.choices or list_items(said.text):
+        return None
+    sentences = list(sentences_of(said.text))
     for start, sentence in [*sentences[-1:], *sentences[:1]]:
         if len(sentence) > _SHORT or sentence.endswith("?"):
             continue
         hits = {hit[0] for value in stated_values(sentence) if len(hit := options.like(value)) == 1}
-        if not hits and (number := number_of(sentence)):
+        if not hits and (number := number_of(with_digits(sentence))):
             hits = {hit[0] for hit in [options.like(number)] if len(hit) == 1}
         if len(hits) == 1:
             return Found(options.reading(hits.pop()), start, start + len(sentence))

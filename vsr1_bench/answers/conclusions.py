@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vsr1_bench.answers.lines import sentences_of
+from vsr1_bench.answers.lines import claim, sentences_of
 from vsr1_bench.answers.number_words import with_digits
 from vsr1_bench.answers.numbers import NUMBER, read_number, same_number
 from vsr1_bench.answers.statements import COUNTED, before_reasons
@@ -14,18 +14,18 @@ _LONG = 400
 """Characters of a region that must end like a sentence, or it may have been cut off."""
 _ENDS = re.compile(r"[.!)\]}$%°*\"'>](?:\s|$)|\d\s*$")
 _ITEM = re.compile(r"^(?:\(?\d{1,2}[.)]|[-•*])\s")
-_SAYS = re.compile(
-    r"\b(?:is|are|was|were|equals?|becomes?|remains?|totals?|be)\b(?:\s(?:equal\s)?to\b)?|[=≈]|\\approx\b",
-    re.IGNORECASE,
-)
+_STATES = r"\b(?:is|are|was|were|equals?|becomes?|remains?|totals?|be)\b(?:\s(?:equal\s)?to\b)?"
+_SAYS = re.compile(rf"{_STATES}|[=≈]|\\approx\b", re.IGNORECASE)
+_SAYS_IN_WORDS = re.compile(_STATES, re.IGNORECASE)
 _SHOWS = re.compile(
     r"\b(?:has|have|had|gets?|gives?|shows?|reads?|contains?|measures?|costs?|weighs?|leaves?|makes?|"
     r"needs?|takes?|earns?|spends?|of)\b",
     re.IGNORECASE,
 )
 _FILLER = re.compile(
-    r"[\s:*_$(\"']*(?:(?:about|approximately|roughly|around|only|exactly|just|therefore|thus|also|now|"
-    r"equal to|a total of|total of|in total|the number|the value|still|simply)\b[\s:*_$(\"']*){0,3}",
+    r"[\s:*_$(\"']*(?:(?:about|approximately|roughly|around|only|exactly|just|therefore|thus|also|"
+    r"now|equal to|a total of|total of|in total|the number|the value|still|simply)\b"
+    r"[\s:*_$(\"']*){0,3}",
     re.IGNORECASE,
 )
 _HEDGED = re.compile(r"\?\W*$|^\W*(?:if|suppose|assume|assuming|let)\b(?![^.]*,)", re.IGNORECASE)
@@ -42,6 +42,11 @@ _CONDITION = re.compile(r"\b(?:where|if|when|given|for|with|at)\s[^,.;=]{0,30}="
 _NAMED = re.compile(
     r"\W{0,3}\sis\sthe\s(?:most\s\w+|best|correct|right|answer|final)\b", re.IGNORECASE
 )
+# `x = 2, y = 5` and `3 × 4 = 12 apples and 2 × 5 = 10 pears` conclude two things.
+_EQUATIONS = re.compile(
+    r"=[^=]*\band\b(?![^=]*\bso\b)[^=]*=|=[^=]*[,;]\s*(?:and\s)?\$?\w{1,2}\$?\s?=", re.IGNORECASE
+)
+_EXPLAINS = re.compile(r"(?:this|these|that|because|it)\b", re.IGNORECASE)
 _CUT = re.compile(
     r",\s(?!\d{3}\b)|[;:]\s|\s\((?!\d)|\s(?:after|because|since|which|that|who|in|on|of|for|from|with|"
     r"when|where|if|as|per|left|remaining|than|have|has|are|is|at|by|so|and)\b"
@@ -60,8 +65,24 @@ def concluded_number(text: str) -> tuple[str, int, int] | None:
         if _ITEM.match(said) or not re.search(r"\d", said):
             continue
         number = number_of(said)
-        return (number, start, start + len(sentence)) if number else None
-    return None
+        if number:
+            return number, start, start + len(sentence)
+        break
+    return _opening_number(text)
+
+
+def _opening_number(text: str) -> tuple[str, int, int] | None:
+    """The number that the first sentence of a short response states, before its explanation."""
+    sentences = list(sentences_of(text))
+    if len(text) > _LONG or len(sentences) < 2 or any("=" in s for _, s in sentences):
+        return None
+    start, sentence = sentences[0]
+    if claim(sentence) == sentence and not _EXPLAINS.match(sentences[1][1]):
+        return None
+    said = with_digits(claim(sentence))
+    stated = any(_follows(_SAYS, said, m.start()) for m in NUMBER.finditer(said))
+    number = number_of(said) if stated else None
+    return (number, start, start + len(sentence)) if number else None
 
 
 def number_of(sentence: str) -> str | None:
@@ -71,26 +92,25 @@ def number_of(sentence: str) -> str | None:
     if (counted := COUNTED.match(sentence)) and not re.search(r"\band\b[^.]*\d", sentence):
         return read_number(counted[1])
     numbers = list(NUMBER.finditer(sentence))
-    values = {m.group() for m in numbers}
-    said = [
-        n for m in numbers if _follows(_SAYS, sentence, m.start()) and (n := _value(sentence, m))
-    ]
-    chain = -1 if _CONDITION.search(sentence) else sentence.rfind("=")
+    given = _CONDITION.search(sentence) is not None  # `when x = 2` states nothing
+    chain = -1 if given else sentence.rfind("=")
     if chain >= 0 and numbers and numbers[-1].start() > chain:
-        last = _value(sentence, numbers[-1])
-        return last if last and _follows(_SAYS, sentence, numbers[-1].start()) else None
+        return None if _EQUATIONS.search(sentence) else _stated(_SAYS, sentence, numbers[-1])
+    verbs = _SAYS_IN_WORDS if given else _SAYS
+    said = [n for m in numbers if (n := _stated(verbs, sentence, m))]
     if said and all(same_number(n, said[0]) for n in said):
         return said[0]
-    if said or len(values) != 1 or re.search(r"\d", NUMBER.sub("", sentence)):
+    one = len({m.group() for m in numbers}) == 1 and not re.search(r"\d", NUMBER.sub("", sentence))
+    if said or not one:
         return None
-    found = numbers[0]
-    opens = not sentence[: found.start()].strip(" *_$(\"'") and not sentence.lower().startswith(
-        "one"
-    )
-    named = _NAMED.match(sentence, found.end())
-    if opens or named or _follows(_SHOWS, sentence, found.start()):
-        return _value(sentence, found)
-    return None
+    opens = not sentence[: numbers[0].start()].strip(" *_$(\"'")
+    if opens or _NAMED.match(sentence, numbers[0].end()):
+        return _value(sentence, numbers[0])
+    return _stated(_SHOWS, sentence, numbers[0])
+
+
+def _stated(verbs: re.Pattern[str], sentence: str, found: re.Match[str]) -> str | None:
+    return _value(sentence, found) if _follows(verbs, sentence, found.start()) else None
 
 
 def stated_values(sentence: str) -> Iterator[str]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from contextlib import suppress
 
 from vsr1_bench.answers.boxes import last_box
+from vsr1_bench.answers.conclusions import number_of
 from vsr1_bench.answers.lines import lines_of
 from vsr1_bench.answers.phrases import read_phrase
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, UNFINISHED, Found, Said
@@ -18,11 +20,14 @@ from vsr1_bench.answers.statements import statements, tries
 _ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _SPACE = re.compile(r"\s*")
 _JSON = re.compile(
-    r"[\"'](?:final[_ ]?|correct[_ ]?)?(?:answer|choice|option)(?:[_ ](?:letter|choice|option))?[\"']\s{0,4}:\s{0,4}\[?\s{0,4}"
-    r"(?:\"(?P<text>(?:[^\"\\\n]|\\.){0,400})\"|(?P<bare>[^\s\",\[\]{}][^\",\[\]{}\n]{0,60}))\s{0,4}(?!\s*,\s*\"[^\"]*\"\s*[,\]])",
+    r"[\"'](?:final[_ ]?|correct[_ ]?)?(?:answer|choice|option)(?:[_ ](?:letter|choice|option))?"
+    r"[\"']\s{0,4}:\s{0,4}\[?\s{0,4}"
+    r"(?:\"(?P<text>(?:[^\"\\\n]|\\.){0,400})\"|(?P<bare>[^\s\",\[\]{}][^\",\[\]{}\n]{0,60}))"
+    r"\s{0,4}(?!\s{0,9},\s{0,9}\"[^\"]{0,400}\"\s{0,9}[,\]])",
     re.IGNORECASE,
 )
 _A_LINE = re.compile(r"[ \t>*_#]{0,6}A[*_]{0,2}:[*_]{0,2}[ \t]*(\S.*)")
+_NUMERIC = re.compile(r"[-+$€£.\d*\\(]|[a-zA-Z] ?=|about\b|approximately\b")
 _TAKEN_BACK = re.compile(r"not\b", re.IGNORECASE)
 _SHORT = 200
 """Characters of an answer on a line of its own."""
@@ -66,11 +71,10 @@ def json_answer(said: Said) -> Found | None:
 
     Not: an object without such a key; a list of several answers.
     """
-    found = None
-    for found in _JSON.finditer(said.text):  # the last one counts
-        pass
-    if found is None:
+    last = deque(_JSON.finditer(said.text), maxlen=1)
+    if not last:
         return None
+    found = last[0]
     words = found["text"] if found["text"] is not None else found["bare"]
     start = found.start("text") if found["text"] is not None else found.start("bare")
     with suppress(ValueError):
@@ -102,7 +106,9 @@ def answer_line(said: Said) -> Found | None:
             continue
         for words in tries(found[1], said.kind):
             reading = read_phrase(words, said.kind, said.choices)
-            if reading.value is not None and len(words) <= _SHORT:
+            if reading.value is None or len(words) > _SHORT:
+                continue
+            if said.kind != "number" or _NUMERIC.match(words) or number_of(words):
                 at = start + found.start(1)
                 return Found(reading, at, at + len(words))
     return None

@@ -48,7 +48,7 @@ def _split(problem: str, mark: re.Pattern[str]) -> tuple[str, ...] | None:
 def options_of_question(
     choices: tuple[str, ...] | None, question: str, gold: str
 ) -> tuple[str, ...] | None:
-    """The texts of the options, where the choices are nothing but letters and the question has them.
+    """The texts of the options, where the choices are bare letters and the question has the texts.
 
     Args:
         choices: The options as they were given; None = not known.

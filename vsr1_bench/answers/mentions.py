@@ -6,10 +6,14 @@ A letter counts only with a cue: brackets, bold marks, `option B`, `it is B.`, `
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from vsr1_bench.answers.options import Options
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
+
+_MOST = 60
+"""Letters with a cue; a text that has more names none of them."""
 
 
 class Mention(NamedTuple):
@@ -37,12 +41,14 @@ _PART = re.compile(
 _STRONG = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
-        r"\b(?:is|be|it's|It's|select|choose|chose|pick|picked|selected|with|for)[ ]"
+        r"\b(?:is|be|it's|It's|say|select|choose|chose|pick|picked|selected|with|for"
+        r"|(?<!anything[ ])but)[ ]"
         rf"(?:{_FIRM}[ ])?(?:the[ ])?(?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z])(?![\w']){_ENDS}{_STOP}",
         rf"\b(?i:therefore|thus|hence|so),?[ ](?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z])(?![\w'])"
         rf"{_ENDS}{_STOP}",
         rf"(?<![\w'.]){_MARKS}(?P<l>[A-Z]){_ENDS}[ ](?:is|must[ ]be|would[ ]be)[ ]"
-        rf"(?:{_FIRM}[ ])?(?:an?[ ]|the[ ])?(?:only[ ])?(?:most[ ]\w+[ ])?(?:correct|right|best|answer|true)\b",
+        rf"(?:{_FIRM}[ ])?(?:an?[ ]|the[ ])?(?:only[ ])?(?:most[ ]\w+[ ])?"
+        r"(?:correct|right|best|answer|true)\b",
     )
 )
 _WEAK = tuple(
@@ -82,7 +88,7 @@ _REFUTED = re.compile(
     rf"{_ENDS}(?:\s?\([^()]{{0,80}}\))?[\s,:.]{{0,3}}(?:(?:option|choice|answer)\s)?"
     r"(?:(?:is|are|was|were|does|do|did|has|have|had|can|could|would|will|should|may|might|must)"
     r"(?:n't|\s(?:also\s|clearly\s|definitely\s)?not)\b|can't\b|won't\b|cannot\b|never\b"
-    r"|(?:is|are|was|were|be|seems?|looks?|appears?)\s(?:\w+ly\s|also\s|thus\s|hence\s|therefore\s)?"
+    r"|(?:is|are|was|were|be|been|seems?|looks?|appears?|(?:can|could|may|must|should)\sbe)\s(?:\w+ly\s|also\s|thus\s|hence\s|therefore\s)?"
     r"(?:an?\s|the\s)?(?:incorrect|wrong|false|untrue|invalid|impossible|unlikely|implausible|"
     r"inconsistent|irrelevant|eliminated|excluded|out\b|ruled|discarded|rejected|inaccurate)"
     r"|(?:incorrect|wrong|false|no)\b\s?(?:[.;,\n]|$)|fails?\b|contradicts?\b)",
@@ -93,6 +99,12 @@ _CHOOSE_FROM = re.compile(
     r"choices?\sare|letters?)\b[^.;\n]{0,40}$",
     re.IGNORECASE,
 )
+_WRONG_IS = re.compile(
+    r"\b(?:wrong|incorrect|false|worst|eliminated|excluded)\s(?:answers?|options?|choices?)\s"
+    r"(?:is|are|would\sbe):?\s[(\[*]{0,3}$",
+    re.IGNORECASE,
+)
+_WRONG_BEFORE = re.compile(r"\b(?:wrong|incorrect|false|worst)\s$", re.IGNORECASE)
 _LISTED = re.compile(r"(?<![\w'])[(\[]?([A-Za-z])[)\].:](?=\s|\*|$)|[(\[]\s?([A-Za-z])\s?[)\]]")
 
 
@@ -106,7 +118,10 @@ def read_mentions(text: str, options: Options) -> Reading:
     Letters that it rules out, that it lists, or that are parts of a figure are no answers. A letter
     named as the answer goes before letters that are only named.
     """
-    kept = [m for m in mentions(text)[-_MOST:] if not _set_aside(text, m)]
+    found_in = mentions(text)
+    if len(found_in) > _MOST:
+        return AMBIGUOUS
+    kept = [m for m in found_in if not _set_aside(text, m)]
     strong = [m for m in kept if m.strong]
     known = [m for m in kept if any(letter in options.letters for letter in m.letters)]
     for found in (strong, known):
@@ -120,6 +135,7 @@ def read_mentions(text: str, options: Options) -> Reading:
     return NOTHING
 
 
+@lru_cache(maxsize=16)
 def mentions(text: str) -> list[Mention]:
     """All letters with a cue, those that stand together as one; items of a list are left out."""
     found: dict[int, Mention] = {}
@@ -135,9 +151,12 @@ def mentions(text: str) -> list[Mention]:
                 ):
                     continue
                 found[at] = _together(text, m["l"], strong, at)
+                if len(found) > _MOST:
+                    return list(found.values())
     return sorted(found.values(), key=lambda m: m.start)
 
 
+@lru_cache(maxsize=16)
 def list_items(text: str) -> set[int]:
     """Where letters stand that are the marks of a list: A, B, … in order, each with its text."""
     marks = [(m.start(1 if m[1] else 2), (m[1] or m[2]).upper()) for m in _LISTED.finditer(text)]
@@ -171,7 +190,7 @@ def _set_aside(text: str, mention: Mention) -> bool:
     before = text[max(0, mention.start - 120) : mention.start]
     if len(mention.letters) > 2 or (_CHOOSE_FROM.search(before[-60:]) and len(mention.letters) > 1):
         return True
-    return denied(before) or refuted(text, mention.end)
+    return denied(before) or bool(_WRONG_IS.search(before)) or refuted(text, mention.end)
 
 
 def denied(before: str) -> bool:
@@ -187,3 +206,9 @@ def denied(before: str) -> bool:
 def refuted(text: str, end: int) -> bool:
     """Whether the words after something rule it out: `(A) is wrong`."""
     return _REFUTED.match(text[end : end + 160]) is not None
+
+
+def doubted(before: str) -> bool:
+    """Whether the words before a statement take it back: `I do not think that`, `the wrong`."""
+    cut = max((m.end() for m in _CLAUSE.finditer(before)), default=0)
+    return bool(_THINKS.search(before[cut:]) or _WRONG_BEFORE.search(before))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 MAX_ANSWER = 2000
 """Characters. What is longer is not a final answer; it also bounds every step that is not linear
@@ -17,7 +18,7 @@ _CHARACTERS = {
     **dict.fromkeys(map(ord, "\u2212\u2013\u2014\u2010\u2011\u2012\ufe63"), "-"),
     **dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000"), " "),
     **dict.fromkeys(map(ord, "\u2018\u2019\u02bc"), "'"),
-    **dict.fromkeys(map(ord, "\u201c\u201d"), '"'),
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"), '"'),
     ord("。"): ".",
 }
 # NFKC would turn 5² into 52 and ½ into 1, a slash and 2: these characters stay as they are.
@@ -75,6 +76,7 @@ def strip_markup(text: str) -> str:
     return " ".join(text.split())
 
 
+@lru_cache(maxsize=2048)
 def tidy(text: str) -> str:
     """Fold, strip markup, and take off surrounding quotes and emphasis."""
     return strip_markup(fold(text)).strip(" \t\"'*")

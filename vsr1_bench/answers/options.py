@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 from vsr1_bench.answers.normalize import MAX_ANSWER, normalize_text, tidy
+from vsr1_bench.answers.number_words import with_digits
 from vsr1_bench.answers.numbers import read_quantity, same_quantity
 from vsr1_bench.answers.reading import Reading
 from vsr1_bench.records import LETTERS
@@ -105,6 +106,8 @@ class Options:
             written = formula(plain)
             hits = [i for i, choice in enumerate(self.choices) if formula(choice) == written]
             hits = hits or [i for i, c in enumerate(self.choices) if same_quantity(plain, c)]
+        elif not hits and (digits := with_digits(plain)) != plain:
+            hits = [i for i, c in enumerate(self.choices) if same_quantity(digits, c)]
         return self.once(hits)
 
     def once(self, numbers: list[int]) -> list[int]:
@@ -136,12 +139,10 @@ class Options:
     def at_end(self, rest: str) -> int | None:
         """The option whose text a short sentence ends with after a verb: `the time is 5:30`."""
         sentence = re.split(r"[.;\n](?:\s|$)", rest, maxsplit=1)[0]
-        verb = None
-        for verb in _VERB.finditer(sentence[:_LONG]):  # the last one
-            pass
-        if verb is None or len(sentence) > _LONG:
+        verbs = list(_VERB.finditer(sentence[:_LONG]))
+        if not verbs or len(sentence) > _LONG:
             return None
-        like = self.like(sentence[verb.end() :])
+        like = self.like(sentence[verbs[-1].end() :])
         return like[0] if len(like) == 1 else None
 
     def nearly(self, number: int, rest: str) -> bool:

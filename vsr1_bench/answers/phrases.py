@@ -12,6 +12,13 @@ from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
 from vsr1_bench.answers.yes_no import read_yes_no
 from vsr1_bench.records import AnswerType
 
+# An answer that is no number is one all the same: what stands after it is not the answer.
+NO_VALUE = re.compile(
+    r"(?:is\s|are\s)?(undefined|not\sdefined|indeterminate|infinite|impossible(?:\sto\s\w+)?|"
+    r"(?:cannot|can't|can\snot)\sbe\s(?:determined|found|computed|calculated|known|answered)|"
+    r"(?:does\snot|doesn't)\sexist|not\s(?:determined|determinable|possible(?:\sto\s\w+)?))\b",
+    re.IGNORECASE,
+)
 _EDGES = " \t*_`\"'"
 
 
@@ -24,6 +31,8 @@ def read_phrase(phrase: str, answer_type: AnswerType, choices: tuple[str, ...] |
     if answer_type == "yes_no":
         return read_yes_no(phrase)
     if answer_type == "number":
+        if (none := NO_VALUE.match(tidy(phrase))) is not None:
+            return Reading(none[1])
         number = read_number(phrase) or read_number(with_digits(phrase))
         if number is None:
             return AMBIGUOUS if re.search(r"\d", fold(phrase)) else NOTHING

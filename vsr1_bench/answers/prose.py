@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from vsr1_bench.answers.conclusions import concluded_number
-from vsr1_bench.answers.lines import lines_of
+from vsr1_bench.answers.lines import lines_of, sentences_of
 from vsr1_bench.answers.numbers import read_number
 from vsr1_bench.answers.phrases import read_phrase
 from vsr1_bench.answers.reading import AMBIGUOUS, Found, Reading, Said
@@ -14,6 +14,7 @@ SHORT = 200
 """Characters of a line that may be an answer by itself."""
 _PROSE = 400
 """Characters of a region in which a single number is taken for the answer."""
+_PROSE_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 _NUMERIC = re.compile(r"[-+−$€£.\d*\\]")
 
 
@@ -22,7 +23,9 @@ def only_number(said: Said) -> Found | None:
 
     Not: `5 cats and 3 dogs`, `more than 5`.
     """
-    if len(said.text.strip()) > _PROSE:
+    if len(said.text.strip()) > _PROSE or len(sentences_of(said.text)) > 1 or "?" in said.text[-9:]:
+        return None
+    if said.text.lstrip().startswith("A:"):  # `answer_line` found no answer there
         return None
     number = read_number(" ".join(said.text.split()))
     return _found(Reading(number), said.text) if number else None
@@ -46,6 +49,8 @@ def last_sentence_number(said: Said) -> Found | None:
 
     Not: `There are 5 cats and 3 dogs`, `it is more than 5`, `5 to 6 miles`.
     """
+    if said.kind == "math" and not _PROSE_WORDS.search(said.text):  # a formula by itself
+        return None
     found = concluded_number(said.text)
     return Found(Reading(found[0]), found[1], found[2]) if found else None
 

@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import Iterator
 
 from vsr1_bench.answers.lines import SENTENCE_END
+from vsr1_bench.answers.mentions import doubted
 from vsr1_bench.answers.normalize import MAX_ANSWER
 from vsr1_bench.records import AnswerType
 
-_ADJECTIVE = r"(?:final|correct|right|best|my|most[ ]likely)[ ]"
 _NOUN = (
-    rf"(?:(?:{_ADJECTIVE})?(?:answer|ans\b\.?(?=[ *_]{{0,4}}[:=]))(?:[ ](?:option|choice|letter|value))?"
-    rf"|{_ADJECTIVE}(?:option|choice|letter|alternative|conclusion)(?:[ ]letter)?)"
+    r"(?:\b(?:answer|ans\b\.?(?=[ *_]{0,4}[:=]))(?:[ ](?:option|choice|letter|value))?"
+    r"|\b(?:final|correct|right|best|my|likely)[ ](?:option|choice|letter|alternative|conclusion)"
+    r"(?:[ ]letter)?)"
 )
 _ABROAD = (
     r"(?:最终|最終|正确|正確|最后)?(?:的)?答案[ ]?(?:应该|應該|应|應)?(?:是|为|為|选|選|:)[ ]?:?",
@@ -29,22 +30,25 @@ _ABROAD = (
     r"\brespuesta(?:[ ](?:correcta|final))?[ ]?(?:es\b[ ]?:?|:)",
     r"\bresposta(?:[ ](?:correta|certa|final))?[ ]?(?:é\b[ ]?:?|:)",
     r"\brisposta(?:[ ](?:corretta|esatta|finale))?[ ]?(?:è\b[ ]?:?|:)",
-    r"\bответ(?:ом)?[ ]?(?::|-|это\b|является\b|будет\b)",
-    r"(?:الإجابة|الاجابة|الجواب)(?:[ ](?:الصحيحة|الصحيح|النهائية|النهائي))?[ ]?(?:(?:هي|هو)\b[ ]?:?|:)",
+    r"\bответ(?:ом)?[ ]?(?::|-|это\b|является\b|будет\b)",  # noqa: RUF001
+    r"(?:الإجابة|الاجابة|الجواب)(?:[ ](?:الصحيحة|الصحيح|النهائية|النهائي))?[ ]?"
+    r"(?:(?:هي|هو)\b[ ]?:?|:)",
 )
 """Words for an answer: Chinese, Japanese, Korean, German, French, Spanish, Portuguese, Italian,
 Russian, Arabic."""
-_NEGATIVE = r"(?:undefined|impossible|(?:not|in)determin\w+|cannot|can't|does[ ]not|doesn't)"
 _STATEMENT = re.compile(
-    rf"\b{_NOUN}(?:[ ](?:to|for|of)[ ][^\n.:;?!]{{1,80}}?)?[*_\"]{{0,3}},?[ ]?"
+    rf"{_NOUN}(?:[ ](?:to|for|of)[ ][^\n.:;?!]{{1,80}}?)?[*_\"]{{0,3}},?[ ]?"
     r"(?:(?:therefore|thus|then|hence|clearly|so)[, ]{1,2})?"
-    r"(?:(?:is|was|would[ ](?:then[ ])?be|should[ ]be|must[ ]be|will[ ]be)\b[*_]{0,3}[ ]?:?|:|=(?!=)|(?:->|→|⇒)"
+    r"(?:(?:is|was|would[ ](?:then[ ])?be|should[ ]be|must[ ]be|will[ ]be)\b[*_]{0,3}[ ]?:?"
+    r"|:|=(?!=)|(?:->|→|⇒)"
     r"|(?=(?:cannot|can't|can[ ]not)[ ]be[ ]|(?:does[ ]not|doesn't)[ ]exist))"
     r"|^[ \t#*_>]{0,8}(?:final[ ]|correct[ ])?answer[ \t*_#]{0,6}$"
     r"|^[ \t#*_>]{0,8}(?:final[ ])?answer[*_]{0,3}[ ]-{1,2}(?=[ ])"
-    rf"|^####(?=[ \t]?[^#\s])|{'|'.join(_ABROAD)}",
+    r"|^####(?=[ \t]?[^#\s])",
     re.IGNORECASE | re.MULTILINE,
 )
+_STATEMENT_ABROAD = re.compile("|".join(_ABROAD), re.IGNORECASE | re.MULTILINE)
+_PLAIN_ABROAD = re.compile(r"antwort|respuesta|resposta|risposta", re.IGNORECASE)
 _REASONS = r",\s(?:as(?!\s\w+\sas\b)|because|since|which)\b"
 _BECAUSE = r"\s\(?(?:because|since)\b"
 # What goes on with the answer, or takes it back, is part of it: `5, or maybe 6`, `3, if x = 2`.
@@ -83,7 +87,13 @@ def statements(region: str) -> Iterator[tuple[int, str]]:
     Yields:
         Where the words start, and the words.
     """
-    for found in reversed(deque(_STATEMENT.finditer(region), maxlen=16)):
+    marks = [*deque(_STATEMENT.finditer(region), maxlen=16)]
+    if not region.isascii() or _PLAIN_ABROAD.search(region):
+        marks += deque(_STATEMENT_ABROAD.finditer(region), maxlen=16)
+        marks.sort(key=lambda found: found.end())
+    for found in reversed(marks):
+        if doubted(region[max(0, found.start() - 80) : found.start()]):
+            continue
         line, start = "", found.end()
         for _ in range(4):  # a heading, or the `$$` of a display, stands on lines of its own
             end = region.find("\n", start, start + MAX_ANSWER)

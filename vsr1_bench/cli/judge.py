@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
+from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.judging import Estimate
@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_runs(parser)
     parser.add_argument("--judge", help="the judge (default: each task's own)")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE.jsonl", help="for judge `labels`: {id or row, label}"
+        "--labels",
+        type=user_path,
+        metavar="FILE.jsonl",
+        help="for judge `labels`: {id or row, label}",
     )
     parser.add_argument(
         "--dry_run", action="store_true", help="print calls, tokens and cost; call nobody"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_INCOMPLETE, StoreError, UsageError
+from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.readers import Descriptions
@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_perception(group)
     parser.add_argument("--judge", help="the judge of both passes (default: each task's own)")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE.jsonl", help="for judge `labels`: {id or row, label}"
+        "--labels",
+        type=user_path,
+        metavar="FILE.jsonl",
+        help="for judge `labels`: {id or row, label}",
     )
     common.add_judging(parser)
     common.add_include_path(parser)

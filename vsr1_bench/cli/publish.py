@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from vsr1_bench.cli import common
+from vsr1_bench.paths import user_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_runs(parser)
     parser.add_argument(
         "--to",
+        type=user_text,
         required=True,
         metavar="TARGET",
         help="hf://datasets/ORG/NAME[@BRANCH] (the token: HF_TOKEN, or `hf auth login`), "

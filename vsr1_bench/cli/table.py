@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, StoreError, UsageError
+from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.collect import Scored
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain_diff",
         nargs=2,
-        type=Path,
+        type=user_path,
         metavar=("A", "B"),
         help="instead of a table: in what two runs differ",
     )
@@ -65,7 +66,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
         nargs="?",
-        type=Path,
+        type=user_path,
         const=HERE,
         metavar="DIR",
         help="reported rows beside the measured ones, from the JSON files below DIR (without DIR: "

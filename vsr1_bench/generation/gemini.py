@@ -192,7 +192,10 @@ class GeminiGenerator(CallingGenerator):
             return failed(request, f"the answer was blocked ({finish})", usage)
         parts = (candidate.content.parts if candidate.content is not None else None) or []
         text = "".join(part.text for part in parts if part.text and not part.thought)
-        if not text and finish != LIMIT:
+        # A model that has thought and said nothing: an empty response, as behind other endpoints.
+        told = reply.usage_metadata
+        thought = any(part.thought for part in parts) or bool(told and told.thoughts_token_count)
+        if not text and finish != LIMIT and not thought:
             return failed(request, "the reply has no text", usage)
         return Completion(request.key, text, "length" if finish == LIMIT else "stop", usage=usage)
 

@@ -7,6 +7,7 @@ key, an unknown model, an endpoint that is not there or asks for a very long wai
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import openai
@@ -24,13 +25,22 @@ from vsr1_bench.generation.calls import (
     checked_url,
     failed,
 )
+from vsr1_bench.generation.chat_reply import (
+    AT_LIMIT,
+    WITHHELD,
+    EventStreamError,
+    NoCompletionError,
+    OddFormError,
+    parse_body,
+    read_message,
+)
 from vsr1_bench.images import data_url
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
 
+log = logging.getLogger(__name__)
+
 KEY_VARIABLE = "OPENAI_API_KEY"
-WITHHELD = ("content_filter", "abort", "error")
-"""Finish reasons of an answer that was cut by something other than the model or the limit."""
 
 
 class OpenAIArgs(CallArgs):
@@ -57,6 +67,8 @@ class OpenAIGenerator(CallingGenerator):
         self.args = args
         self.model = model.id
         self._key_variable = key_variable
+        self._marked = False
+        """Whether a byte order mark has been told."""
         url, key = checked_url(model.base_url or ""), checked_key(key_variable)
         self._client = openai.AsyncOpenAI(
             base_url=url,
@@ -90,7 +102,8 @@ class OpenAIGenerator(CallingGenerator):
                 await self._raise_if_gone(reason)
             raise TryAgainError(reason) from None
         # Parsed here, since the client passes on whatever a server sends, HTML included.
-        completion = self._read(request, reply.http_response.content)
+        received = reply.http_response
+        completion = self._read(request, received.content, received.headers.get("content-type", ""))
         self._answered = True
         return completion
 
@@ -157,10 +170,16 @@ class OpenAIGenerator(CallingGenerator):
             pass
         raise self._gone(reason, "is its server running?")
 
-    def _read(self, request: Request, body: bytes) -> Completion:
+    def _read(self, request: Request, body: bytes, content_type: str) -> Completion:
+        """Tell what a reply says (see `chat_reply`).
+
+        Raises:
+            TryAgainError: it is no chat completion, and the next one may be.
+            BenchError: every other reply will be of this kind, too.
+        """
         try:
-            reply = _Reply.model_validate_json(body)
-        except ValidationError:
+            reply = self._parsed(body, content_type)
+        except (NoCompletionError, ValidationError):
             raise TryAgainError("the reply is not a chat completion in JSON") from None
         if reply.error is not None:  # some gateways report errors with status 200
             raise TryAgainError(f"the endpoint reports: {self._clean(str(reply.error))}")
@@ -168,23 +187,35 @@ class OpenAIGenerator(CallingGenerator):
         if not reply.choices:
             return failed(request, "the reply has no choices", usage)
         choice = reply.choices[0]
-        text, finish = choice.message.content, choice.finish_reason
-        if choice.message.refusal and not text:
-            return failed(request, f"refused: {self._clean(choice.message.refusal)}", usage)
+        finish = (choice.finish_reason or "").lower()
+        try:
+            said = read_message(choice.message)
+        except OddFormError as error:
+            return failed(request, f"the reply cannot be read: {error}", usage)
+        if said.refusal and not said.text:
+            return failed(request, f"refused: {self._clean(said.refusal)}", usage)
         if finish in WITHHELD:
-            return failed(request, f"the endpoint cut the answer ({finish})", usage)
-        if text is None and finish != "length":
-            return failed(request, f"the reply has no text ({finish})", usage)
+            return failed(request, f"the endpoint cut the answer ({choice.finish_reason})", usage)
+        # No text at the limit: a server that keeps the reasoning apart spent all tokens on it.
+        if said.text is None and finish not in AT_LIMIT and not said.reasoned:
+            return failed(request, f"the reply has no text ({choice.finish_reason})", usage)
         tokens = (choice.logprobs or {}).get("content")
         logprobs = tuple(token.logprob for token in tokens) if tokens else None
-        # No text at the limit: a server that keeps the reasoning apart spent all tokens on it.
-        how = "length" if finish == "length" else "stop"
-        return Completion(request.key, text or "", how, logprobs=logprobs, usage=usage)
+        how = "length" if finish in AT_LIMIT else "stop"
+        return Completion(request.key, said.text or "", how, logprobs=logprobs, usage=usage)
 
-
-class _Said(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
+    def _parsed(self, body: bytes, content_type: str) -> _Reply:
+        try:
+            found, marked = parse_body(body, content_type)
+        except EventStreamError:
+            raise self._fatal(
+                "answers with an event stream, which was not asked for; turn streaming off at the "
+                "server or its gateway"
+            ) from None
+        if marked and not self._marked:
+            self._marked = True
+            log.warning("endpoint %s puts a byte order mark before its replies", self.url)
+        return _Reply.model_validate(found)
 
 
 class _Token(BaseModel):
@@ -192,7 +223,7 @@ class _Token(BaseModel):
 
 
 class _Choice(BaseModel):
-    message: _Said
+    message: dict[str, Any]
     finish_reason: str | None = None
     logprobs: dict[str, list[_Token] | None] | None = None
 
