@@ -9,7 +9,7 @@ from vsr1_bench.answers.description import read_description
 from vsr1_bench.answers.extract import Extraction, boxed, extract, read_answer
 from vsr1_bench.answers.leakage import states_answer
 from vsr1_bench.answers.marks import mark_tags, tag_pair
-from vsr1_bench.answers.normalize import normalize_text, tidy
+from vsr1_bench.answers.normalize import normalize_text, tidy, well_formed
 from vsr1_bench.answers.numbers import (
     Quantity,
     read_number,
@@ -42,4 +42,5 @@ __all__ = [
     "tag_pair",
     "tidy",
     "units_clash",
+    "well_formed",
 ]

@@ -25,6 +25,7 @@ from vsr1_bench.errors import (
     UsageError,
     nearest,
 )
+from vsr1_bench.terminal import plain_streams
 
 COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
@@ -101,6 +102,11 @@ def _top_help() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = _one_spelling(sys.argv[1:] if argv is None else argv)
+    with plain_streams():
+        return _main(arguments)
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(_top_help())
         return 0 if arguments else EXIT_USAGE
