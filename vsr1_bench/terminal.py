@@ -66,7 +66,7 @@ def plain_streams() -> Iterator[None]:
     """Print through `Plain` while the context lasts."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (
-        stream if stream is None or isinstance(stream, Plain) else Plain(stream)  # type: ignore[misc,assignment]
+        stream if stream is None or isinstance(stream, Plain) else Plain(stream)
         for stream in before
     )
     try:

@@ -9,7 +9,7 @@ of DeepSeek's tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -146,6 +146,19 @@ class Mark:
     start: int
     end: int
     """With the name of the channel or role that belongs to it."""
+
+
+def split_channels(tokens: Iterable[str]) -> bool:
+    """Whether special tokens of a tokenizer mark channels, so that no text may lose them.
+
+    Without them, thinking and answer would run into each other: `The answer is A. No.B`.
+    """
+    kinds = ("open", "close", "final", "channel")
+    return any(
+        known[0] in kinds and known[1] != TRANSCRIPT
+        for token in tokens
+        if (known := MARKS.get(token.lower())) is not None
+    )
 
 
 def find_marks(text: str) -> Iterator[Mark]:
