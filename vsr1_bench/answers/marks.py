@@ -130,7 +130,7 @@ _CHANNEL = re.compile(
 # Harmony at the start of a response, its tokens taken off: `analysisThe user asks`, `final4`.
 # Gemma's `<|channel>thought` loses its tokens, too, its end included: all of it is a draft then.
 _BARE = re.compile(
-    r"\s{0,8}(?:assistant)?(?P<name>analysis(?=[a-z])|(?:analysis|commentary|final)"
+    r"\s{0,8}(?:assistant)?(?P<name>analysis(?=[a-z]|[ ][A-Z])|(?:analysis|commentary|final)"
     r"(?=[A-Z0-9\"*\\$(\[{#<]|[^\W\x00-\x7f])|thought(?=\n\s{0,8}\S))(?:<\|message\|>)?"
 )
 FINAL_CHANNELS = ("final", "response", "answer")
