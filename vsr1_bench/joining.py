@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vsr1_bench.answers import extract, states_answer
+from vsr1_bench.answers import extract, mark_tags, states_answer
 from vsr1_bench.readers import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample, Verdict
 from vsr1_bench.scoring.metrics import Response
@@ -67,7 +67,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
             described = None if source is not None or shown else False
             seen.append(Seen(sample.id, groups, correct, described))
             continue
-        description = description_in(source.text, reader.descriptions)
+        description = description_in(source.text, reader.descriptions, reader.thinking_tags)
         if description is None:
             seen.append(Seen(sample.id, groups, correct, False))
             continue
@@ -75,7 +75,8 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
         read = perception is not None and perception.error is None
         sufficient = _correct(of_readings.get(perception.key)) if perception and read else None
         cut = perception is not None and perception.truncated
-        leaks = _leaks(sample, generation.text, description) if golds else None
+        said = mark_tags(generation.text, reader.thinking_tags)
+        leaks = _leaks(sample, said, description) if golds else None
         seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
     return seen
 

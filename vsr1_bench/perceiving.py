@@ -206,6 +206,7 @@ class SecondPass:
         """
         assert spec.sampling is not None
         self._descriptions, self._system = descriptions, spec.prompt.system
+        self._tags = reader.thinking_tags if reader else ()
         self._sampling = greedy(Sampling(**spec.sampling.model_dump()))
         self._spec_digest = spec.digest()
         self.captions = Tally("captions")
@@ -224,7 +225,7 @@ class SecondPass:
             if descriptions == "caption":
                 self.captions.finished = len(self._known)
             for key in self._known if self.readings else ():
-                found = description_in(stored[key].text, descriptions)
+                found = description_in(stored[key].text, descriptions, self._tags)
                 if found and self.readings and not self.readings.has(key, found):
                     self._unread[key] = stored[key].text
             self._open = stack.pop_all()
@@ -265,7 +266,7 @@ class SecondPass:
         self._open.close()
 
     def _reading(self, sample: Sample, source: str, index: int, text: str) -> Request | None:
-        found = description_in(text, self._descriptions)
+        found = description_in(text, self._descriptions, self._tags)
         if found is None or self.readings is None:
             return None
         return self.readings.request(sample, source, index, found)
@@ -335,14 +336,14 @@ def read_runs(
             readings.tally.asked_apart = True
             stack.callback(readings.close)
             opened.append((folder, readings))
-        known = [_descriptions(folder, reader.descriptions, shard) for folder in folders]
+        known = [_descriptions(folder, reader, shard) for folder in folders]
         total = sum(1 for found in known for _ in found)
         bar = progress_bar(total, f"read ({reader.label})", "desc", shown=progress)
         pending: dict[str, tuple[Readings, Request, float]] = {}
 
         def missing() -> Iterator[Request]:
             for folder, readings in opened:
-                for found in _descriptions(folder, reader.descriptions, shard):
+                for found in _descriptions(folder, reader, shard):
                     request = readings.request(*found)
                     if request is None:
                         bar.update()
@@ -416,14 +417,15 @@ class _Calls:
 
 
 def _descriptions(
-    folder: RunFolder, descriptions: Descriptions, shard: Shard
+    folder: RunFolder, reader: ReaderSpec, shard: Shard
 ) -> Iterator[tuple[Sample, str, int, str]]:
     """Yield (sample, key of the source, index, description) of what a run has stored."""
-    stored = folder.captions() if descriptions == "caption" else folder.generations()
+    captioned = reader.descriptions == "caption"
+    stored = folder.captions() if captioned else folder.generations()
     rows = {sample.id: (row, sample) for row, sample in folder.placed_samples().items()}
     for key, made in stored.items():
         row, sample = rows[made.sample_id]
         if made.error is None and row % shard[1] == shard[0]:
-            found = description_in(made.text, descriptions)
+            found = description_in(made.text, reader.descriptions, reader.thinking_tags)
             if found is not None:
                 yield sample, key, made.index, found

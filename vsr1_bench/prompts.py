@@ -12,6 +12,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 
+from vsr1_bench.answers import well_formed
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.records import LETTERS, ImagePlace, Message, Part, Sample
 
@@ -209,7 +210,7 @@ def caption_messages(
     unseen = replace(sample, question=without_images(sample.question))
     # str.replace, not str.format: the wording holds the braces of \boxed{}.
     text = CAPTION_REASONER.replace("{question}", question_with_choices(unseen))
-    user = Message("user", (text.replace("{description}", description.strip()),))
+    user = Message("user", (text.replace("{description}", well_formed(description).strip()),))
     return (Message("system", (system,)), user) if system else (user,)
 
 

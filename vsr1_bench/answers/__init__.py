@@ -11,7 +11,7 @@ from vsr1_bench.answers.extract import extract, read_answer
 from vsr1_bench.answers.leakage import states_answer
 from vsr1_bench.answers.listed import options_of_question, read_options
 from vsr1_bench.answers.marks import mark_tags, tag_pair
-from vsr1_bench.answers.normalize import normalize_text, tidy
+from vsr1_bench.answers.normalize import normalize_text, tidy, well_formed
 from vsr1_bench.answers.numbers import (
     Quantity,
     compare_quantities,
@@ -59,4 +59,5 @@ __all__ = [
     "tag_pair",
     "tidy",
     "units_clash",
+    "well_formed",
 ]

@@ -9,7 +9,7 @@ of DeepSeek's tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,7 +130,7 @@ _CHANNEL = re.compile(
 # Harmony at the start of a response, its tokens taken off: `analysisThe user asks`, `final4`.
 # Gemma's `<|channel>thought` loses its tokens, too, its end included: all of it is a draft then.
 _BARE = re.compile(
-    r"\s{0,8}(?:assistant)?(?P<name>analysis(?=[a-z])|(?:analysis|commentary|final)"
+    r"\s{0,8}(?:assistant)?(?P<name>analysis(?=[a-z]|[ ][A-Z])|(?:analysis|commentary|final)"
     r"(?=[A-Z0-9\"*\\$(\[{#<]|[^\W\x00-\x7f])|thought(?=\n\s{0,8}\S))(?:<\|message\|>)?"
 )
 FINAL_CHANNELS = ("final", "response", "answer")
@@ -146,6 +146,19 @@ class Mark:
     start: int
     end: int
     """With the name of the channel or role that belongs to it."""
+
+
+def split_channels(tokens: Iterable[str]) -> bool:
+    """Whether special tokens of a tokenizer mark channels, so that no text may lose them.
+
+    Without them, thinking and answer would run into each other: `The answer is A. No.B`.
+    """
+    kinds = ("open", "close", "final", "channel")
+    return any(
+        known[0] in kinds and known[1] != TRANSCRIPT
+        for token in tokens
+        if (known := MARKS.get(token.lower())) is not None
+    )
 
 
 def find_marks(text: str) -> Iterator[Mark]:

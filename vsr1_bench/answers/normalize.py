@@ -91,3 +91,8 @@ def normalize_text(text: str) -> str:
     plain = tidy(text).casefold()
     bare = _EXCLAIMED.sub("", plain).rstrip(" .,;:?\"'") or plain
     return _ARTICLE.sub("", bare)
+
+
+def well_formed(text: str) -> str:
+    """The text with `?` for half a surrogate pair, as a model may write it and no request takes."""
+    return text.encode("utf-8", "replace").decode()

@@ -245,7 +245,7 @@ def reader_options(options: argparse.Namespace, spending: Spending | None = None
         )
     args = key_values(options.reader_args, "--reader_args")
     told = (options.reader_model, options.reader_base_url, args, spending or Spending())
-    return ReaderOptions(name, *told)
+    return ReaderOptions(name, *told, thinking_tags=options.thinking_tags)
 
 
 def report_failures(name: str, tally: Tally, total: int | None = None) -> None:

@@ -256,9 +256,10 @@ class LLMRunner(RunningJudge):
         return 0.0 if self.prompt.graded else None
 
     def _prompt(self, item: Item, shown: str, *, structured: bool = True) -> str:
-        return self.prompt.write(
+        written = self.prompt.write(
             item.question, item.answer, shown, item.choices, structured=structured
         )
+        return answers.well_formed(written)
 
     def _submit(self, asked: _Asked) -> None:
         item, _ = asked.items[0]

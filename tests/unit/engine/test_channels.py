@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vsr1_bench.answers import boxed, extract, final_region, final_span, read_description
 from vsr1_bench.answers.channels import split
-from vsr1_bench.answers.marks import mark_tags
+from vsr1_bench.answers.marks import mark_tags, split_channels
 from vsr1_bench.cli.main import main
 from vsr1_bench.judging import Item, JudgeOptions
 from vsr1_bench.llm_judging.reading import read_reply
@@ -304,3 +304,19 @@ def test_the_flag_of_grade_names_tags(tmp_path: Path) -> None:
         assert main([*command, *flags]) == 0
         assert json.loads(made.read_text("utf-8"))["verdict"] == wanted
     assert main([*command, "--thinking_tags", "a b"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kept"),
+    [
+        (["<s>", "</s>", "[INST]", "[/INST]", "[THINK]", "[/THINK]"], True),
+        (["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>"], True),
+        (["<|START_THINKING|>", "<|END_THINKING|>"], True),
+        (["<bos>", "<turn|>", "<|channel>", "<channel|>"], True),
+        (["<s>", "</s>", "[INST]", "[/INST]"], False),
+        (["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image_pad|>"], False),
+        ([], False),
+    ],
+)
+def test_special_tokens_that_mark_channels_stay_in_the_text(tokens: list[str], kept: bool) -> None:
+    assert split_channels(tokens) is kept
