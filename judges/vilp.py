@@ -39,4 +39,4 @@ def word(text: str) -> str:
     return re.sub(r"(?<=[a-z]{2}[^suie\W\d])s$|(?<=[a-z]e)s$", "", plain)
 
 
-JUDGE = RuleJudge("vilp", 1, grade, "one word: number words as digits, singular and plural alike")
+JUDGE = RuleJudge("vilp", 2, grade, "one word: number words as digits, singular and plural alike")

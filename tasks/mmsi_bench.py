@@ -38,7 +38,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmsi_bench",
-    version=1,
+    version=2,
     source=Source("RunsenXu/MMSI-Bench", "test", images=("images",), n=1000),
     to_sample=to_sample,
     answer_type="choice",

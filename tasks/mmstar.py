@@ -40,7 +40,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmstar",
-    version=1,
+    version=2,
     source=Source("Lin-Chen/MMStar", "val", images=("image",), n=1500),
     to_sample=to_sample,
     answer_type="choice",

@@ -108,10 +108,6 @@ _WRONG_BEFORE = re.compile(r"\b(?:wrong|incorrect|false|worst)\s$", re.IGNORECAS
 _LISTED = re.compile(r"(?<![\w'])[(\[]?([A-Za-z])[)\].:](?=\s|\*|$)|[(\[]\s?([A-Za-z])\s?[)\]]")
 
 
-_MOST = 64
-"""Mentions, from the end, that are looked at: a loop of letters is bounded by it."""
-
-
 def read_mentions(text: str, options: Options) -> Reading:
     """Read the one letter that a text names as its answer.
 
