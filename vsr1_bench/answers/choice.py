@@ -153,7 +153,8 @@ def options_named(text: str, options: Options) -> list[int]:
 
 def _occurrences(option: str, text: str) -> list[int]:
     """Where a text stands as whole words; a plural's s is part of the word."""
-    found, start = [], text.find(option)
+    found: list[int] = []
+    start = text.find(option)
     while start >= 0 and len(found) < 50:
         end = start + len(option)
         before, after = text[start - 1 : start], text[end : end + 1]

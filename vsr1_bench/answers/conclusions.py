@@ -35,7 +35,7 @@ _NOT_ONE = re.compile(
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(
-    r"^[^.;:]{0,60}?\s(?:and|or)\s(?:one|an?)\b|^[^.;:]{0,40}?\s(?:and|or|to|by|x|×|plus|minus|times|-)\s[^.;:]{0,12}?\d|^\s?[-/:^]\s?\d"
+    r"^[^.;:]{0,30}?,\s(?:not|or|maybe|perhaps)\b|^[^.;:]{0,60}?\s(?:and|or)\s(?:one|an?)\b|^[^.;:]{0,40}?\s(?:and|or|to|by|x|×|plus|minus|times|-)\s[^.;:]{0,12}?\d|^\s?[-/:^]\s?\d"
     r"|^\s?(?:or|and|to)\b|^(?:st|nd|rd|th)\b|^\s?%?\s(?:more|less|fewer|greater|times)\b"
 )
 _CONDITION = re.compile(r"\b(?:where|if|when|given|for|with|at)\s[^,.;=]{0,30}=", re.IGNORECASE)
@@ -122,8 +122,8 @@ def stated_values(sentence: str) -> Iterator[str]:
             yield head
         if (comma := re.search(r",\s", rest)) is not None:
             yield rest[: comma.start()]
-    if (verb := re.search(r"\b(?:shows?|reads?|has|gives?|gets?)\s", sentence)) is not None:
-        yield sentence[verb.end() :].strip()
+    if (shown := re.search(r"\b(?:shows?|reads?|has|gives?|gets?)\s", sentence)) is not None:
+        yield sentence[shown.end() :].strip()
 
 
 def _follows(verbs: re.Pattern[str], sentence: str, at: int) -> bool:

@@ -13,7 +13,7 @@ MAX_ANSWER = 2000
 INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 """Zero-width characters, marks of direction, the soft hyphen: taken out before reading."""
 
-_CHARACTERS = {
+_CHARACTERS: dict[int, int | str | None] = {
     **{0xFF01 + i: 0x21 + i for i in range(94)},  # full-width forms of ASCII
     **dict.fromkeys(map(ord, "\u2212\u2013\u2014\u2010\u2011\u2012\ufe63"), "-"),
     **dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000"), " "),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vsr1_bench.records import AnswerType, Verdict
+from vsr1_bench.records import AnswerType, Outcome, Verdict
 
 
 class Reading(NamedTuple):
@@ -15,8 +15,6 @@ class Reading(NamedTuple):
     problem: str = ""
     """`no_answer`: nothing there; `ambiguous`: several answers; `not_an_option`: a letter beyond
     the options; `conflict`: a letter beside the text of another option; `unfinished`: cut off."""
-    equal: str = ""
-    """Of an option that was named by its text: the letters of the others with the same text."""
     equal: str = ""
     """Of an option that was named by its text: the letters of the others with the same text."""
 
@@ -76,5 +74,5 @@ class Extraction:
             return Verdict(
                 "incorrect", unparsed=True, reason=self.problem, how=self.rule, span=self.span
             )
-        outcome = "correct" if right else "incorrect"
+        outcome: Outcome = "correct" if right else "incorrect"
         return Verdict(outcome, extracted=self.value, how=self.rule, span=self.span)
