@@ -70,7 +70,8 @@ def validate(
     """
     # Weights in training are in no folder: their name and fingerprint are the run and the step.
     mark = hashlib.sha256(f"{model.fingerprint}|{recipe.digest()}|{step}".encode()).hexdigest()
-    live = replace(model, id=f"step-{step:06d}", fingerprint=mark[:32], verified=False)
+    name = f"step-{step:06d}"
+    live = replace(model, id=name, fingerprint=mark[:32], verified=False, origin=None)
     options = RunOptions(
         model=live.id,
         tasks=recipe.eval_tasks,

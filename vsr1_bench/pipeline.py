@@ -25,7 +25,7 @@ from vsr1_bench.generation import Generator, choose_backend, open_generator
 from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.models import ModelInfo, default_pixels, find_model
 from vsr1_bench.perceiving import SecondPass, read_runs
-from vsr1_bench.prompts import DEFAULT_FORMAT, OWN, get_format
+from vsr1_bench.prompts import DEFAULT_FORMAT, OWN, PromptFormat, get_format, trained_with
 from vsr1_bench.readers import (
     SELF,
     Descriptions,
@@ -234,7 +234,9 @@ def plan(
     usual = make_sampling(options.gen_kwargs, model)
     if options.data.offline and (missing := missing_data(tasks, options.data)):
         raise TaskError("--offline, and data are missing:\n  " + "\n  ".join(missing))
-    if options.descriptions == "response" and "description" not in fmt.wording:
+    if any(not isinstance(task.source, Borrowed) for task in tasks):
+        warn_of_format(model, fmt)
+    if options.descriptions == "response" and not fmt.describes:
         log.warning(
             "prompt %r asks for no description: --prompt see_think, or --perception caption",
             fmt.name,
@@ -273,6 +275,19 @@ def plan(
             folder = RunFolder.of(options.output_path, one)
             runs.append(TaskRun(task, data, one, folder, count, total, sampling))
     return runs, model, backend
+
+
+def warn_of_format(model: ModelInfo, fmt: PromptFormat) -> None:
+    """Say which format a released checkpoint was trained with, where another is asked for."""
+    known = trained_with(name for name in (model.id, model.origin) if name)
+    if known is None or fmt.name in known[1]:
+        return
+    named = "" if trained_with([model.id]) else " (by its config.json)"
+    log.warning(
+        "model %r%s is %s, trained and evaluated by the code released with it with prompt %s; "
+        "this run asks with %s, which is another measurement (--prompt %s asks as they did)",
+        *(model.id, named, known[0], " or ".join(known[1]), fmt.name, known[1][0]),
+    )
 
 
 def _found(tasks: list[Task], options: RunOptions) -> list[tuple[Task, TaskData]]:

@@ -22,9 +22,10 @@ from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.llm_judging.spending import Spending
 from vsr1_bench.prompts import (
     CAPTION,
-    CAPTION_REASONER,
     CAPTION_VERSION,
-    READER_VERSION,
+    FORMATS,
+    ImageOrder,
+    reader_hash,
     wording_hash,
 )
 from vsr1_bench.records import Sampling
@@ -81,6 +82,11 @@ class ReaderSpec(Strict):
         """How it is shown: `self`, or `gemini:gemini-2.5-flash`."""
         return SELF if self.name == SELF else f"{self.name}:{self.model}"
 
+    @property
+    def images(self) -> ImageOrder:
+        """Which layout's second pass its prompt is."""
+        return "end" if self.prompt_hash == reader_hash("end") else "mark"
+
     def digest(self) -> str:
         """Hash over every field."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
@@ -89,7 +95,8 @@ class ReaderSpec(Strict):
 def self_reader(spec: RunSpec, descriptions: Descriptions) -> ReaderSpec:
     """The model of a run as the reader of its own descriptions.
 
-    It reads greedily; system message, limits, stop strings and repetition penalty stay as they are.
+    It reads greedily, in the layout of the run's prompt format; system message, limits, stop
+    strings and repetition penalty stay as they are.
 
     Raises:
         UsageError: the run's responses were made elsewhere: its model cannot be asked here.
@@ -103,6 +110,7 @@ def self_reader(spec: RunSpec, descriptions: Descriptions) -> ReaderSpec:
         {},
         spec.prompt.system,
         descriptions,
+        FORMATS[spec.prompt.format].images if spec.prompt.format in FORMATS else "mark",
     )
 
 
@@ -150,6 +158,7 @@ def _spec(
     told: dict[str, Any],
     system: str | None,
     descriptions: Descriptions,
+    images: ImageOrder = "mark",
 ) -> ReaderSpec:
     captions = descriptions == "caption"
     return ReaderSpec(
@@ -159,7 +168,7 @@ def _spec(
         verified=model[2],
         sampling=SamplingSpec(**asdict(sampling)),
         told=told,
-        prompt_hash=wording_hash(READER_VERSION, CAPTION_REASONER),
+        prompt_hash=reader_hash(images),
         system=system,
         descriptions=descriptions,
         caption_hash=wording_hash(CAPTION_VERSION, CAPTION) if captions else None,
