@@ -148,7 +148,7 @@ class Updater:
                 dual=recipe.dual_clip,
             )
             own = kl.masked_fill(pulled, 0.0)
-            pulled |= weights > 0
+            pulled = pulled | (weights > 0)
             loss = loss + objective(clipped, weights, correction, own, recipe.beta)
             self._tell(metrics, part, now, old, sampled, kl.detach(), entropy, shares)
         return loss

@@ -53,8 +53,8 @@ def execute(options: argparse.Namespace) -> int:
 
         formats = FORMATS.values()
         places = {"mark": "at its mark", "end": "at the end"}
-        rows = [(f.name, str(f.version), places[f.images], f.fits, f.description) for f in formats]
-        print(_columns(("prompt", "version", "image", "trained with it", "what"), rows))
+        told = [(f.name, str(f.version), places[f.images], f.fits, f.description) for f in formats]
+        print(_columns(("prompt", "version", "image", "trained with it", "what"), told))
         return 0
     if options.kind == "recipes":
         from vsr1_bench.cli.train import recipe_rows
