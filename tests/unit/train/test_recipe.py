@@ -41,7 +41,7 @@ PUBLISHED = {
     "vision_sr1_2026": ("multi_advantage", "see_think_2026", 4096, INSTRUCT, 0.0),
     "vision_r1_2026": ("answer_only", "cot", 4096, INSTRUCT, 1.0),
     "decoupled": ("decoupled", "see_think", 4096, COLD, 1.0),
-    "external_reward": ("external_perception", "see_think_2025", 2048, COLD, 1.0),
+    "external_reward": ("external_perception", "see_think_2025", 2048, COLD, 0.0),
 }
 
 
@@ -57,7 +57,8 @@ def test_published_settings(size: str, name: str) -> None:
     assert (r.schedule, r.filter_groups, r.scale_rewards) == ("constant", False, True)
     assert (r.temperature, r.beta, r.clip_low, r.clip_high, r.dual_clip) == (1, 0.01, 0.2, 0.3, 3)
     assert (r.min_pixels, r.max_pixels, r.max_prompt_tokens) == (262_144, 4_194_304, 12_800)
-    assert (r.format_weight, r.lambda_answer, r.lambda_visual) == (0.1, 0.5, 0.5)
+    assert r.format_weight == (0.0 if name == "vision_r1_2026" else 0.1)
+    assert (r.lambda_answer, r.lambda_visual) == (0.5, 0.5)
     assert (r.dataset, r.split) == ("LMMs-Lab-Turtle/Vision-SR1-47K", "train")
     assert (r.judge, r.freeze, r.credit) == ("mathruler", (), "reader")
     objective, prompt, tokens, weights, reader = PUBLISHED[name]
@@ -140,6 +141,13 @@ def test_settings_go_last_and_keep_their_types() -> None:
         (["eval_every=2", 'eval_tasks=""'], "needs eval_tasks"),
         (["temperature=0"], "temperature"),
         (["objective=decoupled", "reader=greedy"], "a greedy answer is no sample of the policy"),
+        (
+            [
+                *("objective=external_perception", "perception_model=m", "perception_base_url=u"),
+                "reader_prompt_tokens=9",
+            ],
+            "reader_prompt_tokens: prompts of another model are not cut here",
+        ),
         (["prompt=see_thing"], "unknown prompt 'see_thing'; did you mean see_think"),
     ],
 )
