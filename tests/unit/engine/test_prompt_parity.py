@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 from cli import ANSWER, cli, here, script
 from judged import mirrored
+from stored import SPEC
 
 from vsr1_bench.images import example_image
 from vsr1_bench.models import ModelInfo
+from vsr1_bench.perceiving import Readings
 from vsr1_bench.pipeline import warn_of_format
 from vsr1_bench.problem_rows import problem_row
 from vsr1_bench.prompts import (
@@ -30,7 +33,9 @@ from vsr1_bench.prompts import (
     qwen_chat,
     to_chat,
 )
+from vsr1_bench.readers import self_reader
 from vsr1_bench.records import EncodedImage, ImagePlace, Request, Sample, Sampling
+from vsr1_bench.store import RunFolder
 from vsr1_bench.task import interleave
 from vsr1_bench.tasks.mmmu_pro import COLUMNS
 
@@ -242,6 +247,24 @@ def test_the_second_pass_of_both_layouts(
         assert rendered(to_chat(messages)) == (
             f"{HEAD}Text description: a {{question}}, 3 dots\nQuestion: {question}\n{ASKED}{TAIL}"
         )
+
+
+def test_a_model_reads_in_the_layout_it_was_asked_in(tmp_path: Path) -> None:
+    """Another layout is another reader: its readings are not taken for each other's."""
+    readers = {}
+    for name in ("see_think", "see_think_2025", "direct"):
+        asked = SPEC.prompt.model_copy(update={"format": name})
+        readers[name] = self_reader(SPEC.model_copy(update={"prompt": asked}), "response")
+    assert [r.images for r in readers.values()] == ["mark", "end", "mark"]
+    assert readers["see_think"].digest() != readers["see_think_2025"].digest()
+    sample = row_sample("<image>\nHow many?", 1)
+    for name, question in (("see_think_2025", "\nHow many?"), ("see_think", "How many?")):
+        folder = RunFolder(tmp_path / name)
+        folder.path.mkdir()
+        with closing(Readings(folder, readers[name])) as readings:
+            request = readings.request(sample, "source", 0, "dots")
+        assert request is not None
+        assert f"Question: {question}\nYou" in str(request.messages[0].content[0])
 
 
 def test_braces_in_a_question_are_not_filled_in() -> None:
