@@ -39,8 +39,7 @@ demo: $(STAMP)  ## evaluate the embedded tiny model on the demo suite (CPU, unde
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo --limit 100
 
 loop: $(STAMP)  ## train the embedded model out of a bad habit; before and after (ten minutes)
-	$(BIN)/vsr1-bench loop tiny/vision_sr1 backend=transformers --start tiny/weak_start --tasks demo \
-	  --run_args="--backend transformers" -o outputs/loop-tiny
+	$(BIN)/vsr1-bench loop tiny/vision_sr1 --start tiny/weak_start --tasks demo -o outputs/loop-tiny
 
 experiment: $(STAMP)  ## results/tiny/prior anew: four objectives, a language prior (an hour)
 	$(BIN)/python scripts/experiment_prior.py run

@@ -103,7 +103,7 @@ class PromptFormat:
     def digest(self, native: str | None = None) -> str:
         """Hash of every constant word this format can show and of their places (for the spec).
 
-        An image at its mark adds nothing, so that formats without a choice keep their runs.
+        An image at its mark adds nothing, so that formats which did not change keep their runs.
         """
         words = f"{self.name}\0{self.version}\0{self.wording}\0{native or ''}"
         if self.images != "mark":
