@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli import here
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.train.curves import draw_curves
@@ -72,6 +73,15 @@ def test_published_settings(size: str, name: str) -> None:
     assert f"\nsource: {r.source}\n" in describe(r, world=8)
     assert r.source and f"{size}B" in r.about
     assert (f"8 x {'40' if size == '3' else '80'} GB" in r.about) == (name != "external_reward")
+
+
+def test_the_command_line_lists_recipes_and_names_their_source() -> None:
+    listed = here("ls", "recipes").stdout
+    for name in built_in():
+        assert f"\n{name} " in listed
+    told = here("train", "plan", "qwen2_5_vl_3b/vision_sr1_2025", "seed=3").stdout
+    assert "\nsource: zli12321/Vision-SR1 at 3b39d81: train_examples/2-3b_selfReward" in told
+    assert "none: this project's own recipe" in here("train", "plan", "tiny/vision_sr1").stdout
 
 
 def test_components_of_the_2026_code() -> None:
