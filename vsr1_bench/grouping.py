@@ -100,7 +100,7 @@ def _setting(group: Group, spec: RunSpec, judge: str, limit: int | None) -> str:
     model = spec.model.id if imported else spec.model.model_dump()
     prompt = [spec.prompt.format, spec.prompt.system]
     sampling = spec.sampling.model_dump() if spec.sampling else None
-    return canonical_json([model, sampling, prompt, spec.variant, judge, limit])
+    return canonical_json([model, spec.engine, sampling, prompt, spec.variant, judge, limit])
 
 
 def _score(

@@ -63,10 +63,12 @@ def server_command(
         raise UsageError("serve needs vLLM: pip install 'vsr1-bench[vllm]'; see vsr1-bench doctor")
     from vsr1_bench.generation.base import parse_backend_args
     from vsr1_bench.generation.chat import ChatRenderer
+    from vsr1_bench.generation.devices import check_devices
     from vsr1_bench.generation.vllm import VllmArgs, engine_settings
 
     info = find_model(model, backend="vllm", revision=revision, trust_remote_code=trust_remote_code)
     args = parse_backend_args(VllmArgs, "vllm", settings)
+    check_devices("vllm", args, served=True)
     renderer = ChatRenderer(info, trust_remote_code=trust_remote_code)
     words = [sys.executable, "-m", SERVER, "--host", host, "--port", str(port)]
     words += ["--served-model-name", info.id]

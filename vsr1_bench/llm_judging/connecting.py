@@ -121,6 +121,7 @@ def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
         raise UsageError("--judge_base_url goes with judge 'openai', not 'vllm'; drop one of them")
     if find_spec("vllm") is None:
         raise JudgeMissingError("judge 'vllm' needs vLLM: pip install 'vsr1-bench[vllm]'")
+    from vsr1_bench.generation.precision import precision_of
     from vsr1_bench.models import find_model
 
     sampling, told = split_args(options, {"max_tokens": 512})
@@ -140,7 +141,11 @@ def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
 
         return parse_backend_args(VllmArgs, "vllm", told)
 
-    return _connection(model.id, model.fingerprint, sampling, told, checked, connect)
+    found = _connection(model.id, model.fingerprint, sampling, told, checked, connect)
+    if "dtype" not in told and (dtype := precision_of(model.path, checked()).dtype) == "float32":
+        # vLLM by itself ran such weights in bf16: verdicts of that time are another judge's.
+        found = replace(found, told={**found.told, "dtype": dtype})
+    return found
 
 
 def _named(opening: Opening) -> JudgeOptions:

@@ -34,6 +34,7 @@ def borrowed_groups(
                 facts = run.meta()
                 told = [
                     spec.model.model_dump(),
+                    spec.engine,
                     spec.prompt.system,
                     facts.get("limit"),
                     # What the run has set for all members; the rest of its sampling is each one's.
