@@ -81,6 +81,19 @@ class Provenance:
             self._write()
 
 
+def precision_of(run: RunFolder) -> str:
+    """At what precision a run was made, in words; `–` where no model has answered.
+
+    Raises:
+        StoreError: run.json cannot be read.
+    """
+    spec = run.spec()
+    loaded = spec.model.precision is not None or not spec.model.verified
+    if loaded or run.meta().get("backend") != "scripted":
+        return spec.model.precision_label
+    return "–"
+
+
 def reuse_line(name: str, reused: int, total: int, before: list[Maker]) -> str:
     """Say how many responses a command has taken from the store, and who made them."""
     told = [f"{maker.command} ({maker.started[:16].replace('T', ' ')} UTC)" for maker in before]

@@ -51,7 +51,7 @@ class ModelSpec(Strict):
 
     @property
     def precision_label(self) -> str:
-        """In words: `bfloat16`, with what is unusual; else `unknown`, of an endpoint `unverified`."""
+        """In words: `bfloat16`, with what is unusual; `unknown`; `unverified` (an endpoint)."""
         if self.precision is None:
             return UNKNOWN if self.verified else UNVERIFIED
         told = [self.precision.dtype]

@@ -43,7 +43,10 @@ def execute(options: argparse.Namespace) -> int:
     if options.kind == "runs":
         print(
             _columns(
-                ("model", "task", "prompt", "blind", "generated", "judges", "folder"),
+                (
+                    *("model", "task", "prompt", "blind", "precision", "generated", "judges"),
+                    "folder",
+                ),
                 _runs(options.path),
             )
         )
@@ -94,6 +97,7 @@ def _rows(task: Task) -> int | None:
 
 def _runs(path: Path) -> Iterable[tuple[str, ...]]:
     from vsr1_bench.blind import NONE
+    from vsr1_bench.provenance import precision_of
     from vsr1_bench.store import find_runs
 
     for run in find_runs(path):
@@ -101,7 +105,7 @@ def _runs(path: Path) -> Iterable[tuple[str, ...]]:
         done = sum(g.error is None for g in run.generations().values())
         judges = " ".join(sorted(run.judged())) or "–"
         blind = spec.variant if spec.variant != NONE else "–"
-        names = (spec.model.id, spec.task.name, spec.prompt.format, blind)
+        names = (spec.model.id, spec.task.name, spec.prompt.format, blind, precision_of(run))
         yield (*names, str(done), judges, str(run.path))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vsr1_bench.generation.identity import LOADING
 from vsr1_bench.grouping import score_groups
 from vsr1_bench.leaderboard.settings import row_key
 from vsr1_bench.spec import RunSpec
@@ -79,3 +80,9 @@ def partial_note(one: Scored) -> str | None:
         if limit is not None and int(meta["samples"]) >= int(limit):
             return f"partial: the first {limit:,} samples"
     return None
+
+
+def unknown_precision(one: Scored) -> bool:
+    """Whether a document rests on weights of which nobody has noted how they were computed."""
+    loaded = [run for run in one.runs if run.meta().get("backend") in LOADING]
+    return any(run.spec().model.precision is None for run in loaded)

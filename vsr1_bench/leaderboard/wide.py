@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vsr1_bench.judge_names import bare
-from vsr1_bench.leaderboard.collect import Scored, partial_note
+from vsr1_bench.leaderboard.collect import Scored, partial_note, unknown_precision
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import copy_labels, setting_labels
@@ -124,8 +124,21 @@ def build_grid(
     cells = [cell for row in rows for cell in row.cells.values()]
     if readers := {cell.reader for cell in cells if cell.reader}:
         grid.remarks.append(readers_remark(readers))
+    grid.remarks += _precision_remarks(rows)
     grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
     return grid
+
+
+def _precision_remarks(rows: Sequence[Row]) -> list[str]:
+    """The line that says of which models nobody knows at what precision they answered."""
+    names = {
+        row.model: None
+        for row in rows
+        for cell in row.cells.values()
+        if cell.scored is not None and unknown_precision(cell.scored)
+    }
+    said = "precision unknown: the run was made before it was recorded"
+    return [f"{', '.join(names)}: {said}."] if names else []
 
 
 def _shown(table: ReportedTable, columns: Sequence[Column]) -> bool:
