@@ -122,8 +122,9 @@ def generate(
                 if stream.waits():
                     engine = generator
                     if engine is None:
-                        at = runs[0].spec.model.precision_label
-                        log.info("loading %s by %s, precision %s", model.id, backend, at)
+                        known = runs[0].spec.model
+                        at = f" in {known.precision_label}" if known.precision else ""
+                        log.info("loading %s by %s%s", model.id, backend, at)
                         engine = stack.enter_context(
                             open_generator(
                                 backend,

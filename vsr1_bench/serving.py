@@ -49,8 +49,11 @@ def server_command(
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    starting: bool = False,
 ) -> tuple[list[str], str]:
     """Write the server's command line, and the flags of `run` that go with it.
+
+    With `starting`, this machine must have the GPUs that the server is to use.
 
     An endpoint does not tell its processor's pixel bounds or its context, so a run through it needs
     them as flags wherever the defaults do not fit; with them it shows the pixels of a local run.
@@ -68,7 +71,8 @@ def server_command(
 
     info = find_model(model, backend="vllm", revision=revision, trust_remote_code=trust_remote_code)
     args = parse_backend_args(VllmArgs, "vllm", settings)
-    check_devices("vllm", args, served=True)
+    if starting:  # a command that is only printed may be for another machine
+        check_devices("vllm", args, served=True)
     renderer = ChatRenderer(info, trust_remote_code=trust_remote_code)
     words = [sys.executable, "-m", SERVER, "--host", host, "--port", str(port)]
     words += ["--served-model-name", info.id]

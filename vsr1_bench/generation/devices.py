@@ -23,7 +23,7 @@ def check_devices(backend: str, args: BackendArgs, *, served: bool = False) -> N
         UsageError: says how many there are, and the way out.
     """
     given = args.model_dump()
-    sizes = {name: int(given.get(name) or 1) for name in SIZES}
+    sizes = {name: int(given.get(name, 1)) for name in SIZES}
     if wrong := next((name for name, size in sizes.items() if size < 1), None):
         raise UsageError(f"--{wrong} {sizes[wrong]}: wanted a whole number of at least 1")
     if sizes["data_parallel_size"] > 1 and not served:

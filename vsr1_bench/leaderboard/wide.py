@@ -21,6 +21,7 @@ from vsr1_bench.leaderboard.shortcuts import (
     needs_reading,
     reader_label,
     readers_remark,
+    undescribed,
     usual_readers,
 )
 
@@ -179,8 +180,8 @@ def _measured_rows(
                     cell = _cell(
                         one, value, usual[one.task], versions.get(one.task), of_task[one.task]
                     )
-                    if needs_reading(_metric(column, wanted)):
-                        cell = _read_cell(cell, one.document, readers.get(one.task))
+                    if needs_reading(metric := _metric(column, wanted)):
+                        cell = _read_cell(cell, one.document, metric, readers.get(one.task))
                     row.cells[_known(column, columns)] = cell
                 if wanted.row_per_task and row.cells:
                     rows.append(row)
@@ -354,11 +355,13 @@ def _metric(column: Column, wanted: Wanted) -> str:
     return column.title.removesuffix(arrow("lsr")).rpartition(" ")[2]
 
 
-def _read_cell(cell: Cell, document: dict[str, Any], usual: str | None) -> Cell:
+def _read_cell(cell: Cell, document: dict[str, Any], metric: str, usual: str | None) -> Cell:
     """A cell of the second pass: it says who has read, and whether that is enough to rank it."""
     reader, notes = reader_label(document), list(cell.notes)
     if ill_read(document):
         notes.append(UNREAD)
+    if (missing := undescribed(metric, document)) is not None:
+        notes.append(missing)
     if ill_cut(document):
         notes.append(CUT)
     if reader != usual:
