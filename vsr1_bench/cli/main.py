@@ -133,6 +133,7 @@ def _guarded(arguments: list[str], *, debug: bool) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("vsr1-bench: interrupted", file=sys.stderr)
+        print(_resume(arguments), file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # `vsr1-bench table | head`: the reader has seen enough.

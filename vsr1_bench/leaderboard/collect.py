@@ -63,7 +63,7 @@ def collect(
         rows.setdefault(key, []).append((run, spec))
         sliced = slice_note(run, tasks.get(spec.task.name))
         found += [
-            Scored(_current(document), spec, (run,), key, sliced)
+            Scored(current_score(document), spec, (run,), key, sliced)
             for document in run.scores()
             if judge in (None, document["judge"])
         ]
@@ -81,7 +81,7 @@ def collect(
     )
 
 
-def _current(document: dict[str, Any]) -> dict[str, Any]:
+def current_score(document: dict[str, Any]) -> dict[str, Any]:
     """A stored score as this version would have counted it, where an older one did otherwise."""
     if "perception" not in document:
         return document
@@ -90,11 +90,23 @@ def _current(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "metrics": {**document["metrics"], **shown}, "perception": part}
 
 
+def run_notes(run: RunFolder, include_path: Sequence[str] = ()) -> list[str]:
+    """Why a run does not speak for its whole benchmark; empty where it does."""
+    if (limit := limited(run)) is not None:
+        return [_partial(limit)]
+    note = slice_note(run, load_registry(include_path).tasks.get(run.spec().task.name))
+    return [note] if note else []
+
+
+def _partial(limit: int) -> str:
+    return f"partial: the first {limit:,} samples"
+
+
 def partial_note(one: Scored) -> str | None:
     """Why a document does not speak for the whole benchmark; None where it does."""
     for run in one.runs:
         if (limit := limited(run)) is not None:
-            return f"partial: the first {limit:,} samples"
+            return _partial(limit)
     return one.sliced
 
 
