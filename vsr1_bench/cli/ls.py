@@ -14,7 +14,7 @@ from vsr1_bench.task import BORROWED
 if TYPE_CHECKING:
     from vsr1_bench.task import Task
 
-KINDS = ("tasks", "judges", "prompts", "recipes", "runs")
+KINDS = ("tasks", "judges", "prompts", "recipes", "runs", "model_args")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +50,11 @@ def execute(options: argparse.Namespace) -> int:
                 _runs(options.path),
             )
         )
+        return 0
+    if options.kind == "model_args":
+        from vsr1_bench.generation.identity import audit
+
+        print(_columns(("backend", "argument", "part of a run?"), audit()))
         return 0
     if options.kind == "prompts":
         from vsr1_bench.prompts import FORMATS
