@@ -23,6 +23,7 @@ from vsr1_bench.leaderboard.collect import collect
 from vsr1_bench.leaderboard.wide import Wanted, build_grid
 from vsr1_bench.pipeline import generate
 from vsr1_bench.readers import ReaderOptions
+from vsr1_bench.scoring.shortcuts import undescribed_note
 from vsr1_bench.scoring.statistics import ratio_interval
 from vsr1_bench.store import RunFolder, find_runs
 
@@ -399,7 +400,15 @@ def test_a_model_that_describes_nothing_has_no_shortcut_rate(
     assert "caption" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("missing", "of", "noted"), [(1, 100, False), (2, 100, True)])
+def test_up_to_one_percent_without_description_is_no_reason() -> None:
+    assert undescribed_note({"undescribed": 1, "n": 100}) is None
+    assert undescribed_note({"undescribed": 0, "n": 0}) is None
+    assert undescribed_note({"undescribed": 2, "n": 100}) == (
+        "2 of 100 responses have no description"
+    )
+
+
+@pytest.mark.parametrize(("missing", "of", "noted"), [(0, 30, False), (1, 30, True)])
 def test_above_one_percent_without_description_the_rate_is_not_ranked(
     tmp_path: Path, missing: int, of: int, noted: bool
 ) -> None:

@@ -364,13 +364,13 @@ def test_a_groups_notes_are_of_its_members_alone(
     RunFolder.of(runs, spec_of("m", "graded")).write_meta(spec_of("m", "graded"), 3, {"limit": 3})
     found = table(tmp_path, "--format", "json", capsys=capsys)
     (row,) = found["rows"]
-    assert row["cells"]["pair pooled"]["ranked"] and row["cells"]["pair pooled"]["notes"] == []
+    assert row["cells"]["pair both"]["ranked"] and row["cells"]["pair both"]["notes"] == []
     assert row["cells"]["figures"]["notes"] == ["partial: the first 5 samples"]
     # A member's own limit is the group's, too.
     for name in ("alpha", "beta"):
         stored_run(runs, spec_of("other", name), GOOD[:5], limit=5)
     found = table(tmp_path, "--format", "json", capsys=capsys)
-    cells = {row["model"]: row["cells"]["pair pooled"] for row in found["rows"]}
+    cells = {row["model"]: row["cells"]["pair both"] for row in found["rows"]}
     assert cells["other"]["notes"] == ["partial: the first 5 samples"]
     assert cells["m"]["ranked"] and not cells["other"]["ranked"]
 
@@ -391,7 +391,7 @@ def test_a_part_of_a_benchmark_says_so_everywhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     runs = tmp_path / "runs"
-    spec, stated, note = benchmark(name)
+    spec, _, note = benchmark(name)
     run = stored_run(runs, spec, [1.0, 0.0, 1.0, 1.0])
     cell = table(tmp_path, "--format", "json", capsys=capsys)["rows"][0]["cells"][name]
     assert cell["notes"] == [note] and not cell["ranked"]
