@@ -17,6 +17,8 @@ from vsr1_bench.store import RunFolder, utc_now
 
 _TOLD = ("command", "backend", "versions", "git")
 _SHOWN = 3
+_KEPT = 100
+"""Commands; one that is killed again and again must not make run.json grow for ever."""
 _ANSWERS = ("generations", "captions", "perceptions")
 
 
@@ -67,7 +69,7 @@ class Provenance:
         earlier = [one for one in known if isinstance(one, dict) and one.get("made") != 0]
         if self.before and not earlier:  # the last command of an older version
             earlier = [{"command": m.command, "started": m.started} for m in self.before]
-        self._commands = [*earlier, self._entry]
+        self._commands = [*earlier[-_KEPT:], self._entry]
         self._write()
 
     def _write(self) -> None:

@@ -25,7 +25,7 @@ def check_devices(backend: str, args: BackendArgs, *, served: bool = False) -> N
     given = args.model_dump()
     sizes = {name: int(given.get(name, 1)) for name in SIZES}
     if wrong := next((name for name, size in sizes.items() if size < 1), None):
-        raise UsageError(f"--{wrong} {sizes[wrong]}: wanted a whole number of at least 1")
+        raise UsageError(f"{wrong} {sizes[wrong]}: wanted a whole number of at least 1")
     if sizes["data_parallel_size"] > 1 and not served:
         raise UsageError(
             "--model_args data_parallel_size: run `vsr1-bench serve` with it and point "
@@ -37,7 +37,7 @@ def check_devices(backend: str, args: BackendArgs, *, served: bool = False) -> N
     if wanted > 1 and wanted > max(1, there := _gpus()):
         told = " × ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
         raise UsageError(
-            f"--{told}: wants {wanted} GPUs, this machine has {there or 'none'}; give at most "
+            f"{told}: wants {wanted} GPUs, this machine has {there or 'none'}; give at most "
             f"{max(1, there)}, or serve the model where they are and point --base_url there"
         )
     _check_named(backend, str(given.get("device") or ""))

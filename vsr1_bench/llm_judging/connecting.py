@@ -121,6 +121,7 @@ def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
         raise UsageError("--judge_base_url goes with judge 'openai', not 'vllm'; drop one of them")
     if find_spec("vllm") is None:
         raise JudgeMissingError("judge 'vllm' needs vLLM: pip install 'vsr1-bench[vllm]'")
+    from vsr1_bench.generation.devices import check_devices
     from vsr1_bench.generation.precision import precision_of
     from vsr1_bench.models import find_model
 
@@ -139,7 +140,9 @@ def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
         from vsr1_bench.generation.base import parse_backend_args
         from vsr1_bench.generation.vllm import VllmArgs
 
-        return parse_backend_args(VllmArgs, "vllm", told)
+        args = parse_backend_args(VllmArgs, "vllm", told)
+        check_devices("vllm", args)
+        return args
 
     found = _connection(model.id, model.fingerprint, sampling, told, checked, connect)
     if "dtype" not in told and (dtype := precision_of(model.path, checked()).dtype) == "float32":

@@ -16,8 +16,8 @@ from vsr1_bench.leaderboard.headings import LOWER_IS_BETTER, arrow, lower_is_bet
 from vsr1_bench.leaderboard.wide import Cell, Column, Row
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.coverage import slice_note
-from vsr1_bench.spec import RunSpec
-from vsr1_bench.store import RunFolder
+from vsr1_bench.spec import PrecisionSpec, RunSpec
+from vsr1_bench.store import RunFolder, find_runs
 from vsr1_bench.task import Source
 
 GOOD = [1.0] * 90 + [0.0] * 10
@@ -373,6 +373,27 @@ def test_a_groups_notes_are_of_its_members_alone(
     cells = {row["model"]: row["cells"]["pair both"] for row in found["rows"]}
     assert cells["other"]["notes"] == ["partial: the first 5 samples"]
     assert cells["m"]["ranked"] and not cells["other"]["ranked"]
+
+
+def test_precisions_stand_in_rows_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, spec = tmp_path / "runs", spec_of("m", "alpha")
+    stored_run(runs, spec, GOOD)
+    for dtype in ("float32", "bfloat16"):
+        precision = PrecisionSpec(dtype=dtype, quantization=None, kv_cache_dtype=dtype)
+        model = spec.model.model_copy(update={"precision": precision})
+        stored_run(runs, spec.model_copy(update={"model": model}), GOOD)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert sorted(row["setting"] for row in found["rows"]) == [
+        "cot, precision=bfloat16", "cot, precision=float32", "cot, precision=unknown",
+    ]  # fmt: skip
+    assert not any("precision unknown" in remark for remark in found["remarks"])
+    # Of weights that were loaded here nobody has noted how: that is said whatever else is there.
+    (old,) = [run for run in find_runs(runs) if run.spec() == spec]
+    old.write_meta(spec, 100, {"backend": "vllm", "limit": None})
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert "m: precision unknown: the run was made before it was recorded." in found["remarks"]
 
 
 def benchmark(name: str, *, part: bool = True) -> tuple[RunSpec, int, str]:
