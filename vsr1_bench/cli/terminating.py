@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 
 GRACE_SECONDS = 5.0
 """How long a command has to end by itself."""
+_SPEAKING_SECONDS = 1.0
 _grace = GRACE_SECONDS
 
 
@@ -75,10 +76,18 @@ def _watch(reading: int, done: threading.Event, last_words: Callable[[], str], c
             return
     if done.wait(_grace):
         return
-    with suppress(Exception):  # standard error may be gone
-        print(f"\n{last_words()}", file=sys.stderr, flush=True)
+    # In a thread of its own: where nobody reads standard error, writing to it waits for ever.
+    speaking = threading.Thread(target=_speak, args=(last_words,), daemon=True)
+    speaking.start()
+    speaking.join(_SPEAKING_SECONDS)
     _end_children()
     os._exit(code)
+
+
+def _speak(last_words: Callable[[], str]) -> None:
+    """Say something past the stream's buffer, whose lock the main thread may hold."""
+    with suppress(Exception):  # standard error may be gone
+        os.write(2, f"\n{last_words()}\n".encode("utf-8", "backslashreplace"))
 
 
 def _end_children() -> None:
