@@ -77,6 +77,11 @@ def validate(
         tasks=recipe.eval_tasks,
         output_path=recipe.output_dir / FOLDER,
         backend="transformers",  # only a name here: the engine is up
+        model_args={
+            name: value
+            for name, value in ({"dtype": recipe.dtype} | recipe.engine_args).items()
+            if name in ("dtype", "max_model_len")  # what of it decides answers
+        },
         gen_kwargs={"max_tokens": recipe.max_tokens, "seed": recipe.seed},
         prompt=recipe.prompt,
         limit=recipe.eval_limit,
