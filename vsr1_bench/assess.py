@@ -19,11 +19,13 @@ from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.judge_names import bare
 from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
 from vsr1_bench.progress import progress_bar
+from vsr1_bench.provenance import precision_of
 from vsr1_bench.records import Generation, Judgment, Perception, Sample, Verdict
 from vsr1_bench.registry import get_task
 from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
-from vsr1_bench.seeing import add_seeing, keep_leakage
+from vsr1_bench.scoring.coverage import slice_note
+from vsr1_bench.seeing import add_seeing, keep_leakage, score_notes
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Task
 
@@ -278,6 +280,7 @@ def score_document(
         "variant": spec.variant,
         "spec_hash": spec.digest(),
         "verdicts": path.name,
+        "precision": precision_of(run),
         "footnote": _footnote(task, judge_name),
         "judging": _judging(judged),
         **score.document(),
@@ -288,6 +291,7 @@ def score_document(
         add_seeing(document, run, task, path)
         if "answer" in run.withheld():
             keep_leakage(document, [d for d in run.scores() if d["judge"] == judge_name])
+    document["notes"] = score_notes(document, [slice_note(run, task)])
     return document
 
 

@@ -43,6 +43,8 @@ class ModelInfo:
     pixel_bounds: tuple[int, int] | None = None
     """(least, most) pixels that the model's own image processor takes, where it says so."""
     base_url: str | None = None
+    origin: str | None = None
+    """The name that its config.json states (`_name_or_path`)."""
 
 
 def find_model(
@@ -146,6 +148,7 @@ def describe_folder(
         digest.update(f"eos {ends}".encode())
         template = _chat_template(path)
         bounds = _pixel_bounds(path)
+        origin = _read_json(path / "config.json").get("_name_or_path")
     except (OSError, ValueError) as error:
         raise ModelError(f"model folder {path}: not readable ({error})") from error
     return ModelInfo(
@@ -155,6 +158,7 @@ def describe_folder(
         revision=revision,
         chat_template_hash=hashlib.sha256(template.encode()).hexdigest()[:16] if template else None,
         pixel_bounds=bounds,
+        origin=origin if isinstance(origin, str) else None,
     )
 
 

@@ -63,6 +63,8 @@ class ImagePlace:
     """The place of image number `index` (from 0) inside a text."""
 
     index: int
+    marked: bool = field(default=True, compare=False)
+    """False where the row has no mark for it, so that the place is this project's choice."""
 
 
 Part = str | ImagePlace
@@ -143,6 +145,8 @@ class Request:
     json_schema: Mapping[str, Any] | None = None
     """The answer must be JSON of this schema; a backend that cannot see to it fails the request."""
     stage: Stage = "answer"
+    prompt_limit: int | None = None
+    """Tokens after which a prompt without images is cut; only backends that render prompts do."""
 
     @property
     def seed(self) -> int:

@@ -17,7 +17,7 @@ from vsr1_bench.joining import join_readings, join_responses
 from vsr1_bench.readers import ReaderSpec
 from vsr1_bench.scoring.metrics import Response, Value, compute
 from vsr1_bench.scoring.paired import paired_difference
-from vsr1_bench.scoring.shortcuts import shortcut_document
+from vsr1_bench.scoring.shortcuts import shortcut_document, undescribed_note
 from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Metric, Task
 
@@ -44,6 +44,15 @@ def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: P
         document["metrics"][f"gain[{variant}]"] = part["gain"]
     if blind:
         document["blind"] = blind
+
+
+def score_notes(document: dict[str, Any], notes: Sequence[str | None]) -> list[str]:
+    """What a reader of a score must know: the given notes, and whether descriptions are missing."""
+    found = [note for note in notes if note is not None]
+    if "perception" in document:
+        undescribed = undescribed_note(document["perception"])
+        found += [f"{undescribed}: lsr and saw_but_wrong"] if undescribed else []
+    return list(dict.fromkeys(found))
 
 
 def keep_leakage(document: dict[str, Any], stored: Sequence[dict[str, Any]]) -> None:

@@ -22,13 +22,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from traceback import format_tb
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
-from vsr1_bench.generation.base import BackendArgs, Generator
+from vsr1_bench.generation.base import PACE, BackendArgs, Generator, NotInSpec
 from vsr1_bench.images import ImageError
 from vsr1_bench.records import Completion, Request, Usage
 
@@ -44,13 +44,17 @@ GONE_STATUS = (502, 503, 504)
 _QUOTED_DATA = re.compile(r"(?<=base64,)[A-Za-z0-9+/=\\]+|[A-Za-z0-9+/=\\_-]{100,}")
 
 
+GIVEN_UP = "a call that is given up is a failed request, asked again by a later run"
+
+
 class CallArgs(BackendArgs):
     """`--model_args` of backends behind a URL."""
 
-    concurrency: int = Field(32, ge=1, le=1000)  # the client opens 1000 connections at most
-    timeout: float = Field(600.0, gt=0)
+    # The client opens 1000 connections at most.
+    concurrency: Annotated[int, NotInSpec(PACE)] = Field(32, ge=1, le=1000)
+    timeout: Annotated[float, NotInSpec(GIVEN_UP)] = Field(600.0, gt=0)
     """Seconds for one call, from sending it to the last byte of the answer."""
-    max_retries: int = Field(6, ge=0)
+    max_retries: Annotated[int, NotInSpec(GIVEN_UP)] = Field(6, ge=0)
 
 
 class TryAgainError(Exception):

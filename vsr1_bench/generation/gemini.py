@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import httpx
 from google import genai
@@ -17,6 +17,7 @@ from google.genai import errors, types
 from pydantic import Field
 
 from vsr1_bench.errors import UsageError
+from vsr1_bench.generation.base import InSpec
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     RETRIED_STATUS,
@@ -46,9 +47,14 @@ LIMIT = "MAX_TOKENS"
 class GeminiArgs(CallArgs):
     """Arguments of the gemini backend."""
 
-    safety: Literal["default", "off", "none", "high", "medium", "low"] = "default"
+    safety: Annotated[
+        Literal["default", "off", "none", "high", "medium", "low"],
+        InSpec("the judge's or reader's identity"),
+    ] = "default"
     """What is blocked in every category: `off` and `none` nothing, `low` the most."""
-    thinking_budget: int | None = Field(None, ge=-1)
+    thinking_budget: Annotated[int | None, InSpec("the judge's or reader's identity")] = Field(
+        None, ge=-1
+    )
     """Tokens to think with; 0 = none, -1 = as many as the model likes, None = its default."""
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 import openai
 from pydantic import BaseModel, ValidationError
 
+from vsr1_bench.generation.base import EXTRA, InSpec, NotInSpec
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     GONE_STATUS,
@@ -46,11 +47,13 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 class OpenAIArgs(CallArgs):
     """`--model_args` of the openai backend."""
 
-    vllm_fields: bool = True
+    vllm_fields: Annotated[bool, InSpec()] = True
     """Send top_k, min_p and repetition_penalty, which vLLM and SGLang know and OpenAI refuses."""
-    max_completion_tokens: bool = False
+    max_completion_tokens: Annotated[
+        bool, NotInSpec("another name for the same limit; a server takes one of the two")
+    ] = False
     """Call the token limit so, as OpenAI's reasoning models want it, and not `max_tokens`."""
-    logprobs: bool = False
+    logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
 
 
 class OpenAIGenerator(CallingGenerator):
