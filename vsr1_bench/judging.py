@@ -49,8 +49,8 @@ class RuleJudge:
     """A judge that decides by rule, without a model.
 
     `grade` is a pure function. Where the library behind it can hang or eat memory, `bounded` runs
-    it in a killable worker with `seconds` an item; an item that goes over is `incorrect` with the
-    reason `grader_timeout`.
+    it in a killable worker with `seconds` an item, of the worker's own time; an item that goes over
+    is `unscored` with the reason `grader_timeout`, and asked again by the next run.
     """
 
     name: str

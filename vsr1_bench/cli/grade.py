@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT.jsonl",
         help="lines {id, verdict, extracted, unparsed, reason}, in the order of the input",
     )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="say in each line which rule read the answer from which words: {rule, span, words}",
+    )
     common.add_judging(parser)
     common.add_include_path(parser)
 
@@ -43,6 +48,7 @@ def execute(options: argparse.Namespace) -> int:
         options.output,
         tuple(options.include_path),
         options=common.judge_options(options),
+        explain=options.explain,
         progress=options.verbosity in ("DEBUG", "INFO"),
     )
     said = ", ".join(f"{count} {name}" for name, count in counts.items())

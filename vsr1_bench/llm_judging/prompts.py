@@ -65,7 +65,7 @@ class JudgePrompt:
         """Fill the template; what is put in can close none of its tags."""
         shown = question
         if choices:
-            listed = (f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
+            listed = (f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
             shown = "\n".join((question, *listed))
         values = {
             "Question": escape(shown),
