@@ -196,20 +196,19 @@ def _paired(single: Sequence[tuple[_Suspect, ...]]) -> list[tuple[_Suspect, ...]
     rest, found = [one for (one,) in single], []
     while rest:
         first = rest.pop(0)
-        other = next(
-            (
-                one
-                for one in rest
-                if one.score.run in first.fits.runs
-                and first.score.run in one.fits.runs
-                and one.score.revision == first.score.revision
-            ),
-            None,
-        )
+        others = [one for one in rest if _crossed(first, one) and _crossed(one, first)]
+        other = min(others, key=lambda one: abs(first.score.value - one.own), default=None)
         if other is not None:
             rest.remove(other)
         found.append((first,) if other is None else (first, other))
     return found
+
+
+def _crossed(one: _Suspect, other: _Suspect) -> bool:
+    """Whether a score fits the row of another run of its commit."""
+    error = sigma(other.own, one.score.n)
+    same = one.score.revision == other.score.revision
+    return same and abs(one.score.value - other.own) <= 2 * error
 
 
 def _told(column: str, suspects: Sequence[tuple[_Suspect, ...]]) -> list[MixUp]:
