@@ -12,7 +12,7 @@ from typing import Any
 
 from vsr1_bench.blind import NONE
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.joining import join_responses
+from vsr1_bench.joining import check_asked, join_responses
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.judge_names import bare
 from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
@@ -22,6 +22,7 @@ from vsr1_bench.registry import get_task
 from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.seeing import add_seeing, keep_leakage
+from vsr1_bench.spec import RunSpec
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Task
 
@@ -144,6 +145,7 @@ def _unjudged(
     missing = {
         key: g for key, g in stored.items() if g.error is None and not _holds(known.get(key), g)
     }
+    check_asked(run, samples.keys(), {g.sample_id for g in missing.values()})
     items = (
         item_of(sample, g, row, g.index if several else None)
         for g in missing.values()
@@ -254,11 +256,7 @@ def score_document(
             f"{run.path}: not judged by {judge_name!r}; run: vsr1-bench judge {run.path} "
             f"--judge {shlex.quote(judge_name)}"
         )
-    if task.version != spec.task.version:
-        raise UsageError(
-            f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
-            f"version {task.version}; generate it again, or score it with the older vsr1-bench"
-        )
+    check_version(run, spec, task)
     judged = run.judgments(path)
     responses = join_responses(run, path, judged)
     score = score_responses(
@@ -283,6 +281,19 @@ def score_document(
         if "answer" in run.withheld():
             keep_leakage(document, [d for d in run.scores() if d["judge"] == judge_name])
     return document
+
+
+def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
+    """See to it that a run was made with the version of its task that is here.
+
+    Raises:
+        UsageError: it was not.
+    """
+    if task.version != spec.task.version:
+        raise UsageError(
+            f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
+            f"version {task.version}; generate it again, or score it with the older vsr1-bench"
+        )
 
 
 def _judging(judged: dict[str, Judgment]) -> dict[str, Any] | None:

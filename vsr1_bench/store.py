@@ -37,10 +37,11 @@ from vsr1_bench.journal import read_journal, write_atomic
 from vsr1_bench.judge_names import bare, stored_name
 from vsr1_bench.record_lines import (
     generation_of_record,
-    is_score,
     judgment_of_record,
+    meta_fault,
     perception_of_record,
     sample_of_record,
+    score_fault,
 )
 from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Perception, Sample
 from vsr1_bench.spec import RunSpec
@@ -156,11 +157,10 @@ class RunFolder:
             meta = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise StoreError(f"{path}: not a run's run.json ({error}); {MEND}") from error
-        if not isinstance(meta, dict) or not meta.keys() >= {"spec", "samples"}:
-            raise StoreError(
-                f"{path}: not a run's run.json (no spec, or no samples, in it); {MEND}"
-            )
-        return meta
+        if fault := meta_fault(meta):
+            raise StoreError(f"{path}: not a run's run.json ({fault}); {MEND}")
+        found: dict[str, Any] = meta
+        return found
 
     @telling
     def spec(self) -> RunSpec:
@@ -334,11 +334,12 @@ class RunFolder:
         for path in sorted((self.path / "scores").glob("*.json")):
             try:
                 document = json.loads(path.read_text("utf-8"))
-            except (OSError, ValueError):
-                document = None
-            if not is_score(document):
+                fault = score_fault(document)
+            except (OSError, ValueError) as error:
+                fault = str(error)
+            if fault:
                 raise StoreError(
-                    f"{path}: not a score file; delete it, then run: vsr1-bench score "
+                    f"{path}: not a score file ({fault}); delete it, then run: vsr1-bench score "
                     f"{shlex.quote(str(self.path))}"
                 )
             documents.append(document)
