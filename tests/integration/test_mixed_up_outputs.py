@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -58,10 +59,11 @@ def test_two_files_in_each_others_place(tmp_path: Path, pairs: tuple[tuple[str, 
         assert judged.returncode == 0, judged.stderr
         asked = ("table", tmp_path / "runs", "--delta", "published")
         done = say(hub, tmp_path, *asked)
-        for number, pair in enumerate(pairs, start=1):
-            rows = [row for row in done.stdout.splitlines() if f"visnumbench ({number})" in row]
-            assert {row.split("|")[1].strip() for row in rows} == set(pair), done.stdout
-            assert f"\n\n({number}) " in done.stdout
+        marks = dict(re.findall(r"^\| (\S+) +\| visnumbench \((\d)\)", done.stdout, re.MULTILINE))
+        assert set(marks) == {run for pair in pairs for run in pair}, done.stdout
+        for first, second in pairs:
+            (footnote,) = re.findall(rf"^\({marks[first]}\) (.*)", done.stdout, re.MULTILINE)
+            assert marks[first] == marks[second] and first in footnote and second in footnote
         assert done.stderr.count("warning: ") == len(pairs)
         cells = json.loads(say(hub, tmp_path, *asked, "--format", "json").stdout)
         marked = {cell["model"] for cell in cells if cell["mix_up"]}

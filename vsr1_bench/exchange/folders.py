@@ -25,7 +25,7 @@ from typing import Any
 
 from vsr1_bench.errors import ExchangeError, StoreError, TransferError, UsageError
 from vsr1_bench.exchange.bundle import MANIFEST, ROOT, Manifest
-from vsr1_bench.exchange.place import BLOCK, WANTED, Moved, NotThereError, Place
+from vsr1_bench.exchange.place import BLOCK, WANTED, Moved, NotThereError, Place, shown
 from vsr1_bench.journal import Lock
 
 LOCK = ".publish.lock"
@@ -43,13 +43,12 @@ class FolderPlace(Place):
             fs, self._root = fsspec.core.url_to_fs(address)
         except (ValueError, ImportError) as error:
             reason = str(error).partition("\n")[0]
-            raise UsageError(f"{address}: {reason}; {WANTED}") from error
+            raise UsageError(f"{shown(address)}: {reason}; {WANTED}") from error
         self._fs: Any = fs
         self._local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
         if self._local:
             self._root = str(Path(self._root).expanduser())
-        bare = re.sub(r"://[^/]*@", "://", address).partition("?")[0]
-        self.name = f"folder {Path(self._root).name}" if self._local else bare
+        self.name = f"folder {Path(self._root).name}" if self._local else shown(address)
 
     def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
         """Read on from where the target ends."""

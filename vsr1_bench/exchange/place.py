@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +18,11 @@ BLOCK = 1 << 20
 STAGING = ".download"
 """Folder, below the one that is filled, of what is still on its way."""
 WANTED = "wanted hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://FOLDER or a folder"
+
+
+def shown(address: str) -> str:
+    """An address without user, password and query: these may hold keys."""
+    return re.sub(r"://[^/?#]*@", "://", address).partition("?")[0]
 
 
 class NotThereError(ExchangeError):

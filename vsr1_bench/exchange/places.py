@@ -19,7 +19,7 @@ from vsr1_bench.errors import ExchangeError, TransferError, UsageError
 from vsr1_bench.exchange.bundle import MANIFEST, Manifest
 from vsr1_bench.exchange.folders import FolderPlace
 from vsr1_bench.exchange.http import fetch_url
-from vsr1_bench.exchange.place import BLOCK, WANTED, Moved, NotThereError, Place
+from vsr1_bench.exchange.place import BLOCK, WANTED, Moved, NotThereError, Place, shown
 
 
 def open_place(address: str) -> Place:
@@ -50,9 +50,9 @@ class HttpPlace(Place):
             parts = urlsplit(address)
             port = parts.port
         except ValueError as error:  # half an IPv6 address, a port that is no number
-            raise UsageError(f"{address}: {error}; {WANTED}") from error
+            raise UsageError(f"{shown(address)}: {error}; {WANTED}") from error
         if not parts.hostname:
-            raise UsageError(f"{address}: {WANTED}")
+            raise UsageError(f"{shown(address)}: {WANTED}")
         path = parts.path.removesuffix(MANIFEST).rstrip("/") + "/"
         self._url = parts._replace(path=path, fragment="")
         host = parts.hostname if port is None else f"{parts.hostname}:{port}"

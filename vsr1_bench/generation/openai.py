@@ -7,11 +7,12 @@ key, an unknown model, an endpoint that is not there or asks for a very long wai
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import openai
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from vsr1_bench.generation.bounded import RefusedReplyError, bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     GONE_STATUS,
@@ -20,9 +21,11 @@ from vsr1_bench.generation.calls import (
     CallingGenerator,
     TryAgainError,
     asked_seconds,
+    billed,
     checked_key,
     checked_url,
     failed,
+    usage_of,
 )
 from vsr1_bench.images import data_url
 from vsr1_bench.models import ModelInfo
@@ -63,6 +66,7 @@ class OpenAIGenerator(CallingGenerator):
             api_key=key or "none",  # many local servers need no key; the client insists
             max_retries=0,  # the client's own retries obey any Retry-After, hours included
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),  # the rest: see _attempt
+            http_client=_http(url),
         )
         super().__init__("openai", url, key, args)
 
@@ -82,15 +86,19 @@ class OpenAIGenerator(CallingGenerator):
                 )
         except TimeoutError:
             raise self._timed_out() from None
+        except RefusedReplyError as error:
+            return self._unread(request, error)
         except openai.APIStatusError as error:
-            return self._refused(request, error)
+            refused = error  # the name ends with this block
+            return billed(request, error.response.content, lambda: self._refused(request, refused))
         except openai.APIConnectionError as error:
             reason = type(error.__cause__ or error).__name__
             if not self._answered:  # a wrong address is said at once, not after all retries
                 await self._raise_if_gone(reason)
             raise TryAgainError(reason) from None
         # Parsed here, since the client passes on whatever a server sends, HTML included.
-        completion = self._read(request, reply.http_response.content)
+        body = reply.http_response.content
+        completion = billed(request, body, lambda: self._read(request, body))
         self._answered = True
         return completion
 
@@ -153,6 +161,8 @@ class OpenAIGenerator(CallingGenerator):
         except openai.APIStatusError as error:
             if error.status_code not in GONE_STATUS:
                 return
+        except RefusedReplyError:
+            return  # somebody is there
         except (TimeoutError, openai.APIConnectionError):
             pass
         raise self._gone(reason, "is its server running?")
@@ -182,6 +192,14 @@ class OpenAIGenerator(CallingGenerator):
         return Completion(request.key, text or "", how, logprobs=logprobs, usage=usage)
 
 
+def _http(url: str) -> Any:
+    """A bounded client of the package that this version of openai sends by."""
+    kinds = (base.__module__.partition(".")[0] for base in openai.DefaultAsyncHttpxClient.__mro__)
+    kind = next(name for name in kinds if name.startswith("httpx"))
+    limits = openai.DEFAULT_CONNECTION_LIMITS
+    return bounded_client(kind, url, timeout=None, limits=limits)
+
+
 class _Said(BaseModel):
     content: str | None = None
     refusal: str | None = None
@@ -201,7 +219,7 @@ class _Reply(BaseModel):
     """What is read of a chat completion; servers add fields of their own."""
 
     choices: list[_Choice] | None = None
-    usage: Usage | None = None
+    usage: Annotated[Usage | None, BeforeValidator(usage_of)] = None
     error: Any = None
 
 
