@@ -15,7 +15,7 @@ from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.joining import check_asked, join_responses
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.judge_names import bare
-from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
+from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions, check_verdict
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Generation, Judgment, Perception, Sample, Verdict
 from vsr1_bench.registry import get_task
@@ -84,6 +84,9 @@ def judge_run(
                 for judged in verdicts:
                     made = missing[judged.item.id]
                     final = apply_label(task, samples[made.sample_id][1], judged.verdict)
+                    check_verdict(
+                        f"{judge.name}, as read by task {task.name}", made.sample_id, final
+                    )
                     lines.append(asdict(_judgment(made, replace(judged, verdict=final))))
                     bar.update()
     finally:

@@ -143,6 +143,8 @@ def describe_folder(
     try:
         parts = (*PARTS, *(CODE if code else ()))
         for file in sorted({f for part in parts for f in path.glob(part)}):
+            if not file.is_file():
+                raise ModelError(f"model folder {path}: {file.name} is no regular file; refused")
             if file.name not in NOT_FINGERPRINTED:
                 digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
         # Of the generation settings only the end tokens reach an engine.

@@ -16,7 +16,7 @@ import pandas as pd
 from vsr1_bench.environment import typed_as
 from vsr1_bench.errors import StoreError, UsageError, nearest
 from vsr1_bench.records import Generation, Judgment, Sample
-from vsr1_bench.store import RunFolder, find_runs, stored_judge
+from vsr1_bench.store import RunFolder, find_runs, run_folders, stored_judge
 
 PathLike = str | os.PathLike[str]
 
@@ -269,7 +269,7 @@ def _score_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
 
 def _written(folder: Path) -> dict[Path, tuple[int, int]]:
     """Run folder -> what changes whenever its run.json is written."""
-    found = {path.parent: path.stat() for path in folder.glob("**/run.json")}
+    found = {path: (path / "run.json").stat() for path in run_folders(folder)}
     return {path: (status.st_mtime_ns, status.st_ino) for path, status in found.items()}
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -377,16 +378,26 @@ def find_runs(path: Path) -> list[RunFolder]:
     """
     if (path / "run.json").is_file():
         return [RunFolder(path)]
-    metas = path.glob("**/run.json") if path.is_dir() else ()
-    # A hidden folder holds what is still on its way (a download).
-    found = sorted(
-        meta.parent
-        for meta in metas
-        if not any(part.startswith(".") for part in meta.relative_to(path).parts)
-    )
+    found = sorted(run_folders(path))
     if not found:
         raise StoreError(f"{path}: no run there; give a folder that `vsr1-bench run` has written")
     return [RunFolder(folder) for folder in found]
+
+
+def run_folders(path: Path) -> Iterator[Path]:
+    """Yield the folders below one that hold a run, those behind links to folders, too.
+
+    `run` writes through such a link (a model's folder on another disk). A hidden folder holds what
+    is still on its way (a download).
+    """
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(path, followlinks=True):
+        stat = os.stat(place)
+        known = (stat.st_dev, stat.st_ino) in seen  # behind two links, or a link to a folder above
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = [] if known else sorted(f for f in folders if not f.startswith("."))
+        if "run.json" in files and not known:
+            yield Path(place)
 
 
 def _read(path: Path, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
