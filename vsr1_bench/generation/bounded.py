@@ -39,7 +39,7 @@ def bounded_client(kind: str, url: str, *, most: int = MOST, **settings: Any) ->
     home = package.URL(url)
     base: type[Any] = package.AsyncClient
 
-    class Bounded(base):  # type: ignore[misc]
+    class Bounded(base):
         async def send(self, request: Any, *, stream: bool = False, **told: Any) -> Any:
             for _ in range(REDIRECTS):
                 # Read here, never by the client: it unpacks without a bound, of redirects, too.

@@ -193,7 +193,8 @@ def _prints(score: SetScore, value: float) -> bool:
 
 def _paired(single: Sequence[tuple[_Suspect, ...]]) -> list[tuple[_Suspect, ...]]:
     """Put two runs together, each of which fits the other's row."""
-    rest, found = [one for (one,) in single], []
+    rest = [one for (one,) in single]
+    found: list[tuple[_Suspect, ...]] = []
     while rest:
         first = rest.pop(0)
         others = [one for one in rest if _crossed(first, one) and _crossed(one, first)]
