@@ -14,13 +14,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SCHEMA_VERSION = 1
 
 AnswerType = Literal["choice", "yes_no", "number", "math", "text"]
 Role = Literal["system", "user", "assistant"]
 Outcome = Literal["correct", "incorrect", "unscored"]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 Stage = Literal["answer", "caption", "reading"]
 """What a request is for: the first pass, a description asked for by itself, the second pass."""
 
@@ -49,6 +50,8 @@ class EncodedImage:
             return self.data
         if self.path is None:
             raise OSError("an image with neither bytes nor a path")
+        if not self.path.is_file() and self.path.exists():
+            raise OSError("not a regular file")  # a FIFO or a device would be waited for
         return self.path.read_bytes()
 
     def sha256(self) -> str:
