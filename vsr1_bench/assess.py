@@ -14,16 +14,19 @@ from typing import Any
 
 from vsr1_bench.blind import NONE
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.joining import join_responses
+from vsr1_bench.joining import check_asked, join_responses
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.judge_names import bare
-from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
+from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions, check_verdict
 from vsr1_bench.progress import progress_bar
+from vsr1_bench.provenance import precision_of
 from vsr1_bench.records import Generation, Judgment, Perception, Sample, Verdict
 from vsr1_bench.registry import get_task
 from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
-from vsr1_bench.seeing import add_seeing, keep_leakage
+from vsr1_bench.scoring.coverage import slice_note
+from vsr1_bench.seeing import add_seeing, keep_leakage, score_notes
+from vsr1_bench.spec import RunSpec
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Task
 
@@ -87,6 +90,9 @@ def judge_run(
                 for judged in verdicts:
                     made = missing[judged.item.id]
                     final = apply_label(task, samples[made.sample_id][1], judged.verdict)
+                    check_verdict(
+                        f"{judge.name}, as read by task {task.name}", made.sample_id, final
+                    )
                     lines.append(asdict(_judgment(made, replace(judged, verdict=final))))
                     bar.update()
     finally:
@@ -148,6 +154,7 @@ def _unjudged(
     missing = {
         key: g for key, g in stored.items() if g.error is None and not _holds(known.get(key), g)
     }
+    check_asked(run, samples.keys(), {g.sample_id for g in missing.values()})
     items = (
         item_of(sample, g, row, g.index if several else None)
         for g in missing.values()
@@ -258,11 +265,7 @@ def score_document(
             f"{run.path}: not judged by {judge_name!r}; run: vsr1-bench judge {run.path} "
             f"--judge {shlex.quote(judge_name)}"
         )
-    if task.version != spec.task.version:
-        raise UsageError(
-            f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
-            f"version {task.version}; generate it again, or score it with the older vsr1-bench"
-        )
+    check_version(run, spec, task)
     judged = run.judgments(path)
     responses = join_responses(run, path, judged)
     score = score_responses(
@@ -278,6 +281,7 @@ def score_document(
         "variant": spec.variant,
         "spec_hash": spec.digest(),
         "verdicts": path.name,
+        "precision": precision_of(run),
         "footnote": _footnote(task, judge_name),
         "judging": _judging(judged),
         **score.document(),
@@ -288,7 +292,21 @@ def score_document(
         add_seeing(document, run, task, path)
         if "answer" in run.withheld():
             keep_leakage(document, [d for d in run.scores() if d["judge"] == judge_name])
+    document["notes"] = score_notes(document, [slice_note(run, task)])
     return document
+
+
+def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
+    """See to it that a run was made with the version of its task that is here.
+
+    Raises:
+        UsageError: it was not.
+    """
+    if task.version != spec.task.version:
+        raise UsageError(
+            f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
+            f"version {task.version}; generate it again, or score it with the older vsr1-bench"
+        )
 
 
 def _judging(judged: dict[str, Judgment]) -> dict[str, Any] | None:

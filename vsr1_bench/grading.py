@@ -26,7 +26,7 @@ import msgspec
 from vsr1_bench.closing import Closing
 from vsr1_bench.errors import JudgeError
 from vsr1_bench.grading_child import HEADER, grade_in_process
-from vsr1_bench.judging import Item, RuleJudge
+from vsr1_bench.judging import Item, RuleJudge, check_verdict
 from vsr1_bench.records import Verdict
 
 START_SECONDS = 180.0
@@ -84,8 +84,13 @@ class Grader(Closing):
         """Grade one item.
 
         Raises:
-            JudgeError: the worker cannot start.
+            JudgeError: the worker cannot start, or the judge's verdict is none.
         """
+        verdict = self._graded(item)
+        check_verdict(self._judge.name, item.sample_id or item.id, verdict)
+        return verdict
+
+    def _graded(self, item: Item) -> Verdict:
         if not self._judge.bounded:
             return grade_in_process(self._judge, item)
         if self._worker is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from vsr1_bench.answers import extract, mark_tags, states_answer
+from vsr1_bench.errors import DamagedRunError
 from vsr1_bench.readers import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample, Verdict
 from vsr1_bench.scoring.metrics import Response
@@ -90,13 +91,30 @@ def _asked(
 ) -> Iterator[tuple[int, Known | None, Generation | None]]:
     """Yield (place in the data, sample, response) for every response that was asked for."""
     left_out, per_sample = run.left_out(), run.spec().responses_per_sample
-    found = {(g.sample_id, g.index): g for g in run.generations().values()}
+    made = run.generations().values()
+    check_asked(run, {name for name, _ in placed.values()}, {g.sample_id for g in made})
+    found = {(g.sample_id, g.index): g for g in made}
     for row in range(run.wanted()):
         if row in left_out:
             continue
         known = placed.get(row)
         for index in range(per_sample):
             yield row, known, found.get((known[0], index)) if known else None
+
+
+def check_asked(run: RunFolder, asked: Set[str], answered: Set[str]) -> None:
+    """See to it that a run holds the samples that its responses answer.
+
+    Raises:
+        DamagedRunError: `samples.jsonl` has lost some.
+    """
+    if lost := sorted(answered - asked):
+        raise DamagedRunError(
+            f"{run.path / 'samples.jsonl'}: lacks {len(lost)} of the samples that have responses "
+            f"(first {lost[0]!r:.60}); restore it from a copy, or run the command that made this "
+            "run again",
+            run.path,
+        )
 
 
 def _response(

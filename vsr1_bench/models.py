@@ -43,6 +43,8 @@ class ModelInfo:
     pixel_bounds: tuple[int, int] | None = None
     """(least, most) pixels that the model's own image processor takes, where it says so."""
     base_url: str | None = None
+    origin: str | None = None
+    """The name that its config.json states (`_name_or_path`)."""
 
 
 def find_model(
@@ -75,6 +77,12 @@ def find_model(
             raise UsageError(
                 "--base_url holds a user or password, and it is recorded with the run; give the "
                 "key by the variable OPENAI_API_KEY instead"
+            )
+        if "?" in url or "#" in url:
+            bare = url.partition("?")[0].partition("#")[0]
+            raise UsageError(
+                f"--base_url {bare!r} with a query, which may be a key, and is recorded with the "
+                "run; give the URL alone, and the key by the variable OPENAI_API_KEY"
             )
         mark = hashlib.sha256(f"{url}\0{name}".encode()).hexdigest()[:32]
         return ModelInfo(name, mark, verified=False, base_url=url)
@@ -139,6 +147,8 @@ def describe_folder(
     try:
         parts = (*PARTS, *(CODE if code else ()))
         for file in sorted({f for part in parts for f in path.glob(part)}):
+            if not file.is_file():
+                raise ModelError(f"model folder {path}: {file.name} is no regular file; refused")
             if file.name not in NOT_FINGERPRINTED:
                 digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
         # Of the generation settings only the end tokens reach an engine.
@@ -146,6 +156,7 @@ def describe_folder(
         digest.update(f"eos {ends}".encode())
         template = _chat_template(path)
         bounds = _pixel_bounds(path)
+        origin = _read_json(path / "config.json").get("_name_or_path")
     except (OSError, ValueError) as error:
         raise ModelError(f"model folder {path}: not readable ({error})") from error
     return ModelInfo(
@@ -155,6 +166,7 @@ def describe_folder(
         revision=revision,
         chat_template_hash=hashlib.sha256(template.encode()).hexdigest()[:16] if template else None,
         pixel_bounds=bounds,
+        origin=origin if isinstance(origin, str) else None,
     )
 
 

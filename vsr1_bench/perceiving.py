@@ -128,7 +128,8 @@ class Readings:
         if key in self._done or key in self._asked:
             return None
         self._asked[key] = (source, description_hash(description))
-        messages = caption_messages(sample, description, system=self.reader.system)
+        reader = self.reader
+        messages = caption_messages(sample, description, images=reader.images, system=reader.system)
         return Request(key, messages, self._sampling, (), sample.id, index, stage="reading")
 
     def keep(self, request: Request, completion: Completion, seconds: float) -> None:

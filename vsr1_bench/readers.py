@@ -24,9 +24,10 @@ from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.llm_judging.spending import Spending
 from vsr1_bench.prompts import (
     CAPTION,
-    CAPTION_REASONER,
     CAPTION_VERSION,
-    READER_VERSION,
+    FORMATS,
+    ImageOrder,
+    reader_hash,
     wording_hash,
 )
 from vsr1_bench.records import Sampling
@@ -95,6 +96,11 @@ class ReaderSpec(Strict):
         """How it is shown: `self`, or `gemini:gemini-2.5-flash`."""
         return SELF if self.name == SELF else f"{self.name}:{self.model}"
 
+    @property
+    def images(self) -> ImageOrder:
+        """Which layout's second pass its prompt is."""
+        return "end" if self.prompt_hash == reader_hash("end") else "mark"
+
     def digest(self) -> str:
         """Hash over every field."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
@@ -105,7 +111,8 @@ def self_reader(
 ) -> ReaderSpec:
     """The model of a run as the reader of its own descriptions.
 
-    It reads greedily; system message, limits, stop strings and repetition penalty stay as they are.
+    It reads greedily, in the layout of the run's prompt format; system message, limits, stop
+    strings and repetition penalty stay as they are.
 
     Raises:
         UsageError: the run's responses were made elsewhere: its model cannot be asked here.
@@ -120,6 +127,7 @@ def self_reader(
         spec.prompt.system,
         descriptions,
         thinking_tags,
+        FORMATS[spec.prompt.format].images if spec.prompt.format in FORMATS else "mark",
     )
 
 
@@ -169,6 +177,7 @@ def _spec(
     system: str | None,
     descriptions: Descriptions,
     thinking_tags: tuple[str, ...],
+    images: ImageOrder = "mark",
 ) -> ReaderSpec:
     captions = descriptions == "caption"
     return ReaderSpec(
@@ -178,7 +187,7 @@ def _spec(
         verified=model[2],
         sampling=SamplingSpec(**asdict(sampling)),
         told=told,
-        prompt_hash=wording_hash(READER_VERSION, CAPTION_REASONER),
+        prompt_hash=reader_hash(images),
         system=system,
         descriptions=descriptions,
         caption_hash=wording_hash(CAPTION_VERSION, CAPTION) if captions else None,

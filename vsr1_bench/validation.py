@@ -11,7 +11,7 @@ from vsr1_bench.errors import TaskError
 from vsr1_bench.grading import grade_all
 from vsr1_bench.judge_names import read_name
 from vsr1_bench.judging import Item, ModelJudge, RuleJudge
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.prompts import build_messages, get_format, qwen_chat
 from vsr1_bench.records import ImagePlace, Message, Sample, Verdict
 from vsr1_bench.registry import find_judge, get_judge
 from vsr1_bench.task import Procedural, Task
@@ -28,6 +28,8 @@ class Validation:
     """Where they came from, in words."""
     prompt: str
     """The first sample's prompt."""
+    chat: str
+    """The same as the chat template of Qwen2.5-VL writes it, to the byte."""
     faults: tuple[str, ...]
     """Empty = sound."""
     reading: tuple[str, ...] = ()
@@ -75,6 +77,7 @@ def validate_task(
         len(samples),
         source,
         show_prompt(messages),
+        qwen_chat(messages),
         tuple(faults),
         tuple(f"{rule} read {len(cases)}: {_shown(*cases[0])}" for rule, cases in read.items()),
         judge is not None,

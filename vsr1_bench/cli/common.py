@@ -253,7 +253,7 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
     count = tally.finished + tally.failed if total is None else total
     if tally.what == "readings" and count == 0:
         print(
-            f"vsr1-bench: {name}: no description to read: its `lsr` of 0 says nothing; for models "
+            f"vsr1-bench: {name}: no description to read: it has no `lsr`; for models "
             "that write none: --perception caption",
             file=sys.stderr,
         )

@@ -72,6 +72,7 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
 
 
 def _paper(options: argparse.Namespace, progress: bool) -> int:
+    from vsr1_bench.cli.table import tell_mixups
     from vsr1_bench.exchange.raw_outputs import RawOptions, download_raw_outputs
 
     names = tuple(name.strip() for name in (options.runs or "").split(",") if name.strip())
@@ -95,6 +96,7 @@ def _paper(options: argparse.Namespace, progress: bool) -> int:
         print(f"vsr1-bench: left out: no task reads {', '.join(sets)}", file=sys.stderr)
     if not report.runs:
         return EXIT_FAILED
+    tell_mixups(report.runs, options.include_path)
     print(f"from commit {report.commit}: again with --revision {report.commit}", file=sys.stderr)
     print(f"as published: vsr1-bench table {to} --judge published", file=sys.stderr)
     print(f"judge anew: vsr1-bench judge {to}", file=sys.stderr)

@@ -269,7 +269,7 @@ def _run(
     runs = generate(chosen)
     failed = sum(run.failed for run in runs) + asked - len({run.task.name for run in runs})
     for run in runs:
-        _report_failures(run)
+        _report_responses(run)
     if options.predict_only:
         where = chosen.output_path
         print(f"generated; judge and score with: vsr1-bench judge {where}", file=sys.stderr)
@@ -285,8 +285,13 @@ def _run(
     return EXIT_INCOMPLETE if failed or unscored else EXIT_DONE
 
 
-def _report_failures(run: TaskRun) -> None:
+def _report_responses(run: TaskRun) -> None:
+    """Say how many responses are not new, and which are missing."""
     name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
+    if run.reused:
+        from vsr1_bench.provenance import reuse_line
+
+        print(reuse_line(name, run.reused, run.total, run.makers), file=sys.stderr)
     common.report_failures(name, run.answers, run.total)
     for tally in run.further:
         common.report_failures(name, tally)

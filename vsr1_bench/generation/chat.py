@@ -64,6 +64,8 @@ class ChatRenderer:
     def render(self, request: Request) -> Prompt:
         """Apply the chat template and decode the images, in the order of their places.
 
+        A prompt of words over the request's `prompt_limit` loses its end, whatever stands there.
+
         Raises:
             ValueError: images for a model that reads text only.
             ImageError: an image cannot be decoded.
@@ -84,7 +86,17 @@ class ChatRenderer:
                 for m in request.messages
             ]
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        if request.prompt_limit is not None and not images:
+            text = self._cut(text, request.prompt_limit)
         return Prompt(request, text, images)
+
+    def _cut(self, text: str, limit: int) -> str:
+        """The first `limit` tokens of a prompt, whole characters only."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) <= limit:
+            return text
+        kept = self.tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False)
+        return str(kept).rstrip("\ufffd")
 
 
 def cannot_load(model: ModelInfo, library: str, error: Exception) -> ModelError:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 import openai
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from vsr1_bench.generation.base import EXTRA, InSpec, NotInSpec
+from vsr1_bench.generation.bounded import RefusedReplyError, bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     GONE_STATUS,
@@ -21,9 +23,11 @@ from vsr1_bench.generation.calls import (
     CallingGenerator,
     TryAgainError,
     asked_seconds,
+    billed,
     checked_key,
     checked_url,
     failed,
+    usage_of,
 )
 from vsr1_bench.generation.chat_reply import (
     AT_LIMIT,
@@ -46,11 +50,13 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 class OpenAIArgs(CallArgs):
     """`--model_args` of the openai backend."""
 
-    vllm_fields: bool = True
+    vllm_fields: Annotated[bool, InSpec()] = True
     """Send top_k, min_p and repetition_penalty, which vLLM and SGLang know and OpenAI refuses."""
-    max_completion_tokens: bool = False
+    max_completion_tokens: Annotated[
+        bool, NotInSpec("another name for the same limit; a server takes one of the two")
+    ] = False
     """Call the token limit so, as OpenAI's reasoning models want it, and not `max_tokens`."""
-    logprobs: bool = False
+    logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
 
 
 class OpenAIGenerator(CallingGenerator):
@@ -75,6 +81,7 @@ class OpenAIGenerator(CallingGenerator):
             api_key=key or "none",  # many local servers need no key; the client insists
             max_retries=0,  # the client's own retries obey any Retry-After, hours included
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),  # the rest: see _attempt
+            http_client=_http(url),
         )
         super().__init__("openai", url, key, args)
 
@@ -94,8 +101,11 @@ class OpenAIGenerator(CallingGenerator):
                 )
         except TimeoutError:
             raise self._timed_out() from None
+        except RefusedReplyError as error:
+            return self._unread(request, error)
         except openai.APIStatusError as error:
-            return self._refused(request, error)
+            refused = error  # the name ends with this block
+            return billed(request, error.response.content, lambda: self._refused(request, refused))
         except openai.APIConnectionError as error:
             reason = type(error.__cause__ or error).__name__
             if not self._answered:  # a wrong address is said at once, not after all retries
@@ -103,7 +113,8 @@ class OpenAIGenerator(CallingGenerator):
             raise TryAgainError(reason) from None
         # Parsed here, since the client passes on whatever a server sends, HTML included.
         received = reply.http_response
-        completion = self._read(request, received.content, received.headers.get("content-type", ""))
+        body, kind = received.content, received.headers.get("content-type", "")
+        completion = billed(request, body, lambda: self._read(request, body, kind))
         self._answered = True
         return completion
 
@@ -166,6 +177,8 @@ class OpenAIGenerator(CallingGenerator):
         except openai.APIStatusError as error:
             if error.status_code not in GONE_STATUS:
                 return
+        except RefusedReplyError:
+            return  # somebody is there
         except (TimeoutError, openai.APIConnectionError):
             pass
         raise self._gone(reason, "is its server running?")
@@ -218,6 +231,14 @@ class OpenAIGenerator(CallingGenerator):
         return _Reply.model_validate(found)
 
 
+def _http(url: str) -> Any:
+    """A bounded client of the package that this version of openai sends by."""
+    kinds = (base.__module__.partition(".")[0] for base in openai.DefaultAsyncHttpxClient.__mro__)
+    kind = next(name for name in kinds if name.startswith("httpx"))
+    limits = openai.DEFAULT_CONNECTION_LIMITS
+    return bounded_client(kind, url, timeout=None, limits=limits)
+
+
 class _Token(BaseModel):
     logprob: float
 
@@ -232,7 +253,7 @@ class _Reply(BaseModel):
     """What is read of a chat completion; servers add fields of their own."""
 
     choices: list[_Choice] | None = None
-    usage: Usage | None = None
+    usage: Annotated[Usage | None, BeforeValidator(usage_of)] = None
     error: Any = None
 
 

@@ -25,7 +25,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from vsr1_bench.errors import GenerationError, ModelError
-from vsr1_bench.generation.base import NO_SCHEMA, BackendArgs, Generator
+from vsr1_bench.generation.base import NO_SCHEMA, PACE, BackendArgs, Generator, InSpec, NotInSpec
 from vsr1_bench.paths import user_text
 from vsr1_bench.records import Completion, Request, Usage
 
@@ -33,8 +33,8 @@ from vsr1_bench.records import Completion, Request, Usage
 class ScriptedArgs(BackendArgs):
     """`--model_args` of the scripted backend."""
 
-    script: Annotated[Path, BeforeValidator(user_text)]
-    capacity: int = 8
+    script: Annotated[Path, BeforeValidator(user_text), InSpec("model.fingerprint")]
+    capacity: Annotated[int, NotInSpec(PACE)] = 8
 
 
 class ScriptedGenerator(Generator):

@@ -32,22 +32,14 @@ from transformers.generation.logits_process import (
 )
 
 from vsr1_bench.errors import GenerationError
-from vsr1_bench.generation.base import NO_SCHEMA, BackendArgs, Generator
+from vsr1_bench.generation.base import NO_SCHEMA, Generator
 from vsr1_bench.generation.chat import ChatRenderer, Prompt, cannot_load
+from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.precision import precision_of
+from vsr1_bench.generation.transformers_args import TransformersArgs
 from vsr1_bench.images import ImageError
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, Request, Sampling, Usage
-
-
-class TransformersArgs(BackendArgs):
-    """`--model_args` of the transformers backend."""
-
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_size: int = 16
-    max_model_len: int | None = None
-    attn_implementation: str | None = None
-    logprobs: bool = False
 
 
 class TransformersGenerator(Generator):
@@ -64,6 +56,7 @@ class TransformersGenerator(Generator):
         Raises:
             ModelError: the folder does not hold a model that can be loaded.
         """
+        check_devices("transformers", args)
         self.args = args
         self.capacity = 2 * args.batch_size
         self._queue: deque[Request] = deque()
@@ -76,7 +69,7 @@ class TransformersGenerator(Generator):
         try:
             self.model = kind.from_pretrained(
                 model.path,
-                dtype=args.dtype,
+                dtype=precision_of(model.path, args).dtype,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 **(attention if args.attn_implementation else {}),

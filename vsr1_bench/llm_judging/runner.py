@@ -281,7 +281,7 @@ class LLMRunner(RunningJudge):
         asked = self._asked[completion.key]
         if asked.structured and _cannot_be_held(completion.error):
             self._structured = asked.structured = False
-            self._submit(asked)
+            self._again(asked, completion)
             return
         self._arrived(completion)
         del self._asked[completion.key]
@@ -296,6 +296,16 @@ class LLMRunner(RunningJudge):
                 f"the last {self._failed} calls all failed: {completion.error}; "
                 "verdicts so far are safe"
             )
+
+    def _again(self, asked: _Asked, refused: Completion) -> None:
+        """Ask once more without the schema; what the refusal cost is counted, the bound kept."""
+        self._spending.settle_call(self._connection.model, asked.most, refused)
+        if self._spending.hold(asked.most):
+            self._submit(asked)
+            return
+        # Where another is held back already, the command ends with it: these have no verdict yet.
+        del self._asked[asked.key]
+        self._held = self._held or asked
 
     def _arrived(self, completion: Completion) -> None:
         """Write a reply down; called in whatever thread it came in."""
