@@ -14,7 +14,7 @@ EXAMPLE = dict.fromkeys(NAMES, "1") | {"question": "Is A bigger?", "gt_answer": 
 def to_sample(row: Row) -> Sample:
     """Map a row; an image that is missing fails its sample. Some subcategories end in a space."""
     kind, topic, number, figure, asked, visual = (str(row[name]).strip() for name in NAMES)
-    given = () if visual == "0" else (row.get("image") or EncodedImage(),)
+    given = None if visual == "0" else (row.get("image") or EncodedImage(),)
     question, images = interleave(row["question"], given)
     unit, gold = f"{kind}/{topic}/{number}", {"0": "no", "1": "yes"}[str(row["gt_answer"]).strip()]
     groups = {"category": kind, "subcategory": topic, "visual_input": visual, "set": unit}

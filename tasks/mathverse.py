@@ -26,7 +26,7 @@ def to_sample(row: Row) -> Sample:
     told = (row.get("question_for_eval") or "") if hidden else row["question"]
     options = read_options(told) if choice else None
     letter = choice and read_answer(gold, "choice", options)
-    shown = () if version == "Text Only" else (row.get("image") or EncodedImage(),)
+    shown = None if version == "Text Only" else (row.get("image") or EncodedImage(),)
     question, images = interleave(IN_IMAGE if hidden else row["question"], shown)
     groups = {**row["metadata"], "version": version, "problem": row["problem_index"]}
     bare = re.sub(r"^[A-Za-z. ]{3,}(\$?)=(.*)\1$", r"\2", gold.replace("\n", ", "))  # `Area $=2$`

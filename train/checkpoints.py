@@ -4,7 +4,8 @@
       model/           the weights as a plain Hugging Face folder; what `train export` hands out
       deepspeed/       weights, optimizer and schedule, a part for each rank
       rank-0.pt        random-number states of a rank
-      complete.json    step, data cursor, recipe, sizes of all files: written last
+      complete.json    step, data cursor, recipe, fingerprint of the rows, sizes of all files:
+                       written last
 
 A checkpoint is made under another name and renamed, so a folder `step-*` with its mark is whole.
 """
@@ -12,6 +13,7 @@ A checkpoint is made under another name and renamed, so a folder `step-*` with i
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import shutil
@@ -23,6 +25,8 @@ from vsr1_bench.errors import BenchError, DiskFullError, StoreError, UsageError
 from vsr1_bench.journal import FULL_DISK, os_failure, write_atomic
 from vsr1_bench.train.engine import TrainingEngine
 from vsr1_bench.train.ranks import Ranks
+
+log = logging.getLogger(__name__)
 
 MARK = "complete.json"
 BYTES_A_WEIGHT = 16
@@ -43,9 +47,24 @@ class Progress:
 class Checkpoints:
     """The checkpoints of an output folder."""
 
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
-        """Bind to a folder; what an earlier run left unfinished there is removed."""
+    def __init__(
+        self,
+        folder: Path,
+        ranks: Ranks,
+        *,
+        rows: str | None = None,
+        accept_changed_data: bool = False,
+    ) -> None:
+        """Bind to a folder; what an earlier run left unfinished there is removed.
+
+        Args:
+            folder: Where they are.
+            ranks: Who writes them.
+            rows: Fingerprint of the rows that are trained on; None = rows that are made.
+            accept_changed_data: Go on from a checkpoint that was made on other rows.
+        """
         self.folder, self._ranks = folder, ranks
+        self._rows, self._accept_changed_data = rows, accept_changed_data
         if ranks.first:
             for left in folder.glob(".step-*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -120,6 +139,7 @@ class Checkpoints:
             "world_size": self._ranks.world,
             "deepspeed_stage": engine.stage,
             "recipe": engine.recipe.model_dump(mode="json"),
+            "rows": self._rows,
             "files": {
                 p.relative_to(work).as_posix(): p.stat().st_size
                 for p in sorted(work.rglob("*"))
@@ -150,7 +170,7 @@ class Checkpoints:
         """Continue from the newest whole checkpoint, if there is one; all ranks call.
 
         Raises:
-            UsageError: it is of another recipe, or of another number of ranks.
+            UsageError: it is of another recipe, of other rows, or of another number of ranks.
             StoreError: its files do not fit its mark.
         """
         whole = self.complete()
@@ -164,6 +184,7 @@ class Checkpoints:
                 f"{path} was trained with other settings ({'; '.join(changed)}); give the same, "
                 "or another output_dir"
             )
+        self._check_rows(path, mark)
         found = (mark["world_size"], mark["deepspeed_stage"])
         if found != (self._ranks.world, engine.stage):
             raise UsageError(
@@ -174,6 +195,29 @@ class Checkpoints:
         engine.engine.load_checkpoint(str(path), tag="deepspeed")
         load_random_state(path / f"rank-{self._ranks.rank}.pt")
         return Progress(**{name: mark[name] for name in asdict(Progress())})
+
+    def _check_rows(self, path: Path, mark: dict[str, Any]) -> None:
+        """See that the rows are those that a checkpoint was made on.
+
+        Raises:
+            UsageError: they are others, and nobody has said that they may be.
+        """
+        if "rows" not in mark:  # older than the fingerprint
+            log.warning("%s does not say which rows it was trained on: not compared", path)
+            return
+        if mark["rows"] == self._rows:
+            return
+        said = (
+            f"{path} was trained on other rows: their content or order has changed (fingerprint "
+            f"{mark['rows']} -> {self._rows})"
+        )
+        if not self._accept_changed_data:
+            raise UsageError(
+                f"{said}; give the rows as they were, or another output_dir, or go on with these "
+                "by --accept_changed_data"
+            )
+        if self._ranks.first:
+            log.warning("%s; going on with these", said)
 
 
 def not_written(path: Path, error: Exception) -> StoreError:

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.data import files_memo
+from vsr1_bench.errors import RowError, UsageError
 from vsr1_bench.problem_rows import IMAGE_COLUMNS, problem_row
 from vsr1_bench.prompts import PromptFormat, build_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Role
-from vsr1_bench.rows import ChainedRows, LoadedRows, Rows, keep_encoded, load_files
-from vsr1_bench.task import Row, Source, interleave_all
+from vsr1_bench.rows import ChainedRows, LoadedRows, load_files
+from vsr1_bench.task import Row, interleave_all
 
 ROLES: dict[str, Role] = {
     "human": "user",
@@ -54,13 +55,11 @@ def examples_of(row: Row, prompt: PromptFormat) -> list[Example]:
         prompt: How a `problem` is asked.
 
     Raises:
-        TaskError: no known columns, an unknown role, no reply to learn, or a mark without an image.
+        RowError: no known columns, an unknown role, no reply to learn, or a mark without an image.
     """
     if row.get("problem") is not None:
-        sample = problem_row(row)
+        sample = problem_row(row, judged=False)
         reply = str(row["answer"])
-        if not reply.strip():
-            raise TaskError("an empty answer: nothing to learn")
         return [Example(build_messages(sample, prompt, native=""), reply, sample.images)]
     turns = _turns(row)
     images: list[EncodedImage] = []
@@ -70,6 +69,8 @@ def examples_of(row: Row, prompt: PromptFormat) -> list[Example]:
     shown = [text if role == "user" else "" for role, text in turns]
     first = next((i for i, (role, _) in enumerate(turns) if role == "user"), 0)
     parts, _ = interleave_all(shown[first:], images, _MARK)
+    if any(role == "system" and "<image>" in text for role, text in turns):
+        raise RowError("an <image> mark in a system turn; wanted in a user's, where images stand")
     messages = [
         Message(role, (text,) if role != "user" else parts[place - first])
         for place, (role, text) in enumerate(turns)
@@ -82,7 +83,7 @@ def examples_of(row: Row, prompt: PromptFormat) -> list[Example]:
         and str(message.content[0]).strip()
     ]
     if not found:
-        raise TaskError("no assistant's turn to learn")
+        raise RowError("no assistant's turn to learn")
     return found
 
 
@@ -96,15 +97,20 @@ def _turns(row: Row) -> list[tuple[Role, str]]:
     """Who said what, in order."""
     listed = row.get("conversations") or row.get("messages")
     if listed is not None:
+        if not isinstance(listed, list | tuple):
+            raise RowError(f"turns that are no list but {type(listed).__name__}")
         turns = [_turn(turn) for turn in listed]
         return [*_system(row), *turns]
     if row.get("instruction") is None:
-        raise TaskError(
-            f"none of the columns {', '.join(COLUMNS)}; it has {', '.join(sorted(row))}"
-        )
+        raise RowError(f"none of the columns {', '.join(COLUMNS)}; it has {', '.join(sorted(row))}")
     asked = "\n".join(str(row[c]) for c in ("instruction", "input") if row.get(c))
     told = _system(row)
-    for question, reply in row.get("history") or ():
+    history = row.get("history") or ()
+    if not isinstance(history, list | tuple) or not all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in history
+    ):
+        raise RowError("a history that is no list of [asked, replied]")
+    for question, reply in history:
         told += [("user", str(question)), ("assistant", str(reply))]
     return [*told, ("user", asked), ("assistant", str(row.get("output") or ""))]
 
@@ -113,19 +119,21 @@ def _system(row: Row) -> list[tuple[Role, str]]:
     return [("system", str(row["system"]))] if row.get("system") else []
 
 
-def _turn(turn: dict[str, Any]) -> tuple[Role, str]:
+def _turn(turn: Any) -> tuple[Role, str]:
+    if not isinstance(turn, dict):
+        raise RowError(f"a turn that is no object but {type(turn).__name__}")
     role, text = turn.get("from") or turn.get("role"), turn.get("value")
     text = turn.get("content") if text is None else text
     if role not in ROLES:
-        raise TaskError(f"a turn by {role!r}; known are {', '.join(ROLES)}")
+        raise RowError(f"a turn by {role!r}; known are {', '.join(ROLES)}")
     if not isinstance(text, str):
-        raise TaskError(f"a turn by {role!r} that is no text but {type(text).__name__}")
+        raise RowError(f"a turn by {role!r} that is no text but {type(text).__name__}")
     return ROLES[role], text
 
 
 def open_rows(
     names: Sequence[str], image_folder: str | None, downloads: Path, *, offline: bool
-) -> Rows:
+) -> ChainedRows:
     """The rows of files, folders and hub ids, one after another.
 
     Args:
@@ -138,11 +146,12 @@ def open_rows(
         UsageError: no such file, folder or hub id, or nothing to read there.
         TaskError: a file that cannot be read.
     """
-    parts: list[Rows] = []
+    parts: list[LoadedRows] = []
     for file in (file for name in names for file in _files(name, downloads, offline)):
         base = Path(image_folder).expanduser() if image_folder else file.parent
-        source = Source(file.name, "all", images=IMAGE_COLUMNS)
-        parts.append(LoadedRows(source, keep_encoded(load_files([file])), base))
+        memo = files_memo([file])
+        known = memo and [str(base), *memo]
+        parts.append(LoadedRows(IMAGE_COLUMNS, load_files([file]), base, known))
     return ChainedRows(parts)
 
 

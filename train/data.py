@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vsr1_bench.data import DataOptions, TaskData, open_data
-from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.errors import BenchError, TaskError, UsageError
 from vsr1_bench.prompts import build_messages, get_format
 from vsr1_bench.records import Request, Sample, Sampling
 from vsr1_bench.registry import get_task
@@ -86,8 +86,8 @@ class TrainingData:
                 sample = self.data.sample(order_of(self._recipe.seed, epoch, len(self.data))[place])
                 request = self.request(sample)
                 fits = self._encoder.fits(request, self._recipe.max_prompt_tokens)
-            except (TaskError, ValueError) as error:  # this row's fault
-                reason = str(error)[:200]
+            except Exception as error:  # untrusted data: whatever a row does to the processor
+                reason = reason_of(error)
                 drawn.unusable[reason] = drawn.unusable.get(reason, 0) + 1
                 continue
             if not fits:
@@ -101,6 +101,13 @@ class TrainingData:
         """The first-pass prompt of a sample."""
         messages = build_messages(sample, self._format, native=self.task.native_prompt)
         return Request("", messages, self._sampling, sample.images, sample.id)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a row is left out, in one short line."""
+    said = " ".join(str(error).split())
+    known = said and isinstance(error, BenchError | ValueError | OSError)
+    return (said if known else f"{type(error).__name__}: {said}".rstrip(": "))[:300]
 
 
 def training_task(recipe: Recipe) -> Task:

@@ -98,11 +98,32 @@ class Encoder:
             return dict(
                 self.tokenizer([prompt.text], add_special_tokens=False, return_tensors="pt")
             )
-        return dict(
+        encoded = dict(
             self.renderer.processor(
                 text=[prompt.text], images=prompt.images or None, return_tensors="pt"
             )
         )
+        self._check_places(encoded)
+        return encoded
+
+    def _check_places(self, encoded: dict[str, Any]) -> None:
+        """Refuse a prompt with other places for image features than its images have features.
+
+        The model would find out in the middle of a step.
+
+        Raises:
+            ValueError: names both numbers.
+        """
+        grids = encoded.get("image_grid_thw")  # (images, 3): Qwen's
+        token = getattr(self.renderer.config, "image_token_id", None)
+        vision = getattr(self.renderer.config, "vision_config", None)
+        merge = getattr(vision, "spatial_merge_size", None)
+        if grids is None or token is None or not merge:
+            return
+        places = int((encoded["input_ids"] == token).sum())
+        features = int(grids.prod(dim=1).sum()) // merge**2
+        if places != features:
+            raise ValueError(f"a prompt of {places} image tokens and {features} image features")
 
     def fits(self, request: Request, limit: int) -> bool:
         """Whether a prompt has at most `limit` tokens; decodes no image where a bound will do.

@@ -39,6 +39,7 @@ Deviations from the paper (Vision-SR1, arXiv:2508.19652) and from the code relea
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ from vsr1_bench.train.engine import TrainingEngine, banned_tokens
 from vsr1_bench.train.metrics import StepMetrics, forget_after
 from vsr1_bench.train.objectives import advantages_of, rows_of
 from vsr1_bench.train.proof import Proof
-from vsr1_bench.train.ranks import Ranks, seed_all
+from vsr1_bench.train.ranks import Ranks, TrainError, seed_all
 from vsr1_bench.train.recipe import Recipe
 from vsr1_bench.train.rollouts import Rollout, collect
 from vsr1_bench.train.session import Session, train_safely
@@ -71,7 +72,7 @@ log = logging.getLogger(__name__)
 Group = list[Rollout]
 
 
-def train(recipe: Recipe) -> Session:
+def train(recipe: Recipe, *, accept_changed_data: bool = False) -> Session:
     """Train until `max_steps`, from the newest checkpoint of `output_dir` if it holds one.
 
     Returns:
@@ -79,10 +80,10 @@ def train(recipe: Recipe) -> Session:
 
     Raises:
         UsageError, ModelError, TaskError, StoreError: before anything is trained.
-        TrainError: a NaN, or a failed proof; checkpoints are whole.
+        TrainError: a NaN, a failed proof, or a step whose responses failed; checkpoints are whole.
         GenerationError, JudgeError, DiskFullError: the same command continues.
     """
-    return train_safely(lambda stack: Trainer(recipe, stack))
+    return train_safely(lambda stack: Trainer(recipe, stack, accept_changed_data))
 
 
 class Trainer(Session):
@@ -90,9 +91,10 @@ class Trainer(Session):
 
     shown, rate = "reward/total", ("tokens", "generate", "read")
 
-    def __init__(self, recipe: Recipe, stack: ExitStack) -> None:
+    def __init__(self, recipe: Recipe, stack: ExitStack, accept_changed_data: bool = False) -> None:
         """Start everything; what must be closed goes onto `stack`."""
         super().__init__(recipe, stack)
+        self.accept_changed_data = accept_changed_data
         self.recipe, self.label = recipe, f"train {recipe.objective}"
         check_ranks(recipe, self.ranks)
         self.judges = validation_judges(recipe)
@@ -128,7 +130,7 @@ class Trainer(Session):
         )
         probes = self.data.draw(0, 2).requests
         self.proof = Proof(self.engine, self.generator, self.encoder, probes, recipe.proof_bound)
-        self.resume(recipe, recipe.max_steps, stack)
+        self.resume(recipe, recipe.max_steps, stack, rows=self.data.data.info.fingerprint)
         if self.ranks.first:
             forget_validations(self.folder, self.progress.step)
         rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"
@@ -175,6 +177,7 @@ class Trainer(Session):
         recipe, world = self.recipe, self.ranks.world
         share = recipe.prompts_per_step // world
         kept: list[Group] = []
+        failures: list[str | None] = []
         tries = recipe.filter_tries if recipe.filter_groups else 1
         for attempt in range(tries):
             drawn = self.data.draw(self.progress.cursor, recipe.prompts_per_step)
@@ -201,12 +204,36 @@ class Trainer(Session):
                     kept.append(group)
                 if recipe.filter_groups:
                     metrics.add("filter/kept_share", useful, 1)
+                failures += [rollout.failure for rollout in group]
                 for rollout in group:
                     metrics.count("tokens", rollout.tokens)
                     self.journal.append(rollout.journal(self.progress.step + 1, dropped=not taken))
             if min(self.ranks.gather(len(kept))) >= share:
                 break
+        self._check_failures(failures, metrics)
         return kept
+
+    def _check_failures(self, failures: list[str | None], metrics: StepMetrics) -> None:
+        """Stop where there is nothing, or too little, to learn from; all ranks alike.
+
+        Raises:
+            TrainError: says how many responses of the step failed, and why.
+        """
+        everything = [failure for told in self.ranks.gather(failures) for failure in told]
+        failed = [failure for failure in everything if failure is not None]
+        least = self.recipe.max_excluded_share
+        if len(failed) < len(everything) and len(failed) <= least * len(everything):
+            return
+        self.journal.sync()
+        metrics.add("excluded_share", len(failed) / max(1, len(everything)), 1)
+        self.log(metrics, self.progress.step + 1)
+        reasons = [f"{count} x {why}" for why, count in Counter(failed).most_common(3)]
+        raise TrainError(
+            f"step {self.progress.step + 1}: {len(failed)} of {len(everything)} responses failed "
+            f"({'; '.join(reasons)}), more than max_excluded_share={least} allows"
+            if failed
+            else f"step {self.progress.step + 1}: no responses"
+        )
 
     def _minibatches(self, groups: list[Group], metrics: StepMetrics) -> list[list[Row]]:
         """Turn groups into training rows, cut into minibatches."""

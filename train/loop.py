@@ -58,11 +58,12 @@ class LoopOptions:
     run_args: tuple[str, ...] = ()
     """More flags of `vsr1-bench run`, for every evaluation alike."""
     nproc: int | None = None
+    accept_changed_data: bool = False
 
     def identity(self) -> dict[str, Any]:
         """What must be the same when the loop goes on; `rounds` may grow."""
         kept = asdict(self)
-        for name in ("output_path", "rounds", "nproc"):
+        for name in ("output_path", "rounds", "nproc", "accept_changed_data"):
             kept.pop(name)
         found: dict[str, Any] = json.loads(json.dumps(kept))
         return found
@@ -207,7 +208,8 @@ def _training(
 ) -> list[Stage]:
     """A training and the export of its weights, which is what says that it is done."""
     trained, model = options.output_path / label, options.output_path / "models" / label
-    ranks = ("--nproc", str(options.nproc)) if options.nproc else ()
+    flags = ["--nproc", str(options.nproc)] if options.nproc else []
+    flags += ["--accept_changed_data"] if options.accept_changed_data else []
     where = f"output_dir={json.dumps(str(trained))}"
     action = trainer_of(recipe)
 
@@ -224,7 +226,7 @@ def _training(
     return [
         Stage(
             f"train {label}",
-            ("train", action, recipe, *settings, where, *ranks),
+            ("train", action, recipe, *settings, where, *flags),
             done,
             lacks=lacks,
         ),

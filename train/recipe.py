@@ -37,7 +37,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # What may differ between the runs before and after a stop: it changes no step that is made.
 NOT_TRAINING = frozenset(
     "about source output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit "
-    "loggers data_root offline perception_args engine_args".split()
+    "loggers data_root offline perception_args engine_args max_excluded_share".split()
 )
 
 
@@ -174,6 +174,9 @@ class Recipe(Training):
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: Positive = 2048
     """Of each pass."""
+    max_excluded_share: Share = 0.5
+    """Training stops where more of a step's responses have no reward: an image, the engine or the
+    judge failed."""
     reader: Literal["greedy", "drawn"] | None = None
     """How the second pass is decoded: `drawn` = at `temperature`. None = greedy where it only
     measures, drawn where the gradient falls on its tokens."""

@@ -55,6 +55,16 @@ class Rollout:
         drawn = (c for c in (self.said, self.read) if c and c.error is None)
         return sum(len(c.token_ids or ()) for c in drawn)
 
+    @property
+    def failure(self) -> str | None:
+        """Why it has no reward: what failed, which is not the policy's doing."""
+        if self.reward is not None:
+            return None
+        if self.said.error is not None:
+            return self.said.error
+        lacking = [name for name, value in self.components.items() if value is None]
+        return next((self.reasons[n] for n in lacking if n in self.reasons), "no verdict")
+
     def journal(self, step: int, *, dropped: bool) -> dict[str, Any]:
         """The line of the rollouts journal; `dropped`: no update is made of it."""
         read = self.read

@@ -27,6 +27,8 @@ class Session:
     """The metric beside the bar."""
     rate: tuple[str, ...]
     """What `tokens_per_second` counts, and the phases in whose seconds."""
+    accept_changed_data = False
+    """Go on from a checkpoint though the rows are others than it was made on."""
 
     def __init__(self, recipe: Training, stack: ExitStack) -> None:
         """Join the ranks and take the output folder; what must be closed goes onto `stack`."""
@@ -40,10 +42,24 @@ class Session:
 
         self.ranks.together(take)
 
-    def resume(self, recipe: Training, steps: int, stack: ExitStack) -> None:
-        """Load the newest checkpoint, if there is one, and open the loggers; ends a set-up."""
+    def resume(
+        self, recipe: Training, steps: int, stack: ExitStack, *, rows: str | None = None
+    ) -> None:
+        """Load the newest checkpoint, if there is one, and open the loggers; ends a set-up.
+
+        Args:
+            recipe: What is trained.
+            steps: Where it ends.
+            stack: What must be closed.
+            rows: Fingerprint of the rows, as the evaluator takes it; None = rows that are made.
+        """
         self.steps, self._save_every, self._keep_last = steps, recipe.save_every, recipe.keep_last
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
+        self.checkpoints = Checkpoints(
+            self.folder / "checkpoints",
+            self.ranks,
+            rows=rows,
+            accept_changed_data=self.accept_changed_data,
+        )
         self.progress = self.checkpoints.load(self.engine)
         self.first_step = self.progress.step
         self.loggers = open_loggers(recipe, self.folder, self.ranks, self.progress.step, stack)
@@ -90,15 +106,15 @@ class Session:
                 bar.set_postfix_str(f"{self.shown} {told.get(self.shown, float('nan')):.3f}")
                 bar.update()
 
-    def log(self, metrics: StepMetrics) -> dict[str, float]:
-        """Join the ranks' numbers and write them down."""
+    def log(self, metrics: StepMetrics, step: int | None = None) -> dict[str, float]:
+        """Join the ranks' numbers and write them down, by default of the last step made."""
         told = metrics.together(self.ranks)
         counted, *phases = self.rate
         seconds = sum(told.get(f"seconds/{phase}", 0.0) for phase in phases)
         if seconds and told.get(counted):
             told["tokens_per_second"] = told[counted] / seconds
         for logger in self.loggers:
-            logger({"step": self.progress.step, **told})
+            logger({"step": self.progress.step if step is None else step, **told})
         return told
 
 

@@ -19,15 +19,15 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsr1_bench.data import fingerprint_of
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.chat import ChatRenderer
-from vsr1_bench.images import ImageError
 from vsr1_bench.models import ModelInfo, find_model
 from vsr1_bench.pipeline import make_sampling
 from vsr1_bench.prompts import get_format
 from vsr1_bench.records import Request, Sampling
 from vsr1_bench.train.conversations import Example, examples_of, open_rows
-from vsr1_bench.train.data import order_of
+from vsr1_bench.train.data import order_of, reason_of
 from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
 from vsr1_bench.train.engine import TrainingEngine
 from vsr1_bench.train.logprobs import score_batch
@@ -48,11 +48,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REASONS = 5
+"""Reasons why conversations are left out that an error names."""
 EARLY = 0.25
 """Part of the schedule that takes the mixture's early shares."""
 
 
-def train(recipe: SftRecipe) -> Session:
+def train(recipe: SftRecipe, *, accept_changed_data: bool = False) -> Session:
     """Train to the end of the schedule, from the newest checkpoint of `output_dir` if there is one.
 
     Returns:
@@ -62,7 +64,7 @@ def train(recipe: SftRecipe) -> Session:
         UsageError, ModelError, TaskError, StoreError: before anything is trained.
         TrainError: afterwards; the last checkpoint is whole, the same command continues.
     """
-    return train_safely(lambda stack: SftTrainer(recipe, stack))
+    return train_safely(lambda stack: SftTrainer(recipe, stack, accept_changed_data))
 
 
 class SftTrainer(Session):
@@ -70,28 +72,31 @@ class SftTrainer(Session):
 
     label, shown, rate = "train sft", "loss", ("tokens_trained", "step")
 
-    def __init__(self, recipe: SftRecipe, stack: ExitStack) -> None:
+    def __init__(
+        self, recipe: SftRecipe, stack: ExitStack, accept_changed_data: bool = False
+    ) -> None:
         """Start everything; what must be closed goes onto `stack`."""
         super().__init__(recipe, stack)
+        self.accept_changed_data = accept_changed_data
         self.model = starting_model(recipe, self.ranks)
         self.encoder = Encoder(ChatRenderer(self.model), kept=recipe.batch_size)
         bounds = {n: v for n in ("min_pixels", "max_pixels") if (v := getattr(recipe, n))}
         self.sampling = make_sampling(bounds, self.model)
-        make, count = open_examples(recipe, self.ranks)
-        self.recipe = recipe.planned(count)
-        self.batches = Batches(self.recipe, self.encoder, self.sampling, make, count)
+        data = open_examples(recipe, self.ranks)
+        self.recipe = recipe.planned(data.count)
+        self.batches = Batches(self.recipe, self.encoder, self.sampling, data)
         self.engine = TrainingEngine(self.recipe, self.model, self.encoder.renderer, self.ranks)
         # The engine's start reseeds every generator: ours are seeded after it.
         seed_all(recipe.seed + self.ranks.rank)
         self.dummies = dummy_rows(self.encoder, self.sampling)
-        self.resume(self.recipe, self.recipe.steps, stack)
+        self.resume(self.recipe, self.recipe.steps, stack, rows=data.fingerprint)
         if self.progress.step < self.steps:
-            self.batches.batch(self.progress.step)  # data that cannot be used end here
+            self._batch(StepMetrics())  # data that cannot be used end here
 
     def step(self, metrics: StepMetrics) -> None:
         """One update on one batch."""
         recipe, ranks, step = self.recipe, self.ranks, self.progress.step
-        batch = self.batches.batch(step)
+        batch = self._batch(metrics)
         if ranks.first:
             metrics.count("examples/overlong", batch.overlong)
             metrics.count("examples/unusable", sum(batch.unusable.values()))
@@ -101,6 +106,7 @@ class SftTrainer(Session):
         )
         learnt = sum(ranks.gather(sum(len(row.tokens) for row in rows)))
         if not learnt:  # on every rank alike
+            self.log(metrics, step + 1)
             raise TrainError(f"no example of step {step + 1} can be read; see the warnings above")
         metrics.add("lr", self.engine.engine.get_lr()[0], 1)
         with metrics.phase("update"):
@@ -113,14 +119,26 @@ class SftTrainer(Session):
             metrics.add(name, value, 1)
         metrics.count("tokens_learnt", float(learnt if ranks.first else 0))
 
+    def _batch(self, metrics: StepMetrics) -> SftBatch:
+        """The batch of the next update; where there is none, what was left out is still logged."""
+        try:
+            return self.batches.batch(self.progress.step)
+        except NoExamplesError as error:
+            if self.ranks.first:
+                metrics.count("examples/overlong", error.tally.overlong)
+                metrics.count("examples/unusable", sum(error.tally.unusable.values()))
+            self.log(metrics, self.progress.step + 1)
+            raise
+
     def _readable(self, rows: Sequence[Row], metrics: StepMetrics) -> list[Row]:
-        """Encode this rank's prompts; what cannot be decoded is left out and counted."""
+        """Encode this rank's prompts; what the processor refuses is left out and counted."""
         found = []
         for row in rows:
             try:
                 row.prompt_tokens = int(self.encoder.encode(row.request)["input_ids"].shape[1])
-            except ImageError as error:
-                log.warning("an example is left out: %s", error)
+            except Exception as error:  # untrusted data: sides of 200 to 1, a decoder's bug
+                where, reason = row.request.sample_id, reason_of(error)
+                log.warning("an example is left out: %s", f"{where}: {reason}" if where else reason)
                 metrics.count("examples/unusable", 1)
                 continue
             found.append(row)
@@ -166,11 +184,21 @@ def make_untrained(folder: Path, seed: int) -> None:
     work.rename(folder)
 
 
-Make = Callable[[int], list[Example]]
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Conversations by number."""
+
+    make: Callable[[int], list[Example]]
+    count: int
+    """0 = without end."""
+    place: Callable[[int], str] = lambda number: ""
+    """Where a conversation stands in its file."""
+    fingerprint: str | None = None
+    """Of all rows, as the evaluator takes it; None = they are made."""
 
 
-def open_examples(recipe: SftRecipe, ranks: Ranks) -> tuple[Make, int]:
-    """The examples of each conversation by its number, and how many there are (0 = without end).
+def open_examples(recipe: SftRecipe, ranks: Ranks) -> Examples:
+    """The conversations of a recipe.
 
     Raises:
         UsageError, TaskError: the data are not there, or cannot be read.
@@ -179,20 +207,32 @@ def open_examples(recipe: SftRecipe, ranks: Ranks) -> tuple[Make, int]:
         from vsr1_bench.train.tiny_mixture import make_example
 
         early = EARLY * (recipe.schedule_steps or 0) * recipe.batch_size
-        return lambda n: [make_example(n, recipe.seed, early=n < early)], 0
+        return Examples(lambda n: [make_example(n, recipe.seed, early=n < early)], 0)
     if recipe.dataset[0] in (GLANCES, PRIOR_GLANCES):
         from vsr1_bench.tiny.priors import make_prior_row
         from vsr1_bench.tiny.scenes import make_row
         from vsr1_bench.train.tiny_mixture import make_glance
 
         make = make_row if recipe.dataset == (GLANCES,) else make_prior_row
-        return lambda n: [make_glance(make, n, recipe.seed)], 0
+        return Examples(lambda n: [make_glance(make, n, recipe.seed)], 0)
     asked, downloads = get_format(recipe.prompt), recipe.output_dir / "data"
     where = (recipe.dataset, recipe.image_folder, downloads)
     rows = ranks.in_turn(lambda: open_rows(*where, offline=recipe.offline or not ranks.first))
     if not len(rows):
         raise TaskError(f"dataset {', '.join(recipe.dataset)} holds no rows")
-    return lambda n: examples_of(rows[n], asked), len(rows)
+    # Hashed once: every rank has the same files.
+    own = fingerprint_of(rows, len(rows), rows.memo) if ranks.first else None
+    fingerprint = ranks.gather(own)[0]
+    return Examples(lambda n: examples_of(rows[n], asked), len(rows), rows.place, fingerprint)
+
+
+class NoExamplesError(TaskError):
+    """Fewer usable conversations than batches."""
+
+    def __init__(self, message: str, tally: SftBatch) -> None:
+        """Keep what was left out."""
+        super().__init__(message)
+        self.tally = tally
 
 
 @dataclass(slots=True)
@@ -214,12 +254,12 @@ class Batches:
     """
 
     def __init__(
-        self, recipe: SftRecipe, encoder: Encoder, sampling: Sampling, make: Make, count: int
+        self, recipe: SftRecipe, encoder: Encoder, sampling: Sampling, data: Examples
     ) -> None:
         """Bind to the data."""
         self._recipe, self._encoder, self._sampling = recipe, encoder, sampling
-        self._make, self._endless = make, not count
-        self._count = count or recipe.group_batches * recipe.batch_size
+        self._data, self._endless = data, not data.count
+        self._count = data.count or recipe.group_batches * recipe.batch_size
         self._batches = recipe.batches(self._count)
         groups = -(-self._batches // recipe.group_batches)
         self._edges = [self._batches * i // groups for i in range(groups + 1)]
@@ -229,7 +269,7 @@ class Batches:
         """The batch of an update, from 0.
 
         Raises:
-            TaskError: fewer usable conversations than batches.
+            NoExamplesError: fewer usable conversations than batches.
         """
         epoch, place = divmod(step, self._batches)
         group = bisect_right(self._edges, place) - 1
@@ -238,35 +278,42 @@ class Batches:
     def _cut(self, epoch: int, group: int) -> list[SftBatch]:
         recipe, numbers = self._recipe, self._numbers(epoch, group)
         batches = self._edges[group + 1] - self._edges[group]
-        tally = SftBatch([])
+        tally, first = SftBatch([]), dict[str, str]()
         found: list[tuple[int, list[Row]]] = []
         for number in numbers:
+            place = self._data.place(number)
             try:
-                rows = [self._row(example) for example in self._make(number)]
+                rows = [self._row(example, place) for example in self._data.make(number)]
                 short = [row for row in rows if self._fits(row)]
                 longest = max((self._length(row) for row in short), default=0)
-            except (TaskError, ImageError, OSError, KeyError) as error:  # this row's fault
-                reason = str(error)[:200]
+            except Exception as error:  # untrusted data: this row's fault, whatever it is
+                reason = reason_of(error)
+                first.setdefault(reason, place)
                 tally.unusable[reason] = tally.unusable.get(reason, 0) + 1
                 continue
             tally.overlong += len(rows) - len(short)
             if short:
                 found.append((longest, short))
         if len(found) < batches:
-            others = "; ".join(f"{count} x {why}" for why, count in tally.unusable.items())
-            raise TaskError(
+            others = "; ".join(
+                f"{count} x {why}{f' ({first[why]})' * bool(first[why])}"
+                for why, count in list(tally.unusable.items())[:REASONS]
+            )
+            raise NoExamplesError(
                 f"{len(found)} of {len(numbers)} conversations of {', '.join(recipe.dataset)} "
                 f"can be used: {tally.overlong} examples are over cutoff {recipe.cutoff}; "
-                f"{others or 'no others left out'}"
+                f"{others or 'no others left out'}",
+                tally,
             )
         for reason, count in tally.unusable.items():
-            log.warning("%d conversations left out: %s", count, reason)
+            where = f" (first: {first[reason]})" if first[reason] else ""
+            log.warning("%d conversations left out: %s%s", count, reason, where)
         if batches > 1:
             found.sort(key=itemgetter(0))
         edges = [len(found) * i // batches for i in range(batches + 1)]
         parts = [found[a:b] for a, b in pairwise(edges)]
-        place = epoch * (len(self._edges) - 1) + group
-        random.Random(f"vsr1-sft|{recipe.seed}|{place}").shuffle(parts)
+        pass_group = epoch * (len(self._edges) - 1) + group
+        random.Random(f"vsr1-sft|{recipe.seed}|{pass_group}").shuffle(parts)
         made = [SftBatch([row for _, rows in part for row in rows]) for part in parts]
         made[0].overlong, made[0].unusable = tally.overlong, tally.unusable
         return made
@@ -279,13 +326,14 @@ class Batches:
             return range(epoch * n + first, epoch * n + last)
         return order_of(self._recipe.seed, epoch, n)[first:last]
 
-    def _row(self, example: Example) -> Row:
+    def _row(self, example: Example, place: str) -> Row:
         if example.images and not self._encoder.renderer.sees:
             raise TaskError("it has images and the model reads text only")
         if "language" in self._recipe.freeze and not example.images:
             raise TaskError("without an image nothing is learnt: the language model is frozen")
+        self._encoder.renderer.refuse_reserved([example.reply])
         tokens = self._encoder.tokenizer(example.reply, add_special_tokens=False)["input_ids"]
-        request = Request("", example.messages, self._sampling, example.images, "")
+        request = Request("", example.messages, self._sampling, example.images, place)
         return Row(request, (*tokens, end_of_turn(self._encoder)), ())
 
     def _fits(self, row: Row) -> bool:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.cache import memo_file
-from vsr1_bench.errors import TaskError, UsageError, nearest
+from vsr1_bench.errors import RowError, TaskError, UsageError, nearest
 from vsr1_bench.paths import user_text
-from vsr1_bench.records import EncodedImage, Sample
+from vsr1_bench.records import LETTERS, EncodedImage, Sample
 from vsr1_bench.rows import (
     DATA_ROOT_VARIABLE,
     ChainedRows,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 FIRST_ROWS = 3
-"""If none of so many rows can be mapped, the data are not this task's."""
+"""If none of so many rows has what the task reads, the data are not this task's."""
 
 Mapper = Callable[[Row], Sample | tuple[Sample, ...]]
 
@@ -158,50 +158,75 @@ class TaskData:
         Args:
             limit: How many places; None = all.
             unusable: Told the places of a row that cannot be mapped, which are then left out, and
-                why; without it, or where the very first rows are so (these are other data), the
-                error is raised.
+                why; without it, or where the very first rows lack what the task reads (these are
+                other data), the error is raised. A `RowError` is one row's own fault.
 
         Raises:
             TaskError: a row cannot be mapped, or two rows share an id; names the row.
         """
         seen: set[str] = set()
+        fits = False
         per_row = self.task.per_row
         wanted = len(self) if limit is None else min(limit, len(self))
         for number in range(-(-wanted // per_row)):
             try:
-                found = self._of_row(number)
+                found = self._new_in_row(number, seen)
             except TaskError as error:
-                if unusable is None or (not seen and number >= min(FIRST_ROWS, wanted) - 1):
+                fits = fits or isinstance(error, RowError)
+                if unusable is None or (not fits and number >= min(FIRST_ROWS, wanted) - 1):
                     raise
                 first = number * per_row
                 unusable(range(first, min(first + per_row, wanted)), error)
                 continue
+            fits = True
             for place, sample in enumerate(found, start=number * per_row):
                 if place >= wanted:
                     break
-                if sample.id in seen:
-                    raise TaskError(f"task {self.task.name!r}: id {sample.id!r} stands twice")
-                seen.add(sample.id)
                 yield place, sample
+
+    def _new_in_row(self, number: int, seen: set[str]) -> tuple[Sample, ...]:
+        """The samples of a row, whose ids no row before it has."""
+        found = self._of_row(number)
+        ids = [sample.id for sample in found]
+        for place, one in enumerate(ids):
+            if one in seen or one in ids[:place]:
+                raise RowError(f"{self._where(number)}: id {one!r} stands twice; wanted one a row")
+        seen.update(ids)
+        return found
 
     def _of_row(self, number: int) -> tuple[Sample, ...]:
         try:
             found = self._to_sample({**self._rows[number], ROW_NUMBER: number})
-        except (TaskError, KeyError, IndexError, TypeError, ValueError) as error:
+            samples = found if isinstance(found, tuple) else (found,)
+            for sample in samples:
+                _check(sample)
+        except RowError as error:
+            raise RowError(f"{self._where(number)}: {error}") from error
+        except Exception as error:  # untrusted data: whatever a row does to its mapping
             detail = error if isinstance(error, TaskError) else f"{type(error).__name__} {error}"
             # A borrowed task's code says itself why it fails; it need not be the columns.
             why = "" if self.own else "; the rows do not have the columns that this task reads"
-            raise TaskError(
-                f"task {self.task.name!r}, row {number} of {self.info.id} ({self.info.split}): "
-                f"{detail}{why}"
-            ) from error
-        samples = found if isinstance(found, tuple) else (found,)
+            raise TaskError(f"{self._where(number)}: {detail}{why}") from error
         if len(samples) != self.task.per_row:
             raise TaskError(
                 f"task {self.task.name!r}, row {number}: {len(samples)} samples, its `per_row` "
                 f"says {self.task.per_row}"
             )
         return samples
+
+    def _where(self, number: int) -> str:
+        """A row's name in messages."""
+        stands = self._rows.place(number).removeprefix(f"{self.info.id}, ")
+        split = f"{self.info.split}; {stands}" if stands else self.info.split
+        return f"task {self.task.name!r}, row {number} of {self.info.id} ({split})"
+
+
+def _check(sample: Sample) -> None:
+    """Refuse what no prompt can show and no judge can tell apart."""
+    if sample.answer_type == "choice" and sample.choices and len(sample.choices) > len(LETTERS):
+        raise RowError(
+            f"{len(sample.choices)} options; wanted at most {len(LETTERS)}, one a letter"
+        )
 
 
 def open_data(task: Task, options: DataOptions) -> TaskData:
@@ -232,11 +257,10 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
         source, files = _choose(task.name, source, options)
     configs = source.config if isinstance(source.config, tuple) else (source.config,)
     parts = [_open_part(task.name, source, config, options, files) for config in configs]
-    rows = parts[0].rows if len(parts) == 1 else ChainedRows([part.rows for part in parts])
-    n = sum(part.n for part in parts)
-    memo_keys = [part.memo_key for part in parts]
-    fingerprint = _fingerprint(rows, n, memo_keys if all(memo_keys) else None)
-    revisions = {part.revision for part in parts}
+    rows = ChainedRows([rows for rows, _ in parts])
+    n = len(rows)
+    fingerprint = fingerprint_of(rows, n, rows.memo)
+    revisions = {revision for _, revision in parts}
     config = ",".join(c for c in configs if c) or None
     revision = revisions.pop() if len(revisions) == 1 else None
     info = DataInfo(source.hub_id, config, source.split, revision, fingerprint, n)
@@ -261,32 +285,24 @@ def _choose(name: str, wanted: Chosen, options: DataOptions) -> tuple[Source, li
     return Source(path.name, "all" if path.is_file() else split, images=wanted.images), files
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The rows of one configuration."""
-
-    rows: Rows
-    n: int
-    revision: str | None
-    memo_key: list[Any] | None
-    """What the fingerprint may be remembered by; None = hash it each time."""
-
-
 def _open_part(
     name: str, source: Source, config: str | None, options: DataOptions, files: list[Path]
-) -> _Part:
+) -> tuple[LoadedRows, str | None]:
+    """The rows of one configuration, and their commit on the hub."""
     files = files or mirror_files(source, config, options.data_root)
-    if not files:
-        dataset, revision = load_hub(name, source, config, options.data_root, options.offline)
-        rows = LoadedRows(source, keep_encoded(dataset), None)
-        place = [source.hub_id, config, source.split, revision]
-        return _Part(rows, len(dataset), revision, place if revision else None)
-    dataset = load_files(files)
-    rows = LoadedRows(source, keep_encoded(dataset), files[0].parent)
-    # A jsonl file names images that can change behind its back: it is hashed each time.
-    stats = [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
-    memo_key = stats if files[0].suffix == ".parquet" else None
-    return _Part(rows, len(dataset), None, memo_key)
+    if files:
+        table = load_files(files)
+        return LoadedRows(source.images, table, files[0].parent, files_memo(files)), None
+    dataset, revision = load_hub(name, source, config, options.data_root, options.offline)
+    memo = [source.hub_id, config, source.split, revision] if revision else None
+    return LoadedRows(source.images, keep_encoded(dataset), None, memo), revision
+
+
+def files_memo(files: list[Path]) -> list[Any] | None:
+    """What the fingerprint of files may be remembered by; None = hash them each time."""
+    if files[0].suffix != ".parquet":
+        return None  # a jsonl file names images that can change behind its back
+    return [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 def missing_data(tasks: list[Task], options: DataOptions) -> list[str]:
@@ -300,18 +316,29 @@ def missing_data(tasks: list[Task], options: DataOptions) -> list[str]:
     return missing
 
 
-def _fingerprint(rows: Rows, n: int, memo_key: list[Any] | None) -> str:
+def fingerprint_of(rows: Rows, n: int, memo_key: list[Any] | None) -> str:
     """Hash the content of every row; remembered while the files behind them do not change."""
     memo = memo_file("fingerprints", json.dumps([memo_key, n])) if memo_key else None
     if memo is not None and (known := memo.read()) is not None:
         return known
     digest = hashlib.sha256()
     for number in range(n):
-        digest.update(_canonical(rows[number]).encode())
+        digest.update(_words(rows, number).encode())
     fingerprint = digest.hexdigest()[:32]
     if memo is not None:
         memo.write(fingerprint)
     return fingerprint
+
+
+def _words(rows: Rows, number: int) -> str:
+    """A row's content as one text; a row that cannot be used has one, too, and fails later."""
+    try:
+        return _canonical(rows[number])
+    except Exception as error:  # untrusted data: an odd cell must not end what others need
+        try:
+            return f"unusable {_canonical(rows.raw(number))}"
+        except Exception:
+            return f"unreadable {type(error).__name__} {error}"
 
 
 def _canonical(row: Row) -> str:

@@ -31,6 +31,14 @@ class TaskError(BenchError):
     """A task, its data set or one of its rows cannot be read."""
 
 
+class MissingDataError(TaskError):
+    """A task's data are not on this machine, or not to be had from the hub."""
+
+
+class RowError(TaskError):
+    """One row of a data set cannot be used; the others can, and nothing ends for its sake."""
+
+
 class GenerationError(BenchError):
     """The model or its engine cannot go on; finished samples are safe."""
 

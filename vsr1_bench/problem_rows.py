@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
+import json
+import math
 import re
+import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from vsr1_bench.answers import (
@@ -23,9 +28,9 @@ from vsr1_bench.answers import (
     same_text,
     tidy,
 )
-from vsr1_bench.errors import TaskError
-from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, Sample
-from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, interleave
+from vsr1_bench.errors import RowError
+from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, ImagePlace, Sample
+from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, interleave_all
 
 IMAGE_COLUMNS = ("images", "image")
 
@@ -41,6 +46,7 @@ def problem_row(
     own_id: bool = True,
     extra: Mapping[str, Any] | None = None,
     wants: AnswerType | None = None,
+    judged: bool = True,
 ) -> Sample:
     """Map a row of this layout.
 
@@ -50,19 +56,25 @@ def problem_row(
             problem: unique, and never taken for a row of another data set.
         extra: `Sample.extra` of every row.
         wants: What every row wants, with the gold as it stands; None = as the gold says.
+        judged: False: the answer is a reply to learn, not a gold.
 
     Raises:
-        TaskError: an answer that is no single value.
+        RowError: a problem that is no text, an answer that is no single value, options that cannot
+            be read or do not hold the answer, or a mark without its image.
     """
     problem = row["problem"]
     given = row.get("id") if own_id else None
-    digest = hashlib.sha256(problem.encode()).hexdigest()[:8]
+    given = None if given != given else given  # NaN: how a table without the id was written
+    if not isinstance(problem, str):
+        raise RowError(f"problem {_short(problem)}: wanted a text")
+    digest = hashlib.sha256(problem.encode(errors="surrogatepass")).hexdigest()[:8]
     sample = problem_sample(
         f"{row.get(ROW_NUMBER, 0):05d}-{digest}" if given in (None, "") else str(given),
         problem,
         row["answer"],
         (*_images(row.get("images")), *_images(row.get("image"))),
-        options=read_list(row.get("options")),
+        options=() if wants is not None else list_cells(row.get("options")),
+        judged=judged,
         extra=extra,
     )
     if wants is None:
@@ -76,7 +88,8 @@ def problem_sample(
     answer: Any,
     images: Sequence[EncodedImage],
     *,
-    options: tuple[str, ...] = (),
+    options: Sequence[str | None] = (),
+    judged: bool = True,
     groups: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Sample:
@@ -89,20 +102,39 @@ def problem_sample(
         problem: The whole question.
         answer: The gold answer: a text or a number.
         images: Its images; with `<image>` marks in the problem only these count as marks.
-        options: Options of a column of their own, used where the problem holds none.
+        options: Options of a column of their own: what the question is judged by, and written under
+            it unless the problem holds them all. Null ones do not exist.
+        judged: False: the answer is a reply to learn, and need not be one of the options.
         groups: `Sample.groups`.
         extra: `Sample.extra`.
 
     Raises:
-        TaskError: an answer that is no single value, or a mark without its image.
+        RowError: an answer that is no single value or none of the options, or a mark without its
+            image.
     """
-    if not isinstance(answer, str | int | float) or isinstance(answer, bool):
-        raise TaskError(f"answer {answer!r}: wanted a text or a number")
-    found = read_options(problem)
-    written = found is not None or all(option in problem for option in options)
-    kind, gold, choices = read_kind(str(answer).strip(), found or options or None)
-    mark = r"<image()>" if "<image>" in problem else r"<image ?(\d*)>"
-    question, shown = interleave(problem, images, mark)
+    if not isinstance(answer, str | int | float) or isinstance(answer, bool) or answer != answer:
+        raise RowError(f"answer {_short(answer)}: wanted a text or a number")
+    if not str(answer).strip():
+        raise RowError("an empty answer")
+    if not problem.strip() and not images:
+        raise RowError("an empty problem without an image")
+    texts = tuple(option for option in options if option is not None)
+    choices: tuple[str, ...] | None
+    if texts:
+        try:
+            kind, gold, choices = _of_column(str(answer).strip(), tuple(options))
+        except RowError:
+            if judged or len(texts) > len(LETTERS):
+                raise
+            kind, gold, choices = "text", str(answer), texts
+        written = _holds(problem, texts)
+    else:
+        kind, gold, choices = read_kind(str(answer).strip(), read_options(problem))
+        written = True
+    marked = (problem,) if written else (problem, *texts)
+    mark = r"<image()>" if any("<image>" in text for text in marked) else r"<image ?(\d*)>"
+    (question, *parts), shown = interleave_all(marked, images, mark, one_for_all=False)
+    hold_images = any(isinstance(part, ImagePlace) for option in parts for part in option)
     return Sample(
         id=sample_id,
         question=question,
@@ -110,10 +142,63 @@ def problem_sample(
         answer_type=kind,
         images=shown,
         choices=choices,
+        choice_parts=tuple(parts) if hold_images else None,
         choices_in_image=choices is not None and written,
         groups=dict(groups or {}),
         extra=dict(extra or {}),
     )
+
+
+def _of_column(
+    answer: str, options: tuple[str | None, ...]
+) -> tuple[AnswerType, str, tuple[str, ...]]:
+    """Read a gold answer as one of the options of a column; `choice`, its letter, the options.
+
+    A letter counts the options as the column lists them, null ones included; what is shown has
+    letters without a gap.
+
+    Raises:
+        RowError: one option, more options than letters, or a gold that is none of them.
+    """
+    texts = tuple(option for option in options if option is not None)
+    listed = f"{len(texts)} options ({', '.join(map(_short, texts[:5]))}{', …' * (len(texts) > 5)})"
+    if not 2 <= len(texts) <= len(LETTERS):
+        raise RowError(f"{listed}; wanted 2 to {len(LETTERS)}, one a letter")
+    lone = _LONE.fullmatch(tidy(answer))
+    place = LETTERS.index(lone[1].upper()) if lone else len(options)
+    if lone and None in options and not any(same_text(answer, text) for text in texts):
+        if place >= len(options) or options[place] is None:
+            raise RowError(f"answer {_short(answer)} is none of the {listed}")
+        answer = LETTERS[sum(option is not None for option in options[:place])]
+    kind, gold, choices = read_kind(answer, texts)
+    if kind != "choice" or choices is None:
+        way_out = "; write its letter or its text" if answer.lstrip("-").isdigit() else ""
+        raise RowError(f"answer {_short(answer)} is none of the {listed}{way_out}")
+    return kind, gold, choices
+
+
+def _holds(problem: str, options: tuple[str, ...]) -> bool:
+    """Whether a problem shows all of these options, each behind its letter or number, in order."""
+    found = read_options(problem)
+    if found is not None and len(found) == len(options):
+        return all(map(same_text, found, options))
+    for labels in (LETTERS, LETTERS.lower(), [str(n) for n in range(1, len(options) + 1)]):
+        at = 0
+        for label, option in zip(labels, options, strict=False):
+            mark = rf"(?<!\S)\(?{label}[ ]?[).:][ \t]*{re.escape(option.strip())}(?!\w)"
+            stands = re.compile(mark).search(problem, at)
+            if stands is None:
+                break
+            at = stands.end()
+        else:
+            return True
+    return False
+
+
+def _short(value: Any) -> str:
+    """A value in a message."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:60]}…"
 
 
 def read_kind(
@@ -130,6 +215,9 @@ def read_kind(
         The kind, the gold answer (a choice's is a capital letter), and a choice's options.
     """
     lone = _LONE.fullmatch(tidy(answer))
+    written = [] if lone else [same_text(answer, option) for option in options or ()]
+    if options and any(written):
+        return "choice", LETTERS[written.index(True)], options
     letter = read_answer(answer, "choice", options) if options else None
     if options and letter:
         option = options[LETTERS.index(letter)]
@@ -152,21 +240,63 @@ def _images(cell: Any) -> tuple[EncodedImage, ...]:
     return (cell,) if isinstance(cell, EncodedImage) else tuple(cell)
 
 
-def read_list(cell: Any) -> tuple[str, ...]:
-    """The texts of a list, or of a Python list written as a string; none of an empty cell.
+def list_cells(cell: Any) -> tuple[str | None, ...]:
+    """The texts of a list, or of a Python or JSON list written as a string; none of an empty cell.
+
+    An entry that is null, NaN or blank is None.
 
     Raises:
-        TaskError: a cell that is neither.
+        RowError: a cell that is neither, or an entry that is itself a list or an object.
     """
-    listed = cell
-    if isinstance(cell, str) and cell.strip():
+    listed = _written_list(cell) if isinstance(cell, str) else cell
+    if listed is None or (isinstance(listed, float) and math.isnan(listed)):
+        return ()
+    if not isinstance(listed, list | tuple):
+        raise RowError(f"{_short(cell)}: wanted a list")
+    found: list[str | None] = []
+    for entry in listed:
+        if isinstance(entry, list | tuple | dict | set | bytes):
+            raise RowError(f"{_short(cell)}: an entry is {_short(entry)}; wanted texts or numbers")
+        nothing = entry is None or entry != entry or not str(entry).strip()
+        found.append(None if nothing else str(entry))
+    return tuple(found)
+
+
+def _written_list(text: str) -> Any:
+    """Read a list out of a string; the string itself where it is none.
+
+    Raises:
+        RowError: texts side by side without a comma, as NumPy prints them: Python reads one text.
+    """
+    if not text.strip():
+        return None
+    for read in (ast.literal_eval, json.loads):
         try:
-            listed = ast.literal_eval(cell)
-        except (ValueError, SyntaxError):
-            listed = cell
-    if not isinstance(listed or (), list | tuple):
-        raise TaskError(f"{cell!r}: wanted a list")
-    return tuple(map(str, listed or ()))
+            listed = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        break
+    else:
+        return text
+    if read is ast.literal_eval and isinstance(listed, list | tuple):
+        tokens = tokenize.generate_tokens(io.StringIO(text.strip()).readline)
+        kinds = [t.type for t in tokens if t.type not in (tokenize.NL, tokenize.COMMENT)]
+        if (tokenize.STRING, tokenize.STRING) in pairwise(kinds):
+            raise RowError(f"{_short(text)}: no commas between its texts; wanted a list")
+    return listed
+
+
+def read_list(cell: Any) -> tuple[str, ...]:
+    """The texts of a list, or of a Python or JSON list written as a string; none of an empty cell.
+
+    Raises:
+        RowError: a cell that is neither, or an entry that is empty before one that is not.
+    """
+    cells = list_cells(cell)
+    texts = tuple(text for text in cells if text is not None)
+    if texts != cells[: len(texts)]:
+        raise RowError(f"{_short(cell)}: an empty entry before one that is not")
+    return texts
 
 
 def open_question(sample: Sample, gold: str) -> Sample:

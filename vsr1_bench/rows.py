@@ -1,7 +1,8 @@
 """Where rows come from: the hub, a local mirror, or a function; images stay encoded.
 
 A mirror has the layout `DIR/<hub id>/[<config>/]<split>*.{parquet,jsonl}`; image columns of a jsonl
-file are paths relative to that file. Rows are read by `datasets` (Arrow on disk, not in memory).
+file are paths relative to that file. Parquet and the hub are read by `datasets` (Arrow on
+disk, not in memory), JSON line by line (`json_rows`).
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import os
 import re
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.errors import MissingDataError, RowError, TaskError, UsageError
+from vsr1_bench.json_rows import JsonTable
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.task import Procedural, Row, Source
 
@@ -36,8 +38,15 @@ class Rows(ABC):
         row = dict(self.raw(number))
         for column in self.images:
             if column in row:
-                row[column] = to_images(row[column], self.base)
+                try:
+                    row[column] = to_images(row[column], self.base)
+                except RowError as error:
+                    raise RowError(f"column {column}: {error}") from error
         return row
+
+    def place(self, number: int) -> str:
+        """Where a row stands in its file, for a message; empty where its number says it all."""
+        return ""
 
     @abstractmethod
     def raw(self, number: int) -> Row:
@@ -63,62 +72,125 @@ class MadeRows(Rows):
 
 
 class LoadedRows(Rows):
-    """Rows of a data set; `base` is the folder that image paths are relative to."""
+    """Rows of a data set; `base` is the folder that image paths are relative to.
 
-    def __init__(self, source: Source, dataset: Dataset, base: Path | None) -> None:
-        super().__init__(source.images, base)
-        self.dataset = dataset
+    `memo` is what the hash of their content may be remembered by; None = hash them each time.
+    """
+
+    def __init__(
+        self,
+        images: tuple[str, ...],
+        table: Dataset | JsonTable,
+        base: Path | None,
+        memo: list[Any] | None = None,
+    ) -> None:
+        super().__init__(images, base)
+        self.table, self.memo = table, memo
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.table)
 
     def raw(self, number: int) -> Row:
         """Read the row."""
-        row: Mapping[str, Any] = self.dataset[number]
+        row: Mapping[str, Any] = self.table[number]
         return row
+
+    def place(self, number: int) -> str:
+        """The line of a JSON file."""
+        return self.table.place(number) if isinstance(self.table, JsonTable) else ""
 
 
 class ChainedRows(Rows):
     """Several sets, one after another."""
 
-    def __init__(self, parts: list[Rows]) -> None:
+    def __init__(self, parts: Sequence[LoadedRows]) -> None:
         super().__init__(())
         self.parts = parts
         self.ends = list(accumulate(len(part) for part in parts))
+        memos = [part.memo for part in parts]
+        self.memo = memos if all(memos) else None
 
     def __len__(self) -> int:
         return self.ends[-1]
 
+    def __getitem__(self, number: int) -> Row:
+        part, within = self._find(number)
+        return part[within]
+
     def raw(self, number: int) -> Row:
-        """Read the row from the set that it is in; its images are `EncodedImage` already."""
+        """Read the row from the set that it is in."""
+        part, within = self._find(number)
+        return part.raw(within)
+
+    def place(self, number: int) -> str:
+        """As the set that it is in says."""
+        part, within = self._find(number)
+        return part.place(within)
+
+    def _find(self, number: int) -> tuple[LoadedRows, int]:
         which = bisect_right(self.ends, number)
-        return self.parts[which][number - (self.ends[which - 1] if which else 0)]
+        return self.parts[which], number - (self.ends[which - 1] if which else 0)
 
 
 def to_images(cell: Any, base: Path | None) -> Any:
     """Turn an image cell into `EncodedImage`: bytes, {bytes, path}, a path, a list, or nothing.
 
     Raises:
-        TaskError: a path that leaves the folder of the mirror's file.
+        RowError: a cell that is none of these, an image of a list that is null (the images behind
+            it would move to other marks), or a path that leaves the folder of the mirror's file.
     """
     if cell is None:
         return None
     if isinstance(cell, list | tuple):
-        return tuple(to_images(c, base) for c in cell if c is not None)
+        found = []
+        for number, item in enumerate(cell, start=1):
+            image = None if isinstance(item, list | tuple) else to_images(item, base)
+            if image is None:
+                what = "null" if item is None else "a list"
+                raise RowError(f"image {number} of {len(cell)} is {what}; wanted bytes or a path")
+            found.append(image)
+        return tuple(found)
     if isinstance(cell, bytes | bytearray):
         return EncodedImage(data=bytes(cell))
     if isinstance(cell, dict):
-        if cell.get("bytes") is not None:
-            return EncodedImage(data=bytes(cell["bytes"]))
-        cell = cell.get("path")
+        return _of_struct(cell, base)
     if isinstance(cell, str):
-        if base is None:
-            raise TaskError(f"image path {cell!r} in data that have no folder")
-        path = (base / cell).resolve()
-        if not path.is_relative_to(base.resolve()):
-            raise TaskError(f"image path {cell!r} leaves the folder of its data file")
-        return EncodedImage(path=path)
-    raise TaskError(f"an image cell of type {type(cell).__name__}; wanted bytes or a path")
+        return EncodedImage(path=_image_path(cell, base))
+    raise RowError(f"an image cell of type {type(cell).__name__}; wanted bytes or a path")
+
+
+def _of_struct(cell: dict[str, Any], base: Path | None) -> EncodedImage:
+    """The image of {bytes, path}, as `datasets` stores it."""
+    data, path = cell.get("bytes"), cell.get("path")
+    if isinstance(data, bytes | bytearray):
+        return EncodedImage(data=bytes(data))
+    if data is None and isinstance(path, str):
+        return EncodedImage(path=_image_path(path, base))
+    if data is None and path is None:
+        raise RowError("an image with neither bytes nor a path; wanted one of them, or null")
+    if isinstance(data, str):
+        raise RowError(
+            "image bytes written as text (base64?); wanted binary, as parquet has it, or a path"
+        )
+    kinds = f"{{bytes: {type(data).__name__}, path: {type(path).__name__}}}"
+    raise RowError(f"an image cell {kinds}; wanted bytes or a path, and a list for several images")
+
+
+def _image_path(written: str, base: Path | None) -> Path:
+    """The file of an image path."""
+    shown = written if len(written) <= 80 else f"{written[:80]}…"
+    if not written.strip():
+        raise RowError("an empty image path; wanted a path, or null where there is no image")
+    if base is None:
+        raise RowError(f"image path {shown!r} in data that have no folder")
+    try:
+        path = (base / written).resolve()
+        inside = path.is_relative_to(base.resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in it, a loop of links
+        raise RowError(f"image path {shown!r} is none: {error}") from error
+    if not inside:
+        raise RowError(f"image path {shown!r} leaves the folder of its data file")
+    return path
 
 
 def mirror_files(source: Source, config: str | None, root: Path | None) -> list[Path]:
@@ -175,28 +247,31 @@ def _split_files(folder: Path, split: str, kinds: str) -> list[Path]:
     return found
 
 
-def load_files(files: list[Path]) -> Dataset:
-    """Read a split's files.
+def load_files(files: list[Path]) -> Dataset | JsonTable:
+    """Read a split's files; images stay encoded.
 
     Raises:
         TaskError: files of two kinds, or not readable.
     """
-    from datasets import disable_progress_bars, enable_progress_bars, load_dataset
-
     kinds = {f.suffix for f in files}
     if len(kinds) > 1:
-        raise TaskError(f"{files[0].parent}: a split in both parquet and jsonl; keep one")
-    builder = "parquet" if kinds == {".parquet"} else "json"
+        raise TaskError(
+            f"{files[0].parent}: a split in both {' and '.join(sorted(kinds))}; keep one"
+        )
+    if kinds != {".parquet"}:
+        return JsonTable(files)
+    from datasets import disable_progress_bars, enable_progress_bars, load_dataset
+
     disable_progress_bars()  # of the conversion, not of a download
     try:
         loaded: Dataset = load_dataset(
-            builder, data_files={"rows": [str(f) for f in files]}, split="rows"
+            "parquet", data_files={"rows": [str(f) for f in files]}, split="rows"
         )
+        return keep_encoded(loaded)
     except Exception as error:  # the library raises many kinds, all of them about the file
-        raise TaskError(f"{files[0]}: not readable as {builder}: {_one_line(error)}") from error
+        raise TaskError(f"{files[0]}: not readable as parquet: {_one_line(error)}") from error
     finally:
         enable_progress_bars()
-    return loaded
 
 
 def load_hub(
@@ -225,7 +300,7 @@ def load_hub(
         )
     except Exception as error:  # network, cache, format: one line for each, with the way out
         state = "offline and not in the local cache" if offline else _one_line(error)
-        raise TaskError(
+        raise MissingDataError(
             f"task {name!r}: data set {where}, split {source.split!r} not found: {looked}{state}; "
             f"{way_out}"
         ) from error
@@ -268,5 +343,8 @@ def keep_encoded(dataset: Dataset) -> Dataset:
 
 
 def _one_line(error: BaseException) -> str:
+    # This one of `datasets` says nothing but that something failed.
+    while type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
+        error = error.__cause__
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}"

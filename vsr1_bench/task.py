@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vsr1_bench.errors import TaskError
+from vsr1_bench.errors import RowError
 from vsr1_bench.llm_judging.prompts import JudgePrompt
 from vsr1_bench.records import AnswerType, EncodedImage, ImagePlace, Outcome, Part, Sample
 
@@ -169,66 +169,80 @@ def numbered_images(row: Row, columns: Sequence[str]) -> tuple[EncodedImage, ...
     """The images of columns that are filled from the first on, as `image_1`, `image_2`, ….
 
     Raises:
-        TaskError: an empty column before a filled one: marks would take the wrong images.
+        RowError: an empty column before a filled one: marks would take the wrong images.
     """
     cells = [row.get(column) for column in columns]
     images = tuple(cell for cell in cells if cell is not None)
     if None in cells[: len(images)]:
-        raise TaskError(f"column {columns[cells.index(None)]} is empty and a later one is not")
+        raise RowError(f"column {columns[cells.index(None)]} is empty and a later one is not")
     return images
 
 
 def interleave(
-    text: str, images: Sequence[EncodedImage], mark: str = r"<image ?(\d*)>"
+    text: str, images: Sequence[EncodedImage] | None, mark: str = r"<image ?(\d*)>"
 ) -> tuple[tuple[Part, ...], tuple[EncodedImage, ...]]:
     """Put images at their marks in `text`.
 
     `<image N>` takes image N (from 1), `<image>` the next one in order; repeats and any order are
-    kept. One image with several marks is shown once, at the first mark, and the later marks stay
-    as text. Images that no mark names come first. Without images, marks stay as text.
+    kept. One image with several numbered marks is shown once, at the first mark, and the later
+    marks stay as text. Images that no mark names come first.
 
     Args:
         text: The question with its marks.
-        images: The row's images in order.
+        images: The row's images in order; None = the question is asked without images on purpose,
+            and its marks stay as text.
         mark: Regular expression of a mark; group 1 is the number or empty.
 
     Returns:
         The parts in reading order, and the images they refer to.
 
     Raises:
-        TaskError: a mark names an image that the row does not have.
+        RowError: a mark names an image that the row does not have.
     """
-    (parts,), images = interleave_all((text,), images, mark)
-    return parts, images
+    (parts,), found = interleave_all((text,), images, mark)
+    return parts, found
 
 
 def interleave_all(
-    texts: Sequence[str], images: Sequence[EncodedImage], mark: str = r"<image ?(\d*)>"
+    texts: Sequence[str],
+    images: Sequence[EncodedImage] | None,
+    mark: str = r"<image ?(\d*)>",
+    *,
+    one_for_all: bool = True,
 ) -> tuple[tuple[tuple[Part, ...], ...], tuple[EncodedImage, ...]]:
     """Put images at their marks in several texts that are read one after another.
 
     The question and its options, say: an image that only an option names stands there. The rules
     are those of `interleave`; images that no text names come first in the first text.
 
+    Args:
+        texts: The texts with their marks.
+        images: As for `interleave`.
+        mark: As for `interleave`.
+        one_for_all: An only image stands for every numbered mark (MATH-Vision's picture of all
+            options). False: a number beyond the images is an error, however many there are.
+
     Raises:
-        TaskError: a mark names an image that the row does not have.
+        RowError: a mark names an image that the row does not have.
     """
+    if images is None:
+        return tuple((text,) if text else () for text in texts), ()
     placed: set[int] = set()
     following = 0
     found_parts: list[list[Part]] = []
     for text in texts:
         parts: list[Part] = []
         end = 0
-        for found in re.finditer(mark, text) if images else ():
+        for found in re.finditer(mark, text):
             number = int(found.group(1)) - 1 if found.group(1) else following
-            if len(images) == 1:
+            if found.group(1) and len(images) == 1 and (one_for_all or number == 0):
                 if placed:
                     continue
                 number = 0
             if not 0 <= number < len(images):
-                raise TaskError(
+                raise RowError(
                     f"mark {found.group(0)!r} asks for image {number + 1}, "
-                    f"the row has {len(images)}"
+                    f"the row has {len(images) or 'none'}"
                 )
             parts += [text[end : found.start()], ImagePlace(number)]
             placed.add(number)

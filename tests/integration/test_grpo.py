@@ -27,11 +27,13 @@ from tests.training import (  # noqa: E402
 from tests.two_ranks import small_files  # noqa: E402
 from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa: E402
 from vsr1_bench.journal import Lock  # noqa: E402
+from vsr1_bench.tiny.scenes import make_row  # noqa: E402
 from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
 from vsr1_bench.train.checkpoints import export  # noqa: E402
 from vsr1_bench.train.encoding import Row  # noqa: E402
 from vsr1_bench.train.proof import SyncError  # noqa: E402
 from vsr1_bench.train.ranks import TrainError  # noqa: E402
+from vsr1_bench.train.recipe import Recipe  # noqa: E402
 
 
 def test_logprobs_are_the_engines_padded_or_not(tmp_path: Path) -> None:
@@ -303,6 +305,60 @@ def test_a_trainer_whose_lock_was_taken_over_writes_no_more(
     assert [told["step"] for told in metrics(tmp_path)] == [1]
     other[0].check()
     other[0].release()
+
+
+def scenes(folder: Path, n: int, broken: set[int]) -> Path:
+    """Rows of problem / answer / images; of some the image is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for place in range(n):
+        row = make_row("train", 4 * place)
+        if place not in broken:
+            (folder / f"{place}.png").write_bytes(row["image"])
+        asked = {"problem": f"<image>{row['question']}", "answer": str(row["answer"])}
+        rows.append({"id": str(place), **asked, "images": [f"{place}.png"]})
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def on_rows(folder: Path, file: Path, **changes: Any) -> Recipe:
+    told = {"task": None, "dataset": str(file), "objective": "answer_only", "max_tokens": 30}
+    told |= {"prompts_per_step": 4, "minibatch_prompts": 4, "samples_per_prompt": 2}
+    return small_recipe(folder, **told | changes)
+
+
+def test_a_step_without_a_usable_response_stops_the_training(tmp_path: Path) -> None:
+    file = scenes(tmp_path / "rows", 4, broken={0, 1, 2, 3})
+    wanted = r"after step 0: step 1: 8 of 8 responses failed \(8 x .*FileNotFoundError"
+    for share in (0.5, 1.0):
+        with pytest.raises(TrainError, match=wanted) as error:
+            grpo.train(on_rows(tmp_path / "run", file, max_excluded_share=share))
+        assert error.value.exit_code == 1 and "\n" not in str(error.value)
+    assert not (tmp_path / "run/checkpoints/step-000001").exists()
+    (told,) = metrics(tmp_path / "run")
+    assert (told["step"], told["excluded_share"]) == (1, 1.0)
+
+
+def test_a_share_of_failed_responses_stops_the_training_where_the_recipe_says(
+    tmp_path: Path,
+) -> None:
+    file = scenes(tmp_path / "rows", 4, broken={1, 2})
+    done = grpo.train(on_rows(tmp_path / "half", file, max_steps=1))  # half is not above half
+    assert done.progress.step == 1 and metrics(tmp_path / "half")[0]["excluded_share"] == 0.5
+    with pytest.raises(TrainError, match=r"4 of 8 responses.*max_excluded_share=0\.25"):
+        grpo.train(on_rows(tmp_path / "quarter", file, max_excluded_share=0.25))
+
+
+def test_a_resumed_training_on_changed_rows_is_refused(tmp_path: Path) -> None:
+    file = scenes(tmp_path / "rows", 4, broken=set())
+    lines = file.read_text().splitlines(keepends=True)
+    recipe = on_rows(tmp_path / "run", file, save_every=1)
+    grpo.train(recipe.model_copy(update={"max_steps": 1}))
+    file.write_text("".join(lines[::-1]))
+    with pytest.raises(UsageError, match=r"other rows.*--accept_changed_data"):
+        grpo.train(recipe)
+    assert grpo.train(recipe, accept_changed_data=True).progress.step == 2
 
 
 def test_what_two_ranks_refuse_alike_is_one_line(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed")
 
 from cli import here  # noqa: E402
+from PIL import Image  # noqa: E402
 from training import SMALL_SFT, metrics, small_sft, weights  # noqa: E402
 
 from vsr1_bench.tiny.scenes import make_row  # noqa: E402
@@ -206,6 +207,65 @@ def test_what_cannot_be_learnt_is_left_out_and_counted(tmp_path: Path) -> None:
     file.write_text(json.dumps([rows[2]] * 3))
     with pytest.raises(TaskError, match=r"0 of 3 conversations .* no assistant's turn"):
         sft.train(small_sft(tmp_path / "none", **changes))
+
+
+def odd_rows(folder: Path) -> Path:
+    """Eight conversations, of which the model or its processor refuses six."""
+    rows = json.loads(sharegpt(folder).read_text())
+    Image.new("RGB", (2, 900)).save(folder / "tall.png")
+    (folder / "cut.png").write_bytes((folder / "0.png").read_bytes()[:60])
+    first, asked, said = (row["conversations"] for row in (rows[0], rows[1], rows[2]))
+    first[1]["value"] = "it is <|image_pad|> here"
+    asked[0]["value"] += " Is <|video_pad|> it?"
+    said[0]["value"] += " <|vision_start|><|image_pad|><|vision_end|>"  # without an image
+    rows[3]["images"] = ["tall.png"]
+    rows[4]["images"] = ["cut.png"]
+    rows[6]["images"] = [{"path": None, "bytes": "aGVsbG8="}]
+    file = folder / "rows.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def test_what_the_processor_or_the_model_refuses_is_left_out_and_counted(tmp_path: Path) -> None:
+    changes = {"dataset": (str(odd_rows(tmp_path / "rows")),), "max_steps": 1, "batch_size": 8}
+    done = sft.train(small_sft(tmp_path / "run", group_batches=1, **changes))
+    assert done.progress.step == 1
+    (told,) = metrics(tmp_path / "run")
+    # those of the pass, and each reply of a conversation whose image opens to the processor alone
+    assert told["examples/unusable"] == 8
+
+
+def test_where_nothing_can_be_learnt_the_count_is_still_told(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "<image>?"}, {"from": "gpt", "value": "red"}]
+    file = tmp_path / "rows.jsonl"
+    row = {"conversations": turns}
+    file.write_text("".join(json.dumps(row | {"images": i}) + "\n" for i in (None, [], [None])))
+    for _ in range(2):  # a second start tells it once more, not twice
+        with pytest.raises(TaskError, match=r"0 of 3 conversations.*image 1 of 1 is null"):
+            sft.train(small_sft(tmp_path / "run", dataset=(str(file),), batch_size=3))
+        (told,) = metrics(tmp_path / "run")
+        assert told["examples/unusable"] == 3
+
+
+def test_a_training_on_changed_rows_is_refused_until_it_is_told_to_go_on(tmp_path: Path) -> None:
+    file = sharegpt(tmp_path / "rows")
+    rows = json.loads(file.read_text())
+
+    def run(steps: int, **flags: bool) -> None:
+        changes = {"dataset": (str(file),), "max_steps": steps}
+        sft.train(small_sft(tmp_path / "run", **changes), **flags)
+
+    run(1)
+    file.write_text(json.dumps(rows, indent=2))  # the same rows, written in another way
+    run(2)
+    file.write_text(json.dumps(rows[::-1]))
+    with pytest.raises(UsageError, match=r"other rows.*order.*--accept_changed_data"):
+        run(3)
+    run(3, accept_changed_data=True)
+    run(4)  # from here on these are its rows
+    (tmp_path / "rows/0.png").write_bytes((tmp_path / "rows/1.png").read_bytes())
+    with pytest.raises(UsageError, match="other rows"):
+        run(4)
 
 
 def test_freezing_everything_or_nothing_there_is_refused(tmp_path: Path) -> None:

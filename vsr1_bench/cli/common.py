@@ -258,7 +258,10 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
             file=sys.stderr,
         )
     what = "" if tally.what == "responses" else f" {tally.what}"
-    for reason, failed in sorted(tally.reasons.items(), key=lambda pair: -pair[1])[:3]:
+    reasons = sorted(tally.reasons.items(), key=lambda pair: -pair[1])
+    if rest := sum(failed for _, failed in reasons[3:]):
+        reasons[3:] = [(f"for {len(reasons) - 3} other reasons", rest)]
+    for reason, failed in reasons:
         print(
             f"vsr1-bench: {name}: {failed} of {count}{what} failed: {reason}; the same command "
             "tries them again",

@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nproc", type=common.positive_int, help="training processes on this machine, one a GPU"
     )
+    parser.add_argument(
+        "--accept_changed_data", action="store_true", help="as for `train`, when it is resumed"
+    )
 
 
 def loop_options(options: argparse.Namespace) -> LoopOptions:
@@ -84,6 +87,7 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
         include_path=tuple(options.include_path),
         run_args=tuple(run_args),
         nproc=options.nproc,
+        accept_changed_data=options.accept_changed_data,
     )
 
 

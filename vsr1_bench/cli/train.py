@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last", action="store_true", help="export: the last weights, not the best by validation"
     )
+    parser.add_argument(
+        "--accept_changed_data",
+        action="store_true",
+        help="resume on rows that are others, or in another order, than the checkpoint was made on",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -95,11 +100,11 @@ def _train(options: argparse.Namespace) -> int:
     if isinstance(recipe, Recipe):
         from vsr1_bench.train import grpo
 
-        done = grpo.train(recipe)
+        done = grpo.train(recipe, accept_changed_data=options.accept_changed_data)
     else:
         from vsr1_bench.train import sft
 
-        done = sft.train(recipe)
+        done = sft.train(recipe, accept_changed_data=options.accept_changed_data)
     if os.environ.get("RANK", "0") == "0":
         print(f"{what_was_done(done)}; curves: {recipe.output_dir / 'curves.html'}")
         print(f"next: vsr1-bench train export {recipe.output_dir} OUT", file=sys.stderr)
@@ -166,7 +171,8 @@ def _launch(options: argparse.Namespace) -> int:
         max_restarts=0,
     )
     what = ("train", options.action, options.what, *options.settings)
-    flags = ("--nproc", str(options.nproc), "--verbosity", options.verbosity)
+    flags = ["--nproc", str(options.nproc), "--verbosity", options.verbosity]
+    flags += ["--accept_changed_data"] if options.accept_changed_data else []
     python, *safe = OWN_PYTHON
     try:
         elastic_launch(config, python)(*safe, "-m", "vsr1_bench", *what, *flags)

@@ -1,4 +1,4 @@
-"""`vsr1-bench validate`: does each task accept its gold answer and reject an empty one?"""
+"""`vsr1-bench validate`: do rows map and images open, is gold accepted and an empty answer not?"""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import argparse
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, TaskError
 
+SHOWN = 5
+"""Faults of a task that are printed."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("tasks", help="tasks, suites or patterns; `all` for every task")
     parser.add_argument("--prompt", default="see_think", help="prompt format to show")
-    parser.add_argument("--limit", type=common.positive_int, default=50, help="rows a task")
+    number = parser.add_mutually_exclusive_group()
+    number.add_argument(
+        "--limit", type=common.positive_int, default=50, help="samples a task (default: 50)"
+    )
+    number.add_argument("--all", action="store_true", help="every sample, its images too")
     parser.add_argument(
         "--show_prompt", action="store_true", help="print the first sample's prompt"
     )
@@ -34,7 +41,7 @@ def execute(options: argparse.Namespace) -> int:
                 task,
                 data,
                 prompt=options.prompt,
-                limit=options.limit,
+                limit=None if options.all else options.limit,
                 include_path=options.include_path,
             )
         except TaskError as error:
@@ -47,11 +54,14 @@ def execute(options: argparse.Namespace) -> int:
         else:
             proof = "gold 1, empty 0" if found.judged else "rows map; a model judges, not tried"
             print(f"ok   {task.name}: {proof} on {found.rows} rows ({found.source})")
-        for fault in found.faults[:5]:
+        for fault in found.faults[:SHOWN]:
             print(f"     {fault}")
+        if len(found.faults) > SHOWN:
+            print(f"     and {len(found.faults) - SHOWN} more")
         if options.show_prompt or len(tasks) == 1:
             for line in found.reading:
                 print(f"     {line}")
+        if found.prompt and (options.show_prompt or len(tasks) == 1):
             print("\n".join(f"     | {line}" for line in found.prompt.splitlines()))
             print("     with the chat template of Qwen2.5-VL:")
             print("\n".join(f"     | {line}" for line in found.chat.split("\n")))

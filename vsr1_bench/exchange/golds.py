@@ -40,7 +40,8 @@ class RunData:
         if self.task.name == self.name:
             yield from self.data.placed_samples(wanted, unusable=_passed_over)
             return
-        found = (s for s in self.data.samples() if part_of(self.task, s) == self.name)
+        rows = self.data.placed_samples(unusable=_passed_over)
+        found = (s for _, s in rows if part_of(self.task, s) == self.name)
         yield from islice(enumerate(found), wanted)
 
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
 from vsr1_bench.cache import file_sha256
 from vsr1_bench.data import DataOptions, TaskData, data_spec, open_data
 from vsr1_bench.environment import run_facts
-from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.errors import TaskError, UsageError, nearest
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.records import Generation, Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, TaskSpec, request_key
 from vsr1_bench.store import RunFolder, utc_now
+
+log = logging.getLogger(__name__)
 
 FINISHES = ("stop", "length")
 
@@ -59,7 +61,7 @@ def import_responses(options: ImportOptions) -> RunFolder:
         raise UsageError(f"{options.responses}: no responses in it")
     per_sample = 1
     if options.by == "id":
-        known = {sample.id for sample in data.samples()}
+        known = {sample.id for _, sample in data.placed_samples(unusable=_pass_over)}
         for number, line in lines:
             if line["id"] not in known:
                 raise UsageError(
@@ -139,12 +141,21 @@ def _write(
     bar = progress_bar(len(data), f"import {options.task}", "row", shown=options.progress)
     with bar:
         in_order = lines if options.by == "row" else []
-        for row, (sample, pair) in enumerate(zip_longest(data.samples(), in_order)):
+        unusable: list[TaskError] = []
+        found = data.placed_samples(unusable=lambda places, error: unusable.append(error))
+        for row, sample in found:
             writer.add_sample(sample, row)
-            answers = by_id.get(sample.id, []) if options.by == "id" else [pair[1]] if pair else []
+            own = [line for _, line in in_order[row : row + 1]]
+            answers = by_id.get(sample.id, []) if options.by == "id" else own
             for index, line in enumerate(answers):
                 _add(writer, digest, sample, index, line, options.response_field)
             bar.update()
+    if unusable:
+        log.warning("%d rows are left out and stay unscored; first: %s", len(unusable), unusable[0])
+
+
+def _pass_over(places: range, error: TaskError) -> None:
+    """A row that cannot be used has no sample, and no response is its."""
 
 
 def _add(

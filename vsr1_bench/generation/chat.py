@@ -6,6 +6,8 @@ same pixels.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ from vsr1_bench.records import ImagePlace, Request
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_SENSES = re.compile(r"(?i)image|video|vision|audio|img")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class ChatRenderer:
         self.context: int | None = getattr(
             self.config.get_text_config(), "max_position_embeddings", None
         )
+        self.reserved = reserved_tokens(self.config, self.processor, self.tokenizer)
 
     def render(self, request: Request) -> Prompt:
         """Apply the chat template and decode the images, in the order of their places.
@@ -67,11 +72,14 @@ class ChatRenderer:
         A prompt of words over the request's `prompt_limit` loses its end, whatever stands there.
 
         Raises:
-            ValueError: images for a model that reads text only.
+            ValueError: images for a model that reads text only, or a text that holds a token which
+                stands for images: engines would take it for an image, each in its own way.
             ImageError: an image cannot be decoded.
         """
         if request.images and not self.sees:
             raise ValueError("the sample has images and the model reads text only")
+        for message in request.messages:
+            self.refuse_reserved(part for part in message.content if isinstance(part, str))
         sampling = request.sampling
         images = [
             decode(request.images[part.index], sampling.min_pixels, sampling.max_pixels)
@@ -97,6 +105,46 @@ class ChatRenderer:
             return text
         kept = self.tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False)
         return str(kept).rstrip("\ufffd")
+
+    def refuse_reserved(self, texts: Iterable[str]) -> None:
+        """Refuse texts in which a token is written that stands for an image.
+
+        Raises:
+            ValueError: names the token.
+        """
+        for text in texts:
+            for token in self.reserved:
+                if token in text:
+                    raise ValueError(
+                        f"the text holds {token!r}, by which the model knows images; wanted text "
+                        "without it"
+                    )
+
+
+def reserved_tokens(config: Any, processor: Any, tokenizer: Any) -> tuple[str, ...]:
+    """The tokens by which a model knows images, videos and sounds, as they would be written.
+
+    Those that its configuration and its processor name, and special tokens named after them
+    (`<|vision_pad|>`); none for a model that reads text only.
+    """
+    if processor is tokenizer:
+        return ()
+    ids = {
+        value
+        for name, value in vars(config).items()
+        if isinstance(value, int) and _SENSES.search(name) and name.endswith(("_id", "_index"))
+    }
+    names = ("image_token", "video_token", "audio_token")
+    named = {getattr(processor, name, None) for name in names}
+    return tuple(
+        sorted(
+            token.content
+            for number, token in tokenizer.added_tokens_decoder.items()
+            if number in ids
+            or token.content in named
+            or (token.special and _SENSES.search(token.content))
+        )
+    )
 
 
 def cannot_load(model: ModelInfo, library: str, error: Exception) -> ModelError:

@@ -15,7 +15,7 @@ from vsr1_bench.answers import read_options
 from vsr1_bench.assess import judge_and_score
 from vsr1_bench.cli.main import main
 from vsr1_bench.data import DataOptions, data_spec, open_data
-from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.errors import RowError, TaskError, UsageError
 from vsr1_bench.exchange.responses import ImportOptions, import_responses
 from vsr1_bench.pipeline import RunOptions, plan
 from vsr1_bench.problem_rows import open_question, problem_row, read_kind, read_list
@@ -138,7 +138,6 @@ def parts(sample: Sample) -> list[object]:
         ("Is <image> like <image>?", (RED, BLUE), ["Is ", 0, " like ", 1, "?"]),
         ("Why?", (RED, BLUE), [0, 1, "Why?"]),
         ("Why?", None, ["Why?"]),
-        ("Why <image>?", (), ["Why <image>?"]),
         ("Is <image 2> like <image 1>?", (RED, BLUE), ["Is ", 1, " like ", 0, "?"]),
         # with `<image>` marks a numbered one is text, as in the paper's own reading
         (
@@ -171,8 +170,9 @@ def test_options_are_shown_once_and_known_to_the_judge() -> None:
     column = {"problem": "Which?", "answer": "B", "options": "['red', 'blue']"}
     assert prompt(column).count("B. blue") == 1
     assert prompt(column | {"problem": "Which? 1) red 2) blue"}).count("blue") == 1
-    # no choice, no options
-    assert "red" not in prompt(column | {"answer": "5"})
+    # a gold that is none of them: the question never goes out without its options
+    with pytest.raises(RowError, match="'5' is none of the 2 options"):
+        prompt(column | {"answer": "5"})
 
 
 @pytest.mark.parametrize("answer", [None, ["a"], True, {"a": 1}, b"5"])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vsr1_bench.data import DataOptions, open_data
-from vsr1_bench.errors import TaskError
+from vsr1_bench.errors import RowError, TaskError
 from vsr1_bench.records import EncodedImage, Sample
 from vsr1_bench.rows import mirror_files
 from vsr1_bench.task import Procedural, Row, Source, Task
@@ -113,8 +113,8 @@ def test_test_is_never_testmini(tmp_path: Path) -> None:
 def test_an_image_path_cannot_leave_its_folder(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(RED)
     write_jsonl(tmp_path / "org/set/main", path="../../../secret.png")
-    with pytest.raises(TaskError, match="leaves the folder"):
-        open_data(task(), DataOptions(tmp_path))
+    with pytest.raises(RowError, match=r"row 0 of org/set.*leaves the folder"):
+        list(open_data(task(), DataOptions(tmp_path)).samples())
 
 
 def test_a_missing_image_file_fails_its_sample_only(tmp_path: Path) -> None:
@@ -191,3 +191,57 @@ def test_rows_that_are_all_unusable_are_other_data() -> None:
             )
         )
     assert len(told) == 2
+
+
+def test_a_row_with_an_id_that_stands_twice_is_left_out_and_told() -> None:
+    source = Procedural(lambda n: {"id": n // 2, "answer": "a"}, 4, "f")
+    two = Task("set", 1, source, to_text, "text", "MIT", "a test")
+    told: list[range] = []
+    data = open_data(two, DataOptions())
+    found = list(data.placed_samples(None, lambda places, error: told.append(places)))
+    assert [place for place, _ in found] == [0, 2]
+    assert told == [range(1, 2), range(3, 4)]
+
+
+def test_rows_of_this_task_that_are_all_odd_are_left_out_one_by_one() -> None:
+    """A `RowError` says that the columns are this task's: the run goes on to its end."""
+
+    def odd(row: Row) -> Sample:
+        raise RowError("no answer")
+
+    source = Procedural(lambda n: {"id": n}, 5, "f")
+    told: list[str] = []
+    data = open_data(Task("set", 1, source, odd, "text", "MIT", "a test"), DataOptions())
+    assert not list(data.placed_samples(None, lambda places, e: told.append(str(e))))
+    assert len(told) == 5
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("x"), RecursionError("x"), StopIteration(), ZeroDivisionError()]
+)
+def test_whatever_a_row_does_to_its_mapping_names_the_row(error: Exception) -> None:
+    def broken(row: Row) -> Sample:
+        if row["id"] == 1:
+            raise error
+        return to_text(row)
+
+    source = Procedural(lambda n: {"id": n, "answer": "a"}, 3, "f")
+    told: list[str] = []
+    data = open_data(Task("set", 1, source, broken, "text", "MIT", "a test"), DataOptions())
+    found = list(data.placed_samples(None, lambda places, e: told.append(str(e))))
+    assert len(found) == 2 and len(told) == 1
+    assert "row 1 of set" in told[0] and type(error).__name__ in told[0]
+
+
+def test_more_options_than_letters_are_refused_of_every_task() -> None:
+    def many(row: Row) -> Sample:
+        return Sample("1", ("q",), "A", "choice", choices=tuple(map(str, range(row["n"]))))
+
+    def told(n: int) -> Sample:
+        source = Procedural(lambda _: {"n": n}, 1, "f")
+        data = open_data(Task("set", 1, source, many, "choice", "MIT", "a test"), DataOptions())
+        return next(data.samples())
+
+    assert len(told(26).choices or ()) == 26
+    with pytest.raises(RowError, match="27 options"):
+        told(27)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 
 from tests.two_ranks import small_files  # noqa: E402
-from vsr1_bench.errors import DiskFullError, StoreError  # noqa: E402
+from vsr1_bench.errors import DiskFullError, StoreError, UsageError  # noqa: E402
 from vsr1_bench.train.checkpoints import Checkpoints, not_written  # noqa: E402
 from vsr1_bench.train.ranks import Ranks  # noqa: E402
 
@@ -77,3 +78,23 @@ def test_any_other_fault_is_not_called_a_full_disk(tmp_path: Path) -> None:
         assert type(error) is StoreError and "disk full" not in str(error)
     assert "RuntimeError: Parent directory" in str(said[0])
     assert "PermissionError: [Errno 13] Permission denied" in str(said[3])
+
+
+def test_rows_that_are_others_than_the_checkpoints_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check(now: str | None, mark: dict[str, str | None], accept: bool = False) -> None:
+        ranks = Ranks(0, 1)
+        checkpoints = Checkpoints(tmp_path, ranks, rows=now, accept_changed_data=accept)
+        checkpoints._check_rows(tmp_path / "step-000001", mark)
+
+    check("a", {"rows": "a"})
+    check(None, {"rows": None})  # rows that are made
+    for now, then in (("b", "a"), (None, "a"), ("b", None)):
+        with pytest.raises(UsageError, match=r"other rows.*--accept_changed_data"):
+            check(now, {"rows": then})
+    with caplog.at_level(logging.WARNING):
+        check("b", {"rows": "a"}, accept=True)
+        assert "trained on other rows" in caplog.text
+        check("b", {})  # of a version that noted none
+        assert "does not say which rows" in caplog.text

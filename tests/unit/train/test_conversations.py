@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.errors import RowError, TaskError, UsageError
 from vsr1_bench.prompts import get_format
 from vsr1_bench.records import EncodedImage, ImagePlace, Message
 from vsr1_bench.train.conversations import examples_of, open_rows
@@ -84,6 +84,45 @@ def test_alpaca_chat_messages_and_problems() -> None:
 def test_rows_that_teach_nothing_are_refused(row: dict[str, Any], said: str) -> None:
     with pytest.raises(TaskError, match=said):
         learnt(row)
+
+
+ASKED = {"role": "user", "content": "<image>What is it?"}
+SAID = {"role": "assistant", "content": "a cat"}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"messages": [ASKED, SAID]}, "asks for image 1, the row has none"),
+        ({"messages": [ASKED, SAID], "images": None}, "asks for image 1, the row has none"),
+        ({"messages": [ASKED, SAID], "images": ()}, "asks for image 1, the row has none"),
+        ({"messages": [ASKED, ASKED, SAID], "images": IMAGES[:1]}, "asks for image 2"),
+        ({"messages": [ASKED, SAID, ASKED, SAID], "images": IMAGES[:1]}, "asks for image 2"),
+        ({"instruction": "<image>?", "output": "x", "images": ()}, "the row has none"),
+        ({"instruction": "?", "output": "x", "history": [["<image>", "y"]]}, "the row has none"),
+        ({"problem": "<image>?", "answer": "x", "images": None}, "the row has none"),
+        ({"problem": "<image 1>?", "answer": "x"}, "the row has none"),
+        (
+            {"messages": [{"role": "system", "content": "<image>"}, SAID], "images": IMAGES[:1]},
+            "mark in a system turn",
+        ),
+        ({"messages": "hello"}, "no list but str"),
+        ({"messages": ["hello"]}, "no object but str"),
+        ({"instruction": "?", "output": "x", "history": ["a"]}, "a history that is no list"),
+        ({"problem": "?", "answer": None}, "answer None"),
+        ({"problem": "?", "answer": "x", "options": "['a' 'b']"}, "no commas between"),
+    ],
+)
+def test_nothing_is_learnt_blind(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(RowError, match=said):
+        learnt(row)
+
+
+def test_a_reply_to_learn_need_not_be_one_of_the_options_which_are_shown() -> None:
+    row = {"problem": "Which?", "options": ["dog", "cat"], "answer": "<think>It barks.</think> A"}
+    (one,) = learnt(row)
+    assert one.reply == row["answer"]
+    assert one.messages == (Message("user", ("Which?\nA. dog\nB. cat",)),)
 
 
 def test_files_of_several_layouts_are_read_one_after_another(tmp_path: Path) -> None:
