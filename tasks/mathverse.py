@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from vsr1_bench.answers import read_answer
+from vsr1_bench.answers import read_answer, read_options
 from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import problem_copy, read_options
+from vsr1_bench.problem_rows import problem_copy
 from vsr1_bench.records import AnswerType, EncodedImage, Sample
 from vsr1_bench.task import Copy, Row, Source, Task, interleave
 
@@ -45,7 +45,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mathverse",
-    version=1,
+    version=2,
     source=Source("AI4Math/MathVerse", "testmini", "testmini", images=("image",), n=3940),
     to_sample=to_sample,
     answer_type=None,

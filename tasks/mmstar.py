@@ -5,14 +5,15 @@ The options stand in the question, "Options: A: …, B: …" or a list of its ow
 
 from __future__ import annotations
 
+from vsr1_bench.answers import read_options
 from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import problem_copy, read_options
+from vsr1_bench.problem_rows import problem_copy
 from vsr1_bench.records import Sample
 from vsr1_bench.task import Row, Source, Task, interleave
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; options that cannot be told without doubt leave the letters A to J."""
+    """Map a row; options that cannot be told without doubt leave any letter."""
     question, images = interleave(row["question"], (row["image"],))
     choices = read_options(row["question"])
     if choices and not "A" <= row["answer"] < chr(ord("A") + len(choices)):
@@ -40,7 +41,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmstar",
-    version=1,
+    version=2,
     source=Source("Lin-Chen/MMStar", "val", images=("image",), n=1500),
     to_sample=to_sample,
     answer_type="choice",

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.paths import user_path, user_text
 from vsr1_bench.prompts import PromptFormat, get_format
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -28,6 +29,9 @@ Objective = Literal["answer_only", "summed", "multi_advantage", "decoupled", "ex
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ModelPart = Literal["vision", "projector", "language"]
+UserPath = Annotated[Path, BeforeValidator(user_text)]
+UserText = Annotated[str, BeforeValidator(user_text)]
+"""A path, or the name of something else; `~` in it is expanded."""
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 # What may differ between the runs before and after a stop: it changes no step that is made.
@@ -50,7 +54,7 @@ class Training(BaseModel):
     """What it reproduces, and where that stands; empty = this project's own."""
 
     # The model
-    model: str
+    model: UserText
     """`tiny`, a folder, or a hub id."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     gradient_checkpointing: bool = True
@@ -58,7 +62,7 @@ class Training(BaseModel):
     """Parts that keep their weights: `vision` (the tower), `projector`, `language`."""
 
     # The data
-    data_root: str | None = None
+    data_root: UserText | None = None
     offline: bool = False
     min_pixels: Positive | None = None
     """None = what the evaluator would take."""
@@ -80,13 +84,13 @@ class Training(BaseModel):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     microbatch_tokens: Positive = 16_384
     """Padded tokens of one forward pass."""
-    deepspeed: str = "zero2"
+    deepspeed: UserText = "zero2"
     """A name of `ds_config/`, or the path of a DeepSpeed file."""
     cpu_adam: bool = False
     """DeepSpeed's optimizer for offloaded states; it compiles itself once, for minutes."""
 
     # The run
-    output_dir: Path
+    output_dir: UserPath
     seed: int = 0
     save_every: Positive = 20
     keep_last: Positive = 2
@@ -128,7 +132,7 @@ class Recipe(Training):
 
     # The data: a task's own training split, or rows of columns problem / answer / images
     task: str | None = None
-    dataset: str | None = None
+    dataset: UserText | None = None
     """A file, a folder, or a hub id."""
     split: str = "train"
     prompt: str = "see_think"
@@ -201,7 +205,7 @@ class Recipe(Training):
     """Passes over each rollout."""
     # The run
     max_steps: Positive = 200
-    output_dir: Path = Path("outputs/grpo")
+    output_dir: UserPath = Path("outputs/grpo")
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between validations by the evaluator; 0 = never."""
     eval_tasks: str = ""
@@ -352,7 +356,7 @@ def read_recipe(kind: type[Kind], name: str, settings: Sequence[str] = ()) -> Ki
 
 def _read(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     known = built_in()
-    path = known.get(name) or Path(name).expanduser()
+    path = known.get(name) or user_path(name)
     if not path.is_file():
         raise UsageError(
             f"no recipe {name!r}: {nearest(name, tuple(known))} (all: vsr1-bench ls recipes), or "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
-from vsr1_bench.answers import extract, states_answer
+from vsr1_bench.answers import extract, mark_tags, states_answer
+from vsr1_bench.errors import DamagedRunError
 from vsr1_bench.readers import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample, Verdict
 from vsr1_bench.scoring.metrics import Response
@@ -67,7 +68,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
             described = None if source is not None or shown else False
             seen.append(Seen(sample.id, groups, correct, described))
             continue
-        description = description_in(source.text, reader.descriptions)
+        description = description_in(source.text, reader.descriptions, reader.thinking_tags)
         if description is None:
             seen.append(Seen(sample.id, groups, correct, False))
             continue
@@ -75,7 +76,8 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
         read = perception is not None and perception.error is None
         sufficient = _correct(of_readings.get(perception.key)) if perception and read else None
         cut = perception is not None and perception.truncated
-        leaks = _leaks(sample, generation.text, description) if golds else None
+        said = mark_tags(generation.text, reader.thinking_tags)
+        leaks = _leaks(sample, said, description) if golds else None
         seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
     return seen
 
@@ -89,13 +91,30 @@ def _asked(
 ) -> Iterator[tuple[int, Known | None, Generation | None]]:
     """Yield (place in the data, sample, response) for every response that was asked for."""
     left_out, per_sample = run.left_out(), run.spec().responses_per_sample
-    found = {(g.sample_id, g.index): g for g in run.generations().values()}
+    made = run.generations().values()
+    check_asked(run, {name for name, _ in placed.values()}, {g.sample_id for g in made})
+    found = {(g.sample_id, g.index): g for g in made}
     for row in range(run.wanted()):
         if row in left_out:
             continue
         known = placed.get(row)
         for index in range(per_sample):
             yield row, known, found.get((known[0], index)) if known else None
+
+
+def check_asked(run: RunFolder, asked: Set[str], answered: Set[str]) -> None:
+    """See to it that a run holds the samples that its responses answer.
+
+    Raises:
+        DamagedRunError: `samples.jsonl` has lost some.
+    """
+    if lost := sorted(answered - asked):
+        raise DamagedRunError(
+            f"{run.path / 'samples.jsonl'}: lacks {len(lost)} of the samples that have responses "
+            f"(first {lost[0]!r:.60}); restore it from a copy, or run the command that made this "
+            "run again",
+            run.path,
+        )
 
 
 def _response(

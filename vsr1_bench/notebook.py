@@ -18,7 +18,7 @@ from vsr1_bench.environment import typed_as
 from vsr1_bench.errors import StoreError, UsageError, nearest
 from vsr1_bench.provenance import precision_of
 from vsr1_bench.records import Generation, Judgment, Sample
-from vsr1_bench.store import RunFolder, find_runs, stored_judge
+from vsr1_bench.store import RunFolder, find_runs, run_folders, stored_judge
 
 PathLike = str | os.PathLike[str]
 
@@ -316,7 +316,7 @@ def _one_line(text: str) -> str:
 
 def _written(folder: Path) -> dict[Path, tuple[int, int]]:
     """Run folder -> what changes whenever its run.json is written."""
-    found = {path.parent: path.stat() for path in folder.glob("**/run.json")}
+    found = {path: (path / "run.json").stat() for path in run_folders(folder)}
     return {path: (status.st_mtime_ns, status.st_ino) for path, status in found.items()}
 
 

@@ -193,7 +193,7 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     descriptions, itself = options.descriptions, options.reader.name == SELF
     if descriptions is None or run.blind or not (itself or descriptions == "caption"):
         return Open(run, writer, None)
-    reader = self_reader(run.spec, descriptions) if itself else None
+    reader = self_reader(run.spec, descriptions, options.reader.thinking_tags) if itself else None
     second = SecondPass(run.folder, run.spec, descriptions, reader, options.shard)
     stack.callback(second.close)
     run.further = [second.captions] if descriptions == "caption" else []

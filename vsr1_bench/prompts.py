@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from vsr1_bench.answers import well_formed
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.records import LETTERS, ImagePlace, Message, Part, Sample
 
@@ -342,7 +343,7 @@ def caption_messages(
     # Not str.format: the wording holds the braces of \boxed{}; not two replacements one after
     # the other: question and description may hold the other's name in braces.
     before, after = CAPTION_REASONER.split("{question}")
-    told = before.replace("{description}", description.strip())
+    told = before.replace("{description}", well_formed(description).strip())
     user = Message("user", (f"{told}{question_unseen(sample, images)}{after}",))
     return (Message("system", (system,)), user) if system else (user,)
 

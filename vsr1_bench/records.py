@@ -14,17 +14,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SCHEMA_VERSION = 1
 
 AnswerType = Literal["choice", "yes_no", "number", "math", "text"]
 Role = Literal["system", "user", "assistant"]
 Outcome = Literal["correct", "incorrect", "unscored"]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 Stage = Literal["answer", "caption", "reading"]
 """What a request is for: the first pass, a description asked for by itself, the second pass."""
 
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The letters of options, first to last; a question has at most as many options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class EncodedImage:
             return self.data
         if self.path is None:
             raise OSError("an image with neither bytes nor a path")
+        if not self.path.is_file() and self.path.exists():
+            raise OSError("not a regular file")  # a FIFO or a device would be waited for
         return self.path.read_bytes()
 
     def sha256(self) -> str:
@@ -83,7 +87,7 @@ class Sample:
     answer_type: AnswerType
     images: tuple[EncodedImage, ...] = ()
     choices: tuple[str, ...] | None = None
-    """Texts of the options, first = A; at most ten."""
+    """Texts of the options, first = A; at most 26."""
     choice_parts: tuple[tuple[Part, ...], ...] | None = None
     """The options with their images at their places, where options hold images."""
     choices_in_image: bool = False
@@ -252,6 +256,11 @@ class Verdict:
     """What the judge or a person said in their own words, e.g. `unclear`."""
     score: float | None = None
     """Graded benchmarks: 0 to 1."""
+    how: str | None = field(default=None, compare=False)
+    """The rule that read the final answer, or that found it unreadable (docs/answers.md); None in
+    records of older versions and where no rule of ours read it."""
+    span: tuple[int, int] | None = field(default=None, compare=False)
+    """Start and end, in the response, of the words that the answer was read from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import UsageError
+from vsr1_bench.paths import user_path
 from vsr1_bench.task import BORROWED
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ KINDS = ("tasks", "judges", "prompts", "recipes", "runs", "model_args")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("kind", choices=KINDS, nargs="?", default="tasks")
-    parser.add_argument("path", nargs="?", type=Path, default=Path("runs"), help="for `ls runs`")
+    parser.add_argument(
+        "path", nargs="?", type=user_path, default=Path("runs"), help="for `ls runs`"
+    )
     common.add_include_path(parser)
     parser.add_argument(
         "--source",

@@ -26,6 +26,7 @@ from vsr1_bench.errors import (
     UsageError,
     nearest,
 )
+from vsr1_bench.terminal import plain_streams
 
 COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
@@ -104,6 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # the process is this command's own
         keep_printing()
     arguments = _one_spelling(sys.argv[1:] if argv is None else argv)
+    with plain_streams():
+        return _main(arguments)
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(_top_help())
         return 0 if arguments else EXIT_USAGE

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 
 from vsr1_bench.cli import common
+from vsr1_bench.paths import user_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--model", "-m", required=True, help="tiny, a folder, or a hub id")
+    parser.add_argument(
+        "--model", "-m", type=user_text, required=True, help="tiny, a folder, or a hub id"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=8000, help="0 picks a free one")
     parser.add_argument("--revision", help="of the model, on the hub")

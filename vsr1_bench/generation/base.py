@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from vsr1_bench.generation.chat import ChatRenderer
 
+HOPELESS = 32
+"""If so many requests of a kind fail, and none between them succeeds, it is not the requests."""
 NO_SCHEMA = "this backend has no structured output (json_schema)"
 """Why a backend without structured output fails a request that wants it."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from vsr1_bench.answers.marks import split_channels
 from vsr1_bench.errors import ModelError
 from vsr1_bench.images import decode
 from vsr1_bench.models import ModelInfo
@@ -52,6 +53,8 @@ class ChatRenderer:
         except Exception as error:  # the library raises many kinds, all of them about this folder
             raise cannot_load(model, "transformers", error) from error
         self.tokenizer = self.processor.tokenizer if self.sees else self.processor
+        self.keeps_marks = split_channels(self.tokenizer.all_special_tokens)
+        """Whether special tokens stay in the text, because they mark its channels."""
         if self.processor.chat_template is None and self.tokenizer.chat_template is None:
             raise ModelError(f"model {model.id!r} has no chat template; use an instruction model")
         self.context: int | None = getattr(

@@ -22,15 +22,18 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import BeforeValidator
+
 from vsr1_bench.errors import GenerationError, ModelError
 from vsr1_bench.generation.base import NO_SCHEMA, PACE, BackendArgs, Generator, InSpec, NotInSpec
+from vsr1_bench.paths import user_text
 from vsr1_bench.records import Completion, Request, Usage
 
 
 class ScriptedArgs(BackendArgs):
     """`--model_args` of the scripted backend."""
 
-    script: Annotated[Path, InSpec("model.fingerprint")]
+    script: Annotated[Path, BeforeValidator(user_text), InSpec("model.fingerprint")]
     capacity: Annotated[int, NotInSpec(PACE)] = 8
 
 

@@ -204,7 +204,9 @@ class TransformersGenerator(Generator):
         end = next((i for i, token in enumerate(ids) if token in self.eos), None)
         finish = "length" if end is None else "stop"
         drawn = ids if end is None else ids[: end + 1]
-        text = self.tokenizer.decode(drawn, skip_special_tokens=True)
+        keep = self.renderer.keeps_marks
+        shown = ids[:end] if keep else drawn
+        text = self.tokenizer.decode(shown, skip_special_tokens=not keep)
         cuts = [at for s in request.sampling.stop if (at := text.find(s)) >= 0]
         if cuts:
             text, finish = text[: min(cuts)], "stop"

@@ -203,7 +203,11 @@ class VllmGenerator(Generator):
     def _params(self, request: Request) -> Any:
         """How a request's tokens are drawn, in vLLM's form."""
         return sampling_params(
-            request.sampling, request.seed, self.args.logprobs, request.json_schema
+            request.sampling,
+            request.seed,
+            self.args.logprobs,
+            request.json_schema,
+            keep_marks=self.renderer.keeps_marks,
         )
 
     def _settings(self, model: ModelInfo, *, trust_remote_code: bool) -> dict[str, Any]:
@@ -328,9 +332,14 @@ def engine_settings(
 
 
 def sampling_params(
-    sampling: Sampling, seed: int, logprobs: bool, schema: Mapping[str, Any] | None = None
+    sampling: Sampling,
+    seed: int,
+    logprobs: bool,
+    schema: Mapping[str, Any] | None = None,
+    *,
+    keep_marks: bool = False,
 ) -> Any:
-    """Write every sampling field in vLLM's form."""
+    """Write every sampling field in vLLM's form; `keep_marks`: special tokens stay in the text."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -346,6 +355,7 @@ def sampling_params(
         seed=seed if sampling.temperature > 0 else None,
         logprobs=0 if logprobs else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_special_tokens=not keep_marks,
         # A small model that may write white space in JSON writes nothing else.
         structured_outputs=StructuredOutputsParams(json=dict(schema), disable_any_whitespace=True)
         if schema is not None

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from vsr1_bench.leaderboard.empty import empty_remarks
 from vsr1_bench.leaderboard.rendering import markdown_text
 from vsr1_bench.leaderboard.shortcuts import (
     UNREAD,
@@ -152,6 +153,7 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
         found.append(f"‡ {'; '.join(noted)}.")
     if any("§" in str(value) for value in frame["value"]):
         found.append(f"§ {UNREAD}: not to be ranked.")
+    found += empty_remarks(documents)
     shown = list(documents)
     if any("¶" in str(value) for value in frame["value"]):
         missing = {f"{d['model']}, {d['task']}: {n}" for d in shown if (n := undescribed("lsr", d))}

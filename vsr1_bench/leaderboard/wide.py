@@ -9,6 +9,7 @@ from typing import Any
 
 from vsr1_bench.judge_names import bare
 from vsr1_bench.leaderboard.collect import Scored, partial_note, unknown_precision
+from vsr1_bench.leaderboard.empty import why_empty
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import copy_labels, setting_labels
@@ -326,7 +327,8 @@ def _cell(
         reasons.append(partial)
     if rates["total"] and not rates["ranked"]:
         # The share is left to `--layout long`: one note a table, not one a cell.
-        reasons.append("fewer than 99 % of the responses were scored")
+        why = why_empty(one.document)
+        reasons.append(why or "fewer than 99 % of the responses were scored")
     if one.judge != usual:
         reasons.append(f"judged by {one.judge}, the column's other cells by {usual}")
     elif version is not None and one.document.get("verdicts") != version:

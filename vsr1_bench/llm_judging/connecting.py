@@ -106,8 +106,10 @@ def connect_gemini(options: JudgeOptions, key_variable: str = "") -> Connection:
 
     def checked() -> BackendArgs:
         from vsr1_bench.generation.base import parse_backend_args
-        from vsr1_bench.generation.gemini import GeminiArgs
+        from vsr1_bench.generation.calls import checked_url
+        from vsr1_bench.generation.gemini import ENDPOINT, GeminiArgs
 
+        checked_url(url or ENDPOINT)
         return parse_backend_args(GeminiArgs, "gemini", told)
 
     return _connection(model, _endpoint_mark(url, model), sampling, told, checked, connect)

@@ -22,7 +22,7 @@ from vsr1_bench.leaderboard import render
 from vsr1_bench.leaderboard.collect import collect
 from vsr1_bench.leaderboard.wide import Wanted, build_grid
 from vsr1_bench.pipeline import generate
-from vsr1_bench.readers import ReaderOptions
+from vsr1_bench.readers import ReaderOptions, description_hash
 from vsr1_bench.scoring.shortcuts import undescribed_note
 from vsr1_bench.scoring.statistics import ratio_interval
 from vsr1_bench.store import RunFolder, find_runs
@@ -358,6 +358,25 @@ def test_a_column_of_two_readers_says_so(tmp_path: Path) -> None:
             assert notes and all(("read by gemini" in one) is note for one in notes)
         accuracy = [c for c in cells["c"].values() if not c.reader]
         assert all("read by" not in str(c.notes) for c in accuracy)
+
+
+def test_a_description_in_tags_of_a_user_is_a_draft(tmp_path: Path) -> None:
+    drafted = "<cot><description>a draft</description></cot><description>a scene</description>"
+    lines: list[dict[str, object]] = [
+        {"id": "*", "response": f"{drafted}<think>t</think>\\boxed{{0}}"},
+        {"id": "*", "stage": "reading", "response": "\\boxed{0}"},
+    ]
+
+    def read(tags: tuple[str, ...]) -> tuple[str, str]:
+        told = options(tmp_path, lines, 1, reader=ReaderOptions(thinking_tags=tags))
+        (run,) = generate(told)
+        (front, *_) = run.folder.readers()
+        (made,) = (p for p in run.folder.perceptions().values() if p.reader == front["digest"])
+        return made.description_hash, front["digest"]
+
+    plain, tagged = read(()), read(("cot",))
+    assert plain == read(()) and plain[1] != tagged[1]
+    assert plain[0] == description_hash("a draft") and tagged[0] == description_hash("a scene")
 
 
 def undescribed(folder: Path, missing: int, of: int) -> dict[str, Any]:
