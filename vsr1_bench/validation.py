@@ -70,9 +70,9 @@ def validate_task(
     checked = len(samples) + len(faults)
     gold = [_item(sample, _spoken(sample)) for sample in samples]
     empty = [_item(sample, "") for sample in samples]
-    read: dict[str | None, list[tuple[str, Verdict]]] = {}
     for sample in samples:
         faults += _unreadable(sample)
+    read: dict[str | None, list[tuple[str, Verdict]]] = {}
     for wanted, items in (("correct", gold), ("incorrect", empty)):
         if judge is None:
             break
@@ -87,9 +87,8 @@ def validate_task(
                     f"{item.answer!r} is {outcome} ({verdict.reason or verdict.extracted}), "
                     f"wanted {wanted}"
                 )
-    messages: tuple[Message, ...] = ()
-    if samples:
-        messages = build_messages(samples[0], get_format(prompt), native=task.native_prompt)
+    fmt = get_format(prompt)
+    messages = build_messages(samples[0], fmt, native=task.native_prompt) if samples else ()
     return Validation(
         task.name,
         checked,

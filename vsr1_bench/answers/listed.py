@@ -17,8 +17,6 @@ _IN_LINE = tuple(
     for letters in ("([A-Z])", "([a-z])")
     for style in (rf"\({letters}\)", rf"{letters}[.)](?=\s)", rf"{letters}:(?=\s)")
 )
-_USUAL = 10
-"""Options that a question may hold before a letter beyond J (a variable X, a Roman V) is a mark."""
 
 
 def read_options(problem: str) -> tuple[str, ...] | None:
@@ -37,8 +35,9 @@ def read_options(problem: str) -> tuple[str, ...] | None:
 
 def _split(problem: str, mark: re.Pattern[str]) -> tuple[str, ...] | None:
     marks = list(mark.finditer(problem))
-    usual = [m for m in marks if m[1].upper() <= LETTERS[_USUAL - 1]]
-    marks = marks if len(usual) == _USUAL else usual
+    # A letter beyond J marks an option where all up to J do; else it is a variable, a Roman V.
+    usual = [m for m in marks if m[1].upper() <= "J"]
+    marks = marks if len(usual) == 10 else usual
     if len(marks) < 2 or "".join(m[1] for m in marks).upper() != LETTERS[: len(marks)]:
         return None
     ends = [*(m.start() for m in marks[1:]), len(problem)]

@@ -58,10 +58,9 @@ def execute(options: argparse.Namespace) -> int:
             print(f"     {fault}")
         if len(found.faults) > SHOWN:
             print(f"     and {len(found.faults) - SHOWN} more")
-        if options.show_prompt or len(tasks) == 1:
+        if found.prompt and (options.show_prompt or len(tasks) == 1):
             for line in found.reading:
                 print(f"     {line}")
-        if found.prompt and (options.show_prompt or len(tasks) == 1):
             print("\n".join(f"     | {line}" for line in found.prompt.splitlines()))
             print("     with the chat template of Qwen2.5-VL:")
             print("\n".join(f"     | {line}" for line in found.chat.split("\n")))

@@ -98,14 +98,6 @@ class ChatRenderer:
             text = self._cut(text, request.prompt_limit)
         return Prompt(request, text, images)
 
-    def _cut(self, text: str, limit: int) -> str:
-        """The first `limit` tokens of a prompt, whole characters only."""
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
-        if len(ids) <= limit:
-            return text
-        kept = self.tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False)
-        return str(kept).rstrip("\ufffd")
-
     def refuse_reserved(self, texts: Iterable[str]) -> None:
         """Refuse texts in which a token is written that stands for an image.
 
@@ -119,6 +111,14 @@ class ChatRenderer:
                         f"the text holds {token!r}, by which the model knows images; wanted text "
                         "without it"
                     )
+
+    def _cut(self, text: str, limit: int) -> str:
+        """The first `limit` tokens of a prompt, whole characters only."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) <= limit:
+            return text
+        kept = self.tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False)
+        return str(kept).rstrip("\ufffd")
 
 
 def reserved_tokens(config: Any, processor: Any, tokenizer: Any) -> tuple[str, ...]:
