@@ -97,10 +97,7 @@ def _same_relation(a: Form, b: Form, depth: int) -> bool:
         return _verified(a.text, b.text)
     relation, other = (a, b) if a.sides else (b, a)
     if relation.name:
-        bare = (
-            other.text if not other.brackets else other.brackets[0] + other.text + other.brackets[1]
-        )
-        pair = (relation.sides[-1], bare)
+        pair = (relation.sides[-1], other.whole)
         return _same(*(pair if a.sides else pair[::-1]), depth + 1)
     if not other.parts and not relation.equation:
         return False

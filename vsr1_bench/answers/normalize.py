@@ -88,6 +88,11 @@ def normalize_text(text: str) -> str:
     Case, white space, markup, compatibility characters, surrounding quotes, trailing punctuation
     and one leading article are not part of an answer; everything else is.
     """
+    return _normalized(text) if len(text) <= MAX_ANSWER else _normalized.__wrapped__(text)
+
+
+@lru_cache(maxsize=4096)
+def _normalized(text: str) -> str:
     plain = tidy(text).casefold()
     bare = _EXCLAIMED.sub("", plain).rstrip(" .,;:?\"'") or plain
     return _ARTICLE.sub("", bare)

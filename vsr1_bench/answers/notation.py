@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from vsr1_bench.answers.normalize import MAX_ANSWER, fold
 
@@ -111,8 +112,11 @@ def to_latex(text: str) -> str:
 
     The value is kept: no sign is dropped, and what is not known stays as it is.
     """
-    if len(text) > MAX_ANSWER:
-        return ""
+    return _to_latex(text) if len(text) <= MAX_ANSWER else ""
+
+
+@lru_cache(maxsize=4096)
+def _to_latex(text: str) -> str:
     text = _thin_thousands(text)
     text = repeating(fold(text))
     text = _RAISED.sub(lambda m: "^{" + "".join(_SUPER[c] for c in m[0]) + "}", text)
@@ -135,7 +139,12 @@ def to_latex(text: str) -> str:
 
 def written(text: str) -> str:
     r"""The form in which two formulas are the same as written: no space, no needless brace."""
-    plain = to_latex(text).rstrip(" .")
+    return _written(to_latex(text))
+
+
+@lru_cache(maxsize=4096)
+def _written(latex: str) -> str:
+    plain = latex.rstrip(" .")
     plain = re.sub(r"\s*\\(?:cdot|times)\s*|\s*\*\s*", "*", plain)
     plain = re.sub(r"(?<=[\w})])\*(?=\\[A-Za-z]|\()|(?<=\d)\*(?=[A-Za-z])", "", plain)
     plain = re.sub(r"(?<![A-Za-z0-9.,])\s|\s(?![A-Za-z0-9.,])", "", plain)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -91,6 +92,11 @@ def read_quantity(text: str, *, lead_in: bool = True) -> Quantity | None:
     """
     if len(text) > MAX_ANSWER or not _DIGIT.search(text):
         return None
+    return _read(text, lead_in)
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str, lead_in: bool) -> Quantity | None:
     if _GOES_ON.search(text):
         return None
     plain = tidy(_CURRENCY.sub(_currency, _DOLLAR.sub(_MARK, _thousands(text)))).rstrip(" .,;:")
