@@ -39,7 +39,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmsi_bench",
-    version=2,
+    version="1.1",
     source=Source("RunsenXu/MMSI-Bench", "test", images=("images",), n=1000),
     to_sample=to_sample,
     answer_type="choice",

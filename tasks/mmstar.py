@@ -41,7 +41,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmstar",
-    version=2,
+    version="1.1",
     source=Source("Lin-Chen/MMStar", "val", images=("image",), n=1500),
     to_sample=to_sample,
     answer_type="choice",

@@ -275,7 +275,7 @@ def score_document(
         "schema": 1,
         "model": spec.model.id,
         "task": spec.task.name,
-        "version": spec.task.version,
+        "version": task.version,
         "judge": judge_name,
         "prompt": spec.prompt.format,
         "variant": spec.variant,
@@ -297,12 +297,12 @@ def score_document(
 
 
 def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
-    """See to it that a run was made with the version of its task that is here.
+    """See to it that a run was asked what its task asks here; how it is scored may differ.
 
     Raises:
         UsageError: it was not.
     """
-    if task.version != spec.task.version:
+    if task.asked != spec.task.version:
         raise UsageError(
             f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
             f"version {task.version}; generate it again, or score it with the older vsr1-bench"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.seeing import pooled_perception, score_notes
 from vsr1_bench.spec import RunSpec, canonical_json
 from vsr1_bench.store import RunFolder
-from vsr1_bench.task import Group, GroupMean, Metric
+from vsr1_bench.task import Group, GroupMean, Metric, Task
 
 _TASK = "task"
 
@@ -157,7 +157,7 @@ def _score(
         "schema": 1,
         "model": specs[0].model.id,
         "task": group.name,
-        "version": "/".join(str(spec.task.version) for spec in specs),
+        "version": "/".join(str(_version(spec, tasks)) for spec in specs),
         "judge": judge_name,
         "prompt": specs[0].prompt.format,
         "variant": specs[0].variant,
@@ -166,6 +166,11 @@ def _score(
         "notes": score_notes(document, [f"{name}: {n}" for name, n in notes.items() if n]),
     }
     return scored, tuple(members[name][0] for name in responses)
+
+
+def _version(spec: RunSpec, tasks: Mapping[str, Task]) -> int | str:
+    task = tasks.get(spec.task.name)
+    return task.version if task and task.asked == spec.task.version else spec.task.version
 
 
 def _verdicts(run: RunFolder, judge: str) -> Path:

@@ -288,7 +288,7 @@ def plan(
                 chat_template_hash=model.chat_template_hash,
                 system=options.system_instruction,
             ),
-            task=TaskSpec(name=task.name, version=task.version),
+            task=TaskSpec(name=task.name, version=task.asked),
             data=data_spec(data.info),
             engine=identity.engine,
         )

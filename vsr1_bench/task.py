@@ -100,8 +100,10 @@ class Task:
     """A benchmark: data, mapping, and how it is judged and summed up."""
 
     name: str
-    version: int
-    """Raised on any change of mapping, prompt or scoring; shown in every table."""
+    version: int | str
+    """`2`, or `"2.1"`: shown in every table. The first number rises when rows, mapping or prompt
+    change: another question, another run. The second rises when only reading or scoring change:
+    stored responses are judged anew, and nothing is generated again."""
     source: Source | Procedural | Chosen | Borrowed
     to_sample: Callable[[Row], Sample | tuple[Sample, ...]]
     """One row -> its sample, or its `per_row` samples."""
@@ -133,6 +135,11 @@ class Task:
     parts: tuple[str, Mapping[str, str]] | None = None
     """A merged set: a group name, and group -> the task that its samples belong to. The paper's raw
     outputs to the merged set are kept as runs of those tasks."""
+
+    @property
+    def asked(self) -> int:
+        """The part of the version that is part of a run's spec: what was asked."""
+        return int(str(self.version).partition(".")[0])
     copies: Mapping[str, Copy] = field(default_factory=dict)
     """Other publications of the same rows, chosen by `--source NAME`: `lmms_eval`, `paper`, …"""
 

@@ -189,7 +189,7 @@ def check_scores(
         said = (document["model"], document["task"], document["spec_hash"])
         if said != (spec.model.id, spec.task.name, spec.digest()):
             raise ExchangeError(f"{name}: the score of another run; refused")
-        if task is not None and task.version == spec.task.version:
+        if task is not None and task.asked == spec.task.version:
             _compare(run, document, name, include_path)
 
 
@@ -202,6 +202,7 @@ def _compare(
         raise ExchangeError(f"{where}: its verdicts are not those of {judge!r:.60}; refused")
     verdicts = run.path / "judgments" / stated
     again = score_document(run, judge, include_path, verdicts=verdicts)
+    again["version"] = document["version"]  # its second number is about reading: not done again here
     for place, told, found in differences(document, json.loads(json.dumps(again))):
         name = ".".join(place).removeprefix("metrics.").removesuffix(".value")
         raise ExchangeError(

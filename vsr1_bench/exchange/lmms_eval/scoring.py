@@ -75,7 +75,7 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
     """
     assert isinstance(task.source, Borrowed)
     spec, source = run.spec(), task.source
-    if spec.task.version != task.version:
+    if spec.task.version != task.asked:
         raise UsageError(
             f"{run.path} was made with version {spec.task.version} of the mapping of "
             f"{task.name!r}, this is version {task.version}; generate it again"
