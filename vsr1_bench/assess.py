@@ -14,6 +14,7 @@ from vsr1_bench.blind import NONE
 from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.joining import join_responses
 from vsr1_bench.journal import Journal, Lock
+from vsr1_bench.journal_index import Told
 from vsr1_bench.judge_names import bare
 from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
 from vsr1_bench.progress import progress_bar
@@ -259,8 +260,7 @@ def score_document(
             f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
             f"version {task.version}; generate it again, or score it with the older vsr1-bench"
         )
-    judged = run.judgments(path)
-    responses = join_responses(run, path, judged)
+    responses = join_responses(run, path)
     score = score_responses(
         responses, task.metrics, cluster=task.cluster, per_sample=spec.responses_per_sample
     )
@@ -275,7 +275,7 @@ def score_document(
         "spec_hash": spec.digest(),
         "verdicts": path.name,
         "footnote": _footnote(task, judge_name),
-        "judging": _judging(judged),
+        "judging": _judging(run, path),
         **score.document(),
     }
     if spec.variant == NONE:
@@ -285,21 +285,26 @@ def score_document(
     return document
 
 
-def _judging(judged: dict[str, Judgment]) -> dict[str, Any] | None:
+def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
     """Which model judged, by which prompt, and what it took; None where no model did.
 
     A reply that several verdicts share is counted once, whichever command has paid for it.
     """
-    asked = [judgment for judgment in judged.values() if judgment.judge_model is not None]
+    asked: dict[str, Told] = {}
+    for told in run.told(verdicts):
+        if told.judge_model is not None:
+            asked[told.key] = told
+        else:
+            asked.pop(told.key, None)
     if not asked:
         return None
-    paid = {judgment.asked or judgment.key: judgment for judgment in asked}.values()
-    costs = [judgment.cost for judgment in paid if judgment.cost is not None]
+    paid = {told.asked or told.key: told for told in asked.values()}.values()
+    costs = [told.cost for told in paid if told.cost is not None]
     return {
-        "models": sorted({judgment.judge_model or "" for judgment in asked}),
-        "prompts": sorted({judgment.prompt_hash or "" for judgment in asked}),
-        "prompt_tokens": sum(judgment.usage.prompt_tokens or 0 for judgment in paid),
-        "completion_tokens": sum(judgment.usage.completion_tokens or 0 for judgment in paid),
+        "models": sorted({told.judge_model or "" for told in asked.values()}),
+        "prompts": sorted({told.prompt_hash or "" for told in asked.values()}),
+        "prompt_tokens": sum(told.prompt_tokens or 0 for told in paid),
+        "completion_tokens": sum(told.completion_tokens or 0 for told in paid),
         "cost": sum(costs) if costs else None,
     }
 

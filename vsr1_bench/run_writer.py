@@ -31,13 +31,16 @@ class RunWriter:
                 Journal(folder.path / f"generations{part}.jsonl")
             )
             self._samples = stack.enter_context(Journal(folder.path / f"samples{part}.jsonl"))
-            self.known_samples = set(folder.samples())
-            self._left_out = set(folder.left_out())
-            stored = folder.generations()
-            self.finished = {key for key, made in stored.items() if made.error is None}
+            self.known_samples: set[str] = set()
+            self._left_out: set[int] = set()
+            for place in folder.places():
+                if place.id is not None:
+                    self.known_samples.add(place.id)
+                else:
+                    self._left_out.add(place.row)
+            self.finished = folder.finished()
             """Keys that need not be generated again, whichever shard has them."""
-            mine = folder.generations(part) if part else stored
-            self.safe = sum(made.error is None for made in mine.values())
+            self.safe = len(folder.finished(part=part) if part else self.finished)
             """Finished responses of this shard."""
             self._open = stack.pop_all()
 
