@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +121,7 @@ class TaskData:
         self.info = info
         self.own = own
         self._rows = rows
-        self._to_sample = to_sample
+        self.to_sample = to_sample
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -150,7 +150,10 @@ class TaskData:
         return self._of_row(number)[within]
 
     def placed_samples(
-        self, limit: int | None = None, unusable: Callable[[range, TaskError], None] | None = None
+        self,
+        limit: int | None = None,
+        unusable: Callable[[range, TaskError], None] | None = None,
+        passed_over: Sequence[int] = (),
     ) -> Iterator[tuple[int, Sample]]:
         """Yield the first `limit` samples with their place in the data, from 0.
 
@@ -159,6 +162,8 @@ class TaskData:
             unusable: Told the places of a row that cannot be mapped, which are then left out, and
                 why; without it, or where the very first rows are so (these are other data), the
                 error is raised.
+            passed_over: For each place whether it is wanted (0) or not (1); a row none of whose
+                samples is wanted is not read.
 
         Raises:
             TaskError: a row cannot be mapped, or two rows share an id; names the row.
@@ -167,10 +172,13 @@ class TaskData:
         per_row = self.task.per_row
         wanted = len(self) if limit is None else min(limit, len(self))
         for number in range(-(-wanted // per_row)):
+            if passed_over and all(passed_over[number * per_row : (number + 1) * per_row]):
+                continue
             try:
                 found = self._of_row(number)
             except TaskError as error:
-                if unusable is None or (not seen and number >= min(FIRST_ROWS, wanted) - 1):
+                strange = not seen and not any(passed_over)
+                if unusable is None or (strange and number >= min(FIRST_ROWS, wanted) - 1):
                     raise
                 first = number * per_row
                 unusable(range(first, min(first + per_row, wanted)), error)
@@ -178,6 +186,8 @@ class TaskData:
             for place, sample in enumerate(found, start=number * per_row):
                 if place >= wanted:
                     break
+                if passed_over and passed_over[place]:
+                    continue
                 if sample.id in seen:
                     raise TaskError(f"task {self.task.name!r}: id {sample.id!r} stands twice")
                 seen.add(sample.id)
@@ -185,7 +195,7 @@ class TaskData:
 
     def _of_row(self, number: int) -> tuple[Sample, ...]:
         try:
-            found = self._to_sample({**self._rows[number], ROW_NUMBER: number})
+            found = self.to_sample({**self._rows[number], ROW_NUMBER: number})
         except (TaskError, KeyError, IndexError, TypeError, ValueError) as error:
             detail = error if isinstance(error, TaskError) else f"{type(error).__name__} {error}"
             # A borrowed task's code says itself why it fails; it need not be the columns.

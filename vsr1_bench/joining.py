@@ -171,9 +171,7 @@ def _asked(
             yield row, sample, found.get((sample.id, index)) if sample else None
 
 
-def _response(
-    sample_id: str, groups: dict[str, str], state: int, verdict: Told | None
-) -> Response:
+def _response(sample_id: str, groups: dict[str, str], state: int, verdict: Told | None) -> Response:
     if state in (MISSING, FAILED) or verdict is None:
         truncated = state == TRUNCATED
         return Response(sample_id, groups, None, truncated=truncated, failed=state == FAILED)

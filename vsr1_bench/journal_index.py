@@ -24,8 +24,12 @@ from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
 import msgspec
 
 from vsr1_bench.journal import bad_line, parse_line, read_lines
-from vsr1_bench.record_lines import decoded, generation_of_record, judgment_of_record
-from vsr1_bench.record_lines import perception_of_record
+from vsr1_bench.record_lines import (
+    decoded,
+    generation_of_record,
+    judgment_of_record,
+    perception_of_record,
+)
 from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Outcome, Perception
 
 log = logging.getLogger(__name__)
@@ -182,14 +186,14 @@ def slim_records(path: Path, kind: Kind[Slim]) -> Iterator[Slim]:
     read = kind.reader(path)
     with journal, contextlib.ExitStack() as stack:
         known = _open_index(path, journal, kind)
-        end, number = 0, 0
+        end, lines = 0, 0
         if known is not None:
             index, trailer = known
             stack.callback(index.close)
             yield from _stored(index, trailer.body, kind)
-            end, number = trailer.size, trailer.lines
+            end, lines = trailer.size, trailer.lines
         if os.fstat(journal.fileno()).st_size - end < WORTH_BYTES:
-            for number, line in read_lines(path, end, number):
+            for number, line in read_lines(path, end, lines):
                 yield read(number, line)
             return
         writer = _Writer(path, journal, kind)
@@ -197,16 +201,16 @@ def slim_records(path: Path, kind: Kind[Slim]) -> Iterator[Slim]:
         if known is not None:
             writer.copy(*known)
         batch: list[Slim] = []
-        for number, line in read_lines(path, end, number):
+        for number, line in read_lines(path, end, lines):
             record = read(number, line)
-            end += len(line)
+            end, lines = end + len(line), number
             batch.append(record)
             if len(batch) == BATCH:
                 writer.add(batch)
                 batch = []
             yield record
         writer.add(batch)
-        writer.finish(end, number)
+        writer.finish(end, lines)
 
 
 def _tail(journal: BinaryIO, size: int) -> str:

@@ -22,6 +22,7 @@ from vsr1_bench.data import DataOptions, TaskData, data_spec, missing_data, open
 from vsr1_bench.environment import run_facts
 from vsr1_bench.errors import BenchError, Interrupted, TaskError, UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
+from vsr1_bench.key_memo import KeyMemo, asking_digest
 from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.models import ModelInfo, default_pixels, find_model
 from vsr1_bench.perceiving import SecondPass, read_runs
@@ -38,7 +39,7 @@ from vsr1_bench.records import Sampling
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
-from vsr1_bench.store import RunFolder, Shard
+from vsr1_bench.store import RunFolder, Shard, shard_part
 from vsr1_bench.stream import Open, Stream, TaskRun
 from vsr1_bench.task import Borrowed, Chosen, Task
 
@@ -183,13 +184,24 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     run.folder.write_meta(run.spec, run.samples, facts)
     descriptions, itself = options.descriptions, options.reader.name == SELF
     if descriptions is None or run.blind or not (itself or descriptions == "caption"):
-        return Open(run, writer, None)
+        return Open(run, writer, None, _memo(run, options, stack))
     reader = self_reader(run.spec, descriptions) if itself else None
     second = SecondPass(run.folder, run.spec, descriptions, reader, options.shard)
     stack.callback(second.close)
     run.further = [second.captions] if descriptions == "caption" else []
     run.further += [second.readings.tally] if second.readings else []
     return Open(run, writer, second)
+
+
+def _memo(run: TaskRun, options: RunOptions, stack: ExitStack) -> KeyMemo | None:
+    """The keys of a run's requests, as an earlier command has left them."""
+    digest = asking_digest(run.digest, run.data)
+    if digest is None or run.blind or run.data.own is not None:
+        return None
+    path = run.folder.path / f".keys{shard_part(options.shard)}"
+    memo = KeyMemo(path, digest, run.sampling.n)
+    stack.callback(memo.close)
+    return memo
 
 
 def check_borrowed(tasks: list[Task], *, changed: bool) -> None:

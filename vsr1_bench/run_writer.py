@@ -31,11 +31,12 @@ class RunWriter:
                 Journal(folder.path / f"generations{part}.jsonl")
             )
             self._samples = stack.enter_context(Journal(folder.path / f"samples{part}.jsonl"))
-            self.known_samples: set[str] = set()
+            self.known_samples: dict[str, int] = {}
+            """Sample id -> place in the data set."""
             self._left_out: set[int] = set()
             for place in folder.places():
                 if place.id is not None:
-                    self.known_samples.add(place.id)
+                    self.known_samples[place.id] = place.row
                 else:
                     self._left_out.add(place.row)
             self.finished = folder.finished()
@@ -48,7 +49,7 @@ class RunWriter:
         """Note a question, once, with its place in the data set (from 0)."""
         if sample.id not in self.known_samples:
             self._samples.append(record_of_sample(sample, row))
-            self.known_samples.add(sample.id)
+            self.known_samples[sample.id] = row
 
     def leave_out(self, row: int, reason: str) -> None:
         """Note, once, that the sample at this place has no part in the run."""

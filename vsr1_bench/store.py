@@ -207,8 +207,7 @@ class RunFolder:
         return {sample.id: sample for sample in self.placed_samples().values()}
 
     def stream_samples(self) -> Iterator[Sample]:
-        """Yield the samples (images left out) in the order of the journals; of one id the last
-        counts.
+        """Yield the samples (images left out) in the order of the journals.
 
         Raises:
             StoreError: a journal is damaged, or of another version.
