@@ -65,11 +65,11 @@ def read_lines(path: Path, start: int = 0, number: int = 0) -> Iterator[tuple[in
     try:
         with path.open("rb") as file:
             file.seek(start)
-            for number, line in enumerate(file, start=number + 1):
+            for at, line in enumerate(file, start=number + 1):
                 if not line.endswith(b"\n"):
-                    log.debug("%s:%d is torn or being written, and left out", path, number)
+                    log.debug("%s:%d is torn or being written, and left out", path, at)
                     return
-                yield number, line
+                yield at, line
     except FileNotFoundError:
         return
     except OSError as error:
