@@ -247,7 +247,7 @@ def _counts(trailer: _Trailer, journal: BinaryIO, kind: Kind[Slim]) -> bool:
     return (
         (trailer.version, trailer.kind, trailer.inode)
         == (VERSION, kind.record.__name__, stat.st_ino)
-        and (stat.st_size > trailer.size or stat.st_size == trailer.size)
+        and stat.st_size >= trailer.size
         and (stat.st_size > trailer.size or stat.st_mtime_ns == trailer.modified)
         and _tail(journal, trailer.size) == trailer.tail
     )
@@ -282,7 +282,7 @@ class _Writer:
         self._body, self._checksum = 0, 0
         self._file: BinaryIO | None = None
         self._encode = msgspec.json.Encoder().encode
-        self._try(lambda: self._open())
+        self._try(self._open)
 
     def _open(self) -> None:
         self._file = self._temporary.open("wb")
@@ -326,6 +326,8 @@ class _Writer:
         if self._file is None:
             return
         stat = os.fstat(self._journal.fileno())
+        if not os.path.samestat(stat, os.stat(self._journal.name)):
+            return self.discard()  # another file was put in its place meanwhile
         # Of a journal that is being written: what has come since is more, if it is anything.
         modified = stat.st_mtime_ns if stat.st_size == size else 0
         kind, tail = self._kind.record.__name__, _tail(self._journal, size)
