@@ -115,7 +115,7 @@ class KeyMemo(Closing):
             if place < places:
                 done[place] = all(key in finished for key in keys(at))
         there = np.flatnonzero(np.frombuffer(done, np.uint8))
-        for place in there[:: max(1, len(there) // CHECKED)].tolist():
+        for place in there[:: max(1, -(-len(there) // CHECKED))].tolist():
             if keys_of(place) != keys(int(np.flatnonzero(known["place"] == place)[-1])):
                 log.debug("%s: other keys than before at place %d", self._path, place)
                 self._forget()
