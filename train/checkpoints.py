@@ -54,8 +54,8 @@ class Checkpoints:
         """Whole checkpoints, oldest first."""
         return whole_ones(self.folder)
 
-    def save(self, engine: TrainingEngine, progress: Progress, keep_last: int) -> Path:
-        """Write a checkpoint; all ranks call.
+    def save(self, engine: TrainingEngine, progress: Progress, keep_last: int, steps: int) -> Path:
+        """Write a checkpoint of a run that is to make `steps` steps; all ranks call.
 
         Raises:
             DiskFullError, StoreError: one of the ranks cannot write its part; checkpoints so far
@@ -66,7 +66,8 @@ class Checkpoints:
         try:
             self._ranks.together(lambda: self._make_room(work, engine))
             self._ranks.together(lambda: self._write(work, engine))
-            self._ranks.together(lambda: self._finish(work, final, engine, progress, keep_last))
+            self._ranks.together(lambda: self._finish(work, final, engine, progress, steps))
+            self._ranks.together(lambda: self._forget(keep_last, progress.best_step))
         except BenchError:
             shutil.rmtree(work, ignore_errors=True)
             raise
@@ -109,12 +110,13 @@ class Checkpoints:
         final: Path,
         engine: TrainingEngine,
         progress: Progress,
-        keep_last: int,
+        steps: int,
     ) -> None:
         if not self._ranks.first:
             return
         mark = asdict(progress) | {
             "schema": 1,
+            "steps": steps,
             "world_size": self._ranks.world,
             "deepspeed_stage": engine.stage,
             "recipe": engine.recipe.model_dump(mode="json"),
@@ -125,17 +127,24 @@ class Checkpoints:
             },
         }
         write_atomic(work / MARK, json.dumps(mark, indent=1) + "\n")
-        best = f"step-{progress.best_step:06d}" if progress.best_step is not None else None
         try:
             shutil.rmtree(final, ignore_errors=True)
             work.rename(final)
-            for old in self.complete()[:-keep_last]:
-                if old.name != best:
-                    # Without its mark first, so that a half-removed checkpoint is none.
-                    (old / MARK).unlink(missing_ok=True)
-                    shutil.rmtree(old, ignore_errors=True)
         except OSError as error:
             raise os_failure(final, error) from error
+
+    def _forget(self, keep_last: int, best_step: int | None) -> None:
+        if not self._ranks.first:
+            return
+        best = f"step-{best_step:06d}" if best_step is not None else None
+        for old in self.complete()[:-keep_last]:
+            if old.name != best:
+                # Without its mark first, so that a half-removed checkpoint is none.
+                try:
+                    (old / MARK).unlink(missing_ok=True)
+                except OSError as error:
+                    raise os_failure(old, error) from error
+                shutil.rmtree(old, ignore_errors=True)
 
     def load(self, engine: TrainingEngine) -> Progress:
         """Continue from the newest whole checkpoint, if there is one; all ranks call.
@@ -185,6 +194,26 @@ def whole_ones(folder: Path) -> list[Path]:
     """Whole checkpoints of a folder, oldest first."""
     found = (p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
     return sorted((p for p in found if (p / MARK).is_file()), key=lambda p: int(p.name[5:]))
+
+
+def steps_made(folder: Path) -> tuple[int, int | None]:
+    """How many steps a training's newest whole checkpoint has, and how many it is to have.
+
+    Args:
+        folder: An output folder of `train`.
+
+    Returns:
+        Steps made (0 without a checkpoint), and the training's own goal; None where it is not told
+        (checkpoints from before it was).
+
+    Raises:
+        StoreError: the checkpoint is not whole.
+    """
+    whole = whole_ones(folder / "checkpoints")
+    if not whole:
+        return 0, None
+    mark = read_mark(whole[-1])
+    return mark["step"], mark.get("steps")
 
 
 def read_mark(path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from vsr1_bench.errors import EXIT_INCOMPLETE, BenchError, StoreError, UsageErro
 from vsr1_bench.journal import Lock, write_atomic
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.store import find_runs
+from vsr1_bench.train.checkpoints import steps_made
 from vsr1_bench.train.loop_summary import write_summary
 from vsr1_bench.train.recipe import Recipe, load_recipe, trainer_of
 from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe
@@ -76,6 +77,8 @@ class Stage:
     done: Callable[[], bool]
     suffices: Callable[[], bool] = lambda: False
     """Whether what it has made is enough to go on with, though it is incomplete."""
+    lacks: Callable[[], str] = lambda: ""
+    """What it was to make and has not, whatever its exit code said; empty where nothing."""
 
 
 def run_loop(
@@ -112,6 +115,10 @@ def run_loop(
             elif code:
                 error = LoopError(f"loop stopped at {stage.name} (exit code {code})")
                 error.exit_code = code if code > 0 else 1
+                raise error
+            elif lacking := stage.lacks():
+                error = LoopError(f"loop stopped at {stage.name}: {lacking}")
+                error.exit_code = EXIT_INCOMPLETE
                 raise error
         labels = ["start", *(f"round-{k}" for k in range(1, options.rounds + 1))]
         return write_summary(folder, labels, options.identity()), incomplete
@@ -207,9 +214,20 @@ def _training(
     def done() -> bool:
         return model.is_dir()
 
+    def lacks() -> str:
+        made, wanted = steps_made(trained)
+        if made and made >= (wanted or made):
+            return ""
+        return f"{trained} has {made} of {wanted or 'its'} steps; the same command continues"
+
     export = ("train", "export", str(trained), str(model), *(("--last",) if last else ()))
     return [
-        Stage(f"train {label}", ("train", action, recipe, *settings, where, *ranks), done),
+        Stage(
+            f"train {label}",
+            ("train", action, recipe, *settings, where, *ranks),
+            done,
+            lacks=lacks,
+        ),
         Stage(f"export {label}", export, done),
     ]
 

@@ -83,7 +83,7 @@ class Session:
                 best = progress.step == progress.best_step
                 if last or best or progress.step % self._save_every == 0:
                     start = time.monotonic()
-                    self.checkpoints.save(self.engine, progress, self._keep_last)
+                    self.checkpoints.save(self.engine, progress, self._keep_last, self.steps)
                     saving = time.monotonic() - start
                     if self.ranks.first:
                         draw_curves(self.folder)

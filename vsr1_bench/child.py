@@ -10,6 +10,9 @@ import sys
 from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1
+OWN_PYTHON = (sys.executable, "-P")
+"""This interpreter. Without `-P`, `-m` looks for modules in the working folder first, and a
+`datasets.py` there would be executed."""
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -25,8 +28,8 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     parent = os.getpid()
     process = subprocess.Popen(
-        [sys.executable, "-m", "vsr1_bench", *arguments],
-        stdout=sys.stderr.fileno(),
+        [*OWN_PYTHON, "-m", "vsr1_bench", *arguments],
+        stdout=sys.stderr.fileno() if sys.stderr else subprocess.DEVNULL,
         preexec_fn=lambda: die_with_parent(parent),
     )
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Flags of the recorded command that do not belong to one whole run.
 _DROPPED = {"--output_path": 1, "-o": 1, "--tasks": 1, "-t": 1, "--shard": 1, "--force_unlock": 0}
+# Flags that execute code. A run.json may be somebody else's, so they count only when typed again.
+_EXECUTING = {"--include_path": 1, "--trust_remote_code": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Rerun:
     """In what a run made today would differ; first = stored, second = today."""
     unknown: str | None
     """Why today's spec cannot be told, in one line; None where it can."""
+    lacking: str = ""
+    """Recorded flags that execute code and were not typed for this rerun."""
 
     @property
     def command(self) -> str:
@@ -36,30 +41,51 @@ class Rerun:
         return shlex.join([COMMAND, *self.arguments])
 
 
-def plan_rerun(run: RunFolder, output_path: Path) -> Rerun:
+def plan_rerun(run: RunFolder, output_path: Path, allowed: Sequence[str] = ()) -> Rerun:
     """Find the command and what would differ; loads no weights and generates nothing.
 
     Args:
         run: A run that `vsr1-bench run` made.
         output_path: Where the new run goes.
+        allowed: Flags that execute code (`--include_path DIR`, `--trust_remote_code`), as typed
+            for this rerun. The recorded ones are not used.
 
     Raises:
         UsageError: the run's responses were made elsewhere, or its command is not recorded.
         StoreError: the run cannot be read.
     """
     meta, spec = run.meta(), run.spec()
-    arguments = rerun_arguments(run, output_path)
+    arguments, withheld = rerun_arguments(run, output_path)
+    arguments = (*arguments, *allowed)
+    lacking = missing_flags(withheld, allowed)
     today: RunSpec | None = None
     unknown = None
-    try:
-        today = _spec_today(list(arguments), spec.variant)
-    except BenchError as error:
-        unknown = str(error)
-    return Rerun(arguments, tuple(_differences(meta, spec, today)), unknown)
+    if lacking:
+        unknown = f"its command executes code ({lacking}); type that flag again to allow it"
+    else:
+        try:
+            today = _spec_today(list(arguments), spec.variant)
+        except BenchError as error:
+            unknown = str(error)
+    return Rerun(arguments, tuple(_differences(meta, spec, today)), unknown, lacking)
 
 
-def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[str, ...]:
+def missing_flags(withheld: Sequence[str], allowed: Sequence[str]) -> str:
+    """The recorded flags that execute code and were not typed again, fit for a shell."""
+    typed = {word for word in allowed if word.startswith("--")}
+    lacking: list[str] = []
+    keeps = False
+    for word in withheld:
+        keeps = word not in typed if word in _EXECUTING else keeps
+        lacking += [word] if keeps else []
+    return shlex.join(lacking)
+
+
+def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The recorded command, of this run's task alone and into another folder.
+
+    Returns:
+        Its words without the flags that execute code, and those flags with their values.
 
     Raises:
         UsageError: the run's responses were made elsewhere, or its command is not recorded.
@@ -74,16 +100,23 @@ def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[str, ...]:
     if len(words) < 2 or words[0] != COMMAND or not (words[1] == "run" or words[1][0:1] == "-"):
         raise UsageError(f"{run.path}: run.json records no command of {COMMAND}")
     kept: list[str] = []
+    withheld: list[str] = []
     rest = iter(words[2:] if words[1] == "run" else words[1:])
     for word in rest:
-        name, equals, _ = word.partition("=")
+        name, equals, value = word.partition("=")
         flag = f"--{name[2:].replace('-', '_')}" if name.startswith("--") else name
         if flag in _DROPPED:
             if _DROPPED[flag] and not equals:
                 next(rest, None)
             continue
+        if flag in _EXECUTING:
+            withheld.append(flag)
+            if _EXECUTING[flag]:
+                withheld.append(value if equals else next(rest, ""))
+            continue
         kept.append(word)
-    return ("run", *kept, "--tasks", spec.task.name, "--output_path", str(output_path))
+    own = ("--tasks", spec.task.name, "--output_path", str(output_path))
+    return ("run", *kept, *own), tuple(withheld)
 
 
 def made_again(run: RunFolder, output_path: Path) -> Path:

@@ -7,13 +7,13 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from importlib.util import find_spec
 from typing import Any
 
+from vsr1_bench.child import OWN_PYTHON
 from vsr1_bench.errors import ModelError, UsageError
 from vsr1_bench.models import default_pixels, find_model
 from vsr1_bench.records import Sampling
@@ -68,7 +68,7 @@ def server_command(
     info = find_model(model, backend="vllm", revision=revision, trust_remote_code=trust_remote_code)
     args = parse_backend_args(VllmArgs, "vllm", settings)
     renderer = ChatRenderer(info, trust_remote_code=trust_remote_code)
-    words = [sys.executable, "-m", SERVER, "--host", host, "--port", str(port)]
+    words = [*OWN_PYTHON, "-m", SERVER, "--host", host, "--port", str(port)]
     words += ["--served-model-name", info.id]
     engine = engine_settings(info, args, renderer.sees, trust_remote_code=trust_remote_code)
     for name, value in engine.items():

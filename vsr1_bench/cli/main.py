@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from vsr1_bench import __version__
+from vsr1_bench.cli.streams import keep_printing
 from vsr1_bench.errors import (
     EXIT_FAILED,
     EXIT_INCOMPLETE,
@@ -100,6 +101,8 @@ def _top_help() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    if argv is None:  # the process is this command's own
+        keep_printing()
     arguments = _one_spelling(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(_top_help())
@@ -134,10 +137,6 @@ def _guarded(arguments: list[str], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print("vsr1-bench: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # `vsr1-bench table | head`: the reader has seen enough.
-        sys.stderr.close()
-        return 0
     except Exception as error:  # a fault of ours or of a plug-in, not of the user
         if debug:
             raise

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the new run goes (default: reruns); the stored one stays as it is",
     )
+    common.add_include_path(parser)
+    parser.add_argument(
+        "--trust_remote_code", action="store_true", help="execute code that comes with the model"
+    )
+    parser.epilog = (
+        "The recorded command's own --include_path and --trust_remote_code execute code, and "
+        "run.json may be somebody else's: give them again to allow it."
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -50,7 +59,9 @@ def execute(options: argparse.Namespace) -> int:
             f"--output_path {options.output_path}: {run.path} is stored there, and stored "
             "responses are never made twice; name another folder"
         )
-    rerun = plan_rerun(run, options.output_path)
+    allowed = [word for path in options.include_path for word in ("--include_path", path)]
+    allowed += ["--trust_remote_code"] if options.trust_remote_code else []
+    rerun = plan_rerun(run, options.output_path, allowed)
     out = sys.stdout if options.dry_run else sys.stderr
     print(rerun.command, file=out)
     if rerun.unknown:
@@ -61,6 +72,11 @@ def execute(options: argparse.Namespace) -> int:
         print("\nNothing that is written down would differ.", file=out)
     if options.dry_run:
         return EXIT_DONE
+    if rerun.lacking:
+        raise UsageError(
+            f"{run.path}: its command executes code; look at it, then allow it by "
+            f"`rerun {shlex.quote(str(run.path))} {rerun.lacking}`"
+        )
     module, arguments = parse(list(rerun.arguments))
     with typed_as(rerun.arguments):  # so that the new run can be made again, too
         code: int = module.execute(arguments)

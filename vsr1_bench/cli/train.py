@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsr1_bench.child import die_with_parent
+from vsr1_bench.child import OWN_PYTHON, die_with_parent
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BenchError, UsageError
 
@@ -166,8 +166,9 @@ def _launch(options: argparse.Namespace) -> int:
     )
     what = ("train", options.action, options.what, *options.settings)
     flags = ("--nproc", str(options.nproc), "--verbosity", options.verbosity)
+    python, *safe = OWN_PYTHON
     try:
-        elastic_launch(config, sys.executable)("-m", "vsr1_bench", *what, *flags)
+        elastic_launch(config, python)(*safe, "-m", "vsr1_bench", *what, *flags)
     except ChildFailedError as error:
         rank, first = error.get_first_failure()
         if first.exitcode > 0:

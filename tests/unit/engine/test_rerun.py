@@ -27,6 +27,10 @@ def made(folder: Path, *flags: str) -> RunFolder:
     return find_runs(folder / "runs")[-1]
 
 
+def allowed(folder: Path) -> tuple[str, str]:
+    return "--include_path", str(folder / "p")
+
+
 def record(run: RunFolder, command: str) -> None:
     meta = run.meta()
     (run.path / "run.json").write_text(json.dumps({**meta, "command": command}))
@@ -43,7 +47,8 @@ def command_of(folder: Path, *flags: str) -> str:
 def test_the_command_is_of_this_run_alone(tmp_path: Path) -> None:
     run = made(tmp_path)
     record(run, command_of(tmp_path, "--force-unlock"))
-    words = rerun_arguments(run, Path("new"))
+    words, withheld = rerun_arguments(run, Path("new"))
+    assert withheld == ("--include_path", str(tmp_path / "p"))
     assert words[0] == "run" and words[-4:] == ("--tasks", "adding", "--output_path", "new")
     assert not {"--shard", "0/2", "--force-unlock", "old", "--tasks=adding"} & set(words)
     assert words[words.index("--limit") : words.index("--limit") + 2] == ("--limit", "6")
@@ -52,7 +57,7 @@ def test_the_command_is_of_this_run_alone(tmp_path: Path) -> None:
 def test_nothing_differs_until_something_does(tmp_path: Path) -> None:
     run = made(tmp_path)
     record(run, command_of(tmp_path))
-    found = plan_rerun(run, tmp_path / "again")
+    found = plan_rerun(run, tmp_path / "again", allowed(tmp_path))
     assert found.unknown is None and found.differences == ()
 
     meta = run.meta()
@@ -61,7 +66,7 @@ def test_nothing_differs_until_something_does(tmp_path: Path) -> None:
     meta["spec"]["data"]["fingerprint"] = "older rows"
     (run.path / "run.json").write_text(json.dumps(meta))
     (tmp_path / "answers.jsonl").write_text('{"id": "*", "response": "1"}\n')
-    found = plan_rerun(run, tmp_path / "again")
+    found = plan_rerun(run, tmp_path / "again", allowed(tmp_path))
     fields = {one.field: (one.first, one.second) for one in found.differences}
     assert fields["task.version"] == (9, 1)
     assert fields["data.fingerprint"][0] == "older rows"
@@ -73,7 +78,7 @@ def test_what_cannot_be_found_today_is_said(tmp_path: Path) -> None:
     run = made(tmp_path)
     record(run, command_of(tmp_path))
     (tmp_path / "answers.jsonl").unlink()
-    found = plan_rerun(run, tmp_path / "again")
+    found = plan_rerun(run, tmp_path / "again", allowed(tmp_path))
     assert found.unknown is not None and "script" in found.unknown
 
 
@@ -81,10 +86,12 @@ def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made(tmp_path)
     record(run, command_of(tmp_path))
     again = tmp_path / "again"
-    assert main(["rerun", str(run.path), "--dry_run", "--output_path", str(again)]) == 0
+    plug_in = allowed(tmp_path)
+    words = ["rerun", str(run.path), "--output_path", str(again), *plug_in]
+    assert main([*words, "--dry_run"]) == 0
     assert "Nothing that is written down would differ" in capsys.readouterr().out
     assert not again.exists()
-    assert main(["rerun", str(run.path), "--output_path", str(again)]) == 0
+    assert main(words) == 0
     (new,) = find_runs(again)
     assert new.spec() == run.spec() and len(new.generations()) == 6
     assert f"compare with: vsr1-bench compare {run.path} {new.path}" in capsys.readouterr().err
@@ -92,6 +99,33 @@ def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rerun_arguments(new, Path("x")) == rerun_arguments(run, Path("x"))
     assert main(["rerun", str(run.path), "--output_path", str(tmp_path / "runs")]) == 2
     assert "name another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recorded", ["--include_path {}", "--include-path={}"])
+def test_no_code_that_a_run_names_is_executed_unasked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recorded: str
+) -> None:
+    run = made(tmp_path)
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "task.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()\n")
+    record(run, f"vsr1-bench --model sums --tasks adding {recorded.format(evil)}")
+    again = str(tmp_path / "again")
+    assert main(["rerun", str(run.path), "--dry_run", "--output_path", again]) == 0
+    said = capsys.readouterr().out
+    assert f"executes code (--include_path {evil}); type that flag again" in said
+    assert main(["rerun", str(run.path), "--output_path", again]) == 2
+    assert f"--include_path {evil}`" in capsys.readouterr().err
+    assert not (tmp_path / "executed").exists()
+
+
+def test_remote_code_is_trusted_anew(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    record(run, f"{command_of(tmp_path)} --trust-remote-code")
+    found = plan_rerun(run, tmp_path / "again", allowed(tmp_path))
+    assert found.lacking == "--trust_remote_code" and "--trust_remote_code" not in found.arguments
+    given = (*allowed(tmp_path), "--trust_remote_code")
+    assert not plan_rerun(run, tmp_path / "again", given).lacking
 
 
 def test_a_run_that_has_no_command(tmp_path: Path) -> None:
@@ -120,9 +154,9 @@ def test_a_blind_run_and_the_run_beside_it(tmp_path: Path) -> None:
     assert {run.spec().variant for run in runs} == {"none", "drop", "noise"}
     for run in runs:
         record(run, f"{command_of(tmp_path)} {shlex.join(flags)}")
-        found = plan_rerun(run, tmp_path / "again")
+        found = plan_rerun(run, tmp_path / "again", allowed(tmp_path))
         assert found.unknown is None and found.differences == ()
-        assert found.arguments[-8:-4] == flags
+        assert found.arguments[-10:-6] == flags
 
 
 def test_explain_diff_names_the_aspects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,10 @@ from vsr1_bench.train.loop_summary import before_and_after
 
 
 class Commands:
-    """Stands in for the commands: notes them, makes the folder that an export makes."""
+    """Stands in for the commands: notes them, makes what a training and an export make."""
 
-    def __init__(self, fails_at: str | None = None) -> None:
-        self.fails_at, self.run = fails_at, list[Sequence[str]]()
+    def __init__(self, fails_at: str | None = None, steps: int = 6) -> None:
+        self.fails_at, self.steps, self.run = fails_at, steps, list[Sequence[str]]()
 
     def __call__(self, arguments: Sequence[str]) -> int:
         self.run.append(arguments)
@@ -27,6 +27,13 @@ class Commands:
             return 75
         if arguments[:2] == ("train", "export"):
             Path(arguments[3]).mkdir(parents=True)
+        elif arguments[0] == "train":
+            (where,) = [word for word in arguments if word.startswith("output_dir=")]
+            checkpoints = Path(json.loads(where.partition("=")[2])) / "checkpoints"
+            made = checkpoints / f"step-{self.steps:06d}"
+            made.mkdir(parents=True, exist_ok=True)
+            mark = {"step": self.steps, "steps": 6, "files": {}}
+            (made / "complete.json").write_text(json.dumps(mark))
         return 0
 
     @property
@@ -89,6 +96,16 @@ def test_where_it_stopped_it_goes_on(tmp_path: Path) -> None:
     more = Commands()  # evaluations find nothing missing; a finished training is not started
     run_loop(options(tmp_path, rounds=2), more)
     assert more.said == ["run", "run", "train grpo", "train export", "run"]
+
+
+def test_a_training_that_says_it_is_done_and_is_not_is_not_exported(tmp_path: Path) -> None:
+    cut = Commands(steps=3)
+    with pytest.raises(LoopError, match=r"train round-1: .*/round-1 has 3 of 6 steps") as error:
+        run_loop(options(tmp_path), cut)
+    assert error.value.exit_code == 75 and cut.said == ["run", "train grpo"]
+    again = Commands()
+    run_loop(options(tmp_path), again)
+    assert again.said == ["run", "train grpo", "train export", "run"]
 
 
 def test_weights_are_not_chosen_on_what_is_tested(tmp_path: Path) -> None:
