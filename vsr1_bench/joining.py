@@ -11,7 +11,8 @@ from vsr1_bench.readers import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.shortcuts import Seen
-from vsr1_bench.store import RunFolder, uncollected
+from vsr1_bench.store import RunFolder
+from vsr1_bench.uncollected import uncollected
 
 Known = tuple[str, dict[str, str]]
 """A sample's id and groups."""

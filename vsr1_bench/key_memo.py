@@ -151,6 +151,13 @@ class KeyMemo(Closing):
             self._file.close()
             self._file = None
 
+    def drop(self) -> None:
+        """Leave no memo behind: there is nothing whose keys it would spare."""
+        self._noted = []
+        self.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
     def close(self) -> None:
         """Write down what has been noted."""
         self._flush()

@@ -184,7 +184,7 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     run.folder.write_meta(run.spec, run.samples, facts)
     descriptions, itself = options.descriptions, options.reader.name == SELF
     if descriptions is None or run.blind or not (itself or descriptions == "caption"):
-        return Open(run, writer, None, _memo(run, options, stack))
+        return Open(run, writer, None, _memo(run, writer, options.shard, stack))
     reader = self_reader(run.spec, descriptions) if itself else None
     second = SecondPass(run.folder, run.spec, descriptions, reader, options.shard)
     stack.callback(second.close)
@@ -193,14 +193,13 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     return Open(run, writer, second)
 
 
-def _memo(run: TaskRun, options: RunOptions, stack: ExitStack) -> KeyMemo | None:
+def _memo(run: TaskRun, writer: RunWriter, shard: Shard, stack: ExitStack) -> KeyMemo | None:
     """The keys of a run's requests, as an earlier command has left them."""
     digest = asking_digest(run.digest, run.data)
     if digest is None or run.blind or run.data.own is not None:
         return None
-    path = run.folder.path / f".keys{shard_part(options.shard)}"
-    memo = KeyMemo(path, digest, run.sampling.n)
-    stack.callback(memo.close)
+    memo = KeyMemo(run.folder.path / f".keys{shard_part(shard)}", digest, run.sampling.n)
+    stack.callback(lambda: memo.close() if writer.safe else memo.drop())
     return memo
 
 

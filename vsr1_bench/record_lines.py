@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vsr1_bench.errors import StoreError
-from vsr1_bench.journal import bad_line, parse_line
+from vsr1_bench.journal import bad_line, parse_line, read_journal
 from vsr1_bench.records import (
     SCHEMA_VERSION,
     Generation,
@@ -117,6 +117,16 @@ def perception_of_record(record: dict[str, Any]) -> Perception:
 def judgment_of_record(record: dict[str, Any]) -> Judgment:
     """Read a judgment's journal line."""
     return _convert(record, Judgment)
+
+
+def read_records(path: Path, decode: Callable[[dict[str, Any]], Kind]) -> Iterator[Kind]:
+    """Yield a journal's records, decoded.
+
+    Raises:
+        StoreError: a line is not what `decode` reads; names file:line.
+    """
+    for number, record in enumerate(read_journal(path), start=1):
+        yield decoded(path, number, record, decode)
 
 
 def decoded(

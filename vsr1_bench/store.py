@@ -19,7 +19,6 @@ never displaced by a failed one, whichever journal that stands in.
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 import shlex
@@ -34,7 +33,7 @@ from urllib.parse import quote, unquote
 from pydantic import ValidationError
 
 from vsr1_bench.errors import DamagedRunError, StoreError
-from vsr1_bench.journal import read_journal, read_lines, write_atomic
+from vsr1_bench.journal import read_lines, write_atomic
 from vsr1_bench.journal_index import (
     GENERATIONS,
     JUDGMENTS,
@@ -46,16 +45,17 @@ from vsr1_bench.journal_index import (
 from vsr1_bench.judge_names import bare, stored_name
 from vsr1_bench.record_lines import (
     Place,
-    decoded,
     generation_of_record,
     is_score,
     judgment_of_record,
     perception_of_record,
     place_of_line,
+    read_records,
     sample_of_record,
 )
 from vsr1_bench.records import Generation, Judgment, Perception, Sample
 from vsr1_bench.spec import RunSpec
+from vsr1_bench.uncollected import uncollected
 
 MEND = "restore the file from a copy, or move the folder away"
 Shard = tuple[int, int]
@@ -78,25 +78,6 @@ def safe_name(name: str) -> str:
     """Turn a model id into a folder name: `Qwen/Qwen2.5-VL` -> `Qwen--Qwen2.5-VL`."""
     cleaned = re.sub(r"[^A-Za-z0-9._+-]", "-", name.strip("/").replace("/", "--"))
     return cleaned.lstrip(".")[:120] or "model"
-
-
-def uncollected(read: Callable[P, Read]) -> Callable[P, Read]:
-    """Let a function that makes very many records, none of them garbage, run without the collector.
-
-    It would look through all of them again and again: a third of the time of reading a large run.
-    """
-
-    @wraps(read)
-    def reading(*args: P.args, **kwargs: P.kwargs) -> Read:
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return read(*args, **kwargs)
-        finally:
-            if enabled:
-                gc.enable()
-
-    return reading
 
 
 def telling(
@@ -237,7 +218,7 @@ class RunFolder:
         Each shard has written its own rows: only sorting brings them into the data's order.
         """
         for journal in sorted(self.path.glob("samples*.jsonl")):
-            found = _read(journal, lambda r: None if "left_out" in r else decode(r))
+            found = read_records(journal, lambda r: None if "left_out" in r else decode(r))
             yield from (record for record in found if record is not None)
 
     def places(self) -> Iterator[Place]:
@@ -287,6 +268,11 @@ class RunFolder:
         """Keys of what has been made and did not fail; as `made`."""
         return {one.key for one in self.made(kind, part) if not one.failed}
 
+    @uncollected
+    def count(self) -> int:
+        """How many responses there are, failed ones, too."""
+        return len({one.key for one in self.made()})
+
     def told(self, path: Path) -> Iterator[Told]:
         """Yield the verdicts of a journal, of which the last on a key counts (see `judgments`).
 
@@ -311,7 +297,7 @@ class RunFolder:
     def _merged(self, pattern: str, decode: Callable[[dict[str, Any]], Whole]) -> dict[str, Whole]:
         found: dict[str, Whole] = {}
         for journal in sorted(self.path.glob(pattern)):
-            for record in _read(journal, decode):
+            for record in read_records(journal, decode):
                 known = found.get(record.key)
                 if known is None or known.error is not None or record.error is None:
                     found[record.key] = record
@@ -408,7 +394,7 @@ class RunFolder:
         Raises:
             StoreError: the journal is damaged, or of another version.
         """
-        return {judgment.key: judgment for judgment in _read(path, judgment_of_record)}
+        return {judgment.key: judgment for judgment in read_records(path, judgment_of_record)}
 
     def write_scores(self, judge: str, document: dict[str, Any]) -> Path:
         """Write `scores/<judge>.json`, which appears only complete; metrics stay in their order."""
@@ -442,16 +428,6 @@ def find_runs(path: Path) -> list[RunFolder]:
     if not found:
         raise StoreError(f"{path}: no run there; give a folder that `vsr1-bench run` has written")
     return [RunFolder(folder) for folder in found]
-
-
-def _read(path: Path, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
-    """Yield a journal's records, decoded.
-
-    Raises:
-        StoreError: a line is not what `decode` reads; names file:line.
-    """
-    for number, record in enumerate(read_journal(path), start=1):
-        yield decoded(path, number, record, decode)
 
 
 def stored_judge(asked: str | None, runs: Sequence[RunFolder]) -> str | None:

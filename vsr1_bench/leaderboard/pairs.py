@@ -10,7 +10,8 @@ import numpy as np
 from vsr1_bench.joining import stream_responses
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.statistics import FloatArray
-from vsr1_bench.store import RunFolder, uncollected
+from vsr1_bench.store import RunFolder
+from vsr1_bench.uncollected import uncollected
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vsr1_bench import key_memo
-from vsr1_bench.errors import Interrupted
+from vsr1_bench.errors import GenerationError, Interrupted
 from vsr1_bench.key_memo import CHECKED, KeyMemo
 from vsr1_bench.pipeline import RunOptions, generate
 from vsr1_bench.stream import TaskRun
@@ -52,7 +52,8 @@ class Runs:
         self.answer()
 
     def answer(self, **more: object) -> None:
-        line = {"id": "*", "response": "\\boxed{7}"} | more
+        line = more or {"response": "\\boxed{7}"}
+        line = {"id": "*", **line}
         (self.folder / "script.jsonl").write_text(json.dumps(line) + "\n")
 
     def run(self, **told: object) -> tuple[TaskRun, int]:
@@ -200,6 +201,13 @@ def test_a_damaged_memo_costs_time_alone(runs: Runs, harm: Callable[[bytes], byt
     run, _ = runs.run()
     assert run.answers.finished == ROWS and len(runs.lines()) == ROWS
     assert runs.run()[1] <= CHECKED + 2
+
+
+def test_a_start_without_an_answer_leaves_no_memo(runs: Runs) -> None:
+    runs.answer(error="no luck")
+    with pytest.raises(GenerationError, match="all failed"):
+        runs.run()
+    assert not runs.memo().exists()
 
 
 def test_a_memo_that_cannot_be_written_is_done_without(runs: Runs) -> None:
