@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,6 +154,7 @@ class TaskData:
         limit: int | None = None,
         unusable: Callable[[range, TaskError], None] | None = None,
         passed_over: Sequence[int] = (),
+        taken: Iterable[str] = (),
     ) -> Iterator[tuple[int, Sample]]:
         """Yield the first `limit` samples with their place in the data, from 0.
 
@@ -164,11 +165,12 @@ class TaskData:
                 error is raised.
             passed_over: For each place whether it is wanted (0) or not (1); a row none of whose
                 samples is wanted is not read.
+            taken: Ids of those that are not wanted.
 
         Raises:
             TaskError: a row cannot be mapped, or two rows share an id; names the row.
         """
-        seen: set[str] = set()
+        seen = set(taken)
         per_row = self.task.per_row
         wanted = len(self) if limit is None else min(limit, len(self))
         for number in range(-(-wanted // per_row)):
@@ -177,8 +179,7 @@ class TaskData:
             try:
                 found = self._of_row(number)
             except TaskError as error:
-                strange = not seen and not any(passed_over)
-                if unusable is None or (strange and number >= min(FIRST_ROWS, wanted) - 1):
+                if unusable is None or (not seen and number >= min(FIRST_ROWS, wanted) - 1):
                     raise
                 first = number * per_row
                 unusable(range(first, min(first + per_row, wanted)), error)

@@ -178,11 +178,11 @@ class Stream(Closing):
                 run.spec.variant, run.data, run.sampling.seed, progress=self._progress
             )
             unusable = partial(self._unusable, run)
-            done = self._pass_over(opened)
-            for place, sample in run.data.placed_samples(self._limit, unusable, done):
+            done, known = self._pass_over(opened), writer.known_samples.items()
+            taken = (name for name, place in known if place < len(done) and done[place])
+            for place, sample in run.data.placed_samples(self._limit, unusable, done, taken):
                 if place % self._shard[1] != self._shard[0]:
                     continue
-                self._refuse_twice(opened, done, place, sample)
                 shown = variant(place, sample)
                 if isinstance(shown, LeftOut):
                     writer.leave_out(place, shown.reason)
@@ -225,16 +225,6 @@ class Stream(Closing):
             run.answers.note(None, count)
             self._bar.update(count)
         return done
-
-    def _refuse_twice(self, opened: Open, done: bytearray, place: int, sample: Sample) -> None:
-        """Refuse a sample that has the id of one that was passed over.
-
-        Raises:
-            TaskError: it has.
-        """
-        other = opened.writer.known_samples.get(sample.id, place)
-        if other != place and other < len(done) and done[other]:
-            raise TaskError(f"task {opened.run.task.name!r}: id {sample.id!r} stands twice")
 
     def _unusable(self, run: TaskRun, places: range, error: TaskError) -> None:
         """Count a row that cannot be mapped: its samples (of this shard) fail, the run goes on."""
