@@ -1,4 +1,4 @@
-"""MathVista: integers cut, decimals rounded, lists item by item, options also when misspelt."""
+"""MathVista: integers exact, decimals rounded, lists item by item, options also when misspelt."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ def grade(item: Item) -> Verdict:
 def same(given: str, gold: str, kind: str, precision: float | None) -> bool:
     """Compare as the answer type says."""
     if kind == "integer":
-        return int(float(given)) == float(gold)
+        return float(given) == float(gold)  # 5.0 is 5, and 5.5 is not
     if kind == "float":
         return round(float(given), int(precision or 0)) == float(gold)
     items, wanted = given.strip("[](){}\\ ").split(","), [str(x) for x in ast.literal_eval(gold)]
@@ -57,4 +57,4 @@ def distance(a: str, b: str) -> int:
     return row[-1]
 
 
-JUDGE = RuleJudge("mathvista", 1, grade, "MathVista's rules: types, precision, nearest option")
+JUDGE = RuleJudge("mathvista", 2, grade, "MathVista's rules: types, precision, nearest option")

@@ -19,14 +19,14 @@ def grade(item: Item) -> Verdict:
         return grade_string(item)
     found = extract(item.response, item.answer_type)
     if found.value is None:
-        return Verdict("incorrect", unparsed=True, reason=found.how)
+        return found.verdict(False)
     said = found.raw or found.value  # a number's unit stands in the words around it
     right = any(same_answer(found.value, gold) and not units_clash(said, gold) for gold in golds)
     if item.answer_type == "text":
         # `Tampa, Florida` for the alternatives Tampa and Florida: nothing but right answers.
         parts = [part.strip() for part in found.value.split(",")]
         right = right or all(any(same_answer(part, gold) for gold in golds) for part in parts)
-    return Verdict("correct" if right else "incorrect", extracted=found.value)
+    return found.verdict(right)
 
 
 def same_answer(given: str, gold: str) -> bool:
@@ -34,23 +34,24 @@ def same_answer(given: str, gold: str) -> bool:
     if same_text(given, gold):
         return True
     a, b = two_decimals(given), two_decimals(gold)
-    return a is not None and a == b and a != 0
+    return a is not None and a == b and a != 0 and not names_differ(given, gold)
+
+
+def names_differ(given: str, gold: str) -> bool:
+    """Whether both are equations that give values to different names."""
+    names = {q.name for text in (given, gold) if (q := read_quantity(text, lead_in=False))}
+    return len(names - {""}) > 1
 
 
 def two_decimals(text: str) -> Decimal | None:
     """The number of a text, rounded; None where it is none, or a fraction."""
     quantity = read_quantity(text, lead_in=False)
     try:
-        return (
-            Decimal(quantity.number).quantize(Decimal("0.01"), ROUND_HALF_UP) if quantity else None
-        )
+        number = Decimal(quantity.number) if quantity else None
+        return number.quantize(Decimal("0.01"), ROUND_HALF_UP) if number is not None else None
     except InvalidOperation:
         return None
 
 
-JUDGE = RuleJudge(
-    name="mmmu",
-    version=1,
-    grade=grade,
-    description="MMMU: any of an open question's alternatives, numbers to two decimals",
-)
+ABOUT = "MMMU: any of an open question's alternatives, numbers to two decimals"
+JUDGE = RuleJudge(name="mmmu", version=2, grade=grade, description=ABOUT)

@@ -2,6 +2,8 @@
 
 from vsr1_bench.answers import (
     extract,
+    is_no_gold,
+    options_of_question,
     read_answer,
     same_number,
     same_text,
@@ -21,28 +23,33 @@ def grade(item: Item) -> Verdict:
     gold = gold_value(item)
     if gold is None:
         return Verdict("unscored", reason="gold_unreadable")
-    found = extract(item.response, item.answer_type, item.choices)
+    choices = item.choices
+    if item.answer_type == "choice":
+        choices = options_of_question(choices, item.question, gold)
+    found = extract(item.response, item.answer_type, choices)
     if found.value is None:
-        return Verdict("incorrect", unparsed=True, reason=found.how)
-    if item.answer_type in ("choice", "yes_no"):
+        return found.verdict(False)
+    if item.answer_type == "choice":
+        right = gold in (found.value, *found.equal)
+    elif item.answer_type == "yes_no":
         right = found.value == gold
     elif item.answer_type == "number":
         right = same_number(found.value, gold) and not units_clash(found.raw or "", item.answer)
     else:
         right = same_text(found.value, gold)
-    return Verdict("correct" if right else "incorrect", extracted=found.value)
+    return found.verdict(right)
 
 
 def gold_value(item: Item) -> str | None:
     """The gold answer in the form that `extract` gives, None where it is no such answer."""
     if item.answer_type in ("math", "text"):
-        return item.answer.strip() or None
+        return None if is_no_gold(item.answer) else item.answer.strip()
     return read_answer(item.answer, item.answer_type, item.choices)
 
 
 JUDGE = RuleJudge(
     name="string_match",
-    version=1,
+    version=2,
     grade=grade,
     description="letters, yes/no, numbers and short texts by exact rules",
 )

@@ -25,9 +25,8 @@ def grade(item: Item) -> Verdict:
     if not item.answer.strip():
         return Verdict("unscored", reason="gold_unreadable")
     if found.value is None:
-        return Verdict("incorrect", unparsed=True, reason=found.how)
-    right = word(found.value) == word(item.answer)
-    return Verdict("correct" if right else "incorrect", extracted=found.value)
+        return found.verdict(False)
+    return found.verdict(word(found.value) == word(item.answer))
 
 
 def word(text: str) -> str:
@@ -40,4 +39,4 @@ def word(text: str) -> str:
     return re.sub(r"(?<=[a-z]{2}[^suie\W\d])s$|(?<=[a-z]e)s$", "", plain)
 
 
-JUDGE = RuleJudge("vilp", 1, grade, "one word: number words as digits, singular and plural alike")
+JUDGE = RuleJudge("vilp", 2, grade, "one word: number words as digits, singular and plural alike")

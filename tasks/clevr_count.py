@@ -29,7 +29,7 @@ def example() -> Row:
 
 TASK = Task(
     name="clevr_count",
-    version=1,
+    version=2,
     source=Source(HUB_ID, "test", images=IMAGE_COLUMNS, n=200),
     to_sample=to_sample,
     answer_type="number",

@@ -15,7 +15,7 @@ def example() -> Row:
 
 TASK = Task(
     name="custom",
-    version=1,
+    version=2,
     source=Chosen(images=IMAGE_COLUMNS),
     to_sample=problem_row,
     answer_type=None,

@@ -29,7 +29,7 @@ def example() -> Row:
 
 TASK = Task(
     name="gsm8k",
-    version=1,
+    version=2,
     source=Source("openai/gsm8k", config="main", split="test", n=1319),
     to_sample=to_sample,
     answer_type="number",

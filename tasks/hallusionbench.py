@@ -33,7 +33,7 @@ def verdict_of_label(sample: Sample, label: str) -> Outcome | None:
 def _task(split: str, n: int, **copies: Copy) -> Task:
     return Task(
         name=f"hallusionbench_{split}",
-        version=1,
+        version=2,
         source=Source("lmms-lab/HallusionBench", split, images=("image",), n=n),
         to_sample=to_sample,
         answer_type="yes_no",

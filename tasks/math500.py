@@ -31,7 +31,7 @@ def example() -> Row:
 
 TASK = Task(
     name="math500",
-    version=1,
+    version=2,
     source=Source("HuggingFaceH4/MATH-500", split="test", n=500),
     to_sample=to_sample,
     answer_type="math",

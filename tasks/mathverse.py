@@ -45,7 +45,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mathverse",
-    version=1,
+    version=2,
     source=Source("AI4Math/MathVerse", "testmini", "testmini", images=("image",), n=3940),
     to_sample=to_sample,
     answer_type=None,

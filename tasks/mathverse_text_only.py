@@ -15,7 +15,7 @@ def text_example() -> Row:
 
 TASK = Task(
     name="mathverse_text_only",
-    version=1,
+    version=2,
     source=Source("AI4Math/MathVerse", "testmini_text_only", "testmini_text_only", n=788),
     to_sample=to_sample,
     answer_type=None,

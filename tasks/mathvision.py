@@ -38,7 +38,7 @@ def example() -> Row:
 def _task(name: str, split: str, n: int, suites: tuple[str, ...], **copies: Copy) -> Task:
     return Task(
         name=name,
-        version=1,
+        version=2,
         source=Source("MathLLMs/MathVision", split=split, images=("decoded_image",), n=n),
         to_sample=to_sample,
         answer_type=None,

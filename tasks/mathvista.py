@@ -46,7 +46,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mathvista",
-    version=1,
+    version=2,
     source=Source("AI4Math/MathVista", "testmini", images=("decoded_image",), n=1000),
     to_sample=to_sample,
     answer_type=None,

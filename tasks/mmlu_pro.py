@@ -31,7 +31,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmlu_pro",
-    version=1,
+    version=2,
     source=Source("TIGER-Lab/MMLU-Pro", "test", n=12_032),
     to_sample=to_sample,
     answer_type="choice",

@@ -45,7 +45,7 @@ LMMS_EVAL = Source("lmms-lab-encoder/MMMU", "validation", images=COLUMNS, n=900)
 PAPER = Source("zli12321/MMMU", "test", images=IMAGE_COLUMNS, n=895)
 TASK = Task(
     name="mmmu",
-    version=1,
+    version=2,
     source=Source("MMMU/MMMU", "validation", tuple(SUBJECTS), images=COLUMNS, n=900),
     to_sample=to_sample,
     answer_type=None,

@@ -37,7 +37,7 @@ def example() -> Row:
 def _task(name: str, config: str, what: str, **copies: Copy) -> Task:
     return Task(
         name=name,
-        version=1,
+        version=2,
         source=Source("MMMU/MMMU_Pro", "test", config, images=("image", *COLUMNS), n=1730),
         to_sample=to_sample,
         answer_type="choice",

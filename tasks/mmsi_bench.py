@@ -12,7 +12,7 @@ from vsr1_bench.task import Row, Source, Task, interleave
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; options that cannot be told without doubt leave the letters A to J."""
+    """Map a row; options that cannot be told without doubt leave any letter."""
     question, images = interleave(row["question"].strip(), tuple(row["images"]))
     gold, choices = row["answer"].strip(), read_options(row["question"])
     if choices and gold not in tuple(LETTERS[: len(choices)]):
@@ -38,7 +38,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmsi_bench",
-    version=1,
+    version=2,
     source=Source("RunsenXu/MMSI-Bench", "test", images=("images",), n=1000),
     to_sample=to_sample,
     answer_type="choice",

@@ -12,7 +12,7 @@ from vsr1_bench.task import Row, Source, Task, interleave
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; options that cannot be told without doubt leave the letters A to J."""
+    """Map a row; options that cannot be told without doubt leave any letter."""
     question, images = interleave(row["question"], (row["image"],))
     choices = read_options(row["question"])
     if choices and not "A" <= row["answer"] < chr(ord("A") + len(choices)):
@@ -40,7 +40,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmstar",
-    version=1,
+    version=2,
     source=Source("Lin-Chen/MMStar", "val", images=("image",), n=1500),
     to_sample=to_sample,
     answer_type="choice",

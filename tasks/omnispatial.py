@@ -36,7 +36,7 @@ def example() -> Row:
 PATHS = Source("pangyyyyy/OmniSpatial", "test", images=("image_path",))
 TASK = Task(
     name="omnispatial",
-    version=1,
+    version=2,
     source=Source("nv-njb/OmniSpatial-Test", "test", images=("image",), n=1533),
     to_sample=to_sample,
     answer_type="choice",

@@ -38,7 +38,7 @@ PARTS = {
 }
 TASK = Task(
     name="mllm_test",
-    version=2,
+    version=3,
     source=Source("zli12321/MLLM_test", "test", images=IMAGE_COLUMNS),
     to_sample=to_sample,
     answer_type=None,

@@ -32,7 +32,7 @@ SOURCE = Source("xai-org/RealworldQA", "test", images=("image",), n=765)
 LMMS_EVAL = Source("lmms-lab-encoder/RealWorldQA", "test", images=("image",), n=765)
 TASK = Task(
     name="realworldqa",
-    version=1,
+    version=2,
     source=SOURCE,
     to_sample=to_sample,
     answer_type=None,

@@ -39,7 +39,7 @@ def example() -> Row:
 def _task(name: str, with_fact: bool, what: str) -> Task:
     return Task(
         name=name,
-        version=1,
+        version=2,
         source=Source("ViLP/ViLP", "train", images=IMAGES, n=300),
         to_sample=partial(to_samples, with_fact=with_fact),
         answer_type="text",

@@ -47,7 +47,7 @@ def example() -> Row:
 
 TASK = Task(
     name="visnumbench",
-    version=1,
+    version=2,
     source=Source("GML-FMGroup/VisNumBench", split="train", images=("image",), n=1913),
     to_sample=to_sample,
     answer_type="choice",

@@ -65,6 +65,11 @@ class Bundle:
         found: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
         return found
 
+    @property
+    def files(self) -> Path:
+        """Where the manifest's paths start from."""
+        return self.folder / str(self.manifest.get("root", ""))
+
     def write(self, manifest: Any) -> None:
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
         (self.folder / "manifest.json").write_text(text)
@@ -81,10 +86,11 @@ class Bundle:
             if part in file["path"]:
                 old, file["path"] = file["path"], new.format(old=file["path"])
         self.write(manifest)
-        target = os.path.normpath(os.path.join(self.folder, new.format(old=old)))
-        if target.startswith(f"{self.folder}/") and len(os.path.basename(target)) < 255:
+        files = self.files
+        target = os.path.normpath(os.path.join(files, new.format(old=old)))
+        if target.startswith(f"{files}/") and len(os.path.basename(target)) < 255:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            (self.folder / old).rename(target)
+            (files / old).rename(target)
 
     def add(self, path: str, data: bytes = b"{}") -> None:
         """One more file in the manifest."""
@@ -92,7 +98,7 @@ class Bundle:
         manifest = self.manifest
         manifest["files"].append(entry)
         self.write(manifest)
-        target = self.folder / path
+        target = self.files / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
@@ -106,14 +112,14 @@ class Bundle:
                 "content_sha256": hashlib.sha256(data).hexdigest(),
                 "content_size": len(data),
             } | stated
-        (self.folder / path).write_bytes(packed)
+        (self.files / path).write_bytes(packed)
         for file in manifest["files"]:
             if file["path"] == path:
                 file |= {"sha256": hashlib.sha256(packed).hexdigest(), "size": len(packed)} | stated
         self.write(manifest)
 
     def text(self, part: str) -> str:
-        data = (self.folder / self.path(part)).read_bytes()
+        data = (self.files / self.path(part)).read_bytes()
         if self.path(part).endswith(".zst"):
             data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
         return data.decode()
@@ -131,7 +137,7 @@ Spoil = Callable[[Bundle], None]
 def _link(bundle: Bundle) -> None:
     secret = bundle.folder.parent / "secret.txt"
     secret.write_text("not yours")
-    target = bundle.folder / bundle.path("generations")
+    target = bundle.files / bundle.path("generations")
     target.unlink()
     target.symlink_to(secret)
 
@@ -245,7 +251,7 @@ ATTACKS = (
     ),
     Attack(
         "a file that the manifest does not name",
-        lambda b: (b.folder / b.path("run.json")).with_name("extra.jsonl").write_text("") and None,
+        lambda b: (b.files / b.path("run.json")).with_name("extra.jsonl").write_text("") and None,
         "is not in the manifest",
     ),
     Attack("60,000 files", _many, "at most 50,000 files"),
@@ -255,8 +261,8 @@ ATTACKS = (
     Attack(
         "wrong bytes under a right name",
         lambda b: (
-            (b.folder / b.path("samples")).write_bytes(
-                b"\0" * (b.folder / b.path("samples")).stat().st_size
+            (b.files / b.path("samples")).write_bytes(
+                b"\0" * (b.files / b.path("samples")).stat().st_size
             )
             and None
         ),

@@ -120,3 +120,25 @@ def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def write_one_set(served: Path, values: dict[str, float], n: int = 200) -> None:
+    """A repository with the VisNumBench files of some runs, each with so many percent right."""
+    image = example_image(56, 56)
+    rows = [
+        {
+            "problem": f"<image>Which of the two, {row}?\nA. x\nB. y",
+            "answer": "AB"[row % 2],
+            "images": (image,),
+        }
+        for row in range(n)
+    ]
+    repositories = Repositories(served)
+    repositories.add("zli12321/visnumbench", None, "test", rows)
+    folder = repositories.write() / "datasets" / REPOSITORY / "main"
+    for run, percent in values.items():
+        right = round(percent * n / 100)
+        said = ["AB"[(row + (row >= right)) % 2] for row in range(n)]
+        write_lines(
+            folder / run / "visnumbench.jsonl", [{"response": f"\\boxed{{{s}}}"} for s in said]
+        )

@@ -81,6 +81,8 @@ class Reply:
     """Seconds before anything is sent."""
     cut: bool = False
     """Break the connection in the middle of the body."""
+    raw: bytes | None = None
+    """These bytes as the body, whatever they are; say by `headers` how they are encoded."""
     die: bool = False
     """The server goes down instead of answering: its port closes, its connections break."""
 
@@ -250,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
                 server.running -= 1
         if reply.die:
             server.die()
-        if reply.body is None and not reply.cut:
+        if reply.body is None and reply.raw is None and not reply.cut:
             said = gemini(echo(asked)) if asked.by_gemini else chat(echo(asked))
             reply = Reply(reply.status, said, reply.headers)
         self._send(reply)
@@ -262,6 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         html = isinstance(reply.body, str)
         data = reply.body.encode() if html else json.dumps(reply.body).encode()
+        data = data if reply.raw is None else reply.raw
         self.send_response(reply.status)
         self.send_header("Content-Type", "text/html" if html else "application/json")
         self.send_header("Content-Length", str(len(data) + (100 if reply.cut else 0)))

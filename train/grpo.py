@@ -11,13 +11,29 @@ Deviations from the paper (Vision-SR1, arXiv:2508.19652) and from the code relea
 4. The format reward looks at the response as it is; theirs first deletes white space around `<`,
    `>` and `/`.
 5. Failures of the machinery (engine, judge, endpoint) are left out and counted; theirs score 0.
-6. The second pass is greedy where it only measures, and drawn where the gradient falls on it (the
-   2025 code always draws it, the 2026 code never does).
+6. Where a recipe does not say (`reader`), the second pass is greedy where it only measures, and
+   drawn where the gradient falls on it. The 2025 code draws it, the 2026 code reads greedily; the
+   recipes of these names do the same, but for the nucleus of 0.99 (1).
 7. Advantages are normalised by prompt group, as in their code; the paper writes the batch. A group
    of equal rewards has advantage 0 exactly.
 8. The engine's log-probs are corrected towards the trainer's by truncated importance weights.
 9. Every weight sync is proved on a probe batch; without the proof training stops.
-10. `credit = "description"` (the visual reward on the description's own tokens) is ours.
+10. `credit = "description"` (the visual reward on the description's own tokens) is ours: a
+    response without a description carries its visual advantage as a whole, and a token with two
+    terms has the KL once.
+11. The loss is the mean over all tokens of a minibatch. The 2025 code takes the mean over each
+    micro-batch of rows (8 in its 7B script), then over micro-batches, then over ranks, so that a
+    token weighs more the shorter its micro-batch is.
+12. `filter_groups` looks at the mean accuracy. The 2026 code looks at `overall`, which runs to 2:
+    with its bounds (0.01, 0.99) a group goes that is half right in both passes. The 2025 code has
+    no filter.
+13. After the last try of filtering the step is made of the groups that were kept, fewer than asked
+    for. The 2026 code stops the training then, and as soon as one draw keeps no group.
+14. With filtering, the 2026 code falls back to one advantage of `overall`; ours keeps an advantage
+    a component.
+15. The second pass's prompt is not cut, unless the recipe says so (`reader_prompt_tokens`). The
+    2026 code cuts it after 2,048 tokens, instruction and the assistant's turn included, and hands
+    on what is left; the recipe `vision_sr1_2026` does the same.
 """
 
 from __future__ import annotations

@@ -5,7 +5,15 @@
 | `answer_only`, `summed`, `external_perception` | the advantage of one scalar reward | – |
 | `multi_advantage` | weighted sum of the components' own advantages | – |
 | `decoupled` | λ_ans A(r_ans) | λ_vis A(r_vis) |
-| `decoupled`, credit `description` | λ_ans A(r_ans); on its description also λ_vis A(r_vis) | – |
+| `decoupled`, credit `description` | λ_ans A(r_ans), and λ_vis A(r_vis) on its description | – |
+
+`decoupled` with credit `reader`, as the paper prints it, has a bias: a response without a
+description has r_vis = 0 and so mostly a negative advantage, but no reading whose tokens could
+carry it. What the group's readings carry does not sum to zero: it is positive on average, the more
+so the more responses lack a description. With credit `description` a response without one carries
+its λ_vis A(r_vis) as a whole.
+
+Of a token with two terms the KL counts once, in the first of them (`updates`).
 """
 
 from __future__ import annotations
@@ -55,8 +63,10 @@ def rows_of(group: Sequence[Rollout], recipe: Recipe, tokenizer: Any) -> list[Ro
             weight = recipe.lambda_answer if visual is not None else 1.0
             terms.append(Term("answer", weight, answer, (0, _length(rollout.said))))
         on_description = recipe.credit == "description"
-        if seen is not None and on_description and rollout.description and not masked:
-            span = description_span(rollout.said, rollout.description, tokenizer)
+        if seen is not None and on_description and not masked:
+            span = (0, _length(rollout.said))
+            if rollout.description:
+                span = description_span(rollout.said, rollout.description, tokenizer)
             terms.append(Term("visual", recipe.lambda_visual, seen, span))
         if terms:
             rows.append(Row(rollout.request, *_drawn(rollout.said), tuple(terms)))

@@ -21,6 +21,7 @@ def describe(recipe: Recipe | SftRecipe, world: int) -> str:
     lines = [
         f"{key} = {json.dumps(value)}" for key, value in recipe.model_dump(mode="json").items()
     ]
+    lines += ["", f"source: {recipe.source or 'none: this project' + chr(39) + 's own recipe'}"]
     told = _grpo(recipe, world) if isinstance(recipe, Recipe) else _sft(recipe, world)
     lines += ["", *told]
     count = parameters(recipe.model)

@@ -2,6 +2,8 @@
 
 A recipe is a built-in name (`tiny/vision_sr1`; `vsr1-bench ls recipes`) or the path of a TOML file.
 `extends = "NAME"` takes another recipe's settings first; `key=value` on the command line goes last.
+A folder of `SIZES` holds each recipe once for all sizes of a model: `qwen2_5_vl/cold_start.toml` is
+`qwen2_5_vl_3b/cold_start` and `qwen2_5_vl_7b/cold_start`, with `{size}` and `{memory}` filled in.
 `trainer = "sft"` marks a recipe of `train sft` (`sft_recipe`); the others are for `train grpo`.
 """
 
@@ -14,9 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.paths import user_path, user_text
+from vsr1_bench.prompts import PromptFormat, get_format
 
 FOLDER = Path(__file__).parent / "recipes"
 DS_CONFIGS = Path(__file__).parent / "ds_config"
@@ -25,12 +29,15 @@ Objective = Literal["answer_only", "summed", "multi_advantage", "decoupled", "ex
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ModelPart = Literal["vision", "projector", "language"]
+UserPath = Annotated[Path, BeforeValidator(user_text)]
+UserText = Annotated[str, BeforeValidator(user_text)]
+"""A path, or the name of something else; `~` in it is expanded."""
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 # What may differ between the runs before and after a stop: it changes no step that is made.
 NOT_TRAINING = frozenset(
-    "about output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit loggers "
-    "data_root offline perception_args engine_args".split()
+    "about source output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit "
+    "loggers data_root offline perception_args engine_args".split()
 )
 
 
@@ -43,9 +50,11 @@ class Training(BaseModel):
 
     about: str = ""
     """One line for `ls recipes`."""
+    source: str = ""
+    """What it reproduces, and where that stands; empty = this project's own."""
 
     # The model
-    model: str
+    model: UserText
     """`tiny`, a folder, or a hub id."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     gradient_checkpointing: bool = True
@@ -53,7 +62,7 @@ class Training(BaseModel):
     """Parts that keep their weights: `vision` (the tower), `projector`, `language`."""
 
     # The data
-    data_root: str | None = None
+    data_root: UserText | None = None
     offline: bool = False
     min_pixels: Positive | None = None
     """None = what the evaluator would take."""
@@ -75,13 +84,13 @@ class Training(BaseModel):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     microbatch_tokens: Positive = 16_384
     """Padded tokens of one forward pass."""
-    deepspeed: str = "zero2"
+    deepspeed: UserText = "zero2"
     """A name of `ds_config/`, or the path of a DeepSpeed file."""
     cpu_adam: bool = False
     """DeepSpeed's optimizer for offloaded states; it compiles itself once, for minutes."""
 
     # The run
-    output_dir: Path
+    output_dir: UserPath
     seed: int = 0
     save_every: Positive = 20
     keep_last: Positive = 2
@@ -123,7 +132,7 @@ class Recipe(Training):
 
     # The data: a task's own training split, or rows of columns problem / answer / images
     task: str | None = None
-    dataset: str | None = None
+    dataset: UserText | None = None
     """A file, a folder, or a hub id."""
     split: str = "train"
     prompt: str = "see_think"
@@ -134,7 +143,8 @@ class Recipe(Training):
     objective: Objective
     credit: Literal["reader", "description"] = "reader"
     """`decoupled`: whose tokens the visual reward reaches. `description` is ours, not the paper's:
-    printed as it is, the objective never rewards the words that the reader was given."""
+    printed as it is, the objective never rewards the words that the reader was given, and where a
+    response has none of them nothing carries its negative advantage (see `objectives`)."""
     format_weight: Share = 0.1
     """The paper's α."""
     lambda_answer: NonNegative = 0.5
@@ -164,6 +174,11 @@ class Recipe(Training):
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: Positive = 2048
     """Of each pass."""
+    reader: Literal["greedy", "drawn"] | None = None
+    """How the second pass is decoded: `drawn` = at `temperature`. None = greedy where it only
+    measures, drawn where the gradient falls on its tokens."""
+    reader_prompt_tokens: Positive | None = None
+    """Cut a second pass's prompt after so many tokens, as the 2026 code does; None = never."""
     filter_groups: bool = False
     """Draw again for groups whose mean accuracy carries no signal (DAPO's dynamic sampling)."""
     filter_low: float = 0.01
@@ -190,7 +205,7 @@ class Recipe(Training):
     """Passes over each rollout."""
     # The run
     max_steps: Positive = 200
-    output_dir: Path = Path("outputs/grpo")
+    output_dir: UserPath = Path("outputs/grpo")
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between validations by the evaluator; 0 = never."""
     eval_tasks: str = ""
@@ -216,11 +231,7 @@ class Recipe(Training):
             )
         if self.credit == "description" and self.objective != "decoupled":
             raise ValueError(f"credit description goes with decoupled, not {self.objective}")
-        if self.reads and self.prompt not in ("see_think", "see_think_clean"):
-            raise ValueError(
-                f"objective {self.objective} wants descriptions; {self.prompt} asks "
-                "for none, see_think does"
-            )
+        self._reads_well()
         if self.schedule != "constant" and self.schedule_steps is None:
             raise ValueError(f"schedule {self.schedule} needs schedule_steps")
         if self.eval_every and not self.eval_tasks:
@@ -229,6 +240,34 @@ class Recipe(Training):
         if unknown:
             raise ValueError(f"component_weights {sorted(unknown)}: known are {COMPONENTS}")
         return self
+
+    def _reads_well(self) -> None:
+        """Refuse a second pass that cannot be."""
+        if self.reads and not self.format.describes:
+            raise ValueError(
+                f"objective {self.objective} wants descriptions; {self.prompt} asks "
+                "for none, see_think does"
+            )
+        if self.trains_reader and self.reader == "greedy":
+            raise ValueError(
+                "reader greedy: decoupled trains on the reader's tokens, and a greedy answer is no "
+                "sample of the policy; give reader=drawn or credit=description"
+            )
+        if self.reader_prompt_tokens and self.objective == "external_perception":
+            raise ValueError("reader_prompt_tokens: prompts of another model are not cut here")
+
+    @property
+    def format(self) -> PromptFormat:
+        """The prompt format of the first pass."""
+        try:
+            return get_format(self.prompt)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def trains_reader(self) -> bool:
+        """Whether the gradient falls on the second pass's tokens."""
+        return self.objective == "decoupled" and self.credit == "reader"
 
     @property
     def reads(self) -> bool:
@@ -246,27 +285,29 @@ class Recipe(Training):
         return self.temperature
 
     @property
-    def reader_temperature(self) -> float:
-        """Temperature of the second pass.
-
-        Greedy where it only measures the description; the rollout's where the gradient falls on its
-        tokens, because a greedy answer is no sample of the policy.
-        """
-        on_reader = self.objective == "decoupled" and self.credit == "reader"
-        return self.temperature if on_reader else 0.0
+    def reading_temperature(self) -> float:
+        """Temperature of the second pass."""
+        drawn = self.trains_reader if self.reader is None else self.reader == "drawn"
+        return self.temperature if drawn else 0.0
 
 
 Kind = TypeVar("Kind", bound=Training)
+
+SIZES = {"qwen2_5_vl": {"3b": {"size": "3", "memory": "40"}, "7b": {"size": "7", "memory": "80"}}}
+"""Folder of recipes -> size -> what differs: billions of parameters, and the GB of each of 8 GPUs
+that the authors state."""
 
 COMPONENTS = ("accuracy", "format", "description_accuracy", "description_format")
 
 
 def built_in() -> dict[str, Path]:
     """Names of the recipes that come with the package, and their files."""
-    return {
-        path.relative_to(FOLDER).with_suffix("").as_posix(): path
-        for path in sorted(FOLDER.rglob("*.toml"))
-    }
+    found = {}
+    for path in FOLDER.rglob("*.toml"):
+        folder = path.parent.name
+        for size in SIZES.get(folder, {None: {}}):
+            found[f"{folder}_{size}/{path.stem}" if size else f"{folder}/{path.stem}"] = path
+    return dict(sorted(found.items()))
 
 
 def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
@@ -315,7 +356,7 @@ def read_recipe(kind: type[Kind], name: str, settings: Sequence[str] = ()) -> Ki
 
 def _read(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     known = built_in()
-    path = known.get(name) or Path(name).expanduser()
+    path = known.get(name) or user_path(name)
     if not path.is_file():
         raise UsageError(
             f"no recipe {name!r}: {nearest(name, tuple(known))} (all: vsr1-bench ls recipes), or "
@@ -324,7 +365,12 @@ def _read(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     if name in above:
         raise UsageError(f"recipe {name}: extends itself by way of {' -> '.join(above)}")
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if name in known:
+            folder, _, size = name.partition("/")[0].rpartition("_")
+            for key, value in SIZES.get(folder, {}).get(size, {}).items():
+                text = text.replace(f"{{{key}}}", value)
+        values = tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise UsageError(f"recipe {name}: not readable as TOML: {error}") from error
     parent = values.pop("extends", None)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from vsr1_bench.answers import boxed
+from vsr1_bench.answers import boxed, final_region
 from vsr1_bench.judging import Item, Judged, RunningJudge
 from vsr1_bench.records import Completion, Sample, Stage
 
@@ -117,7 +117,7 @@ class Grading:
             self._note(key, None, f"generation failed: {completion.error}")
         elif completion.finish_reason == "length":
             self._note(key, 0.0, "truncated")
-        elif not boxed(completion.text):
+        elif not boxed(final_region(completion.text)):
             self._note(key, 0.0, "no box")
         else:
             item = Item(

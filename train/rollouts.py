@@ -188,11 +188,12 @@ def _reading_request(rollout: Rollout, recipe: Recipe) -> Request | None:
         return None
     rollout.reading = Request(
         f"{said.key} read",
-        caption_messages(rollout.sample, rollout.description),
-        replace(rollout.request.sampling, temperature=recipe.reader_temperature),
+        caption_messages(rollout.sample, rollout.description, images=recipe.format.images),
+        replace(rollout.request.sampling, temperature=recipe.reading_temperature),
         sample_id=f"{rollout.sample.id} read",
         index=rollout.request.index,
         stage="reading",
+        prompt_limit=recipe.reader_prompt_tokens,
     )
     return rollout.reading
 
@@ -205,7 +206,7 @@ def _take_reading(rollout: Rollout, completion: Completion, grading: Grading) ->
 def _reward(key: str, rollout: Rollout, grading: Grading, recipe: Recipe) -> None:
     said, read = rollout.said, rollout.read
     failed = said.error is not None
-    shape = format_first if recipe.prompt.startswith("see_think") else format_second
+    shape = format_first if recipe.format.describes else format_second
     fine = None if failed else float(not rollout.truncated and shape(said.text))
     components: dict[str, float | None] = {"accuracy": grading.verdicts[key], "format": fine}
     rollout.reasons["accuracy"] = grading.reasons[key]

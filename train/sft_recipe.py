@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from vsr1_bench.train.recipe import ModelPart, NonNegative, Positive, Share, Training, read_recipe
+from vsr1_bench.train.recipe import (
+    ModelPart,
+    NonNegative,
+    Positive,
+    Share,
+    Training,
+    UserPath,
+    UserText,
+    read_recipe,
+)
 
 UNTRAINED = "tiny/untrained"
 """The embedded model's architecture with random weights, and the tokenizer of its texts."""
@@ -19,6 +28,11 @@ GLANCES = "tiny/glances"
 PRIOR_GLANCES = "tiny/prior_glances"
 """The same, with questions whose wording gives the answer away (task `demo_prior`)."""
 MADE = (MIXTURE, GLANCES, PRIOR_GLANCES)
+
+
+def one_or_several(value: Any) -> Any:
+    """One path is one path: `dataset=rows.jsonl`, as `train grpo` takes it."""
+    return (value,) if isinstance(value, str) else value
 
 
 class SftRecipe(Training):
@@ -33,9 +47,9 @@ class SftRecipe(Training):
     freeze: tuple[ModelPart, ...] = ("vision", "projector")
 
     # The data
-    dataset: tuple[str, ...]
+    dataset: Annotated[tuple[UserText, ...], BeforeValidator(one_or_several)]
     """Files, folders or hub ids, one after another; see `conversations`."""
-    image_folder: str | None = None
+    image_folder: UserText | None = None
     """What image paths are relative to; None = the folder of their file."""
     prompt: str = "native"
     """How a `problem` is asked where rows are problem / answer; `native` = its own words alone."""
@@ -55,12 +69,12 @@ class SftRecipe(Training):
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_ratio: Share = 0.1
     """Part of `schedule_steps` that warms up, where `warmup_steps` is 0."""
-    deepspeed: str = "zero3"
+    deepspeed: UserText = "zero3"
 
     # The run
     max_steps: Positive | None = None
     """Stop after so many updates of the schedule; None = at its end."""
-    output_dir: Path = Path("outputs/sft")
+    output_dir: UserPath = Path("outputs/sft")
     save_every: Positive = 100
 
     @model_validator(mode="after")

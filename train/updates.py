@@ -133,6 +133,7 @@ class Updater:
         if recipe.importance_cap:
             correction = importance_weights(old, sampled, recipe.importance_cap)
         loss = logprobs.sum() * 0.0  # a dummy row, too, must reach every parameter
+        pulled = torch.zeros_like(now, dtype=torch.bool)  # tokens whose KL a part has counted
         for part in PARTS:
             shares = self._shares(micro, part, totals[part], now)
             if shares is None:
@@ -146,7 +147,9 @@ class Updater:
                 high=recipe.clip_high,
                 dual=recipe.dual_clip,
             )
-            loss = loss + objective(clipped, weights, correction, kl, recipe.beta)
+            own = kl.masked_fill(pulled, 0.0)
+            pulled = pulled | (weights > 0)
+            loss = loss + objective(clipped, weights, correction, own, recipe.beta)
             self._tell(metrics, part, now, old, sampled, kl.detach(), entropy, shares)
         return loss
 

@@ -70,12 +70,18 @@ def validate(
     """
     # Weights in training are in no folder: their name and fingerprint are the run and the step.
     mark = hashlib.sha256(f"{model.fingerprint}|{recipe.digest()}|{step}".encode()).hexdigest()
-    live = replace(model, id=f"step-{step:06d}", fingerprint=mark[:32], verified=False)
+    name = f"step-{step:06d}"
+    live = replace(model, id=name, fingerprint=mark[:32], verified=False, origin=None)
     options = RunOptions(
         model=live.id,
         tasks=recipe.eval_tasks,
         output_path=recipe.output_dir / FOLDER,
         backend="transformers",  # only a name here: the engine is up
+        model_args={
+            name: value
+            for name, value in ({"dtype": recipe.dtype} | recipe.engine_args).items()
+            if name in ("dtype", "max_model_len")  # what of it decides answers
+        },
         gen_kwargs={"max_tokens": recipe.max_tokens, "seed": recipe.seed},
         prompt=recipe.prompt,
         limit=recipe.eval_limit,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -12,19 +14,24 @@ from typing import Any
 
 from vsr1_bench.blind import NONE
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.joining import join_responses
+from vsr1_bench.joining import check_asked, join_responses
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.journal_index import Told
 from vsr1_bench.judge_names import bare
-from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions
+from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions, check_verdict
 from vsr1_bench.progress import progress_bar
+from vsr1_bench.provenance import precision_of
 from vsr1_bench.records import Generation, Judgment, Perception, Sample, Verdict
 from vsr1_bench.registry import get_task
 from vsr1_bench.running import JudgePool
 from vsr1_bench.scoring import score_responses
-from vsr1_bench.seeing import add_seeing, keep_leakage
+from vsr1_bench.scoring.coverage import slice_note
+from vsr1_bench.seeing import add_seeing, keep_leakage, score_notes
+from vsr1_bench.spec import RunSpec
 from vsr1_bench.store import RunFolder, utc_now
 from vsr1_bench.task import BORROWED, Borrowed, Task
+
+log = logging.getLogger(__name__)
 
 Made = Generation | Perception
 """What is judged: a response, or what a reader answered from its description."""
@@ -84,6 +91,9 @@ def judge_run(
                 for judged in verdicts:
                     made = missing[judged.item.id]
                     final = apply_label(task, samples[made.sample_id][1], judged.verdict)
+                    check_verdict(
+                        f"{judge.name}, as read by task {task.name}", made.sample_id, final
+                    )
                     lines.append(asdict(_judgment(made, replace(judged, verdict=final))))
                     bar.update()
     finally:
@@ -145,6 +155,7 @@ def _unjudged(
     missing = {
         key: g for key, g in stored.items() if g.error is None and not _holds(known.get(key), g)
     }
+    check_asked(run, samples.keys(), {g.sample_id for g in missing.values()})
     items = (
         item_of(sample, g, row, g.index if several else None)
         for g in missing.values()
@@ -255,11 +266,7 @@ def score_document(
             f"{run.path}: not judged by {judge_name!r}; run: vsr1-bench judge {run.path} "
             f"--judge {shlex.quote(judge_name)}"
         )
-    if task.version != spec.task.version:
-        raise UsageError(
-            f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
-            f"version {task.version}; generate it again, or score it with the older vsr1-bench"
-        )
+    check_version(run, spec, task)
     responses = join_responses(run, path)
     score = score_responses(
         responses, task.metrics, cluster=task.cluster, per_sample=spec.responses_per_sample
@@ -274,15 +281,32 @@ def score_document(
         "variant": spec.variant,
         "spec_hash": spec.digest(),
         "verdicts": path.name,
+        "precision": precision_of(run),
         "footnote": _footnote(task, judge_name),
         "judging": _judging(run, path),
         **score.document(),
     }
+    if reasons := _reasons(run, path):
+        document["unscored"] = reasons
     if spec.variant == NONE:
         add_seeing(document, run, task, path)
         if "answer" in run.withheld():
             keep_leakage(document, [d for d in run.scores() if d["judge"] == judge_name])
+    document["notes"] = score_notes(document, [slice_note(run, task)])
     return document
+
+
+def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
+    """See to it that a run was made with the version of its task that is here.
+
+    Raises:
+        UsageError: it was not.
+    """
+    if task.version != spec.task.version:
+        raise UsageError(
+            f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
+            f"version {task.version}; generate it again, or score it with the older vsr1-bench"
+        )
 
 
 def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
@@ -309,6 +333,18 @@ def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
     }
 
 
+def _reasons(run: RunFolder, verdicts: Path) -> list[dict[str, Any]]:
+    """Why there is no verdict on what was judged, the three commonest reasons."""
+    open_: dict[str, str] = {}
+    for told in run.told(verdicts):
+        if told.outcome == "unscored":
+            open_[told.key] = told.reason or "no reason given"
+        else:
+            open_.pop(told.key, None)
+    found = Counter(open_.values())
+    return [{"reason": reason, "n": count} for reason, count in found.most_common(3)]
+
+
 def _footnote(task: Task, judge_name: str) -> str | None:
     if judge_name == task.judge_fallback and judge_name != task.judge:
         return f"judged by {judge_name}, the rule that stands in for {task.judge}"
@@ -333,7 +369,43 @@ def judge_and_score(
         return _borrowed(run, task, progress=progress)
     path = judge_run(run, judge_name, include_path, progress=progress, pool=pool)
     name = pool.get(judge_name or task.judge, task).name
-    return score_run(run, name, include_path, verdicts=path)
+    document = score_document(run, name, include_path, verdicts=path)
+    earlier = _not_displaced(run, document, include_path)
+    if earlier is None:
+        run.write_scores(name, document)
+        return document
+    run.write_scores(name, earlier)
+    open_now = document["rates"]["total"] - document["rates"]["scored"]
+    log.warning(
+        "%s: judge %s failed on %d of %d responses (%s); its verdicts before, on %d, still count",
+        run.path,
+        name,
+        open_now,
+        document["rates"]["total"],
+        "; ".join(one["reason"] for one in document.get("unscored", ())) or "no verdict",
+        earlier["rates"]["scored"],
+    )
+    return earlier | {"left_unscored": open_now}
+
+
+def _not_displaced(
+    run: RunFolder, document: dict[str, Any], include_path: Sequence[str]
+) -> dict[str, Any] | None:
+    """The score of earlier verdicts of a judge, where a model that failed now gives fewer.
+
+    Such verdicts stand in a journal of their own where an endpoint or its sampling is another.
+    """
+    rates = document["rates"]
+    if document["judging"] is None or rates["scored"] == rates["total"]:
+        return None
+    for known in run.scores():
+        path = run.path / "judgments" / Path(str(known.get("verdicts"))).name
+        if known["judge"] == document["judge"] and path.name != document["verdicts"]:
+            if not path.is_file():
+                return None
+            earlier = score_document(run, known["judge"], include_path, verdicts=path)
+            return earlier if earlier["rates"]["scored"] > rates["scored"] else None
+    return None
 
 
 def score_unjudged(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.cache import memo_file
 from vsr1_bench.errors import TaskError, UsageError, nearest
+from vsr1_bench.paths import user_text
 from vsr1_bench.records import EncodedImage, Sample
 from vsr1_bench.rows import (
     DATA_ROOT_VARIABLE,
@@ -86,7 +87,7 @@ class DataOptions:
         if split is not None and (dataset is None or Path(dataset).expanduser().is_file()):
             what = f"{dataset} is one file" if dataset else "a task's own split is fixed"
             raise UsageError(f"--split {split}: {what}; it goes with --dataset FOLDER_OR_HUB_ID")
-        root = data_root or os.environ.get(DATA_ROOT_VARIABLE) or None
+        root = user_text(data_root or os.environ.get(DATA_ROOT_VARIABLE) or None)
         if root is not None and not Path(root).is_dir():
             raise TaskError(
                 f"data root {str(root)!r} is not a folder; give the top of a mirror "

@@ -25,6 +25,8 @@ from vsr1_bench.running import open_judge
 WANTED = "wanted: {id, response, answer, choices?, answer_type?, question?}"
 _TYPES: tuple[str, ...] = get_args(AnswerType)
 
+Graded = tuple[Verdict, str | None]
+"""A verdict, and the response where it is to be explained."""
 Line = tuple[Any, Item]
 """The id as it was given (a string or an integer), and the item."""
 
@@ -37,6 +39,7 @@ def grade_file(
     *,
     options: JudgeOptions | None = None,
     progress: bool = True,
+    explain: bool = False,
 ) -> dict[str, int]:
     """Grade `{id, response, answer, choices?, answer_type?, question?}` lines.
 
@@ -44,6 +47,9 @@ def grade_file(
     temporary file beside `out_path` takes its name when it is complete. The input is checked to
     its end before the first line is graded. What a model replies is kept in a folder beside
     `out_path` until every line has a verdict: the same command asks for what is missing only.
+
+    With `explain` a line also says how its answer was read: `rule` (docs/answers.md), `span` (start
+    and end in the response) and `words`, null where no rule of ours read it.
 
     Without `answer_type` a line with choices is a `choice`. Otherwise it is what the judge says
     (`math` for formula judges); where that is `text`, a gold answer that is a bare number makes it
@@ -63,10 +69,10 @@ def grade_file(
     folders = [str(path) for path in include_path]
     with open_judge(judge_name, folders, options) as judge:
         if out_path.exists() and not out_path.is_file():
-            return _grade(judge, in_path, out_path, progress)
+            return _grade(judge, in_path, out_path, progress, explain)
         folder = out_path.with_name(f".{out_path.name}.replies")
         with judge.keeping(folder) as kept:
-            counts = _grade(judge, in_path, out_path, progress)
+            counts = _grade(judge, in_path, out_path, progress, explain)
         if not counts["unscored"]:
             for path in kept:
                 for name in (path.name, f".{path.stem}.lock"):
@@ -76,7 +82,9 @@ def grade_file(
         return counts
 
 
-def _grade(judge: RunningJudge, in_path: Path, out_path: Path, progress: bool) -> dict[str, int]:
+def _grade(
+    judge: RunningJudge, in_path: Path, out_path: Path, progress: bool, explain: bool
+) -> dict[str, int]:
     lines: Iterable[Line] = read_lines(in_path, judge.answer_type)
     if in_path.is_file():
         total = sum(1 for _ in lines)
@@ -95,20 +103,21 @@ def _grade(judge: RunningJudge, in_path: Path, out_path: Path, progress: bool) -
     graded = judge.judge(items())
     with closing(graded), progress_bar(total, f"grade {judge.name}", "resp", shown=progress) as bar:
 
-        def placed() -> Iterator[tuple[int, Any, Verdict]]:
+        def placed() -> Iterator[tuple[int, Any, Graded]]:
             for judged in graded:
                 bar.update()
-                yield *places.pop(id(judged.item)), judged.verdict
+                response = judged.item.response if explain else None
+                yield *places.pop(id(judged.item)), (judged.verdict, response)
 
         return write_verdicts(out_path, in_order(placed()))
 
 
-def in_order(placed: Iterable[tuple[int, Any, Verdict]]) -> Iterator[tuple[Any, Verdict]]:
+def in_order(placed: Iterable[tuple[int, Any, Graded]]) -> Iterator[tuple[Any, Graded]]:
     """Bring verdicts into the order of the input, holding only those that came early."""
-    early: dict[int, tuple[Any, Verdict]] = {}
+    early: dict[int, tuple[Any, Graded]] = {}
     following = 0
-    for number, given, verdict in placed:
-        early[number] = given, verdict
+    for number, given, graded in placed:
+        early[number] = given, graded
         while following in early:
             yield early.pop(following)
             following += 1
@@ -130,7 +139,7 @@ def read_lines(path: Path, default_type: AnswerType = "text") -> Iterator[Line]:
         raise UsageError(f"{path}: {error.strerror or error}; give a file of JSON lines") from error
 
 
-def write_verdicts(path: Path, verdicts: Iterable[tuple[Any, Verdict]]) -> dict[str, int]:
+def write_verdicts(path: Path, verdicts: Iterable[tuple[Any, Graded]]) -> dict[str, int]:
     """Write one line a verdict and count them; the file appears only complete.
 
     A pipe or a device (`/dev/stdout`) is written as the lines come: it cannot be replaced.
@@ -157,9 +166,9 @@ def write_verdicts(path: Path, verdicts: Iterable[tuple[Any, Verdict]]) -> dict[
     return counts
 
 
-def _write_lines(file: TextIO, verdicts: Iterable[tuple[Any, Verdict]]) -> dict[str, int]:
+def _write_lines(file: TextIO, verdicts: Iterable[tuple[Any, Graded]]) -> dict[str, int]:
     counts = Counter(dict.fromkeys(("total", "correct", "incorrect", "unscored", "unparsed"), 0))
-    for given, verdict in verdicts:
+    for given, (verdict, response) in verdicts:
         counts.update(("total", verdict.outcome))
         counts["unparsed"] += verdict.unparsed
         row = {
@@ -169,6 +178,9 @@ def _write_lines(file: TextIO, verdicts: Iterable[tuple[Any, Verdict]]) -> dict[
             "unparsed": verdict.unparsed,
             "reason": verdict.reason,
         }
+        if response is not None:
+            words = response[slice(*verdict.span)] if verdict.span else None
+            row |= {"rule": verdict.how, "span": verdict.span, "words": words}
         file.write(json.dumps(row) + "\n")
     file.flush()
     return dict(counts)

@@ -10,6 +10,8 @@ import json
 import os
 import signal
 import struct
+import threading
+import time
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
@@ -29,7 +31,7 @@ def grade_in_process(judge: RuleJudge, item: Item) -> Verdict:
             raise TypeError(f"grade returned {type(verdict).__name__}, not a Verdict")
     # A plug-in's code: anything may come, sys.exit too, and one item must not end all.
     except (Exception, SystemExit) as error:
-        return Verdict("incorrect", reason=describe(error))
+        return Verdict("unscored", reason=describe(error))
     return verdict
 
 
@@ -53,6 +55,7 @@ def serve(name: str, include_path: tuple[str, ...], parent: int, leash: bool) ->
     """
     if leash:
         die_with_parent(parent)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     requests, replies = _private_pipes()
     _limit_memory()
     try:
@@ -69,20 +72,28 @@ def serve(name: str, include_path: tuple[str, ...], parent: int, leash: bool) ->
         choices = request["choices"]
         item = Item(**{**request, "choices": tuple(choices) if choices is not None else None})
         # Should the parent be gone or stuck, the system ends a hanging grader: the default action
-        # of SIGALRM needs no interpreter, so it works in the middle of a long multiplication.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, judge.seconds + 5)
+        # of SIGPROF needs no interpreter, so it works in the middle of a long multiplication. It
+        # counts processor time: a worker that was paused for an hour has used none.
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, judge.seconds + 5)
         verdict = grade_in_process(judge, item)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         # After a MemoryError the heap may be full for good: the next item gets a fresh process.
         last = (verdict.reason or "").startswith("grader_error: MemoryError")
         try:
             _send(replies, {"verdict": asdict(verdict), "last": last})
         except (TypeError, ValueError, RecursionError) as error:  # values that are not JSON
-            verdict = Verdict("incorrect", reason=describe(error))
+            verdict = Verdict("unscored", reason=describe(error))
             _send(replies, {"verdict": asdict(verdict), "last": last})
         if last:
             return
+
+
+def _watch(parent: int) -> None:
+    """End this process when its parent is gone, also in the middle of a judge that sleeps."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
 
 
 def _private_pipes() -> tuple[BinaryIO, BinaryIO]:

@@ -13,8 +13,9 @@ from vsr1_bench.joining import join_responses
 from vsr1_bench.judge_names import LABELS, bare, label_file, name_in_run
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring import score_responses
+from vsr1_bench.scoring.coverage import slice_note
 from vsr1_bench.scoring.metrics import Response
-from vsr1_bench.seeing import pooled_perception
+from vsr1_bench.seeing import pooled_perception, score_notes
 from vsr1_bench.spec import RunSpec, canonical_json
 from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Group, GroupMean, Metric
@@ -41,6 +42,16 @@ def score_groups(
     Returns:
         Documents in the form of `assess.score_run`, `task` being the group's name.
     """
+    return [document for document, _ in score_members(runs, include_path, judges=judges)]
+
+
+def score_members(
+    runs: Sequence[RunFolder],
+    include_path: Sequence[str] = (),
+    *,
+    judges: Collection[str] | None = None,
+) -> list[tuple[dict[str, Any], tuple[RunFolder, ...]]]:
+    """As `score_groups`, each document with the runs that it is made of, and no others."""
     registry = load_registry(include_path)
     wanted = {name for group in registry.groups.values() for name in group.tasks}
     judged: list[tuple[RunFolder, RunSpec, str]] = []
@@ -52,7 +63,7 @@ def score_groups(
             if judges is None or LABELS in map(bare, judges):
                 file = label_file(run.judged())
                 judged += [(run, spec, LABELS)] if file in names and file != LABELS else []
-    documents = []
+    documents: list[tuple[dict[str, Any], tuple[RunFolder, ...]]] = []
     for group in registry.groups.values():
         clusters = {registry.tasks[name].cluster for name in group.tasks}
         cluster = clusters.pop() if len(clusters) == 1 else None
@@ -60,9 +71,9 @@ def score_groups(
             ready = [m for m in group.means if all(name in members for name in m.tasks)]
             whole = bool(group.metrics) and all(name in members for name in group.tasks)
             if (ready or whole) and not _one_file(judge, members):
-                documents.append(_score(group, ready, members, judge, cluster, whole))
-    documents = [document for document in documents if document["metrics"]]
-    return documents + borrowed_groups(runs, judges)
+                documents.append(_score(group, ready, members, judge, cluster, whole, include_path))
+    documents += borrowed_groups(runs, judges)
+    return [(document, members) for document, members in documents if document["metrics"]]
 
 
 def _alike(
@@ -100,7 +111,7 @@ def _setting(group: Group, spec: RunSpec, judge: str, limit: int | None) -> str:
     model = spec.model.id if imported else spec.model.model_dump()
     prompt = [spec.prompt.format, spec.prompt.system]
     sampling = spec.sampling.model_dump() if spec.sampling else None
-    return canonical_json([model, sampling, prompt, spec.variant, judge, limit])
+    return canonical_json([model, spec.engine, sampling, prompt, spec.variant, judge, limit])
 
 
 def _score(
@@ -110,7 +121,8 @@ def _score(
     judge_name: str,
     cluster: str | None,
     whole: bool,
-) -> dict[str, Any]:
+    include_path: Sequence[str],
+) -> tuple[dict[str, Any], tuple[RunFolder, ...]]:
     """Score a group; `whole` = its metrics, too, over all of its tasks as one set."""
     names = {name for mean in means for name in mean.tasks} | (set(group.tasks) if whole else set())
     responses: dict[str, list[Response]] = {}
@@ -139,7 +151,9 @@ def _score(
     if perception is not None:
         document["metrics"] |= perception["metrics"]
         document["perception"] = perception
-    return {
+    tasks = load_registry(include_path).tasks
+    notes = {name: slice_note(members[name][0], tasks.get(name)) for name in responses}
+    scored = {
         "schema": 1,
         "model": specs[0].model.id,
         "task": group.name,
@@ -149,7 +163,9 @@ def _score(
         "variant": specs[0].variant,
         "spec_hash": hashlib.sha256("".join(s.digest() for s in specs).encode()).hexdigest(),
         **document,
+        "notes": score_notes(document, [f"{name}: {n}" for name, n in notes.items() if n]),
     }
+    return scored, tuple(members[name][0] for name in responses)
 
 
 def _verdicts(run: RunFolder, judge: str) -> Path:

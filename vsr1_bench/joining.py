@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
-from vsr1_bench.answers import extract, states_answer
+from vsr1_bench.answers import extract, mark_tags, states_answer
+from vsr1_bench.errors import DamagedRunError
 from vsr1_bench.journal_index import Made, Told
 from vsr1_bench.readers import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample
@@ -14,8 +15,6 @@ from vsr1_bench.scoring.shortcuts import Seen
 from vsr1_bench.store import RunFolder
 from vsr1_bench.uncollected import uncollected
 
-Known = tuple[str, dict[str, str]]
-"""A sample's id and groups."""
 MISSING, WHOLE, TRUNCATED, FAILED = range(4)
 """States of a response."""
 _MARKS = {"correct": 1.0, "incorrect": 0.0}
@@ -49,8 +48,9 @@ class _Table:
         """Read who was asked for, and what was made."""
         self._n, wanted = run.spec().responses_per_sample, run.wanted()
         self._left_out: set[int] = set()
-        self._known: list[Known | None] = [None] * wanted
+        self._ids: list[str | None] = [None] * wanted
         """Of each place in the data; None = not come to."""
+        self._groups: list[dict[str, str]] = [{}] * wanted
         self._numbers: dict[str, int] = {}
         """Sample id -> its number, from which the places in the columns follow."""
         self._read_places(run)
@@ -60,8 +60,8 @@ class _Table:
         self._verdicts: list[Told | None] = [None] * size
         self._place_of: dict[str, int] = {}
         """Key -> its place in the columns, of those that count."""
-        for made in run.made():
-            self._place(made)
+        lost = {made.sample_id for made in run.made() if not self._place(made)}
+        check_asked(run, self._numbers.keys(), self._numbers.keys() | lost)
         self._shared: dict[tuple[object, ...], Told] = {}
 
     def _read_places(self, run: RunFolder) -> None:
@@ -69,24 +69,32 @@ class _Table:
         for place in run.places():
             if place.left_out is not None:
                 self._left_out.add(place.row)
-            elif 0 <= place.row < len(self._known):
-                assert place.id is not None and place.groups is not None
+                continue
+            assert place.id is not None and place.groups is not None
+            self._numbers.setdefault(place.id, len(self._numbers))
+            if 0 <= place.row < len(self._ids):
                 groups = shared.setdefault(tuple(place.groups.items()), place.groups)
-                self._known[place.row] = (place.id, groups)
-                self._numbers.setdefault(place.id, len(self._numbers))
+                self._ids[place.row], self._groups[place.row] = place.id, groups
 
-    def _place(self, made: Made) -> None:
-        """Take a response in: the last key of a sample's index counts, its last record, too."""
+    def _place(self, made: Made) -> bool:
+        """Take a response in: the last key of a sample's index counts, its last record, too.
+
+        Returns:
+            Whether its sample is known.
+        """
         number = self._numbers.get(made.sample_id)
-        if number is None or made.index >= self._n:
-            return
+        if number is None:
+            return False
+        if made.index >= self._n:
+            return True
         at = number * self._n + made.index
         if made.key not in self._place_of:
             self._place_of[made.key] = at
             self._keys[at] = made.key
         elif self._keys[at] != made.key or (made.failed and self._states[at] != FAILED):
-            return  # another key has come since, or a failure after a success
+            return True  # another key has come since, or a failure after a success
         self._states[at] = FAILED if made.failed else TRUNCATED if made.truncated else WHOLE
+        return True
 
     def judge(self, told: Told) -> None:
         """Take a verdict in; the last one on a key counts."""
@@ -100,7 +108,7 @@ class _Table:
     def responses(self) -> Iterator[Response]:
         """Yield an entry for each response asked for."""
         self._place_of, self._shared, self._keys = {}, {}, []
-        for row, known in enumerate(self._known):
+        for row, known in enumerate(self._ids):
             if row in self._left_out:
                 continue
             for index in range(self._n):
@@ -108,8 +116,8 @@ class _Table:
                     # Asked for and never made: another shard's, or the run ended early.
                     yield Response(f"row {row}", {}, None, made=False)
                     continue
-                at = self._numbers[known[0]] * self._n + index
-                yield _response(*known, self._states[at], self._verdicts[at])
+                at = self._numbers[known] * self._n + index
+                yield _response(known, self._groups[row], self._states[at], self._verdicts[at])
 
 
 @uncollected
@@ -145,7 +153,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
             described = None if source is not None or shown else False
             seen.append(Seen(sample.id, groups, correct, described))
             continue
-        description = description_in(source.text, reader.descriptions)
+        description = description_in(source.text, reader.descriptions, reader.thinking_tags)
         if description is None:
             seen.append(Seen(sample.id, groups, correct, False))
             continue
@@ -153,7 +161,8 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
         read = perception is not None and perception.error is None
         sufficient = _correct(of_readings.get(perception.key)) if perception and read else None
         cut = perception is not None and perception.truncated
-        leaks = _leaks(sample, generation.text, description) if golds else None
+        said = mark_tags(generation.text, reader.thinking_tags)
+        leaks = _leaks(sample, said, description) if golds else None
         seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
     return seen
 
@@ -163,13 +172,30 @@ def _asked(
 ) -> Iterator[tuple[int, Sample | None, Generation | None]]:
     """Yield (place in the data, sample, response) for every response that was asked for."""
     left_out, per_sample = run.left_out(), run.spec().responses_per_sample
-    found = {(g.sample_id, g.index): g for g in run.generations().values()}
+    made = run.generations().values()
+    check_asked(run, {sample.id for sample in placed.values()}, {g.sample_id for g in made})
+    found = {(g.sample_id, g.index): g for g in made}
     for row in range(run.wanted()):
         if row in left_out:
             continue
         sample = placed.get(row)
         for index in range(per_sample):
             yield row, sample, found.get((sample.id, index)) if sample else None
+
+
+def check_asked(run: RunFolder, asked: Set[str], answered: Set[str]) -> None:
+    """See to it that a run holds the samples that its responses answer.
+
+    Raises:
+        DamagedRunError: `samples.jsonl` has lost some.
+    """
+    if lost := sorted(answered - asked):
+        raise DamagedRunError(
+            f"{run.path / 'samples.jsonl'}: lacks {len(lost)} of the samples that have responses "
+            f"(first {lost[0]!r:.60}); restore it from a copy, or run the command that made this "
+            "run again",
+            run.path,
+        )
 
 
 def _response(sample_id: str, groups: dict[str, str], state: int, verdict: Told | None) -> Response:

@@ -34,7 +34,7 @@ from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Outcome, Pe
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 WORTH_BYTES = 4_000_000
 """An index is written where so much of a journal is not in one."""
 BATCH = 500
@@ -61,6 +61,8 @@ class Told(msgspec.Struct, array_like=True, frozen=True, gc=False):
     score: float | None
     extracted: str | None
     unparsed: bool
+    reason: str | None
+    """Why there is none; of others it is not kept."""
     judge_model: str | None
     prompt_hash: str | None
     asked: str | None
@@ -134,6 +136,7 @@ def _told(record: Any) -> Told:
         verdict.score,
         verdict.extracted,
         verdict.unparsed,
+        verdict.reason if verdict.outcome == "unscored" else None,
         record.judge_model,
         record.prompt_hash,
         record.asked,

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from vsr1_bench.closing import Closing
+from vsr1_bench.errors import JudgeError
 from vsr1_bench.llm_judging.prompts import JudgePrompt
 from vsr1_bench.llm_judging.spending import Spending
-from vsr1_bench.records import AnswerType, Stage, Usage, Verdict
+from vsr1_bench.records import OUTCOMES, AnswerType, Stage, Usage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ class RuleJudge:
     """A judge that decides by rule, without a model.
 
     `grade` is a pure function. Where the library behind it can hang or eat memory, `bounded` runs
-    it in a killable worker with `seconds` an item; an item that goes over is `incorrect` with the
-    reason `grader_timeout`.
+    it in a killable worker with `seconds` an item, of the worker's own time; an item that goes over
+    is `unscored` with the reason `grader_timeout`, and asked again by the next run.
     """
 
     name: str
@@ -85,6 +87,8 @@ class JudgeOptions:
     args: Mapping[str, Any] = field(default_factory=dict)
     """`--judge_args`: temperature, max_tokens, seed, and what the judge's backend takes."""
     spending: Spending = field(default_factory=Spending)
+    thinking_tags: tuple[str, ...] = ()
+    """Further tags of thinking (`answers.mark_tags`), beside those of all known families."""
     dry_run: bool = False
     """Nothing will be asked: a missing key is no error, and the hub is left alone."""
 
@@ -146,8 +150,48 @@ Verdicts = Generator[Judged, None, None]
 """Close it to leave early: the judge then lets go of what it holds for these items."""
 
 
+def check_verdict(judge: str, item: str, verdict: Any) -> None:
+    """See to it that a verdict is one, whoever made it: a plug-in's goes where ours go.
+
+    Raises:
+        JudgeError: it is none, its outcome is unknown, or its score is not from 0 to 1.
+    """
+    if not isinstance(verdict, Verdict):
+        fault = f"{type(verdict).__name__}, not a Verdict"
+    elif verdict.outcome not in OUTCOMES:
+        fault = f"outcome {verdict.outcome!r:.40}, wanted {', '.join(OUTCOMES)}"
+    else:
+        score = verdict.score
+        number = isinstance(score, int | float) and not isinstance(score, bool)
+        if score is None or (number and 0 <= score <= 1):
+            return
+        fault = f"score {score!r:.40}, wanted a number from 0 to 1, or None"
+    raise JudgeError(f"judge {judge!r} gave item {item!r:.60} {fault}; mend the judge's file")
+
+
+def _checking(judge: Callable[[Any, Iterable[Item]], Verdicts]) -> Callable[..., Verdicts]:
+    """Let a `judge` method check what it yields."""
+
+    @wraps(judge)
+    def checked(self: RunningJudge, items: Iterable[Item]) -> Verdicts:
+        with closing(judge(self, items)) as verdicts:
+            for judged in verdicts:
+                check_verdict(self.name, judged.item.sample_id or judged.item.id, judged.verdict)
+                yield judged
+
+    return checked
+
+
 class RunningJudge(Closing):
-    """A judge at work: items in, verdicts out, each as it is there."""
+    """A judge at work: items in, verdicts out, each as it is there.
+
+    What the `judge` of a subclass yields is checked (`check_verdict`).
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "judge" in cls.__dict__:
+            cls.judge = _checking(cls.__dict__["judge"])  # type: ignore[method-assign]
 
     name: str
     """Under which its verdicts are stored (see `judge_names`); it can be typed after `--judge`."""

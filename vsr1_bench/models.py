@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from vsr1_bench.cache import file_sha256
 from vsr1_bench.errors import ModelError, UsageError
+from vsr1_bench.paths import user_text
 from vsr1_bench.records import Sampling
 
 EMBEDDED = "tiny"
@@ -42,6 +43,8 @@ class ModelInfo:
     pixel_bounds: tuple[int, int] | None = None
     """(least, most) pixels that the model's own image processor takes, where it says so."""
     base_url: str | None = None
+    origin: str | None = None
+    """The name that its config.json states (`_name_or_path`)."""
 
 
 def find_model(
@@ -75,9 +78,16 @@ def find_model(
                 "--base_url holds a user or password, and it is recorded with the run; give the "
                 "key by the variable OPENAI_API_KEY instead"
             )
+        if "?" in url or "#" in url:
+            bare = url.partition("?")[0].partition("#")[0]
+            raise UsageError(
+                f"--base_url {bare!r} with a query, which may be a key, and is recorded with the "
+                "run; give the URL alone, and the key by the variable OPENAI_API_KEY"
+            )
         mark = hashlib.sha256(f"{url}\0{name}".encode()).hexdigest()[:32]
         return ModelInfo(name, mark, verified=False, base_url=url)
     if backend == "scripted":
+        script = user_text(script)
         if not script or not Path(script).is_file():
             raise UsageError(f"backend 'scripted' needs --model_args script=FILE; got {script!r}")
         return ModelInfo(name, file_sha256(Path(script))[:32])
@@ -137,6 +147,8 @@ def describe_folder(
     try:
         parts = (*PARTS, *(CODE if code else ()))
         for file in sorted({f for part in parts for f in path.glob(part)}):
+            if not file.is_file():
+                raise ModelError(f"model folder {path}: {file.name} is no regular file; refused")
             if file.name not in NOT_FINGERPRINTED:
                 digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
         # Of the generation settings only the end tokens reach an engine.
@@ -144,6 +156,7 @@ def describe_folder(
         digest.update(f"eos {ends}".encode())
         template = _chat_template(path)
         bounds = _pixel_bounds(path)
+        origin = _read_json(path / "config.json").get("_name_or_path")
     except (OSError, ValueError) as error:
         raise ModelError(f"model folder {path}: not readable ({error})") from error
     return ModelInfo(
@@ -153,6 +166,7 @@ def describe_folder(
         revision=revision,
         chat_template_hash=hashlib.sha256(template.encode()).hexdigest()[:16] if template else None,
         pixel_bounds=bounds,
+        origin=origin if isinstance(origin, str) else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import json
 import os
@@ -15,8 +16,9 @@ import pandas as pd
 
 from vsr1_bench.environment import typed_as
 from vsr1_bench.errors import StoreError, UsageError, nearest
+from vsr1_bench.provenance import precision_of
 from vsr1_bench.records import Generation, Judgment, Sample
-from vsr1_bench.store import RunFolder, find_runs, stored_judge
+from vsr1_bench.store import RunFolder, find_runs, run_folders, stored_judge
 
 PathLike = str | os.PathLike[str]
 
@@ -27,11 +29,16 @@ SAMPLE_COLUMNS = (
 )  # fmt: skip
 """Columns of `Results.samples`, before a `group.NAME` for each group of the samples."""
 SCORE_COLUMNS = (
-    "model", "task", "version", "prompt", "variant", "seed", "judge", "metric", "value", "low",
-    "high", "n", "total", "scored", "unparsed", "truncated", "failed", "ranked", "footnote",
-    "spec_hash", "run",
+    "model", "task", "version", "prompt", "variant", "seed", "precision", "judge", "metric",
+    "value", "low", "high", "n", "total", "scored", "unparsed", "truncated", "failed", "ranked",
+    "headline", "footnote", "spec_hash", "run",
 )  # fmt: skip
 """Columns of `Results.scores`."""
+HEADLINE_COLUMNS = (
+    "model", "task", "prompt", "variant", "judge", "metric", "value", "low", "high", "n",
+    "scored/total", "ranked", "footnote",
+)  # fmt: skip
+"""Columns of `Results.headline`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,30 @@ class Results:
             f"Results({len(self.runs)} runs, {len(self.samples):,} responses, "
             f"{len(self.scores)} scores{'' if self.complete else ', incomplete'})"
         )
+
+    @property
+    def headline(self) -> pd.DataFrame:
+        """The number that each task is known by, a row a run and judge: `HEADLINE_COLUMNS`.
+
+        `scores` has a row for every metric of a run: a mean over them is a mean of different
+        things.
+        """
+        found = self.scores[self.scores["headline"] == True].copy()  # noqa: E712
+        found["scored/total"] = found["scored"].astype(str) + "/" + found["total"].astype(str)
+        return found[list(HEADLINE_COLUMNS)].reset_index(drop=True)
+
+    def _repr_html_(self) -> str:
+        """The headline table, for a notebook; every text in it is escaped."""
+        shown = self.headline
+        for name in ("value", "low", "high"):
+            shown[name] = [_percent(share) for share in shown[name]]
+        said = html.escape(repr(self))
+        if shown.empty:
+            return f"<p>{said}</p>"
+        for name in shown.columns:
+            shown[name] = ["" if pd.isna(cell) else _one_line(str(cell)) for cell in shown[name]]
+        table = shown.rename(columns={n: f"{n}, %" for n in ("value", "low", "high")})
+        return f"<p>{said}</p>\n" + table.to_html(index=False, escape=True, border=0)
 
 
 def evaluate(
@@ -248,7 +279,11 @@ def _said(judge: str, judgment: Judgment | None) -> dict[str, Any]:
 
 
 def _score_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
-    asked = _asked(run)
+    # Lazily, as everything that a table is made of: reading samples does without.
+    from vsr1_bench.leaderboard.collect import current_score, run_notes
+    from vsr1_bench.leaderboard.wide import headline
+
+    asked, precision, notes = _asked(run), precision_of(run), run_notes(run)
     rates = ("total", "scored", "unparsed", "truncated", "failed", "ranked")
     return [
         {
@@ -258,18 +293,30 @@ def _score_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
             "metric": metric,
             **value,
             **{name: document["rates"][name] for name in rates},
-            "footnote": document.get("footnote"),
+            "precision": precision,
+            "headline": metric == headline(document),
+            "footnote": "; ".join(filter(None, [document.get("footnote"), *notes])) or None,
             "spec_hash": document["spec_hash"],
         }
-        for document in run.scores()
+        for document in map(current_score, run.scores())
         if judge in (None, document["judge"])
         for metric, value in document["metrics"].items()
     ]
 
 
+def _percent(share: float | None) -> str:
+    return "–" if share is None or pd.isna(share) else f"{100 * share:.1f}"
+
+
+def _one_line(text: str) -> str:
+    from vsr1_bench.leaderboard.sheet import one_line
+
+    return one_line(text)
+
+
 def _written(folder: Path) -> dict[Path, tuple[int, int]]:
     """Run folder -> what changes whenever its run.json is written."""
-    found = {path.parent: path.stat() for path in folder.glob("**/run.json")}
+    found = {path: (path / "run.json").stat() for path in run_folders(folder)}
     return {path: (status.st_mtime_ns, status.st_ino) for path, status in found.items()}
 
 

@@ -9,12 +9,14 @@ Either way a reading is journalled the moment it is there, and what is stored is
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import ItemsView, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
 from vsr1_bench.errors import BenchError, GenerationError, Interrupted
+from vsr1_bench.generation.base import HOPELESS
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.llm_judging.spending import Spending
@@ -42,8 +44,7 @@ from vsr1_bench.records import (
 from vsr1_bench.spec import RunSpec, request_key
 from vsr1_bench.store import RunFolder, Shard, shard_part, utc_now
 
-HOPELESS = 32
-"""If so many requests of a kind fail before any succeeds, the run stops: it is not the samples."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -54,6 +55,11 @@ class Tally:
     finished: int = 0
     failed: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    in_a_row: int = 0
+    """Failures since the last success."""
+    asked_apart: bool = False
+    """By calls of their own, as another model's readings: so many failures in a row stop them, also
+    after a success. A run's own requests may fail by their samples, which can stand together."""
 
     def note(self, error: str | None, count: int = 1) -> None:
         """Count requests that have ended alike.
@@ -63,11 +69,15 @@ class Tally:
         """
         if error is None:
             self.finished += count
+            self.in_a_row = 0
             return
         self.failed += count
+        self.in_a_row += count
         self.reasons[error] = self.reasons.get(error, 0) + count
         if self.failed >= HOPELESS and not self.finished:
             raise GenerationError(f"the first {self.failed} {self.what} all failed: {error}")
+        if self.asked_apart and self.in_a_row >= HOPELESS:
+            raise GenerationError(f"the last {self.in_a_row} {self.what} all failed: {error}")
 
 
 class Readings:
@@ -93,9 +103,20 @@ class Readings:
         """Key of a reading on its way -> its source's key, its description's hash."""
         self._journal = Journal(folder.path / f"perceptions{shard_part(shard)}.jsonl")
         self._folder, self._noted = folder, False
-        # A reader that has said nothing yet must not take the place of one that has.
-        if self._done or all(known["digest"] == self.digest for known in folder.readers()):
+        self._to_match = self._readings_of_another(stored)
+        # A reader that has said less must not take the place of one that has said more.
+        if len(self._done) >= self._to_match:
             self._note()
+
+    def _readings_of_another(self, stored: ItemsView[str, Perception]) -> int:
+        """How many readings the reader has whose numbers count now, if it is not this one."""
+        front = next(iter(self._folder.readers()), None)
+        if front is None or front["digest"] == self.digest:
+            return 0
+        # Of other descriptions there may be fewer: one success is enough there.
+        alike = front.get("spec", {}).get("descriptions") == self.reader.descriptions
+        count = sum(one.error is None and one.reader == front["digest"] for _, one in stored)
+        return count if alike and count else 1
 
     def has(self, source: str, description: str) -> bool:
         """Whether a description has been read."""
@@ -107,7 +128,8 @@ class Readings:
         if key in self._done or key in self._asked:
             return None
         self._asked[key] = (source, description_hash(description))
-        messages = caption_messages(sample, description, system=self.reader.system)
+        reader = self.reader
+        messages = caption_messages(sample, description, images=reader.images, system=reader.system)
         return Request(key, messages, self._sampling, (), sample.id, index, stage="reading")
 
     def keep(self, request: Request, completion: Completion, seconds: float) -> None:
@@ -133,7 +155,7 @@ class Readings:
         )
         if completion.error is None:
             self._done.add(request.key)
-            if not self._noted:
+            if not self._noted and len(self._done) >= self._to_match:
                 self._note()
         self.tally.note(completion.error)
 
@@ -150,6 +172,14 @@ class Readings:
             StoreError: the disk refuses what it had accepted.
         """
         self._journal.close()
+        if not self._noted and (self._done or self.tally.failed):
+            log.warning(
+                "%s: reader %s has made %d readings; the %d of the reader before it still count",
+                self._folder.path,
+                self.reader.label,
+                len(self._done),
+                self._to_match,
+            )
 
 
 class SecondPass:
@@ -177,6 +207,7 @@ class SecondPass:
         """
         assert spec.sampling is not None
         self._descriptions, self._system = descriptions, spec.prompt.system
+        self._tags = reader.thinking_tags if reader else ()
         self._sampling = greedy(Sampling(**spec.sampling.model_dump()))
         self._spec_digest = spec.digest()
         self.captions = Tally("captions")
@@ -195,7 +226,7 @@ class SecondPass:
             if descriptions == "caption":
                 self.captions.finished = len(self._known)
             for key in self._known if self.readings else ():
-                found = description_in(stored[key].text, descriptions)
+                found = description_in(stored[key].text, descriptions, self._tags)
                 if found and self.readings and not self.readings.has(key, found):
                     self._unread[key] = stored[key].text
             self._open = stack.pop_all()
@@ -236,7 +267,7 @@ class SecondPass:
         self._open.close()
 
     def _reading(self, sample: Sample, source: str, index: int, text: str) -> Request | None:
-        found = description_in(text, self._descriptions)
+        found = description_in(text, self._descriptions, self._tags)
         if found is None or self.readings is None:
             return None
         return self.readings.request(sample, source, index, found)
@@ -303,16 +334,17 @@ def read_runs(
             lock = Lock(folder.path / f".lock{shard_part(shard)}", force=force_unlock)
             stack.callback(lock.release)
             readings = Readings(folder, reader, shard)
+            readings.tally.asked_apart = True
             stack.callback(readings.close)
             opened.append((folder, readings))
-        known = [_descriptions(folder, reader.descriptions, shard) for folder in folders]
+        known = [_descriptions(folder, reader, shard) for folder in folders]
         total = sum(1 for found in known for _ in found)
         bar = progress_bar(total, f"read ({reader.label})", "desc", shown=progress)
         pending: dict[str, tuple[Readings, Request, float]] = {}
 
         def missing() -> Iterator[Request]:
             for folder, readings in opened:
-                for found in _descriptions(folder, reader.descriptions, shard):
+                for found in _descriptions(folder, reader, shard):
                     request = readings.request(*found)
                     if request is None:
                         bar.update()
@@ -386,14 +418,15 @@ class _Calls:
 
 
 def _descriptions(
-    folder: RunFolder, descriptions: Descriptions, shard: Shard
+    folder: RunFolder, reader: ReaderSpec, shard: Shard
 ) -> Iterator[tuple[Sample, str, int, str]]:
     """Yield (sample, key of the source, index, description) of what a run has stored."""
-    stored = folder.captions() if descriptions == "caption" else folder.generations()
+    captioned = reader.descriptions == "caption"
+    stored = folder.captions() if captioned else folder.generations()
     rows = {sample.id: (row, sample) for row, sample in folder.placed_samples().items()}
     for key, made in stored.items():
         row, sample = rows[made.sample_id]
         if made.error is None and row % shard[1] == shard[0]:
-            found = description_in(made.text, descriptions)
+            found = description_in(made.text, reader.descriptions, reader.thinking_tags)
             if found is not None:
                 yield sample, key, made.index, found

@@ -12,7 +12,9 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,11 +24,13 @@ from vsr1_bench.data import DataOptions, TaskData, data_spec, missing_data, open
 from vsr1_bench.environment import run_facts
 from vsr1_bench.errors import BenchError, Interrupted, TaskError, UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
+from vsr1_bench.generation.identity import identify
 from vsr1_bench.key_memo import KeyMemo, asking_digest
 from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.models import ModelInfo, default_pixels, find_model
 from vsr1_bench.perceiving import SecondPass, read_runs
-from vsr1_bench.prompts import DEFAULT_FORMAT, OWN, get_format
+from vsr1_bench.prompts import DEFAULT_FORMAT, OWN, PromptFormat, get_format, trained_with
+from vsr1_bench.provenance import Provenance, discard_if_empty
 from vsr1_bench.readers import (
     SELF,
     Descriptions,
@@ -119,7 +123,9 @@ def generate(
                 if stream.waits():
                     engine = generator
                     if engine is None:
-                        log.info("loading %s by %s", model.id, backend)
+                        known = runs[0].spec.model
+                        at = f" in {known.precision_label}" if known.precision else ""
+                        log.info("loading %s by %s%s", model.id, backend, at)
                         engine = stack.enter_context(
                             open_generator(
                                 backend,
@@ -178,14 +184,17 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     """
     writer = RunWriter(run.folder, shard=options.shard, force_unlock=options.force_unlock)
     stack.callback(writer.close)
+    stack.push(partial(_discard, run, shard_part(options.shard)))
     facts = run_facts(backend, options.limit)
     if run.data.own is not None:  # its sampling is in part the task's: groups go by ours
         facts["gen_kwargs"] = options.gen_kwargs
-    run.folder.write_meta(run.spec, run.samples, facts)
+    provenance = Provenance(run.folder, run.spec, run.samples, facts)
+    run.makers = provenance.before
+    stack.callback(provenance.end, writer, writer.safe)
     descriptions, itself = options.descriptions, options.reader.name == SELF
     if descriptions is None or run.blind or not (itself or descriptions == "caption"):
         return Open(run, writer, None, _memo(run, writer, options.shard, stack))
-    reader = self_reader(run.spec, descriptions) if itself else None
+    reader = self_reader(run.spec, descriptions, options.reader.thinking_tags) if itself else None
     second = SecondPass(run.folder, run.spec, descriptions, reader, options.shard)
     stack.callback(second.close)
     run.further = [second.captions] if descriptions == "caption" else []
@@ -201,6 +210,18 @@ def _memo(run: TaskRun, writer: RunWriter, shard: Shard, stack: ExitStack) -> Ke
     memo = KeyMemo(run.folder.path / f".keys{shard_part(shard)}", digest, run.sampling.n)
     stack.callback(lambda: memo.close() if writer.safe else memo.drop())
     return memo
+
+
+def _discard(
+    run: TaskRun,
+    part: str,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> None:
+    """Leave no folder of a start that failed: a table would take it for a run."""
+    if error is not None:
+        discard_if_empty(run.folder, part)
 
 
 def check_borrowed(tasks: list[Task], *, changed: bool) -> None:
@@ -242,10 +263,13 @@ def plan(
         script=str(script) if script else None,
         trust_remote_code=options.trust_remote_code,
     )
+    identity = identify(backend, model, options.model_args)
     usual = make_sampling(options.gen_kwargs, model)
     if options.data.offline and (missing := missing_data(tasks, options.data)):
         raise TaskError("--offline, and data are missing:\n  " + "\n  ".join(missing))
-    if options.descriptions == "response" and "description" not in fmt.wording:
+    if any(not isinstance(task.source, Borrowed) for task in tasks):
+        warn_of_format(model, fmt)
+    if options.descriptions == "response" and not fmt.describes:
         log.warning(
             "prompt %r asks for no description: --prompt see_think, or --perception caption",
             fmt.name,
@@ -266,6 +290,7 @@ def plan(
                 revision=model.revision,
                 fingerprint=model.fingerprint,
                 verified=model.verified,
+                precision=identity.precision,
             ),
             sampling=SamplingSpec(**asdict(sampling)),
             prompt=PromptSpec(
@@ -276,6 +301,7 @@ def plan(
             ),
             task=TaskSpec(name=task.name, version=task.version),
             data=data_spec(data.info),
+            engine=identity.engine,
         )
         count = len(data) if options.limit is None else min(options.limit, len(data))
         total = len(range(options.shard[0], count, options.shard[1])) * sampling.n
@@ -284,6 +310,19 @@ def plan(
             folder = RunFolder.of(options.output_path, one)
             runs.append(TaskRun(task, data, one, folder, count, total, sampling))
     return runs, model, backend
+
+
+def warn_of_format(model: ModelInfo, fmt: PromptFormat) -> None:
+    """Say which format a released checkpoint was trained with, where another is asked for."""
+    known = trained_with(name for name in (model.id, model.origin) if name)
+    if known is None or fmt.name in known[1]:
+        return
+    named = "" if trained_with([model.id]) else " (by its config.json)"
+    log.warning(
+        "model %r%s is %s, trained and evaluated by the code released with it with prompt %s; "
+        "this run asks with %s, which is another measurement (--prompt %s asks as they did)",
+        *(model.id, named, known[0], " or ".join(known[1]), fmt.name, known[1][0]),
+    )
 
 
 def _found(tasks: list[Task], options: RunOptions) -> list[tuple[Task, TaskData]]:

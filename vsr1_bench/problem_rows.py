@@ -15,26 +15,22 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from vsr1_bench.answers import read_answer, read_quantity, same_text, tidy
+from vsr1_bench.answers import (
+    is_bare_quantity,
+    is_date,
+    read_answer,
+    read_options,
+    same_text,
+    tidy,
+)
 from vsr1_bench.errors import TaskError
 from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, Sample
 from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, interleave
 
 IMAGE_COLUMNS = ("images", "image")
 
-# A mark stands at the start of a line, else after white space; never two styles in one question.
-_AT_LINE = tuple(
-    re.compile(rf"^[ \t]*{style}", re.MULTILINE)
-    for letters in ("([A-J])", "([a-j])")
-    for style in (rf"\({letters}\)", rf"{letters}[.)]", rf"{letters}[ ]?:")
-)
-_IN_LINE = tuple(
-    re.compile(rf"(?<!\S){style}")
-    for letters in ("([A-J])", "([a-j])")
-    for style in (rf"\({letters}\)", rf"{letters}[.)](?=\s)", rf"{letters}:(?=\s)")
-)
-_LONE = re.compile(r"\(?([A-Ja-j])[).]?")
-_LEADING_LETTER = re.compile(r"^\(?[A-Ja-j][).:]\s*")
+_LONE = re.compile(r"\(?([A-Za-z])[).]?")
+_LEADING_LETTER = re.compile(r"^\(?[A-Za-z][).:]\s*")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3}")
 _FORMULA = re.compile(r"[\\^_={}$]")
 
@@ -120,32 +116,6 @@ def problem_sample(
     )
 
 
-def read_options(problem: str) -> tuple[str, ...] | None:
-    """The options that a question holds, where they can be told without doubt.
-
-    Marks of one style (`(A)`; `A.` or `A)`; `A:`; small letters alike) that run from A without a
-    gap or a repeat, each at the start of a line, else after white space. Two styles that both fit,
-    or a letter twice (`point (A) … (A) 5 (B) 6`), are a doubt: None.
-    """
-    for patterns in (_AT_LINE, _IN_LINE):
-        found = {options for mark in patterns if (options := _split(problem, mark))}
-        if found:
-            return found.pop() if len(found) == 1 else None
-    return None
-
-
-def _split(problem: str, mark: re.Pattern[str]) -> tuple[str, ...] | None:
-    marks = list(mark.finditer(problem))
-    if len(marks) < 2 or "".join(m[1] for m in marks).upper() != LETTERS[: len(marks)]:
-        return None
-    ends = [*(m.start() for m in marks[1:]), len(problem)]
-    texts = [problem[m.end() : end].strip() for m, end in zip(marks, ends, strict=True)]
-    if not any("\n" in text for text in texts[:-1]):
-        texts[-1] = texts[-1].partition("\n")[0]  # what follows the options is an instruction
-    texts = [text.rstrip(" ,;") for text in texts]
-    return tuple(texts) if all(texts) else None
-
-
 def read_kind(
     answer: str, options: tuple[str, ...] | None
 ) -> tuple[AnswerType, str, tuple[str, ...] | None]:
@@ -153,8 +123,8 @@ def read_kind(
 
     `choice`: the answer is the letter, the text or the value of one of the options; or it is a
     capital letter A to J alone, options or not (they may be part of the picture). Else `yes_no`
-    for yes and no, `number` for a number with or without a unit, `text` for words, `math` for the
-    rest.
+    for yes and no, `number` for a number with or without a unit, `text` for words and dates, `math`
+    for the rest: equations (`x = 5`), tuples, formulas.
 
     Returns:
         The kind, the gold answer (a choice's is a capital letter), and a choice's options.
@@ -166,13 +136,13 @@ def read_kind(
         body = _LEADING_LETTER.sub("", answer)
         if lone or same_text(answer, option) or same_text(body, option):
             return "choice", letter, options
-    if lone and lone[1].isupper():
+    if lone and lone[1] in LETTERS[:10]:  # a later letter alone is a variable, `X`, rather
         return "choice", lone[1], None
     if answer.lower().rstrip(".") in ("yes", "no"):
         return "yes_no", answer, None
-    if read_quantity(answer, lead_in=False):
+    if is_bare_quantity(answer):
         return "number", answer, None
-    words = _WORD.search(answer) and not _FORMULA.search(answer)
+    words = is_date(answer) or (_WORD.search(answer) and not _FORMULA.search(answer))
     return ("text" if words else "math"), answer, None
 
 
@@ -205,7 +175,7 @@ def open_question(sample: Sample, gold: str) -> Sample:
     All of them stand in `extra["alternatives"]`, for judges that know of alternatives.
     """
     golds = read_list(gold) if gold.startswith(("['", '["')) else (gold.strip(),)
-    numbers = all(read_quantity(text, lead_in=False) for text in golds)
+    numbers = all(map(is_bare_quantity, golds))
     kind: AnswerType = "number" if numbers else "text"
     extra = {"alternatives": list(golds)}
     return replace(_open(sample), answer=golds[0], answer_type=kind, extra=extra)

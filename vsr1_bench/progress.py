@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vsr1_bench.terminal import acting_stderr
+
 
 def progress_bar(total: int | None, what: str, unit: str, *, shown: bool = True) -> tqdm[Any]:
     """Open a bar that appears once the work has taken two seconds.
@@ -17,5 +19,12 @@ def progress_bar(total: int | None, what: str, unit: str, *, shown: bool = True)
         shown: False keeps quiet.
     """
     return tqdm(
-        total=total, desc=what, unit=unit, disable=not shown, delay=2, leave=False, mininterval=0.5
+        total=total,
+        desc=what,
+        unit=unit,
+        disable=not shown,
+        delay=2,
+        leave=False,
+        mininterval=0.5,
+        file=acting_stderr(),
     )

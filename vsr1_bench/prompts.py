@@ -3,15 +3,26 @@
 Formats are chosen by `--prompt`, never baked into a task. The wording of `see_think`, `cot` and
 `caption_reasoner` is a protocol constant: it is quoted from the Vision-SR1 paper (arXiv:2508.19652,
 appendices B.1 and B.2, and the prompt files released with it), because a released checkpoint
-evaluated with other words is another measurement.
+evaluated with other words is another measurement. So is one whose image stands elsewhere: the
+layouts of the authors' repository, zli12321/Vision-SR1, differ in that.
+
+2025 (commit 3b39d81): one mark is removed, the text stripped at its right, and the image put at the
+    end; without a mark the image goes to the end, too; several marks stay. The second pass has the
+    question as it stands then, without the mark.
+2026 (commit 85b7c6a): marks stay. The second pass has the question stripped at both ends.
+
+Both trim question and options as one text, and put one space before the instruction.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from vsr1_bench.answers import well_formed
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.records import LETTERS, ImagePlace, Message, Part, Sample
 
@@ -27,6 +38,11 @@ SEE_THINK = (
     "answer to the question in \\boxed{}.\\nThe output format should be: <description> image/video "
     "description here </description> <think> reasoning process here </think> \\boxed{FINAL ANSWER "
     "here}."
+)
+# The template of the 2026 code, in training and evaluation, has one sentence more than the paper.
+SEE_THINK_2026 = SEE_THINK.replace(
+    "correct answer. Wrap",
+    "correct answer. Do not include the final answer in the description. Wrap",
 )
 COT = (
     "You FIRST think about the reasoning process as an internal monologue and then provide the "
@@ -55,9 +71,11 @@ DIRECT = {
 
 
 CAPTION_VERSION = 1
-READER_VERSION = 2
+READER_VERSION = 3
 """Raised when the form of those prompts changes in more than their words."""
 
+ImageOrder = Literal["mark", "end"]
+"""Where the one image of a question stands: at its mark, or behind question and options."""
 
 _MARK = re.compile(r"<image ?\d*>")
 
@@ -71,28 +89,69 @@ class PromptFormat:
     wording: str
     """The constant words; `direct` and `native` depend on the answer type or the task."""
     description: str
+    fits: str = "any"
+    """Which weights were trained with it."""
+    images: ImageOrder = "mark"
+    """Where images stand; the 2025 layout puts the only one at the end."""
+    separator: Literal[" ", "\n"] = " "
+    """Between question and wording. With the space of the paper's template comes its trimming."""
+
+    @property
+    def describes(self) -> bool:
+        """Whether it asks for a description."""
+        return "<description>" in self.wording
 
     def digest(self, native: str | None = None) -> str:
-        """Hash of every constant word this format can show (for the spec)."""
+        """Hash of every constant word this format can show and of their places (for the spec).
+
+        An image at its mark adds nothing, so that formats which did not change keep their runs.
+        """
         words = f"{self.name}\0{self.version}\0{self.wording}\0{native or ''}"
+        if self.images != "mark":
+            words += f"\0images {self.images}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
+_DIRECT = repr(sorted(DIRECT.items()))
+_THINK = "think, then answer in a box (the Vision-R1 baseline)"
 FORMATS = {
     f.name: f
     for f in (
-        PromptFormat("see_think", 1, SEE_THINK, "describe, think, then answer in a box (paper)"),
         PromptFormat(
-            "see_think_clean",
-            1,
-            SEE_THINK.replace("\\n", "\n"),
+            *("see_think", 2, SEE_THINK, "describe, think, then answer in a box (paper)"),
+            fits="the paper's words in the 2026 layout",
+        ),
+        PromptFormat(
+            *("see_think_2025", 1, SEE_THINK, "see_think as the 2025 code asks"),
+            fits="the released checkpoints (2025)",
+            images="end",
+        ),
+        PromptFormat(
+            *("see_think_2026", 1, SEE_THINK_2026),
+            "see_think as the 2026 code asks: no answer in the description",
+            fits="weights that the 2026 code trains",
+        ),
+        PromptFormat(
+            *("see_think_clean", 2, SEE_THINK.replace("\\n", "\n")),
             "see_think with real line breaks where the released template has backslash-n",
         ),
-        PromptFormat("cot", 1, COT, "think, then answer in a box (the Vision-R1 baseline)"),
-        PromptFormat("direct", 1, repr(sorted(DIRECT.items())), "the answer alone, by answer type"),
-        PromptFormat("native", 1, repr(sorted(DIRECT.items())), "the benchmark's own wording"),
+        PromptFormat("cot", 2, COT, _THINK, fits="Vision-R1 in the 2026 layout"),
+        PromptFormat(
+            *("cot_2025", 1, COT, "cot as the 2025 code asks"),
+            fits="Vision-R1 of the 2025 code",
+            images="end",
+        ),
+        PromptFormat(*("direct", 1, _DIRECT, "the answer alone, by answer type"), separator="\n"),
+        PromptFormat("native", 1, _DIRECT, "the benchmark's own wording", separator="\n"),
     )
 }
+TRAINED_WITH = {
+    "LMMs-Lab-Turtle/SelfRewarded-R1-7B": ("see_think_2025",),
+    "LMMs-Lab-Turtle/Qwen-2.5VL-7B-Cold-Start": ("see_think_2025", "cot_2025"),
+    "LMMs-Lab-Turtle/Qwen-2.5VL-3B-Cold-Start": ("see_think_2025", "cot_2025"),
+}
+"""The released checkpoints, and the formats in which the code released with them (2025) trains
+and evaluates them. The cold starts are the start of Vision-SR1 and of Vision-R1."""
 DEFAULT_FORMAT = "see_think"
 OWN = PromptFormat("own", 1, "", "as the task writes it: every message is its own")
 """Of borrowed tasks (lmms-eval), and theirs alone: `--prompt` does not name it."""
@@ -107,6 +166,18 @@ def get_format(name: str) -> PromptFormat:
     if name not in FORMATS:
         raise UsageError(f"unknown prompt {name!r}; {nearest(name, tuple(FORMATS))}")
     return FORMATS[name]
+
+
+def trained_with(names: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
+    """The released checkpoint that a model is by one of its names, and the formats that fit it.
+
+    A hub id, a served id, a folder's name or a path: its last part decides.
+    """
+    last = {name.rstrip("/").rpartition("/")[2].lower() for name in names}
+    for checkpoint, formats in TRAINED_WITH.items():
+        if checkpoint.rpartition("/")[2].lower() in last:
+            return checkpoint, formats
+    return None
 
 
 def render_choices(choices: tuple[str, ...]) -> str:
@@ -125,11 +196,67 @@ def choice_lines(sample: Sample) -> list[Part]:
     return lines
 
 
-def question_with_choices(sample: Sample) -> str:
-    """The question as plain text with its options, image places removed."""
-    if not sample.choices or sample.choices_in_image:
-        return sample.question_text
-    return f"{sample.question_text}\n{render_choices(sample.choices)}"
+def problem_parts(sample: Sample) -> list[Part]:
+    """The question and its options as one text with image places, as the authors' rows have it."""
+    lines = choice_lines(sample)
+    question = _stripped_end(sample.question) if lines else [*sample.question]
+    return merge_text([*question, *lines])
+
+
+def only_mark(problem: Sequence[Part]) -> bool:
+    """Whether exactly one mark stands in a problem, and an image at it."""
+    texts = "".join(part for part in problem if isinstance(part, str))
+    places = [part for part in problem if isinstance(part, ImagePlace)]
+    return len(places) == 1 and places[0].marked and not _MARK.search(texts)
+
+
+def images_at_end(problem: list[Part]) -> list[Part]:
+    """Put images where the 2025 layout does (see the module's head).
+
+    Several images without a mark, for which the authors' code has no form, go to the end, too.
+    """
+    places = [part for part in problem if isinstance(part, ImagePlace)]
+    texts = merge_text([part for part in problem if isinstance(part, str)])
+    if only_mark(problem):
+        return [*_stripped_end(texts), *places]
+    if any(place.marked for place in places) or _MARK.search("".join(map(str, texts))):
+        return problem
+    return [*texts, *places]
+
+
+def _stripped_end(parts: Sequence[Part]) -> list[Part]:
+    """Parts without white space at their end."""
+    kept = list(parts)
+    while kept and isinstance(kept[-1], str):
+        kept[-1] = kept[-1].rstrip()
+        if kept[-1]:
+            break
+        kept.pop()
+    return kept
+
+
+def _stripped_start(parts: Sequence[Part]) -> list[Part]:
+    """Parts without white space at their start."""
+    kept = list(parts)
+    while kept and isinstance(kept[0], str):
+        kept[0] = kept[0].lstrip()
+        if kept[0]:
+            break
+        kept.pop(0)
+    return kept
+
+
+def question_unseen(sample: Sample, images: ImageOrder = "mark") -> str:
+    """The question with its options as plain text for the second pass, image places removed."""
+    written = bool(choice_lines(sample))
+    question = _stripped_end(sample.question) if written else sample.question
+    text = "".join(without_images(tuple(question)))
+    if written and sample.choices:
+        text += f"\n{render_choices(sample.choices)}"
+    if images == "mark":
+        return text.strip()
+    # The 2025 code strips where it moves the only mark, and nowhere else.
+    return text.rstrip() if only_mark(problem_parts(sample)) else text
 
 
 def without_images(question: tuple[Part, ...]) -> tuple[str, ...]:
@@ -158,8 +285,8 @@ def build_messages(
     """Write the first-pass messages of a sample.
 
     Args:
-        sample: The question; its images stay at their places.
-        fmt: The format to use.
+        sample: The question.
+        fmt: The format to use; it says where images stand.
         native: The task's own wording, for the `native` format; empty = the question alone.
         system: System message; None leaves it to the model's chat template.
     """
@@ -171,15 +298,15 @@ def build_messages(
         ending = fmt.wording
     if fmt is OWN:
         return own_messages(sample, system)
-    content: list[Part] = list(sample.question)
-    while content and isinstance(content[-1], str) and not content[-1].strip():
-        content.pop()
-    if content and isinstance(content[-1], str):
-        content[-1] = content[-1].rstrip()
-    content += choice_lines(sample)
-    separator = "\n" if sample.choices or fmt.name in ("direct", "native") else " "
+    content = problem_parts(sample)
+    if fmt.images == "end":
+        content = images_at_end(content)
+    if fmt.separator == " ":
+        content = _stripped_start(_stripped_end(content))
+    elif not choice_lines(sample):
+        content = _stripped_end(content)
     if ending:
-        content.append(f"{separator}{ending}" if content else ending)
+        content.append(f"{fmt.separator}{ending}" if content else ending)
     user = Message("user", tuple(merge_text(content)))
     return (Message("system", (system,)), user) if system else (user,)
 
@@ -203,14 +330,28 @@ def own_messages(sample: Sample, system: str | None) -> tuple[Message, ...]:
 
 
 def caption_messages(
-    sample: Sample, description: str, *, system: str | None = None
+    sample: Sample, description: str, *, images: ImageOrder = "mark", system: str | None = None
 ) -> tuple[Message, ...]:
-    """Write the second-pass message: description and question, never the image (appendix B.2)."""
-    unseen = replace(sample, question=without_images(sample.question))
-    # str.replace, not str.format: the wording holds the braces of \boxed{}.
-    text = CAPTION_REASONER.replace("{question}", question_with_choices(unseen))
-    user = Message("user", (text.replace("{description}", description.strip()),))
+    """Write the second-pass message: description and question, never the image (appendix B.2).
+
+    Args:
+        sample: The question.
+        description: What the first pass has seen; stripped, as both layouts do.
+        images: Whose second pass it is, by the first pass's place of images.
+        system: System message.
+    """
+    # Not str.format: the wording holds the braces of \boxed{}; not two replacements one after
+    # the other: question and description may hold the other's name in braces.
+    before, after = CAPTION_REASONER.split("{question}")
+    told = before.replace("{description}", well_formed(description).strip())
+    user = Message("user", (f"{told}{question_unseen(sample, images)}{after}",))
     return (Message("system", (system,)), user) if system else (user,)
+
+
+def reader_hash(images: ImageOrder) -> str:
+    """Hash of the second-pass prompt in a layout."""
+    words = CAPTION_REASONER if images == "mark" else f"{CAPTION_REASONER}\0images {images}"
+    return wording_hash(READER_VERSION, words)
 
 
 def merge_text(parts: list[Part]) -> list[Part]:
@@ -234,3 +375,18 @@ def to_chat(messages: tuple[Message, ...]) -> list[dict[str, object]]:
         ]
         chat.append({"role": message.role, "content": content})
     return chat
+
+
+def qwen_chat(messages: Sequence[Message]) -> str:
+    """Messages as the chat template of Qwen2.5-VL writes them, to look at (engines render it)."""
+    told = list(messages)
+    if told and told[0].role != "system":
+        told.insert(0, Message("system", ("You are a helpful assistant.",)))
+    image = "<|vision_start|><|image_pad|><|vision_end|>"
+    turns = [
+        f"<|im_start|>{message.role}\n"
+        + "".join(image if isinstance(part, ImagePlace) else part for part in message.content)
+        + "<|im_end|>\n"
+        for message in told
+    ]
+    return "".join([*turns, "<|im_start|>assistant\n"])

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from vsr1_bench.answers import final_region, read_description
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
+from vsr1_bench.answers import final_region, mark_tags, read_description
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.judging import JudgeOptions
 from vsr1_bench.llm_judging import connecting
@@ -22,9 +24,10 @@ from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.llm_judging.spending import Spending
 from vsr1_bench.prompts import (
     CAPTION,
-    CAPTION_REASONER,
     CAPTION_VERSION,
-    READER_VERSION,
+    FORMATS,
+    ImageOrder,
+    reader_hash,
     wording_hash,
 )
 from vsr1_bench.records import Sampling
@@ -57,6 +60,8 @@ class ReaderOptions:
     """`--reader_args`: max_tokens, seed, and what the reader's backend takes."""
     spending: Spending = field(default_factory=Spending)
     """Prices and the bound on the cost, of judges and reader together."""
+    thinking_tags: tuple[str, ...] = ()
+    """Further tags of thinking (`answers.mark_tags`): no description stands in them."""
 
 
 class ReaderSpec(Strict):
@@ -75,21 +80,39 @@ class ReaderSpec(Strict):
     descriptions: Descriptions
     caption_hash: str | None
     """Of the prompt that asks for a description; None where the responses hold them."""
+    thinking_tags: tuple[str, ...] = ()
+    """Further tags of thinking, which decide what is a description."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out tags where there are none: such readers are what they were before tags."""
+        found: dict[str, Any] = write(self)
+        if not self.thinking_tags:
+            found.pop("thinking_tags", None)
+        return found
 
     @property
     def label(self) -> str:
         """How it is shown: `self`, or `gemini:gemini-2.5-flash`."""
         return SELF if self.name == SELF else f"{self.name}:{self.model}"
 
+    @property
+    def images(self) -> ImageOrder:
+        """Which layout's second pass its prompt is."""
+        return "end" if self.prompt_hash == reader_hash("end") else "mark"
+
     def digest(self) -> str:
         """Hash over every field."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
 
 
-def self_reader(spec: RunSpec, descriptions: Descriptions) -> ReaderSpec:
+def self_reader(
+    spec: RunSpec, descriptions: Descriptions, thinking_tags: tuple[str, ...] = ()
+) -> ReaderSpec:
     """The model of a run as the reader of its own descriptions.
 
-    It reads greedily; system message, limits, stop strings and repetition penalty stay as they are.
+    It reads greedily, in the layout of the run's prompt format; system message, limits, stop
+    strings and repetition penalty stay as they are.
 
     Raises:
         UsageError: the run's responses were made elsewhere: its model cannot be asked here.
@@ -103,6 +126,8 @@ def self_reader(spec: RunSpec, descriptions: Descriptions) -> ReaderSpec:
         {},
         spec.prompt.system,
         descriptions,
+        thinking_tags,
+        FORMATS[spec.prompt.format].images if spec.prompt.format in FORMATS else "mark",
     )
 
 
@@ -133,7 +158,8 @@ def external_reader(
     if connection.sampling.temperature != 0:
         raise UsageError("--reader_args temperature: readers are greedy; drop it")
     model = (connection.model, connection.mark, options.name == "vllm")
-    spec = _spec(options.name, model, sampling, dict(connection.told), None, descriptions)
+    told_apart = (dict(connection.told), None, descriptions, options.thinking_tags)
+    spec = _spec(options.name, model, sampling, *told_apart)
     return spec, connection
 
 
@@ -150,6 +176,8 @@ def _spec(
     told: dict[str, Any],
     system: str | None,
     descriptions: Descriptions,
+    thinking_tags: tuple[str, ...],
+    images: ImageOrder = "mark",
 ) -> ReaderSpec:
     captions = descriptions == "caption"
     return ReaderSpec(
@@ -159,19 +187,24 @@ def _spec(
         verified=model[2],
         sampling=SamplingSpec(**asdict(sampling)),
         told=told,
-        prompt_hash=wording_hash(READER_VERSION, CAPTION_REASONER),
+        prompt_hash=reader_hash(images),
         system=system,
         descriptions=descriptions,
         caption_hash=wording_hash(CAPTION_VERSION, CAPTION) if captions else None,
+        thinking_tags=thinking_tags,
     )
 
 
-def description_in(text: str, descriptions: Descriptions) -> str | None:
+def description_in(
+    text: str, descriptions: Descriptions, thinking_tags: Sequence[str] = ()
+) -> str | None:
     """The description in a response, or that a caption is; None where there is none.
 
-    A caption was asked for nothing but the description: where it has no description tags, all that
-    it says outside its thinking is one.
+    What stands in `thinking_tags`, as in those of all known families, is thinking. A caption was
+    asked for nothing but the description: where it has no description tags, all that it says
+    outside its thinking is one.
     """
+    text = mark_tags(text, thinking_tags)
     found = read_description(text)
     if found is None and descriptions == "caption":
         return final_region(text).strip() or None

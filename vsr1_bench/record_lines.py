@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 
 import msgspec
 
@@ -171,23 +171,116 @@ def _convert(record: dict[str, Any], kind: type[Kind]) -> Kind:
         raise TypeError(str(error)) from error
 
 
-SCORE_FIELDS = {
-    "model", "task", "version", "judge", "prompt", "variant", "metrics", "rates", "by", "spec_hash",
-}  # fmt: skip
-VALUE_FIELDS = {"value", "low", "high", "n"}
-RATE_FIELDS = {"total", "scored", "ranked", "unparsed", "truncated", "failed"}
+class _ValueLine(TypedDict):
+    """A number with its interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unit: NotRequired[str]
 
 
-def is_score(document: Any) -> bool:
-    """Whether a score file has what everything that reads one relies on."""
-    return (
-        isinstance(document, dict)
-        and document.keys() >= SCORE_FIELDS
-        and all(isinstance(document[name], dict) for name in ("metrics", "rates", "by"))
-        and len(document["metrics"]) > 0
-        and all(
-            isinstance(value, dict) and value.keys() >= VALUE_FIELDS
-            for value in document["metrics"].values()
-        )
-        and document["rates"].keys() >= RATE_FIELDS
-    )
+class _RatesLine(TypedDict):
+    total: int
+    scored: int
+    ranked: bool
+    unparsed: float
+    truncated: float
+    failed: float
+
+
+class _JudgingLine(TypedDict):
+    models: list[str]
+    prompts: list[str]
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+
+
+class _ReaderLine(TypedDict):
+    label: str
+    digest: str
+
+
+class _CellsLine(TypedDict):
+    """The 2 x 2 table of one category."""
+
+    n: int
+    metrics: dict[str, _ValueLine]
+    cut_readings: NotRequired[int]
+
+
+class _PassLine(_CellsLine):
+    """What one reader's second pass says."""
+
+    reader: _ReaderLine
+    uncounted: int
+    by: NotRequired[dict[str, dict[str, _CellsLine]]]
+    members: NotRequired[list[str]]
+
+
+class _FirstPassLine(_PassLine):
+    others: list[_PassLine]
+
+
+class _BlindLine(TypedDict):
+    spec_hash: str
+    n: int
+
+
+class _ScoreLine(TypedDict):
+    """What everything that reads a score relies on; it may say more."""
+
+    model: str
+    task: str
+    version: int | str
+    judge: str
+    prompt: str
+    variant: str
+    spec_hash: str
+    metrics: Annotated[dict[str, _ValueLine], msgspec.Meta(min_length=1)]
+    rates: _RatesLine
+    by: dict[str, dict[str, _ValueLine]]
+    n: NotRequired[int]
+    verdicts: NotRequired[str | None]
+    footnote: NotRequired[str | None]
+    judging: NotRequired[_JudgingLine | None]
+    perception: NotRequired[_FirstPassLine]
+    blind: NotRequired[dict[str, _BlindLine]]
+
+
+class _MetaLine(TypedDict):
+    """`run.json`, the spec's own fields left to the spec."""
+
+    spec: dict[str, Any]
+    samples: Annotated[int, msgspec.Meta(ge=0)]
+    spec_hash: NotRequired[str]
+    limit: NotRequired[Annotated[int, msgspec.Meta(ge=0)] | None]
+    versions: NotRequired[dict[str, str] | None]
+    withheld: NotRequired[list[str]]
+    origin: NotRequired[dict[str, Any]]
+    backend: NotRequired[str | None]
+    command: NotRequired[str | None]
+    git: NotRequired[str | None]
+    created: NotRequired[str]
+    updated: NotRequired[str]
+    gen_kwargs: NotRequired[dict[str, Any]]
+
+
+def score_fault(document: Any) -> str | None:
+    """Why a document is no score file, field and type; None = it is one."""
+    return _fault(document, _ScoreLine)
+
+
+def meta_fault(document: Any) -> str | None:
+    """Why a document is no `run.json`, field and type; None = it is one."""
+    return _fault(document, _MetaLine)
+
+
+def _fault(document: Any, kind: Any) -> str | None:
+    try:
+        msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return None

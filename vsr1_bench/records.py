@@ -14,17 +14,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SCHEMA_VERSION = 1
 
 AnswerType = Literal["choice", "yes_no", "number", "math", "text"]
 Role = Literal["system", "user", "assistant"]
 Outcome = Literal["correct", "incorrect", "unscored"]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 Stage = Literal["answer", "caption", "reading"]
 """What a request is for: the first pass, a description asked for by itself, the second pass."""
 
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The letters of options, first to last; a question has at most as many options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class EncodedImage:
             return self.data
         if self.path is None:
             raise OSError("an image with neither bytes nor a path")
+        if not self.path.is_file() and self.path.exists():
+            raise OSError("not a regular file")  # a FIFO or a device would be waited for
         return self.path.read_bytes()
 
     def sha256(self) -> str:
@@ -63,6 +67,8 @@ class ImagePlace:
     """The place of image number `index` (from 0) inside a text."""
 
     index: int
+    marked: bool = field(default=True, compare=False)
+    """False where the row has no mark for it, so that the place is this project's choice."""
 
 
 Part = str | ImagePlace
@@ -81,7 +87,7 @@ class Sample:
     answer_type: AnswerType
     images: tuple[EncodedImage, ...] = ()
     choices: tuple[str, ...] | None = None
-    """Texts of the options, first = A; at most ten."""
+    """Texts of the options, first = A; at most 26."""
     choice_parts: tuple[tuple[Part, ...], ...] | None = None
     """The options with their images at their places, where options hold images."""
     choices_in_image: bool = False
@@ -143,6 +149,8 @@ class Request:
     json_schema: Mapping[str, Any] | None = None
     """The answer must be JSON of this schema; a backend that cannot see to it fails the request."""
     stage: Stage = "answer"
+    prompt_limit: int | None = None
+    """Tokens after which a prompt without images is cut; only backends that render prompts do."""
 
     @property
     def seed(self) -> int:
@@ -248,6 +256,11 @@ class Verdict:
     """What the judge or a person said in their own words, e.g. `unclear`."""
     score: float | None = None
     """Graded benchmarks: 0 to 1."""
+    how: str | None = field(default=None, compare=False)
+    """The rule that read the final answer, or that found it unreadable (docs/answers.md); None in
+    records of older versions and where no rule of ours read it."""
+    span: tuple[int, int] | None = field(default=None, compare=False)
+    """Start and end, in the response, of the words that the answer was read from."""
 
 
 @dataclass(frozen=True, slots=True)

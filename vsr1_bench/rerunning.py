@@ -150,7 +150,7 @@ def _spec_today(arguments: list[str], variant: str) -> RunSpec:
 
 
 def _differences(meta: dict[str, Any], spec: RunSpec, today: RunSpec | None) -> list[Difference]:
-    from vsr1_bench.leaderboard.settings import differences, flat
+    from vsr1_bench.leaderboard.settings import differences, spec_fields
 
     then = {f"other.version of {name}": v for name, v in (meta.get("versions") or {}).items()}
     now: dict[str, Any] = {
@@ -159,6 +159,6 @@ def _differences(meta: dict[str, Any], spec: RunSpec, today: RunSpec | None) -> 
     then["other.commit of vsr1-bench"] = meta.get("git")
     now["other.commit of vsr1-bench"] = git_sha()
     if today is not None:
-        then |= flat(spec.model_dump(mode="json"))
-        now |= flat(today.model_dump(mode="json"))
+        then |= spec_fields(spec)
+        now |= spec_fields(today)
     return differences(then, now)

@@ -166,7 +166,13 @@ def chosen_files(dataset: str, split: str) -> list[Path]:
 
 def _split_files(folder: Path, split: str, kinds: str) -> list[Path]:
     name = re.compile(rf"{re.escape(split)}([-_.]\d[\w.-]*)?\.({kinds})")
-    return sorted(f for f in folder.glob("*") if name.fullmatch(f.name))
+    found = sorted(f for f in folder.glob("*") if name.fullmatch(f.name))
+    for file in found:
+        if not file.is_file():
+            raise TaskError(
+                f"{file}: not a regular file, and not waited for; wanted rows in a file"
+            )
+    return found
 
 
 def load_files(files: list[Path]) -> Dataset:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -77,6 +77,50 @@ def judge_digest(judge: RuleJudge) -> str:
     return hashlib.sha256(words + b"\0".join(sources)).hexdigest()
 
 
+class TaggedJudge(RunningJudge):
+    """A judge that is shown responses in which a user's own thinking tags are marked."""
+
+    def __init__(self, inner: RunningJudge, tags: Sequence[str]) -> None:
+        """Put the marking before a judge; the tags are part of what decides."""
+        self.name, self.answer_type = inner.name, inner.answer_type
+        words = "\0".join([inner.identity, *sorted(tags)])
+        self.identity = hashlib.sha256(words.encode()).hexdigest()
+        self._inner, self._tags = inner, tuple(tags)
+
+    def judge(self, items: Iterable[Item]) -> Verdicts:
+        """Judge items."""
+        given: dict[int, tuple[Item, Item]] = {}
+
+        def marked() -> Iterator[Item]:
+            for item in items:
+                shown = self._marked(item)
+                given[id(shown)] = item, shown  # held: an id is free again with its object
+                yield shown
+
+        with closing(self._inner.judge(marked())) as verdicts:
+            for judged in verdicts:
+                yield replace(judged, item=given.pop(id(judged.item))[0])
+
+    def _marked(self, item: Item) -> Item:
+        return replace(item, response=answers.mark_tags(item.response, self._tags))
+
+    def estimate(self, items: Iterable[Item]) -> Estimate:
+        """What the judge would take."""
+        return self._inner.estimate(map(self._marked, items))
+
+    def recall(self, folder: Path) -> set[str]:
+        """Know the replies that are kept."""
+        return self._inner.recall(folder)
+
+    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
+        """Keep what models reply."""
+        return self._inner.keeping(folder)
+
+    def close(self) -> None:
+        """Close the judge."""
+        self._inner.close()
+
+
 def open_judge(
     spec: str, include_path: Sequence[str] = (), options: JudgeOptions | None = None
 ) -> RunningJudge:
@@ -87,6 +131,9 @@ def open_judge(
         UsageError: an unknown judge, or one that was not told what it needs.
     """
     told = options or JudgeOptions()
+    if told.thinking_tags:
+        opened = open_judge(spec, include_path, replace(told, thinking_tags=()))
+        return TaggedJudge(opened, told.thinking_tags)
     name = read_name(spec)
     judge = find_judge(name.kind, include_path)
     if isinstance(judge, ModelJudge):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,14 +13,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from vsr1_bench.blind import NONE, VARIANTS
-from vsr1_bench.errors import StoreError
+from vsr1_bench.errors import DamagedRunError, StoreError
 from vsr1_bench.joining import join_readings, join_responses
 from vsr1_bench.readers import ReaderSpec
 from vsr1_bench.scoring.metrics import Response, Value, compute
 from vsr1_bench.scoring.paired import paired_difference
-from vsr1_bench.scoring.shortcuts import shortcut_document
+from vsr1_bench.scoring.shortcuts import shortcut_document, undescribed_note
 from vsr1_bench.store import RunFolder
 from vsr1_bench.task import Metric, Task
+
+log = logging.getLogger(__name__)
 
 
 def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: Path) -> None:
@@ -37,13 +40,22 @@ def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: P
     blind = {
         variant: part
         for variant in VARIANTS
-        if (part := blind_part(run, task, verdicts, variant)) is not None
+        if (part := _whole_blind_part(run, task, verdicts, variant)) is not None
     }
     for variant, part in blind.items():
         document["metrics"][f"blind_accuracy[{variant}]"] = part["blind_accuracy"]
         document["metrics"][f"gain[{variant}]"] = part["gain"]
     if blind:
         document["blind"] = blind
+
+
+def score_notes(document: dict[str, Any], notes: Sequence[str | None]) -> list[str]:
+    """What a reader of a score must know: the given notes, and whether descriptions are missing."""
+    found = [note for note in notes if note is not None]
+    if "perception" in document:
+        undescribed = undescribed_note(document["perception"])
+        found += [f"{undescribed}: lsr and saw_but_wrong"] if undescribed else []
+    return list(dict.fromkeys(found))
 
 
 def keep_leakage(document: dict[str, Any], stored: Sequence[dict[str, Any]]) -> None:
@@ -163,6 +175,19 @@ def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict
     gain = paired_difference(first, second, clusters)
     value = Value(gain.difference, gain.low, gain.high, gain.n)
     return {**part, "gain": asdict(value), "p_value": gain.p_value, "test": gain.test}
+
+
+def _whole_blind_part(
+    run: RunFolder, task: Task, verdicts: Path, variant: str
+) -> dict[str, Any] | None:
+    """`blind_part`; None with a warning where the twin is damaged, which is no fault of the run."""
+    try:
+        return blind_part(run, task, verdicts, variant)
+    except DamagedRunError as error:
+        if error.folder in (None, run.path):
+            raise
+        log.warning("no gain over a blind run that cannot be read: %s", error)
+        return None
 
 
 def _by_sample(responses: Sequence[Response]) -> dict[str, list[Response]]:

@@ -49,8 +49,11 @@ def server_command(
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    starting: bool = False,
 ) -> tuple[list[str], str]:
     """Write the server's command line, and the flags of `run` that go with it.
+
+    With `starting`, this machine must have the GPUs that the server is to use.
 
     An endpoint does not tell its processor's pixel bounds or its context, so a run through it needs
     them as flags wherever the defaults do not fit; with them it shows the pixels of a local run.
@@ -63,10 +66,13 @@ def server_command(
         raise UsageError("serve needs vLLM: pip install 'vsr1-bench[vllm]'; see vsr1-bench doctor")
     from vsr1_bench.generation.base import parse_backend_args
     from vsr1_bench.generation.chat import ChatRenderer
+    from vsr1_bench.generation.devices import check_devices
     from vsr1_bench.generation.vllm import VllmArgs, engine_settings
 
     info = find_model(model, backend="vllm", revision=revision, trust_remote_code=trust_remote_code)
     args = parse_backend_args(VllmArgs, "vllm", settings)
+    if starting:  # a command that is only printed may be for another machine
+        check_devices("vllm", args, served=True)
     renderer = ChatRenderer(info, trust_remote_code=trust_remote_code)
     words = [*OWN_PYTHON, "-m", SERVER, "--host", host, "--port", str(port)]
     words += ["--served-model-name", info.id]

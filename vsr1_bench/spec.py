@@ -2,7 +2,7 @@
 
 Two runs with equal specs are the same run and share a folder; any difference is another folder, so
 results are never mixed. What does not change the question (backend, batch size, `--limit`, shard)
-is not part of it.
+is not part of it. Which of a backend's arguments do is marked where they are declared.
 """
 
 from __future__ import annotations
@@ -23,6 +23,19 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class PrecisionSpec(Strict):
+    """At what precision weights are computed, `auto` resolved (see `generation.precision`)."""
+
+    dtype: str
+    """`float32`, `bfloat16` or `float16`."""
+    quantization: str | None
+    """Method of quantized weights; None = they are not."""
+    kv_cache_dtype: str
+
+
+UNKNOWN, UNVERIFIED = "unknown", "unverified"
+
+
 class ModelSpec(Strict):
     """Which weights answered."""
 
@@ -33,6 +46,20 @@ class ModelSpec(Strict):
     """Hash of the weights' content; for an endpoint of its URL and served id."""
     verified: bool = True
     """False for endpoints: nobody can hash what they serve."""
+    precision: PrecisionSpec | None = None
+    """None where no weights were loaded here, and in runs that were made before it was recorded."""
+
+    @property
+    def precision_label(self) -> str:
+        """In words: `bfloat16`, with what is unusual; `unknown`; `unverified` (an endpoint)."""
+        if self.precision is None:
+            return UNKNOWN if self.verified else UNVERIFIED
+        told = [self.precision.dtype]
+        if self.precision.quantization is not None:
+            told.append(f"quantization {self.precision.quantization}")
+        if self.precision.kv_cache_dtype != self.precision.dtype:
+            told.append(f"KV cache {self.precision.kv_cache_dtype}")
+        return ", ".join(told)
 
 
 class SamplingSpec(Strict):
@@ -93,6 +120,8 @@ class RunSpec(Strict):
 
     imported_per_sample: int = 1
     """Responses a sample among those made elsewhere."""
+    engine: dict[str, bool | int | float | str | None] = {}
+    """What else of `--model_args` was given and can change an answer (`generation.identity`)."""
 
     @property
     def responses_per_sample(self) -> int:
@@ -100,8 +129,16 @@ class RunSpec(Strict):
         return self.sampling.n if self.sampling else self.imported_per_sample
 
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of every field."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+        """SHA-256 over the canonical JSON of every field.
+
+        What is empty and came later is left out: a run that was stored before it keeps its hash.
+        """
+        document = self.model_dump(mode="json")
+        if document["model"]["precision"] is None:
+            del document["model"]["precision"]
+        if not document["engine"]:
+            del document["engine"]
+        return hashlib.sha256(canonical_json(document).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:

@@ -20,6 +20,7 @@ never displaced by a failed one, whichever journal that stands in.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -34,24 +35,18 @@ from pydantic import ValidationError
 
 from vsr1_bench.errors import DamagedRunError, StoreError
 from vsr1_bench.journal import read_lines, write_atomic
-from vsr1_bench.journal_index import (
-    GENERATIONS,
-    JUDGMENTS,
-    PERCEPTIONS,
-    Made,
-    Told,
-    slim_records,
-)
+from vsr1_bench.journal_index import GENERATIONS, JUDGMENTS, PERCEPTIONS, Made, Told, slim_records
 from vsr1_bench.judge_names import bare, stored_name
 from vsr1_bench.record_lines import (
     Place,
     generation_of_record,
-    is_score,
     judgment_of_record,
+    meta_fault,
     perception_of_record,
     place_of_line,
     read_records,
     sample_of_record,
+    score_fault,
 )
 from vsr1_bench.records import Generation, Judgment, Perception, Sample
 from vsr1_bench.spec import RunSpec
@@ -155,11 +150,10 @@ class RunFolder:
             meta = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise StoreError(f"{path}: not a run's run.json ({error}); {MEND}") from error
-        if not isinstance(meta, dict) or not meta.keys() >= {"spec", "samples"}:
-            raise StoreError(
-                f"{path}: not a run's run.json (no spec, or no samples, in it); {MEND}"
-            )
-        return meta
+        if fault := meta_fault(meta):
+            raise StoreError(f"{path}: not a run's run.json ({fault}); {MEND}")
+        found: dict[str, Any] = meta
+        return found
 
     @telling
     def spec(self) -> RunSpec:
@@ -376,11 +370,12 @@ class RunFolder:
         for path in sorted((self.path / "scores").glob("*.json")):
             try:
                 document = json.loads(path.read_text("utf-8"))
-            except (OSError, ValueError):
-                document = None
-            if not is_score(document):
+                fault = score_fault(document)
+            except (OSError, ValueError) as error:
+                fault = str(error)
+            if fault:
                 raise StoreError(
-                    f"{path}: not a score file; delete it, then run: vsr1-bench score "
+                    f"{path}: not a score file ({fault}); delete it, then run: vsr1-bench score "
                     f"{shlex.quote(str(self.path))}"
                 )
             documents.append(document)
@@ -418,16 +413,26 @@ def find_runs(path: Path) -> list[RunFolder]:
     """
     if (path / "run.json").is_file():
         return [RunFolder(path)]
-    metas = path.glob("**/run.json") if path.is_dir() else ()
-    # A hidden folder holds what is still on its way (a download).
-    found = sorted(
-        meta.parent
-        for meta in metas
-        if not any(part.startswith(".") for part in meta.relative_to(path).parts)
-    )
+    found = sorted(run_folders(path))
     if not found:
         raise StoreError(f"{path}: no run there; give a folder that `vsr1-bench run` has written")
     return [RunFolder(folder) for folder in found]
+
+
+def run_folders(path: Path) -> Iterator[Path]:
+    """Yield the folders below one that hold a run, those behind links to folders, too.
+
+    `run` writes through such a link (a model's folder on another disk). A hidden folder holds what
+    is still on its way (a download).
+    """
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(path, followlinks=True):
+        stat = os.stat(place)
+        known = (stat.st_dev, stat.st_ino) in seen  # behind two links, or a link to a folder above
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = [] if known else sorted(f for f in folders if not f.startswith("."))
+        if "run.json" in files and not known:
+            yield Path(place)
 
 
 def stored_judge(asked: str | None, runs: Sequence[RunFolder]) -> str | None:

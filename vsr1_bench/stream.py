@@ -22,6 +22,7 @@ from vsr1_bench.key_memo import KeyMemo
 from vsr1_bench.perceiving import SecondPass, Tally, generation_of
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.prompts import OWN, build_messages, get_format
+from vsr1_bench.provenance import Maker
 from vsr1_bench.records import Completion, Request, Sample, Sampling
 from vsr1_bench.run_writer import RunWriter
 from vsr1_bench.spec import RunSpec, request_key
@@ -49,6 +50,10 @@ class TaskRun:
     """Of the second pass: captions, readings."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Why samples have no part in a blind run -> how many (of this shard)."""
+    reused: int = 0
+    """Responses that were in the store already."""
+    makers: list[Maker] = field(default_factory=list)
+    """The commands that had made them."""
     digest: str = ""
     """Of the spec."""
 
@@ -199,6 +204,7 @@ class Stream(Closing):
                         yield _Asked(opened, shown, request, 0.0)
                         continue
                     run.answers.note(None)
+                    run.reused += 1
                     self._bar.update()
                     if opened.second is not None:
                         following = opened.second.after_stored(shown, request)
@@ -223,6 +229,7 @@ class Stream(Closing):
         count = sum(done) * run.sampling.n
         if count:
             run.answers.note(None, count)
+            run.reused += count
             self._bar.update(count)
         return done
 

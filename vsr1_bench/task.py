@@ -234,7 +234,7 @@ def interleave_all(
             placed.add(number)
             end, following = found.end(), number + 1
         found_parts.append([*parts, text[end:]])
-    unplaced = [ImagePlace(i) for i in range(len(images)) if i not in placed]
+    unplaced = [ImagePlace(i, marked=False) for i in range(len(images)) if i not in placed]
     found_parts[0] = [*unplaced, *found_parts[0]]
     kept = tuple(tuple(part for part in parts if part != "") for parts in found_parts)
     return kept, tuple(images)

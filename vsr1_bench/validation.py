@@ -11,8 +11,8 @@ from vsr1_bench.errors import TaskError
 from vsr1_bench.grading import grade_all
 from vsr1_bench.judge_names import read_name
 from vsr1_bench.judging import Item, ModelJudge, RuleJudge
-from vsr1_bench.prompts import build_messages, get_format
-from vsr1_bench.records import ImagePlace, Message, Sample
+from vsr1_bench.prompts import build_messages, get_format, qwen_chat
+from vsr1_bench.records import ImagePlace, Message, Sample, Verdict
 from vsr1_bench.registry import find_judge, get_judge
 from vsr1_bench.task import Procedural, Task
 
@@ -28,8 +28,12 @@ class Validation:
     """Where they came from, in words."""
     prompt: str
     """The first sample's prompt."""
+    chat: str
+    """The same as the chat template of Qwen2.5-VL writes it, to the byte."""
     faults: tuple[str, ...]
     """Empty = sound."""
+    reading: tuple[str, ...] = ()
+    """How the gold answers were read: a line for each rule, with its first example."""
     judged: bool = True
     """False: only a model judges this task, and no verdict was tried."""
 
@@ -52,12 +56,15 @@ def validate_task(
     gold = [_item(sample, _spoken(sample)) for sample in samples]
     empty = [_item(sample, "") for sample in samples]
     faults = []
+    read: dict[str | None, list[tuple[str, Verdict]]] = {}
     for wanted, items in (("correct", gold), ("incorrect", empty)):
         if judge is None:
             break
         graded = grade_all(judge, items, tuple(include_path))
         for sample, (item, verdict) in zip(samples, graded, strict=True):
             outcome = apply_label(task, sample, verdict).outcome
+            if wanted == "correct" and verdict.how is not None:
+                read.setdefault(verdict.how, []).append((item.response, verdict))
             if outcome != wanted:
                 faults.append(
                     f"sample {item.id}: {item.response or '(empty)'!r} against gold "
@@ -66,8 +73,22 @@ def validate_task(
                 )
     messages = build_messages(samples[0], get_format(prompt), native=task.native_prompt)
     return Validation(
-        task.name, len(samples), source, show_prompt(messages), tuple(faults), judge is not None
+        task.name,
+        len(samples),
+        source,
+        show_prompt(messages),
+        qwen_chat(messages),
+        tuple(faults),
+        tuple(f"{rule} read {len(cases)}: {_shown(*cases[0])}" for rule, cases in read.items()),
+        judge is not None,
     )
+
+
+def _shown(response: str, verdict: Verdict) -> str:
+    """What was read from which words of a response."""
+    start, end = verdict.span or (0, len(response))
+    said = f"{response[start:end]!r} ({start}-{end} of {response!r})"
+    return f"{said} as {verdict.extracted!r}"
 
 
 def rule_judge(task: Task, include_path: Sequence[str]) -> RuleJudge | None:

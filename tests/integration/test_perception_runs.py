@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,27 @@ def test_perceive_reads_a_stored_run_and_keeps_both_readers(
     again = cli(*command(tmp_path, "--perception", lines=[{"id": "*", "die": "asked"}]))
     assert again.returncode == 0, again.stderr
     assert rows(again.stdout)["lsr"][0] == "30.0"
+
+
+@pytest.mark.parametrize("harm", ["samples", "readings"])
+def test_perceive_goes_on_without_a_damaged_run(tmp_path: Path, harm: str) -> None:
+    assert cli(*command(tmp_path, "--perception")).returncode == 0
+    (good,) = (meta.parent for meta in (tmp_path / "runs").rglob("run.json"))
+    bad = tmp_path / "runs/other" / good.name
+    shutil.copytree(good, bad)
+    if harm == "samples":  # without its tail: each line is whole
+        lines = (bad / "samples.jsonl").read_text().splitlines(keepends=True)
+        (bad / "samples.jsonl").write_text("".join(lines[:-2]))
+    else:
+        text = (bad / "perceptions.jsonl").read_text()
+        (bad / "perceptions.jsonl").write_text('{"key": 1}\n' + text)
+    with ChatServer(reader([True] * 10)) as server:
+        paths = ("--include_path", plugins(tmp_path))
+        done = cli("perceive", tmp_path / "runs", *flags(server), *paths)
+        assert len(server.asked) == 10
+    assert done.returncode == 75, done.stderr
+    assert done.stderr.count("left out: ") == 1 and str(bad) in done.stderr
+    assert "Descriptions read by: openai:big." in done.stdout
 
 
 def test_a_reader_that_fails_leaves_what_it_said_and_is_asked_again(tmp_path: Path) -> None:

@@ -228,8 +228,8 @@ def _unjudged(bundle: Bundle) -> None:
     )
     for file in manifest["files"]:
         if file["path"].startswith(f"{run}/") and "judgments/" in file["path"]:
-            (bundle.folder / file["path"]).unlink()
-    kept = [f for f in manifest["files"] if (bundle.folder / f["path"]).exists()]
+            (bundle.files / file["path"]).unlink()
+    kept = [f for f in manifest["files"] if (bundle.files / f["path"]).exists()]
     bundle.write(manifest | {"files": kept})
     (score,) = (f["path"] for f in kept if f["path"].startswith(f"{run}/scores"))
     document = json.loads(bundle.text(score))

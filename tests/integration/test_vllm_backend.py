@@ -27,7 +27,8 @@ from tests.models import (
 )
 from vsr1_bench.errors import GenerationError, ModelError, UsageError
 from vsr1_bench.generation.base import parse_backend_args
-from vsr1_bench.generation.transformers import TransformersArgs, TransformersGenerator
+from vsr1_bench.generation.transformers import TransformersGenerator
+from vsr1_bench.generation.transformers_args import TransformersArgs
 from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
 from vsr1_bench.records import Completion, EncodedImage, Request
 

@@ -1,179 +1,164 @@
-"""Reading which option an answer names: its letter, its text, or its value."""
+"""Reading which option a phrase names that stands in an answer's place."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-from vsr1_bench.answers.normalize import MAX_ANSWER, fold, normalize_text, tidy
-from vsr1_bench.answers.numbers import same_quantity
+from vsr1_bench.answers.mentions import denied, list_items, read_mentions, refuted
+from vsr1_bench.answers.normalize import MAX_ANSWER, tidy
+from vsr1_bench.answers.options import Options, bare, options_of
+from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
+from vsr1_bench.answers.yes_no import read_yes_no
 from vsr1_bench.records import LETTERS
 
-
-class Reading(NamedTuple):
-    """What was read, or why nothing was."""
-
-    value: str | None
-    problem: str = ""
-    """`no_answer`: nothing there; `ambiguous`: several answers; `not_an_option`: a letter beyond
-    the options; `conflict`: a letter beside the text of another option."""
-
-
-NOTHING = Reading(None, "no_answer")
-AMBIGUOUS = Reading(None, "ambiguous")
-
-_NOUN = r"(?:the\s+)?(?:(?:correct|final|best|right)\s+)?(?:option|choice|answer|letter)"
-_LONE = re.compile(
-    rf"^(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s+)?[(\[{{]?\s?([A-Za-z])\s?[)\]}}]?\s?[.:,;!)*]{{0,3}}$",
+_NOUN = (
+    r"(?:the\s+|la\s+|el\s+|a\s+|l'|die\s+)?(?:(?:correct|final|best|right)\s+)?"
+    r"(?:option|choice|answer|letter|选项|選項|選択肢|선택지|보기|opción|opcion|letra|opção|opcao|"
+    r"alternativa|lettre|réponse|antwort|вариант|الخيار)"
+)
+_ADVERB = (
+    r"(?:(?:clearly|definitely|certainly|obviously|therefore|thus|hence|indeed|simply|then|"
+    r"most\s+likely|likely|probably|actually|again|just|either)[,\s]\s*)?"
+)
+LONE = re.compile(
+    rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*|(?:la|el|die|le)\s+)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
+    r"\s?[.:,;!)*]{0,3}(?:\s?(?:です|である|だ|입니다|이다|번))?[.]?$",
     re.I,
 )
 _LEADING = re.compile(
-    rf"^(?:{_NOUN}(?:\s+is)?\s?:?\s+)?([(\[]?)([A-Za-z])(?![\w'])([)\]]?)([.:,;)]?)\s*(\S.*)$",
+    rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?:?\s+)?([(\[]?)([A-Za-z])(?![\w'])([)\]]?)([.:,;)]?)\s*(\S.*)$",
     re.I | re.S,
 )
 # What may follow a letter that stands without punctuation: `B because`, never `A dog`, `I think`.
-_REASON = re.compile(r"^(?:because|since|as\s|is\s+(?:the\s+)?(?:correct|right|best|answer)|[-(—])")
+_REASON = re.compile(
+    r"^(?:because|since|as\s|is\s+(?:the\s+)?(?:correct|right|best|answer)|-(?!\w)|[(])"
+)
 _ANOTHER = re.compile(
-    r"^(?:(?:and|or|&|/|\+|,|;)\s*)?(?:option\s+)?[(\[]?([A-J])(?![\w'])(?!\s+[a-z])"
+    r"^(?:(?:and|or|&|/|\+|,|;)\s*)?(?:option\s+)?[(\[]?([A-Z])(?![\w'])"
+    r"(?!\s+(?!(?:and|or|are)\b)[a-z])"
 )
-_ANOTHER_AFTER_AND = re.compile(r"^(?:and|or|&|/|\+|,|;)\s*(?:option\s+)?[(\[]?([A-Ja-j])(?![\w'])")
-
-_STOP = r"(?=\s{0,2}(?:[.,;:!?)*\]\n]|$|\bbecause\b|\bsince\b|\bas\b))"
-_CUES = tuple(
-    re.compile(pattern, re.MULTILINE)
-    for pattern in (
-        r"(?<!\w)[(\[]([A-J])[)\]]",
-        r"(?:\*\*|__|`)[(\[]?([A-J])[)\]]?[.:)]?(?=\*\*|__|`|[ ])(?![ ][a-z])",
-        r"^[ \t>#*]{0,6}[(\[]?([A-J])[)\]]?[.:)](?=\s|\*|$)",
-        r"\b(?i:option|choice|answer|letter|alternative)s?[ ](?:is[ ])?[(\[]?([A-J])(?![\w'])"
-        r"(?![ ](?:bit|lot|little|few|[a-z]+ly)\b)",
-        r"\b(?:is|be|it's|It's|select|choose|pick|with)[ ](?:option[ ])?([A-J])(?![\w'])" + _STOP,
-        r"\b(?i:therefore|thus|hence|so),?[ ]([A-J])(?![\w'])" + _STOP,
-        r"(?<![\w'])([A-J])[ ]is[ ](?:the[ ])?(?:correct|right|best|answer)\b",
-    )
+_ANOTHER_AFTER_AND = re.compile(r"^(?:and|or|&|/|\+|,|;)\s*(?:option\s+)?[(\[]?([A-Za-z])(?![\w'])")
+_JUDGED = re.compile(
+    r"^(?:-\s?)?(?:incorrect|wrong|not\b(?!\s[(\[]?[A-Z]\b)|no\b|false|untrue)", re.I
 )
+_NUMBERED = re.compile(r"^\d{1,2}[.)]\s+(?=[(\[]?[A-Z]\b)")
+_POLAR = re.compile(r"\W*(?:yes|no|true|false)\b", re.I)
+_PLURAL = re.compile(r"^(?:options|choices|answers|letters)\b", re.I)
 
 
 def read_choice(phrase: str, choices: tuple[str, ...] | None) -> Reading:
     """Read a phrase that stands in an answer's place: a box, `Answer: …`, a line of its own.
 
+    First as `read_choice_line` does, then the one letter or the one option that the phrase names.
+    """
+    reading = read_choice_line(phrase, choices)
+    if reading != NOTHING or len(phrase) > MAX_ANSWER:
+        return reading
+    options = options_of(choices)
+    # Bold marks, which an answer's own reading strips, name a letter in prose.
+    named = read_mentions(phrase if "*" in phrase else tidy(phrase), options)
+    return named if named != NOTHING else read_option_text(phrase, options)
+
+
+def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
+    """Read a phrase that is an option, or that begins with one.
+
     A lone letter within range is that letter, in either case, even where another option's text is
     the same letter; only a small letter written exactly like an option is that option. Then come
     the options' texts, their values, and a letter with more after it.
     """
-    plain = tidy(phrase) if len(phrase) <= MAX_ANSWER else ""
+    plain = _NUMBERED.sub("", tidy(phrase).lstrip("> ")) if len(phrase) <= MAX_ANSWER else ""
     if not plain:
         return NOTHING
-    letters = _letters(choices)
-    lone = _LONE.match(plain)
+    options = options_of(choices)
+    lone = LONE.match(plain)
     # `(c)` among the options (c), (a), (b) is the text: the letters shown with them are capitals.
-    verbatim = lone and lone[1].islower() and any(plain == tidy(c) for c in choices or ())
-    if lone and not verbatim and lone[1].upper() in letters:
+    verbatim = lone and lone[1].islower() and any(plain == tidy(c) for c in options.choices)
+    if lone and not verbatim and lone[1].upper() in options.letters:
         return Reading(lone[1].upper())
-    hits = _options_like(plain, choices or ())
+    hits = options.like(plain)
     if hits:
-        return Reading(LETTERS[hits[0]]) if len(hits) == 1 else AMBIGUOUS
+        return options.reading(hits[0]) if len(hits) == 1 else AMBIGUOUS
     if lone:
         return Reading(None, "not_an_option")
+    if options.polar and _POLAR.match(plain) and (polar := read_yes_no(plain)).value:
+        return Reading(LETTERS[options.polar[polar.value]])
     leading = _LEADING.match(plain)
-    if leading:
-        reading = _read_leading(leading, choices or ())
-        if reading != NOTHING:
-            return _in_range(reading, letters)
-    return read_choice_in_prose(plain, choices)
+    return _read_leading(leading, options) if leading and not _PLURAL.match(plain) else NOTHING
 
 
-def read_choice_in_prose(text: str, choices: tuple[str, ...] | None) -> Reading:
-    """Read the one letter that a text names as an option (`option B`, `(B)`, `it is B.`).
-
-    Letters without such a cue are not answers: an article, the pronoun, point A of a figure.
-    """
-    named = {m[1] for cue in _CUES for m in cue.finditer(text)}
-    if not named:
-        return NOTHING
-    return _in_range(Reading(named.pop()), _letters(choices)) if len(named) == 1 else AMBIGUOUS
-
-
-def read_choice_in_region(region: str, choices: tuple[str, ...] | None) -> Reading:
-    """Read a final region without an explicit final: its first and last line, then its prose.
-
-    A line that is nothing but a letter decides, if all such lines agree.
-    """
-    region = fold(region)
-    lines = [line.strip() for line in region.split("\n") if line.strip()]
-    if len(lines) == 1 and len(region) <= MAX_ANSWER:
-        reading = read_choice(lines[0], choices)
-        # Bold marks, which an answer's own reading strips, name a letter in prose.
-        return read_choice_in_prose(region, choices) if reading == NOTHING else reading
-    ends = [line for line in (*lines[:20], *lines[-20:]) if len(line) < 40]
-    alone = {m[1] for line in ends if (m := _LONE.match(tidy(line))) and m[1].isupper()}
-    if len(alone) > 1:
-        return AMBIGUOUS
-    if alone:
-        return read_choice(alone.pop(), choices)
-    readings = [
-        read_choice(lines[0], choices),
-        read_choice(lines[-1], choices),
-        read_choice_in_prose(region, choices),
-    ]
-    for reading in readings:
-        if reading.problem not in ("", "no_answer"):
-            return reading
-    values = {reading.value for reading in readings if reading.value}
-    if len(values) > 1:
-        return AMBIGUOUS
-    return Reading(values.pop()) if values else NOTHING
-
-
-def _letters(choices: tuple[str, ...] | None) -> str:
-    return LETTERS[: len(choices)] if choices else LETTERS
-
-
-def _in_range(reading: Reading, letters: str) -> Reading:
-    if reading.value is None or reading.value in letters:
-        return reading
-    return Reading(None, "not_an_option")
-
-
-def _read_leading(found: re.Match[str], choices: tuple[str, ...]) -> Reading:
+def _read_leading(found: re.Match[str], options: Options) -> Reading:
     """A letter with something after it: `B. 40 degrees`, `(B) because …`, `B 40 degrees`."""
     bracket, written, closing, mark, rest = found.groups()
     letter = written.upper()
-    own = LETTERS.find(letter)
-    named = _option_at_start(rest, choices)
+    own, named = options.own(letter), options.at_start(rest)
     marked = bool(closing or mark) and not (bracket and not closing)
     if written.islower() and not (closing or mark in (".", ":", ")")):
         return NOTHING
+    if named is not None and letter not in options.letters:  # `(C) No` of two options
+        return options.reading(named) if marked else NOTHING
     if named is not None and (marked or named == own):
-        return Reading(letter) if named == own else Reading(None, "conflict")
+        if options.same_text(named, own) or options.nearly(own, rest):
+            return Reading(letter)
+        return Reading(None, "conflict")
+    ends = options.at_end(rest)
+    if marked and ends is not None and own >= 0 and not options.same_text(ends, own):
+        return Reading(None, "conflict")
     pattern = _ANOTHER if mark or closing else _ANOTHER_AFTER_AND
     another = pattern.match(rest)
     if another and another[1].upper() != letter:
         return AMBIGUOUS
-    return Reading(letter) if marked or _REASON.match(rest) else NOTHING
+    if refuted(rest, 0) or (_JUDGED.match(rest) and not options.choices_unknown):
+        return NOTHING
+    if written.islower() and not _REASON.match(rest) and not options.choices_unknown:
+        return NOTHING if not (own >= 0 and options.nearly(own, rest)) else Reading(letter)
+    if not (marked or _REASON.match(rest)):
+        return NOTHING
+    return Reading(letter) if letter in options.letters else Reading(None, "not_an_option")
 
 
-def _options_like(plain: str, choices: tuple[str, ...]) -> list[int]:
-    """Numbers of the options whose text, else whose value, is `plain`."""
-    wanted = normalize_text(plain)
-    hits = [i for i, choice in enumerate(choices[:10]) if normalize_text(choice) == wanted]
-    return hits or [i for i, choice in enumerate(choices[:10]) if same_quantity(plain, choice)]
+def read_option_text(text: str, options: Options) -> Reading:
+    """Read the one option whose text a phrase or a sentence holds, and does not rule out.
+
+    A text inside a longer option's text is the longer one. Numbers and single letters are no names
+    of options.
+    """
+    named = options_named(text, options)
+    if len(named) > 1:
+        return AMBIGUOUS
+    return options.reading(named[0]) if named else NOTHING
 
 
-def _option_at_start(rest: str, choices: tuple[str, ...]) -> int | None:
-    """The option that `rest` is, or whose whole text it begins with (the longest one)."""
-    like = _options_like(rest, choices)
-    if len(like) == 1:
-        return like[0]
-    text = normalize_text(rest)
-    best: tuple[int, int] | None = None
-    for i, choice in enumerate(choices[:10]):
-        option = normalize_text(choice)
-        after = text[len(option) :]
-        if (
-            option
-            and text.startswith(option)
-            and not re.match(r"[\w%°^]|[.,/]\w|\s?[-+*/=]", after)
-        ):
-            best = max(best or (0, 0), (len(option), i))
-    return best[1] if best else None
+def options_named(text: str, options: Options) -> list[int]:
+    """Numbers of the options whose texts stand in a text; those ruled out are left out."""
+    if list_items(text):  # what is listed is not named
+        return []
+    plain = bare(text)
+    covered: list[tuple[int, int]] = []
+    named: list[int] = []
+    order = sorted(range(len(options.bare)), key=lambda i: -len(options.bare[i]))
+    for i in order:
+        option = options.bare[i]
+        if len(option) < 2 or not re.search(r"[^\W\d]{2}", option):
+            continue
+        for start in _occurrences(option, plain):
+            end = start + len(option)
+            if any(a <= start and end <= b and (a, b) != (start, end) for a, b in covered):
+                continue
+            covered.append((start, end))
+            if not denied(plain[max(0, start - 120) : start]) and not refuted(plain, end):
+                named.append(i)
+    return options.once(sorted(set(named)))
+
+
+def _occurrences(option: str, text: str) -> list[int]:
+    """Where a text stands as whole words; a plural's s is part of the word."""
+    found, start = [], text.find(option)
+    while start >= 0 and len(found) < 50:
+        end = start + len(option)
+        before, after = text[start - 1 : start], text[end : end + 1]
+        whole = not (before.isalnum() and option[0].isalnum())
+        if whole and not (after.isalnum() and option[-1].isalnum()):
+            found.append(start)
+        start = text.find(option, start + 1)
+    return found

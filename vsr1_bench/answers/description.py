@@ -1,11 +1,12 @@
 """The description in a response: what the blind reader of the second pass is given.
 
 It stands in `<description>` tags (the released prompts and checkpoints) or in `<visual_reasoning>`
-tags (the paper's text); either closing tag closes either opening one. The rules:
+tags (the paper's text); either closing tag closes either opening one. What is thinking is told by
+`channels`, for every family of models. The rules:
 
-- Tags inside thinking do not count: a draft is not what was handed over. A first `</think>` that
+- Tags inside thinking do not count: a draft is not what was handed over. A first closing mark that
   nothing has opened ends thinking that the chat template opened, so what stands before it is
-  thinking, too (as in `tags.final_region`), and a stray one breaks off an open description.
+  thinking, too, and a stray one breaks off an open description.
 - Of several descriptions the first that holds something counts, as in the authors' code: the
   format asks for one, at the start, and what repeats it later has been thought about.
 - An opening tag inside an open description begins it anew.
@@ -18,12 +19,9 @@ tags (the paper's text); either closing tag closes either opening one. The rules
 
 from __future__ import annotations
 
-import re
+from itertools import pairwise
 
-_TAG = re.compile(
-    r"<[ ]?(?P<close>/?)[ ]?(?:(?P<think>think(?:ing)?)|description|visual_reasoning)[ ]?>",
-    re.IGNORECASE,
-)
+from vsr1_bench.answers.channels import Piece, split
 
 
 def read_description(text: str) -> str | None:
@@ -35,20 +33,11 @@ def read_description(text: str) -> str | None:
     Returns:
         The description without its tags and the white space around it; never empty.
     """
-    found: str | None = None
-    start: int | None = None
-    thinking = thought = False
-    for tag in _TAG.finditer(text):
-        if tag["think"] and tag["close"]:
-            found = found if thought else None
-            start, thinking, thought = None, False, True
-        elif tag["think"]:
-            if not thinking and start is not None:
-                found = found or text[start : tag.start()].strip()
-            start = None
-            thinking = thought = True
-        elif not thinking and not tag["close"]:
-            start = tag.end()
-        elif not thinking and start is not None:
-            found, start = found or text[start : tag.start()].strip(), None
-    return found or None
+    end = Piece("said", len(text), len(text))
+    for piece, following in pairwise([*split(text), end]):
+        whole = piece.closed or following.channel == "thinking"
+        if piece.channel == "description" and whole:
+            found = text[piece.start : piece.end].strip()
+            if found:
+                return found
+    return None

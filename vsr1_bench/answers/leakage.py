@@ -18,10 +18,10 @@ from vsr1_bench.records import AnswerType
 
 _EXPLICIT = ("boxed", "answer_tag", "statement")
 _OPTION = re.compile(
-    r"(?:\b(?:option|choice|answer)[ ])?(?<![\w'])[(\[]?([A-J])[)\]]?[ ]"
+    r"(?:\b(?:option|choice|answer)[ ])?(?<![\w'])[(\[]?([A-Z])[)\]]?[ ]"
     r"(?:is|would[ ]be|must[ ]be)[ ](?:the[ ])?(?:correct|right|best)\b"
     r"|\b(?:choose|select|pick)[ ](?:(?:the[ ])?(?:option|choice|answer|letter)[ ])?"
-    r"[(\[]?([A-J])(?![\w'])",
+    r"[(\[]?([A-Z])(?![\w'])",
 )
 
 

@@ -9,61 +9,73 @@ from __future__ import annotations
 import re
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 from vsr1_bench.answers.normalize import MAX_ANSWER, normalize_text, tidy
+from vsr1_bench.answers.notation import VULGAR, repeating, written
+from vsr1_bench.answers.units import CURRENCIES, contradict, read_after
 
-_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-_POWER = r"(?:[eE][-+]?\d+|\s?(?:[×x*]|\\times|\\cdot)\s?10\s?\^\s?\{?(?P<power>[-+]?\d+)\}?)"
+# Thousands with commas, the Indian way, with points beside a decimal comma, or with spaces.
+_DECIMAL = (
+    r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?"
+    r"|\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}|\d{1,3}(?:[ ]\d{3})+(?:\.\d+)?"
+    r"|\d+(?:\.\d+)?|\.\d+)"
+)
+_POWER = r"(?:[eE][-+]?\d+|\s?(?:[×x*]|\\times|\\cdot)\s?10\s?\^\s?\{?\s?(?P<power>[-+]?\d+)\s?\}?)"
 NUMBER = re.compile(
     rf"(?<![\w.,/^\\+\-])(?P<sign>[-+]?)(?:(?P<mixed>\d+\s\d+/\d+)"
     rf"|(?P<ratio>{_DECIMAL}\s?/\s?{_DECIMAL})|(?P<plain>{_DECIMAL})(?P<scale>{_POWER})?)"
     r"(?!\d|[.,:]\d|\s?[-+/^*]\s?\d)",
     re.ASCII,
 )
-_CURRENCY = re.compile(r"[$€£¥₹]|\b(?:USD|EUR|RMB)\b")
-_DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\circ\b|\\degree\b|°|º")
-_UNIT_POWER = re.compile(r"(?<=[A-Za-z])\s?\^\s?\{?[-+]?\d\}?")
+_DOLLAR = re.compile(r"\\\$|(?:\bUSD?)\s?\$|(?<![$\\])\$(?=\s?[-+]?[\d.])(?![^$]*\$)")
+_CURRENCY = re.compile(r"[€£¥₹₩]|\b(?:USD|EUR|GBP|RMB|CNY|INR|Rs\.?)(?=\s?[-+]?[\d.])")
+_SIGN_OF = {"USD": "$", "EUR": "€", "GBP": "£", "RMB": "CNY", "CNY": "CNY", "INR": "₹"}
+_DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\circ\b|\\degree\b|\\textdegree\b|[°º˚℃℉]")
+_UNIT_POWER = re.compile(r"(?<=[A-Za-z)])\s?\^\s?\{?\s?([-+]?\d)\s?\}?(?!\d)")
+_RAISE = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LOWER = str.maketrans("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹", "-+0123456789")
+_POWER_OF_TEN = re.compile(r"(?<=10)[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _FRACTION = re.compile(r"\\frac\s?\{\s?([-+]?[\d.]+)\s?\}\s?\{\s?([\d.]+)\s?\}")
-_SHORT_FRACTION = re.compile(r"\\frac\s?(\d)\s?(\d)(?!\d)")
+_SHORT_FRACTION = re.compile(r"\\frac\s?\{?(\d)\}?\s?\{?(\d)\}?(?!\d)")
 _LOOSE_SIGN = re.compile(r"^([-+])\s+(?=[\d.])")
 _BECAUSE = re.compile(r"\b(?:because|since)\b", re.IGNORECASE)
 _CONDITION = re.compile(r"\b(?:where|when|if|with|for|given|as|so|but|not|or|and)\b", re.IGNORECASE)
 _EQUALS = re.compile(r"=|≈|\\approx\b|\\simeq\b")
+# A second number restates the first behind a bracket or an equals sign, never behind a comma.
+_APART = re.compile(r"[,;]|\band\b|&|\bor\b|\||:")
 
 # Around a number these say that the answer is something else than the number.
-_SIGNS = r"[<>≤≥≠±√πτ∞\\^*+=|!½⅓¼¾⅔{}\u223c]|\b(?:pi|sqrt|root|log|ln|sin|cos|tan|exp|mod)\b"
+_SIGNS = (
+    r"[<>≤≥≠±√∛πτ∞\\^*+=|!{}\u223c\u0305…⁻⁰¹²³⁴⁵⁶⁷⁸⁹]|\.\.\.|\b(?:pi|sqrt|root|log|ln|sin|cos|tan"
+    r"|exp|mod)\b"
+)
 _NOT_BEFORE = re.compile(
     _SIGNS + r"|n't\b|-\s?$"
-    r"|\b(?:than|least|most|between|under|over|minus|not|no|never|nor|neither|or|up to|square)\b",
+    r"|\b(?:than|least|most|between|under|over|minus|not|no|never|nor|neither|or|up to|square"
+    r"|January|February|March|April|May|June|July|August|September|October|November|December)\b",
     re.IGNORECASE,
 )
 _NOT_AFTER = re.compile(
-    _SIGNS + r"|\b(?:or|and|to|than|plus|minus|over|squared|cubed|base|factorial)\b", re.IGNORECASE
+    r"[<>≤≥≠±√∛πτ∞\\^*+=|!{}\u223c\u0305…]|\.\.\.|^[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]"
+    r"|\b(?:pi|sqrt|root|log|ln|sin|cos|tan|exp|mod)\b"
+    r"|\b(?:or|and|to|than|plus|minus|over|base|factorial)\b",
+    re.IGNORECASE,
 )
-_UNIT_AFTER = re.compile(r"^[\s(]*([A-Za-zµμΩÅ²³/%‰'\"]+)")
-_GLUED = frozenset(
-    "m s g h l t n k c f v w j a b cm mm km nm dm mi ft in yd kg mg lb lbs oz ml cl dl ms ns hr "
-    "hrs min mins sec secs hz khz mhz ghz ev kev mev kw mw kwh kj mj kn pa kpa mpa mol rad deg mph "
-    "kph kmh km/h m/s px gb mb kb tb db degrees degree years am pm usd µm μm µs μs ω å % ‰".split()
-)
-_UNIT_NAMES = {
-    "percent": "%", "pct": "%", "degree": "deg", "centimeter": "cm", "centimetre": "cm",
-    "meter": "m", "metre": "m", "kilometer": "km", "kilometre": "km", "millimeter": "mm",
-    "millimetre": "mm", "gram": "g", "kilogram": "kg", "second": "s", "sec": "s", "minute": "min",
-    "hour": "h", "hr": "h", "liter": "l", "litre": "l", "inche": "in", "inch": "in",
-    "feet": "ft", "foot": "ft",
-}  # fmt: skip
-_PLURALS = frozenset(("hours", "hrs", "mins", "secs", "lbs"))
+_MONEY_IS_OF = re.compile(r"([$€£¥₹₩])\s*$")
 
 
 class Quantity(NamedTuple):
     """A number and what it counts."""
 
     number: str
-    """As written, without commas and plus signs; scientific notation as `1.5e3`."""
+    """As written, without commas and plus signs; scientific notation as `1.5e3`; magnitudes are
+    multiplied out."""
     unit: str
-    """In lower case and singular, empty where there is none."""
+    """In one form (`units.read_after`), empty where there is none."""
+    name: str = ""
+    """What stood before an equals sign: `x` of `x = 5`."""
 
 
 def read_quantity(text: str, *, lead_in: bool = True) -> Quantity | None:
@@ -71,42 +83,99 @@ def read_quantity(text: str, *, lead_in: bool = True) -> Quantity | None:
 
     Args:
         text: An answer as it was given.
-        lead_in: Allow words before the number (`there are 5 apples`).
+        lead_in: Allow words before the number (`there are 5 apples`), and a calculation before its
+            result (`4 × 4 = 16 m`).
 
     Returns:
         None where the text is no single number, or where something in it is not understood.
     """
-    if len(text) > MAX_ANSWER:
+    if len(text) > MAX_ANSWER or not _DIGIT.search(text):
         return None
-    plain = _UNIT_POWER.sub(lambda m: "²" if "2" in m[0] else "³", tidy(text).rstrip(" .,;:"))
-    plain = _DEGREES.sub(" degrees", _CURRENCY.sub("", plain))
+    if _GOES_ON.search(text):
+        return None
+    plain = tidy(_CURRENCY.sub(_currency, _DOLLAR.sub(_MARK, _thousands(text)))).rstrip(" .,;:")
+    plain = repeating(plain.replace(_MARK, "$"))
+    plain = _POWER_OF_TEN.sub(lambda m: f"^{m[0].translate(_LOWER)}", _vulgar(plain))
+    plain = _UNIT_POWER.sub(lambda m: m[1].lstrip("+").translate(_RAISE), plain)
+    plain = _DEGREES.sub(_degrees, plain).strip()
     reason = _BECAUSE.search(plain)
     if reason and re.search(r"\d", plain[: reason.start()]):
         plain = plain[: reason.start()].rstrip(" .,;:")
     *sides, plain = _EQUALS.split(plain)
-    if any(_CONDITION.search(side) for side in sides):  # `12 where x = 3` is not 3
+    name = _named(sides, lead_in=lead_in) if sides else ""
+    if name is None:
         return None
     plain = re.sub(r"(?<=\d)\s?(?=\\frac)", " ", plain)
     plain = _SHORT_FRACTION.sub(r"\1/\2", _FRACTION.sub(r"\1/\2", plain))
-    plain = _LOOSE_SIGN.sub(r"\1", plain.strip().strip("()").strip())
+    plain = _LOOSE_SIGN.sub(r"\1", _unbracketed(plain.strip()))
     found = list(NUMBER.finditer(plain))
-    if not found or re.search(r"\d", NUMBER.sub("", plain)):
+    if not found or _DIGIT.search(NUMBER.sub("", plain)):
         return None
     first, last = found[0], found[-1]
     before, after = plain[: first.start()], plain[last.end() :]
-    if any(not _equal(_written(first), _written(m)) for m in found[1:]):
-        return None
+    for one, other in pairwise(found):
+        between = plain[one.end() : other.start()]
+        # `5 apples, yes 5` restates; `5, 5` and `2√2` do not.
+        apart = re.search(_SIGNS, between) or re.search(
+            rf"(?:{_APART.pattern})\s*$" if lead_in else rf"{_APART.pattern}|^[^(]*$", between
+        )
+        if apart or not _equal(_written(first), _written(other)):
+            return None
+    return _quantity(first, before, after, lead_in, name)
+
+
+def _quantity(
+    found: re.Match[str], before: str, after: str, lead_in: bool, name: str
+) -> Quantity | None:
+    """The number between what stands before and after it, if all of that is understood."""
+    money = _MONEY_IS_OF.search(before)
+    if money:
+        before = before[: money.start()]
+    number = _written(found)
+    if money and before.rstrip().endswith("-") and not number.startswith("-"):
+        before, number = before.rstrip()[:-1], f"-{number}"  # `-$5`
     if (before.strip() and not lead_in) or _NOT_BEFORE.search(before) or _NOT_AFTER.search(after):
         return None
-    unit = _UNIT_AFTER.match(after)
-    word = unit[1].lower() if unit else ""
-    # A single letter is a variable unless it is a known unit; so is what is glued to the digits.
-    if unit and (len(word) == 1 or not after[:1].isspace()) and word not in _GLUED:
-        return None
-    number = _written(first)
+    counted = read_after(after, money=bool(money))
+    if counted is None or (re.fullmatch(r"\d{3}0", number) and re.match(r"'?s\b", after)):
+        return None  # `the 1990s`
+    unit = counted.unit
+    if money:
+        if unit[:1] in CURRENCIES and unit[:1] != money[1]:
+            return None  # `$5 €`
+        unit = money[1]
     if "/" in number and _fraction(number) is None:
         return None
-    return Quantity(number, _unit_name(word))
+    if counted.factor != 1:
+        value = _fraction(number)
+        if value is None:
+            return None
+        number = _plain(value * counted.factor)
+    return Quantity(number, unit, name)
+
+
+def is_bare_quantity(text: str) -> bool:
+    """Whether a gold answer is one number, perhaps with a unit: no equation, no tuple, no date."""
+    if is_date(text) or re.search(r"=|≈|\\\\(?:approx|simeq)", text):
+        return False
+    return read_quantity(text, lead_in=False) is not None
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date or a time of day written in digits."""
+    return bool(_DATE.fullmatch(tidy(text)))
+
+
+_DATE = re.compile(
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}([-/.])\d{1,2}\1(?:\d{4}|\d{2})|\d{4}[-/](?:0[1-9]|1[0-2])"
+    r"|\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\.?)?|\d{3}0'?s|\d{4}\s?-\s?\d{4}",
+    re.IGNORECASE,
+)
+
+
+def is_no_gold(text: str) -> bool:
+    """Whether a gold answer is none: nothing, or what a table writes for a missing value."""
+    return text.strip().lower() in ("", "nan", "null", "<na>")
 
 
 def read_number(text: str) -> str | None:
@@ -117,17 +186,30 @@ def read_number(text: str) -> str | None:
 
 def same_number(a: str, b: str) -> bool:
     """Whether two texts are the same number, compared exactly; False where either is none."""
-    first, second = read_number(a), read_number(b)
-    return first is not None and second is not None and _equal(first, second)
+    first, second = read_quantity(a), read_quantity(b)
+    return (
+        first is not None
+        and second is not None
+        and _equal(first.number, second.number)
+        and not contradict(first.unit, second.unit)
+    )
 
 
 def same_quantity(a: str, b: str) -> bool:
-    """Whether two texts are one bare number each, the same, with no clash of units."""
+    """Whether two texts are one bare number each, the same, of units that do not contradict.
+
+    `x = 5` is 5, and so it is `x = 5`; it is not `y = 5`.
+    """
+    return compare_quantities(a, b) is True
+
+
+def compare_quantities(a: str, b: str) -> bool | None:
+    """Whether two texts are the same number of the same unit; None where either is none."""
     first, second = read_quantity(a, lead_in=False), read_quantity(b, lead_in=False)
-    if (
-        first is None
-        or second is None
-        or (first.unit and second.unit and first.unit != second.unit)
+    if first is None or second is None:
+        return None
+    if contradict(first.unit, second.unit) or (
+        first.name and second.name and first.name != second.name
     ):
         return False
     return _equal(first.number, second.number)
@@ -148,24 +230,119 @@ def rounds_to(given: str, gold: str) -> bool:
         return False
 
 
+def names_value(side: str) -> str | None:
+    r"""The symbol or name that a left side is (`x`, `AB`, `f(3)`, `(x, y)`); None otherwise."""
+    plain = tidy(side)
+    if _TUPLE_OF_NAMES.fullmatch(plain) or _SYMBOL.fullmatch(plain):
+        return "".join(plain.split())
+    return _named([plain], lead_in=False)
+
+
 def same_text(a: str, b: str) -> bool:
     """Whether two short texts are the same words, or the same quantity."""
     return normalize_text(a) == normalize_text(b) or same_quantity(a, b)
 
 
+def same_value(a: str, b: str) -> bool:
+    r"""Whether two texts are the same words, the same quantity, or a formula that is written alike.
+
+    For options: `4\pi` is `$4 \pi$`, `8:5` is `$8: 5$`; `x + y` is not `y + x`, which only a
+    library can tell.
+    """
+    if same_text(a, b):
+        return True
+    first = written(a)
+    return bool(first) and first == written(b)
+
+
 def units_clash(a: str, b: str) -> bool:
     """Whether two quantities carry different units; a missing unit clashes with none."""
     first, second = read_quantity(a), read_quantity(b)
-    if first is None or second is None:
-        return False
-    return bool(first.unit and second.unit and first.unit != second.unit)
+    return first is not None and second is not None and contradict(first.unit, second.unit)
 
 
-def _unit_name(word: str) -> str:
-    word = word.strip("'\"")
-    if word in _PLURALS or (len(word) > 3 and word.endswith("s")):
-        word = word[:-1]
-    return _UNIT_NAMES.get(word, word)
+_DIGIT = re.compile(r"[\d½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]")
+_GOES_ON = re.compile(r"\.\d+\s?(?:\.\.\.|…|\\l?dots)")  # `0.333…`
+_MARK = "\ue000"
+"""Stands for a dollar sign while the signs that only open a formula are taken off."""
+
+
+def _currency(found: re.Match[str]) -> str:
+    return _SIGN_OF.get(found[0], "₹" if found[0].startswith("Rs") else found[0])
+
+
+def _degrees(found: re.Match[str]) -> str:
+    return {"℃": " °C", "℉": " °F"}.get(found[0], " degrees ")
+
+
+def _unbracketed(text: str) -> str:
+    return text[1:-1].strip() if re.fullmatch(r"\([^(),]*\)", text) else text
+
+
+_FUNCTION = r"(?:sin|cos|tan|cot|sec|csc|log|ln|lg|exp|sqrt|arc(?:sin|cos|tan)|lim|max|min)"
+_NAME = (
+    r"(?:m?\s?(?:\\angle|∠|\\triangle|△)\s?)?\|?"
+    rf"(?!\\?{_FUNCTION}\b)(?:\\(?:overline|vec|bar|hat)\s?\{{[A-Za-z]+\}}|\\?[A-Za-zα-ωΑ-Ω]+)"
+    r"(?:_(?:\w|\{[^{}]{1,24}\})|['\u2032])*\|?"
+    r"(?:\s?\(\s?-?[\w.]+\s?(?:,\s?-?[\w.]+\s?)?\))?"
+)
+_SYMBOL = re.compile(_NAME)
+_TUPLE_OF_NAMES = re.compile(rf"\((?:\s?{_NAME}\s?,)+\s?{_NAME}\s?\)")
+_WORDS = re.compile(r"(?:[A-Za-z']+\s)*[A-Za-z]{2,}")
+_PROSE_NAME = re.compile(rf"(?:[A-Za-z']+\s+)*{_NAME}")
+_LIMIT = re.compile(
+    r"(?:as|because|since|but|not|which|that|where|when|if|with|for|given|unless|except)\b",
+    re.IGNORECASE,
+)
+_CALCULATION = re.compile(
+    r"(?:[\s\d.,+\-*/×÷·⋅()$€£%²³^]|\\(?:times|cdot|div)\b|x(?=\s?[\d$])|(?<![A-Za-z])(?:[A-Z][a-z]+|[a-z]{2,}|a)(?![A-Za-z]))*"
+)
+
+
+def _named(sides: list[str], *, lead_in: bool) -> str | None:
+    """What an equation names: its left side is one symbol or name; None where it is none.
+
+    With a lead-in the left side may be a calculation instead: digits, signs and words, no symbol.
+    """
+    first = sides[0].strip(" :")
+    if not first:
+        return ""  # `≈ 5`
+    if any(_APART.search(side) for side in sides[1:]):
+        return None  # `x = 1, y = 2` is not 2
+    if _SYMBOL.fullmatch(first):
+        return "".join(first.split())
+    if not lead_in:
+        named = _WORDS.fullmatch(first) and not re.search(rf"\b{_FUNCTION}\b", first)
+        return first.lower() if named and not _CONDITION.search(first) else None
+    *_, clause = re.split(r"[,;:]\s", first)
+    digit = _DIGIT.search(clause)
+    if _LIMIT.match(clause) or (digit and _CONDITION.search(clause, digit.end())):
+        return None  # `12 where x = 3` is not 3
+    return "" if _PROSE_NAME.fullmatch(clause) or _CALCULATION.fullmatch(clause) else None
+
+
+def _thousands(text: str) -> str:
+    """Join groups of digits that LaTeX's thin space or an apostrophe separates."""
+    pattern = r"(?<![\d.,\\])\d{1,3}(?:(?:\\[,;: ]|~|['’])\d{3})+(?!\d)"
+    return re.sub(pattern, lambda m: re.sub(r"\D", "", m[0]), text)
+
+
+def _vulgar(text: str) -> str:
+    return (
+        re.sub(f"\\s?[{''.join(VULGAR)}]", lambda m: f" {VULGAR[m[0].strip()]}", text)
+        if not text.isascii()
+        else text
+    )
+
+
+def _plain(value: Fraction) -> str:
+    """A fraction as `read_quantity` writes numbers."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    digits = Decimal(value.numerator) / Decimal(value.denominator)
+    if Fraction(digits) == value:
+        return format(digits, "f")
+    return f"{value.numerator}/{value.denominator}"
 
 
 def _written(found: re.Match[str]) -> str:
@@ -177,7 +354,10 @@ def _written(found: re.Match[str]) -> str:
     scale = found["scale"] or ""
     if found["power"]:
         scale = f"e{int(found['power'][:9])}"
-    return sign + found["plain"].replace(",", "") + scale
+    digits = found["plain"].replace(" ", "")
+    if re.fullmatch(r"\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}", digits):
+        digits = digits.replace(".", "").replace(",", ".")
+    return sign + digits.replace(",", "") + scale
 
 
 def _equal(a: str, b: str) -> bool:

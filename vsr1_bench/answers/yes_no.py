@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from vsr1_bench.answers.choice import AMBIGUOUS, NOTHING, Reading
 from vsr1_bench.answers.normalize import MAX_ANSWER, fold, tidy
+from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Found, Reading, Said
 
 _MEANING = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 # `no` before a noun is no answer: `there is no dog`, `no way to tell`.
@@ -35,6 +35,15 @@ def read_yes_no(phrase: str) -> Reading:
     if len({meaning for _, meaning in words}) > 1:
         return AMBIGUOUS
     return NOTHING if _NEGATED.search(plain) else Reading(words[0][1])
+
+
+def yes_no_in_region(said: Said) -> Found | None:
+    """The words yes and no of the region, not both.
+
+    Not: `I cannot say yes`, `there is no dog`.
+    """
+    reading = read_yes_no_in_region(said.text)
+    return Found(reading, 0, len(said.text)) if reading != NOTHING else None
 
 
 def read_yes_no_in_region(region: str) -> Reading:

@@ -16,6 +16,7 @@ from vsr1_bench.errors import (
     DamagedRunError,
     UsageError,
 )
+from vsr1_bench.paths import user_path, user_text
 
 if TYPE_CHECKING:
     from vsr1_bench.data import DataOptions
@@ -34,6 +35,7 @@ def add_include_path(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--include_path",
         action="append",
+        type=user_text,
         default=[],
         metavar="DIR",
         help="folder of task and judge files of your own; their code is executed (repeatable)",
@@ -44,6 +46,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where rows come from; read them with `data_options`."""
     parser.add_argument(
         "--data_root",
+        type=user_text,
         metavar="DIR",
         help="local mirror, DIR/<hub id>/[<config>/]<split>*.{parquet,jsonl} "
         "(default: the variable VSR1_DATA_ROOT)",
@@ -56,6 +59,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dataset",
+        type=user_text,
         metavar="PATH_OR_HUB_ID",
         help="rows of task custom: a parquet, jsonl or json file, a folder of splits, or a data "
         "set of the hub, with the columns problem, answer, images",
@@ -105,8 +109,16 @@ def with_golds(
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
     """Add what judges are told, `--judge` itself left out."""
+    parser.add_argument(
+        "--thinking_tags",
+        type=thinking_tags,
+        default=(),
+        metavar="TAG,…",
+        help="further tags of thinking, whose content is no answer: cot for <cot>…</cot>, or both "
+        "marks, [[cot]]…[[/cot]]; those of known model families need no flag",
+    )
     group = parser.add_argument_group("judges that ask a model")
-    group.add_argument("--judge_model", metavar="M", help="the model that judges")
+    group.add_argument("--judge_model", type=user_text, metavar="M", help="the model that judges")
     group.add_argument(
         "--judge_base_url", metavar="URL", help="its endpoint; the key: VSR1_JUDGE_API_KEY"
     )
@@ -123,7 +135,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--price_file",
-        type=Path,
+        type=user_path,
         metavar="FILE.json",
         help='{"MODEL": {"input": PRICE, "output": PRICE}}, prices of a million tokens',
     )
@@ -162,6 +174,7 @@ def judge_options(options: argparse.Namespace) -> JudgeOptions:
         prompt=options.judge_prompt,
         args=key_values(options.judge_args, "--judge_args"),
         spending=Spending(prices, options.max_cost),
+        thinking_tags=options.thinking_tags,
         dry_run=given.get("dry_run", False),
     )
 
@@ -200,7 +213,7 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
         help="who answers from the descriptions: self (the model, the default), or openai, gemini "
         "(the paper's way), vllm",
     )
-    group.add_argument("--reader_model", metavar="M", help="the model that reads")
+    group.add_argument("--reader_model", type=user_text, metavar="M", help="the model that reads")
     group.add_argument(
         "--reader_base_url", metavar="URL", help="its endpoint; the key: VSR1_READER_API_KEY"
     )
@@ -232,7 +245,7 @@ def reader_options(options: argparse.Namespace, spending: Spending | None = None
         )
     args = key_values(options.reader_args, "--reader_args")
     told = (options.reader_model, options.reader_base_url, args, spending or Spending())
-    return ReaderOptions(name, *told)
+    return ReaderOptions(name, *told, thinking_tags=options.thinking_tags)
 
 
 def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
@@ -240,7 +253,7 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
     count = tally.finished + tally.failed if total is None else total
     if tally.what == "readings" and count == 0:
         print(
-            f"vsr1-bench: {name}: no description to read: its `lsr` of 0 says nothing; for models "
+            f"vsr1-bench: {name}: no description to read: it has no `lsr`; for models "
             "that write none: --perception caption",
             file=sys.stderr,
         )
@@ -257,7 +270,9 @@ def unscored(documents: Sequence[dict[str, Any]]) -> int:
     """How many verdicts are missing; says what no verdict can be given on: what nobody has read."""
     from vsr1_bench.judge_names import LABELS, bare
 
-    answers: int = sum(d["rates"]["total"] - d["rates"]["scored"] for d in documents)
+    answers: int = sum(
+        d.get("left_unscored", d["rates"]["total"] - d["rates"]["scored"]) for d in documents
+    )
     # People label responses, not what was read from their descriptions.
     read = [d for d in documents if "perception" in d and bare(d["judge"]) != LABELS]
     for document in read:
@@ -287,7 +302,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs",
         nargs="*",
-        type=Path,
+        type=user_path,
         default=DEFAULT_RUNS,
         metavar="RUNS",
         help="run folders, or folders that hold some (default: runs)",
@@ -350,7 +365,8 @@ def whole_runs(paths: Sequence[Path], damaged: Damaged, *, least: int = 1) -> li
 def key_values(text: str, flag: str) -> dict[str, Any]:
     """Read `a=1,b=x` with numbers, true, false and null as such.
 
-    Commas inside a value are not split where the next piece has no `=`.
+    A value that begins with `~` is a path. Commas inside a value are not split where the next
+    piece has no `=`.
 
     Raises:
         UsageError: a piece without a name.
@@ -384,7 +400,7 @@ def _value(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return text
+    return user_text(text)
 
 
 def positive_int(text: str) -> int:
@@ -399,6 +415,19 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: wanted a whole number of at least 1")
     return number
+
+
+def thinking_tags(text: str) -> tuple[str, ...]:
+    """Read `cot,[[note]]…[[/note]]` (argparse type)."""
+    from vsr1_bench.answers import tag_pair
+
+    names = tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
+    for name in names:
+        try:
+            tag_pair(name)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return names
 
 
 def shard(text: str) -> tuple[int, int]:

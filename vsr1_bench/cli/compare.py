@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import UsageError
+from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=Path,
+        type=user_path,
         metavar="RUN",
         help="two or more runs, or folders that hold one run of each task; a difference is the "
         "later one minus the earlier one",

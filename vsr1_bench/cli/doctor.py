@@ -7,11 +7,12 @@ from pathlib import Path
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED
+from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--output_path", "-o", type=Path, default=Path("runs"), metavar="DIR")
+    parser.add_argument("--output_path", "-o", type=user_path, default=Path("runs"), metavar="DIR")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     common.add_data(parser)
 
@@ -27,7 +28,7 @@ def execute(options: argparse.Namespace) -> int:
 
     # Not the usual way: a root that is no folder is a finding here, not an error.
     root = options.data_root or os.environ.get(DATA_ROOT_VARIABLE)
-    findings = diagnose(options.output_path, Path(root) if root else None)
+    findings = diagnose(options.output_path, user_path(root) if root else None)
     if options.json:
         print(json.dumps([asdict(f) for f in findings], indent=1))
     else:

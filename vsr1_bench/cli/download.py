@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, UsageError
+from vsr1_bench.paths import user_path, user_text
 
 PAPER, DATA = "vision-sr1", "data"
 ONLY_PAPER, ONLY_DATA = ("runs", "revision"), ("tasks",)
@@ -17,13 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument(
         "address",
+        type=user_text,
         metavar="SOURCE",
         help="hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://FOLDER or a folder: a "
         f"bundle that `publish` made; {PAPER}: the raw outputs of the Vision-SR1 paper; {DATA}: "
         "rows of --tasks for --data_root",
     )
     parser.add_argument(
-        "--to", type=Path, metavar="DIR", help="folder to fill (default: runs; for data: data)"
+        "--to", type=user_path, metavar="DIR", help="folder to fill (default: runs; for data: data)"
     )
     parser.add_argument(
         "--runs", metavar="A,B", help=f"{PAPER}: only these of its runs, e.g. 7B-Vision-SR1"
@@ -70,6 +72,7 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
 
 
 def _paper(options: argparse.Namespace, progress: bool) -> int:
+    from vsr1_bench.cli.table import tell_mixups
     from vsr1_bench.exchange.raw_outputs import RawOptions, download_raw_outputs
 
     names = tuple(name.strip() for name in (options.runs or "").split(",") if name.strip())
@@ -93,6 +96,7 @@ def _paper(options: argparse.Namespace, progress: bool) -> int:
         print(f"vsr1-bench: left out: no task reads {', '.join(sets)}", file=sys.stderr)
     if not report.runs:
         return EXIT_FAILED
+    tell_mixups(report.runs, options.include_path)
     print(f"from commit {report.commit}: again with --revision {report.commit}", file=sys.stderr)
     print(f"as published: vsr1-bench table {to} --judge published", file=sys.stderr)
     print(f"judge anew: vsr1-bench judge {to}", file=sys.stderr)

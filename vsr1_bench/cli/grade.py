@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
+from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument(
         "responses",
-        type=Path,
+        type=user_path,
         metavar="IN.jsonl",
         help="lines {id, response, answer, choices?, answer_type?, question?}",
     )
     parser.add_argument("--judge", required=True)
     parser.add_argument(
         "--output",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="OUT.jsonl",
         help="lines {id, verdict, extracted, unparsed, reason}, in the order of the input",
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="say in each line which rule read the answer from which words: {rule, span, words}",
     )
     common.add_judging(parser)
     common.add_include_path(parser)
@@ -43,6 +48,7 @@ def execute(options: argparse.Namespace) -> int:
         options.output,
         tuple(options.include_path),
         options=common.judge_options(options),
+        explain=options.explain,
         progress=options.verbosity in ("DEBUG", "INFO"),
     )
     said = ", ".join(f"{count} {name}" for name, count in counts.items())

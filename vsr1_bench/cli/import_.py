@@ -7,13 +7,18 @@ import sys
 from pathlib import Path
 
 from vsr1_bench.cli import common
+from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("--task", required=True)
     parser.add_argument(
-        "--responses", type=Path, required=True, metavar="FILE.jsonl", help="one response a line"
+        "--responses",
+        type=user_path,
+        required=True,
+        metavar="FILE.jsonl",
+        help="one response a line",
     )
     parser.add_argument("--model", "-m", required=True, help="name of what made them")
     parser.add_argument(
@@ -23,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how a line names its sample: by its id, or by its place in the file",
     )
     parser.add_argument("--field", default="response", help="the line's field with the response")
-    parser.add_argument("--output_path", "-o", type=Path, default=Path("runs"), metavar="RUNS")
+    parser.add_argument("--output_path", "-o", type=user_path, default=Path("runs"), metavar="RUNS")
     common.add_data(parser)
     common.add_include_path(parser)
 

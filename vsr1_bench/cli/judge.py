@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
+from vsr1_bench.cli.stored import LeftOut, each_run, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
+from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.judging import Estimate
@@ -23,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_runs(parser)
     parser.add_argument("--judge", help="the judge (default: each task's own)")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE.jsonl", help="for judge `labels`: {id or row, label}"
+        "--labels",
+        type=user_path,
+        metavar="FILE.jsonl",
+        help="for judge `labels`: {id or row, label}",
     )
     parser.add_argument(
         "--dry_run", action="store_true", help="print calls, tokens and cost; call nobody"
@@ -36,17 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Judge what has no verdict yet, score, and print the table."""
     from vsr1_bench.running import JudgePool
-    from vsr1_bench.store import find_runs
 
-    found = [run for path in options.runs for run in find_runs(path)]
+    left_out = LeftOut()
+    found = sound_runs(options.runs, left_out)
     with JudgePool(options.include_path, common.judge_options(options)) as pool:
         runs, unknown = known_runs(found, options.include_path)
         runs, lacking = common.with_golds(runs, options)
         unknown += lacking
         if options.dry_run:
-            return dry_run(runs, options.judge, pool)
-        code = assess(runs, choose(runs, options, pool), options, pool)
-    return EXIT_INCOMPLETE if unknown else code
+            return dry_run(runs, options.judge, pool, left_out)
+        code = assess(runs, choose(runs, options, pool), options, pool, left_out)
+    return EXIT_INCOMPLETE if unknown or left_out.count else code
 
 
 def choose(
@@ -70,8 +74,12 @@ def assess(
     chosen: dict[str, Chosen],
     options: argparse.Namespace,
     pool: JudgePool,
+    left_out: LeftOut,
 ) -> int:
-    """Judge and score runs and print the table; the exit code says whether all is scored."""
+    """Judge and score runs and print the table; the exit code says whether all is scored.
+
+    Runs that turn out to be damaged are left out.
+    """
     from vsr1_bench.assess import judge_and_score, score_unjudged
     from vsr1_bench.grouping import score_groups
     from vsr1_bench.leaderboard import render
@@ -80,14 +88,17 @@ def assess(
     progress = options.verbosity in ("DEBUG", "INFO")
     paths = options.include_path
     documents = []
-    for run in blind_first(runs):
+
+    def work(run: RunFolder) -> None:
         one = chosen[run.spec().task.name]
         if one.usable:
             documents.append(judge_and_score(run, one.spec, paths, progress=progress, pool=pool))
         else:
             documents.append(score_unjudged(run, one.spec, paths))
+
+    whole = each_run(blind_first(runs), left_out, work)
     judges = {document["judge"] for document in documents}
-    documents += score_groups(runs, paths, judges=judges)
+    documents += score_groups([run for run in runs if run in whole], paths, judges=judges)
     print(render(documents, "markdown"))
     return EXIT_INCOMPLETE if common.unscored(documents) else EXIT_DONE
 
@@ -97,14 +108,20 @@ def known_runs(
 ) -> tuple[list[RunFolder], int]:
     """Leave out, with a line each, runs of tasks that are not known here; say how many.
 
-    They must not keep the others from their judge. A single run is not left out.
+    So are runs of another version of their task, which nobody could score. They must not keep the
+    others from their judge. A single run is not left out.
     """
+    from vsr1_bench.assess import check_version
     from vsr1_bench.registry import get_task
+    from vsr1_bench.task import Borrowed
 
     known = []
     for run in runs:
         try:
-            get_task(run.spec().task.name, include_path)
+            spec = run.spec()
+            task = get_task(spec.task.name, include_path)
+            if not isinstance(task.source, Borrowed):  # whose own scorer knows its version
+                check_version(run, spec, task)
             known.append(run)
         except UsageError as error:
             if len(runs) == 1:
@@ -113,7 +130,9 @@ def known_runs(
     return known, len(runs) - len(known)
 
 
-def dry_run(runs: Sequence[RunFolder], judge: str | None, pool: JudgePool) -> int:
+def dry_run(
+    runs: Sequence[RunFolder], judge: str | None, pool: JudgePool, left_out: LeftOut
+) -> int:
     """Print what judging would take."""
     from tabulate import tabulate
 
@@ -121,17 +140,21 @@ def dry_run(runs: Sequence[RunFolder], judge: str | None, pool: JudgePool) -> in
     from vsr1_bench.judging import Estimate
 
     rows, total = [], Estimate(cost=0.0)
-    for run in runs:
+
+    def work(run: RunFolder) -> None:
+        nonlocal total
         name, found = estimate_run(run, judge, pool)
         spec = run.spec()
         rows.append((spec.model.id, spec.task.name, name, *_cells(found)))
         total = total + found
+
+    each_run(runs, left_out, work)
     if len(rows) > 1:
         rows.append(("all", "", "", *_cells(total)))
     headers = ("model", "task", "judge", "calls", "prompt tokens ≈", "reply tokens ≤", "cost ≤")
     print(tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True))
     print("\nnobody was called; tokens are reckoned at four characters each", file=sys.stderr)
-    return EXIT_DONE
+    return EXIT_INCOMPLETE if left_out.count else EXIT_DONE
 
 
 def _cells(found: Estimate) -> tuple[str, ...]:

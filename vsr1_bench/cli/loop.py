@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
+from vsr1_bench.paths import user_path, user_text
 
 if TYPE_CHECKING:
     from vsr1_bench.train.loop import LoopOptions
@@ -26,18 +27,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "writes DIR/summary.md and summary.json: before and after, paired differences, flips,\n"
         "curves. The same command goes on wherever it was stopped; --rounds may grow."
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="of train grpo or train sft")
+    parser.add_argument(
+        "recipe", type=user_text, metavar="RECIPE", help="of train grpo or train sft"
+    )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="of the recipe")
     parser.add_argument("--tasks", "-t", required=True, help="what is evaluated, as for `run`")
     parser.add_argument("--rounds", type=common.positive_int, default=1, metavar="K")
     parser.add_argument(
-        "--start", metavar="RECIPE", help="of train sft: makes the model that round 1 starts from"
+        "--start",
+        type=user_text,
+        metavar="RECIPE",
+        help="of train sft: makes the model that round 1 starts from",
     )
     parser.add_argument(
         "--limit", "-L", type=common.positive_int, help="first N samples of each task"
     )
     parser.add_argument(
-        "--output_path", "-o", type=Path, metavar="DIR", help="default: outputs/loop-RECIPE"
+        "--output_path", "-o", type=user_path, metavar="DIR", help="default: outputs/loop-RECIPE"
     )
     common.add_include_path(parser)
     parser.add_argument("--perception", default="self", help="self, caption or none")

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import UsageError
+from vsr1_bench.paths import user_path
 from vsr1_bench.task import BORROWED
 
 if TYPE_CHECKING:
     from vsr1_bench.task import Task
 
-KINDS = ("tasks", "judges", "prompts", "recipes", "runs")
+KINDS = ("tasks", "judges", "prompts", "recipes", "runs", "model_args")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("kind", choices=KINDS, nargs="?", default="tasks")
-    parser.add_argument("path", nargs="?", type=Path, default=Path("runs"), help="for `ls runs`")
+    parser.add_argument(
+        "path", nargs="?", type=user_path, default=Path("runs"), help="for `ls runs`"
+    )
     common.add_include_path(parser)
     parser.add_argument(
         "--source",
@@ -43,16 +46,26 @@ def execute(options: argparse.Namespace) -> int:
     if options.kind == "runs":
         print(
             _columns(
-                ("model", "task", "prompt", "blind", "generated", "judges", "folder"),
+                (
+                    *("model", "task", "prompt", "blind", "precision", "generated", "judges"),
+                    "folder",
+                ),
                 _runs(options.path),
             )
         )
         return 0
+    if options.kind == "model_args":
+        from vsr1_bench.generation.identity import audit
+
+        print(_columns(("backend", "argument", "part of a run?"), audit()))
+        return 0
     if options.kind == "prompts":
         from vsr1_bench.prompts import FORMATS
 
-        rows = [(f.name, str(f.version), f.description) for f in FORMATS.values()]
-        print(_columns(("prompt", "version", "what"), rows))
+        formats = FORMATS.values()
+        places = {"mark": "at its mark", "end": "at the end"}
+        told = [(f.name, str(f.version), places[f.images], f.fits, f.description) for f in formats]
+        print(_columns(("prompt", "version", "image", "trained with it", "what"), told))
         return 0
     if options.kind == "recipes":
         from vsr1_bench.cli.train import recipe_rows
@@ -94,6 +107,7 @@ def _rows(task: Task) -> int | None:
 
 def _runs(path: Path) -> Iterable[tuple[str, ...]]:
     from vsr1_bench.blind import NONE
+    from vsr1_bench.provenance import precision_of
     from vsr1_bench.store import find_runs
 
     for run in find_runs(path):
@@ -101,7 +115,7 @@ def _runs(path: Path) -> Iterable[tuple[str, ...]]:
         done = len(run.finished())
         judges = " ".join(sorted(run.judged())) or "–"
         blind = spec.variant if spec.variant != NONE else "–"
-        names = (spec.model.id, spec.task.name, spec.prompt.format, blind)
+        names = (spec.model.id, spec.task.name, spec.prompt.format, blind, precision_of(run))
         yield (*names, str(done), judges, str(run.path))
 
 

@@ -10,13 +10,13 @@ import argparse
 import importlib
 import logging
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 from vsr1_bench import __version__
 from vsr1_bench.cli.streams import keep_printing
+from vsr1_bench.cli.terminating import ended_by_sigterm
 from vsr1_bench.errors import (
     EXIT_FAILED,
     EXIT_INCOMPLETE,
@@ -26,6 +26,7 @@ from vsr1_bench.errors import (
     UsageError,
     nearest,
 )
+from vsr1_bench.terminal import plain_streams
 
 COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
@@ -104,6 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # the process is this command's own
         keep_printing()
     arguments = _one_spelling(sys.argv[1:] if argv is None else argv)
+    with plain_streams():
+        return _main(arguments)
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(_top_help())
         return 0 if arguments else EXIT_USAGE
@@ -120,22 +126,23 @@ def _wants_debug(arguments: Sequence[str]) -> bool:
 
 def _guarded(arguments: list[str], *, debug: bool) -> int:
     """Run a command; every foreseen end is one line on standard error."""
-    # A terminated job (Slurm, Kubernetes) ends like Ctrl-C: records synced, resume line printed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def last_words() -> str:
+        return "vsr1-bench: interrupted; what was finished is safe\n" + _resume(arguments)
+
     try:
-        return _dispatch(arguments)
+        with ended_by_sigterm(last_words, EXIT_INTERRUPTED):
+            return _dispatch(arguments)
     except BenchError as error:
         if debug:
             logging.getLogger(__name__).exception("traceback of the error below")
         print(f"vsr1-bench: {error}", file=sys.stderr)
         if error.exit_code in (EXIT_INCOMPLETE, EXIT_INTERRUPTED):
-            from vsr1_bench.environment import command_line
-
-            again = command_line(flag="data_root" in parse(arguments)[1])
-            print(f"resume with: {again}", file=sys.stderr)
+            print(_resume(arguments), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("vsr1-bench: interrupted", file=sys.stderr)
+        print(_resume(arguments), file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:  # a fault of ours or of a plug-in, not of the user
         if debug:
@@ -147,6 +154,13 @@ def _guarded(arguments: list[str], *, debug: bool) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILED
+
+
+def _resume(arguments: list[str]) -> str:
+    """The line that says how to go on."""
+    from vsr1_bench.environment import command_line
+
+    return f"resume with: {command_line(flag='data_root' in parse(arguments)[1])}"
 
 
 def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:

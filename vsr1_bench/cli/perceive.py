@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
+from vsr1_bench.cli.stored import LeftOut, sound_runs
 from vsr1_bench.errors import EXIT_INCOMPLETE, StoreError, UsageError
+from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.readers import Descriptions
@@ -21,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_perception(group)
     parser.add_argument("--judge", help="the judge of both passes (default: each task's own)")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE.jsonl", help="for judge `labels`: {id or row, label}"
+        "--labels",
+        type=user_path,
+        metavar="FILE.jsonl",
+        help="for judge `labels`: {id or row, label}",
     )
     common.add_judging(parser)
     common.add_include_path(parser)
@@ -35,7 +39,6 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.readers import SELF, external_reader
     from vsr1_bench.running import JudgePool
     from vsr1_bench.seeing import seeing_runs
-    from vsr1_bench.store import find_runs
 
     judging = common.judge_options(options)
     told = common.reader_options(options, judging.spending)
@@ -46,7 +49,8 @@ def execute(options: argparse.Namespace) -> int:
         )
     descriptions: Descriptions = "caption" if options.perception == "caption" else "response"
     reader, connection = external_reader(told, descriptions)
-    found = [run for path in options.runs for run in find_runs(path)]
+    left_out = LeftOut()
+    found = sound_runs(options.runs, left_out, deep=True)
     with JudgePool(options.include_path, judging) as pool:
         runs, unknown = known_runs(found, options.include_path)
         read = seeing_runs(runs)
@@ -70,6 +74,6 @@ def execute(options: argparse.Namespace) -> int:
         )
         for run, tally in zip(read, tallies, strict=True):
             common.report_failures(run.spec().task.name, tally)
-        code = assess(runs, chosen, options, pool)
+        code = assess(runs, chosen, options, pool, left_out)
     failed = any(tally.failed for tally in tallies)
-    return EXIT_INCOMPLETE if failed or unknown else code
+    return EXIT_INCOMPLETE if failed or unknown or left_out.count else code

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 
 from vsr1_bench.cli import common, table
+from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "against accuracy; categories: accuracy by the groups of --by",
     )
     parser.add_argument(
-        "--output", "-o", type=Path, required=True, metavar="FILE", help="….png, ….svg or ….pdf"
+        "--output",
+        "-o",
+        type=user_path,
+        required=True,
+        metavar="FILE",
+        help="….png, ….svg or ….pdf",
     )
     parser.add_argument("--by", metavar="GROUP", help="of categories, e.g. kind or subject")
     parser.add_argument("--tasks", "-t", help="only these tasks, suites, groups or patterns")

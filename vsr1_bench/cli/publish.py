@@ -6,6 +6,9 @@ import argparse
 import sys
 
 from vsr1_bench.cli import common
+from vsr1_bench.cli.stored import LeftOut, sound_runs
+from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
+from vsr1_bench.paths import user_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_runs(parser)
     parser.add_argument(
         "--to",
+        type=user_text,
         required=True,
         metavar="TARGET",
         help="hf://datasets/ORG/NAME[@BRANCH] (the token: HF_TOKEN, or `hf auth login`), "
@@ -37,9 +41,9 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.data import DataOptions
     from vsr1_bench.exchange.packing import PackOptions
     from vsr1_bench.exchange.publishing import publish
-    from vsr1_bench.store import find_runs
 
-    runs = [run for path in options.runs for run in find_runs(path)]
+    left_out = LeftOut()
+    runs = sound_runs(options.runs, left_out, deep=True)
     packing = PackOptions(
         with_golds=options.with_golds,
         with_images=options.with_images,
@@ -55,4 +59,4 @@ def execute(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     print(f"fetch with: vsr1-bench download {went}", file=sys.stderr)
-    return 0
+    return EXIT_INCOMPLETE if left_out.count else EXIT_DONE

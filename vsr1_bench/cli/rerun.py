@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, UsageError
+from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.settings import Difference
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of one run")
+    parser.add_argument("run", type=user_path, metavar="RUN", help="the folder of one run")
     parser.add_argument(
         "--dry_run",
         action="store_true",
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output_path",
         "-o",
-        type=Path,
+        type=user_path,
         default=Path("reruns"),
         metavar="DIR",
         help="where the new run goes (default: reruns); the stored one stays as it is",

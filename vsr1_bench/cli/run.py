@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError, nearest
+from vsr1_bench.paths import user_path, user_text
 
 if TYPE_CHECKING:
     from vsr1_bench.llm_judging.spending import Spending
@@ -26,7 +27,7 @@ PARALLEL = ("tensor_parallel_size", "data_parallel_size")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags; lm-eval's names where it has them."""
     parser.add_argument(
-        "--model", "-m", required=True, help="tiny, a folder, a hub id or served id"
+        "--model", "-m", type=user_text, required=True, help="tiny, a folder, a hub id or served id"
     )
     parser.add_argument(
         "--tasks", "-t", required=True, help="tasks, suites or patterns, e.g. demo,math*"
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", "-L", type=common.positive_int, help="first N samples of each task"
     )
-    parser.add_argument("--output_path", "-o", type=Path, default=Path("runs"), metavar="DIR")
+    parser.add_argument("--output_path", "-o", type=user_path, default=Path("runs"), metavar="DIR")
     parser.add_argument(
         "--prompt", default="see_think", help="prompt format (vsr1-bench ls prompts)"
     )
@@ -174,9 +175,13 @@ def gen_kwargs(options: argparse.Namespace) -> dict[str, Any]:
         UsageError: an unknown field or a value of the wrong kind.
     """
     fields: dict[str, Any] = {"seed": options.seed, "n": options.num_samples}
+    sampled: Any = None
     for given, value in common.key_values(options.gen_kwargs, "--gen_kwargs").items():
         name = ALIASES.get(given, given)
         if name == "do_sample":
+            if not isinstance(value, bool):
+                raise UsageError(f"--gen_kwargs {given}={value}: wanted true or false")
+            sampled = value
             continue
         if name == "stop":
             fields["stop"] = stop_strings(options.gen_kwargs, given)
@@ -190,7 +195,24 @@ def gen_kwargs(options: argparse.Namespace) -> dict[str, Any]:
         if not number or not math.isfinite(value) or wanted(value) != value:
             raise UsageError(f"--gen_kwargs {given}={value}: wanted {kind}")
         fields[name] = wanted(value)
+    _check_sampled(sampled, fields.get("temperature", 0.0))
     return fields
+
+
+def _check_sampled(sampled: bool | None, temperature: float) -> None:
+    """Refuse a `do_sample` that the temperature contradicts: it is the temperature that decides.
+
+    Raises:
+        UsageError: it does.
+    """
+    if sampled is True and temperature == 0:
+        raise UsageError(
+            "--gen_kwargs do_sample=true: sampling needs a temperature above 0; add temperature=…"
+        )
+    if sampled is False and temperature > 0:
+        raise UsageError(
+            f"--gen_kwargs do_sample=false contradicts temperature={temperature:g}; drop one"
+        )
 
 
 def stop_strings(text: str, name: str) -> tuple[str, ...]:
@@ -247,7 +269,7 @@ def _run(
     runs = generate(chosen)
     failed = sum(run.failed for run in runs) + asked - len({run.task.name for run in runs})
     for run in runs:
-        _report_failures(run)
+        _report_responses(run)
     if options.predict_only:
         where = chosen.output_path
         print(f"generated; judge and score with: vsr1-bench judge {where}", file=sys.stderr)
@@ -263,8 +285,13 @@ def _run(
     return EXIT_INCOMPLETE if failed or unscored else EXIT_DONE
 
 
-def _report_failures(run: TaskRun) -> None:
+def _report_responses(run: TaskRun) -> None:
+    """Say how many responses are not new, and which are missing."""
     name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
+    if run.reused:
+        from vsr1_bench.provenance import reuse_line
+
+        print(reuse_line(name, run.reused, run.total, run.makers), file=sys.stderr)
     common.report_failures(name, run.answers, run.total)
     for tally in run.further:
         common.report_failures(name, tally)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, StoreError, UsageError
+from vsr1_bench.cli.stored import LeftOut, sound_runs
+from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, DamagedRunError, StoreError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,24 +23,29 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.assess import score_run
     from vsr1_bench.grouping import score_groups
     from vsr1_bench.leaderboard import render
-    from vsr1_bench.store import find_runs, stored_judge
+    from vsr1_bench.store import stored_judge
 
-    runs = [run for path in options.runs for run in find_runs(path)]
+    left_out = LeftOut()
+    runs = sound_runs(options.runs, left_out)
     options.judge = stored_judge(options.judge, runs)
-    documents, left_out = [], 0
+    documents, whole = [], []
     for run in runs:
         judges = [options.judge] if options.judge else sorted(run.judged())
         try:
             if not judges:
                 raise StoreError(f"{run.path}: not judged; run: vsr1-bench judge {run.path}")
             documents += [score_run(run, judge, options.include_path) for judge in judges]
+            whole.append(run)
+        except DamagedRunError as error:
+            if len(runs) == 1:
+                raise
+            left_out.note(error)
         except (StoreError, UsageError) as error:
             if len(runs) == 1:
                 raise
-            # One run that cannot be scored must not hide the others.
-            left_out += 1
-            print(f"vsr1-bench: left out: {error}", file=sys.stderr)
+            left_out.note(error)  # one run that cannot be scored must not hide the others
+            whole.append(run)
     scored = {document["judge"] for document in documents}
-    documents += score_groups(runs, options.include_path, judges=scored)
+    documents += score_groups(whole, options.include_path, judges=scored)
     print(render(documents, "json" if options.json else "markdown", by=options.by))
-    return EXIT_INCOMPLETE if left_out else EXIT_DONE
+    return EXIT_INCOMPLETE if left_out.count else EXIT_DONE

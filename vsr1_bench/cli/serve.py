@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 
 from vsr1_bench.cli import common
+from vsr1_bench.paths import user_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--model", "-m", required=True, help="tiny, a folder, or a hub id")
+    parser.add_argument(
+        "--model", "-m", type=user_text, required=True, help="tiny, a folder, or a hub id"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=8000, help="0 picks a free one")
     parser.add_argument("--revision", help="of the model, on the hub")
@@ -26,7 +29,8 @@ def execute(options: argparse.Namespace) -> int:
     """Check, start, announce, and wait."""
     import shlex
 
-    from vsr1_bench.serving import free_port, serve, server_command
+    from vsr1_bench.cli.terminating import allow
+    from vsr1_bench.serving import STOP_SECONDS, free_port, serve, server_command
 
     port = free_port(options.host, options.port)
     settings = common.key_values(options.model_args, "--model_args")
@@ -37,9 +41,11 @@ def execute(options: argparse.Namespace) -> int:
         settings,
         revision=options.revision,
         trust_remote_code=options.trust_remote_code,
+        starting=not options.dry_run,
     )
     if options.dry_run:
         print(shlex.join(command))
         return 0
+    allow(2 * STOP_SECONDS + 5)  # the server is ended before this command is
     url = f"http://{options.host}:{port}"
     return serve(command, url, f"ready; use: vsr1-bench {flags} --tasks demo")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, StoreError, UsageError
+from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.collect import Scored
+    from vsr1_bench.leaderboard.mixups import MixUp
     from vsr1_bench.leaderboard.reported import ReportedTable
+    from vsr1_bench.store import RunFolder
 
 FORMATS = ("markdown", "csv", "latex", "html", "json")
 HERE = Path()
@@ -45,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain_diff",
         nargs=2,
-        type=Path,
+        type=user_path,
         metavar=("A", "B"),
         help="instead of a table: in what two runs differ",
     )
@@ -65,7 +70,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
         nargs="?",
-        type=Path,
+        type=user_path,
         const=HERE,
         metavar="DIR",
         help="reported rows beside the measured ones, from the JSON files below DIR (without DIR: "
@@ -202,7 +207,7 @@ def _explain(first: Path, second: Path, *, judge: str | None) -> int:
 
 
 def _delta(options: argparse.Namespace, damaged: common.Damaged) -> None:
-    from vsr1_bench.leaderboard.delta import compare_judges, render_delta
+    from vsr1_bench.leaderboard.delta import compare_judges, note_mixups, render_delta
 
     if options.format not in ("markdown", "json"):
         raise UsageError(f"--delta is written as markdown or json, not {options.format}")
@@ -210,4 +215,23 @@ def _delta(options: argparse.Namespace, damaged: common.Damaged) -> None:
     cells = compare_judges(
         runs, options.delta, options.judge, by=options.by, include_path=options.include_path
     )
+    results = None if options.results in (None, HERE) else options.results
+    note_mixups(cells, tell_mixups(runs, options.include_path, results), options.include_path)
     print(render_delta(cells, options.format))
+
+
+def tell_mixups(
+    runs: Sequence[RunFolder], include_path: Sequence[str], results: Path | None = None
+) -> list[MixUp]:
+    """Warn, a line each, of published responses that seem to be another run's."""
+    from vsr1_bench.exchange.raw_outputs import RUNS
+    from vsr1_bench.leaderboard.mixups import ISSUE, check_runs
+
+    if not any(run.spec().model.id in RUNS for run in runs):
+        return []
+    found, unchecked = check_runs(runs, include_path, results)
+    for mixup in found:
+        print(f"vsr1-bench: warning: {mixup.text} (see {ISSUE})", file=sys.stderr)
+    if unchecked:
+        print(f"vsr1-bench: not checked for mixed-up files: {unchecked}", file=sys.stderr)
+    return found

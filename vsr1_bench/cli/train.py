@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vsr1_bench.child import OWN_PYTHON, die_with_parent
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BenchError, UsageError
+from vsr1_bench.paths import user_text
 
 if TYPE_CHECKING:
     from vsr1_bench.train.recipe import Recipe
@@ -39,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Several processes: --nproc N, or torchrun --nproc_per_node N -m vsr1_bench train grpo …"
     )
     parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("what", metavar="RECIPE | CHECKPOINT")
-    parser.add_argument("settings", nargs="*", metavar="key=value | OUT")
+    parser.add_argument("what", type=user_text, metavar="RECIPE | CHECKPOINT")
+    parser.add_argument("settings", nargs="*", type=user_text, metavar="key=value | OUT")
     parser.add_argument(
         "--nproc", type=common.positive_int, help="processes on this machine, one a GPU"
     )

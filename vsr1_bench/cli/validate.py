@@ -50,6 +50,10 @@ def execute(options: argparse.Namespace) -> int:
         for fault in found.faults[:5]:
             print(f"     {fault}")
         if options.show_prompt or len(tasks) == 1:
+            for line in found.reading:
+                print(f"     {line}")
             print("\n".join(f"     | {line}" for line in found.prompt.splitlines()))
+            print("     with the chat template of Qwen2.5-VL:")
+            print("\n".join(f"     | {line}" for line in found.chat.split("\n")))
     print(f"{len(tasks) - unsound} of {len(tasks)} tasks are sound")
     return EXIT_FAILED if unsound else EXIT_DONE

@@ -1,6 +1,7 @@
 """The form of a published bundle, and the rules that its manifest has to keep.
 
-    manifest.json                          written last; names every file with size and sha256
+    manifest.json                          written last; names every file with size and sha256, and
+                                           the folder below which `runs/` lies (`root`)
     runs/<org--model>/<task>-<8 hex>/
       run.json  scores/*.json              as they are
       *.jsonl.zst                          journals, compressed by zstd
@@ -28,6 +29,8 @@ from vsr1_bench.spec import Strict
 SCHEMA = 1
 MANIFEST = "manifest.json"
 TOP = "runs"
+ROOT = r"bundle-[0-9a-f]{16}"
+"""Names of the folders that a publish into a folder fills (see `folders`)."""
 
 MAX_MANIFEST = 16 << 20
 """Bytes of a manifest."""
@@ -120,6 +123,8 @@ class Manifest(Strict):
 
     schema_version: int
     made_by: Text
+    root: Annotated[str, Field(pattern=rf"^({ROOT})?$")] = ""
+    """Folder, beside the manifest, that its paths start from; empty = the manifest's own."""
     runs: tuple[BundleRun, ...]
     files: tuple[BundleFile, ...]
 
@@ -127,9 +132,20 @@ class Manifest(Strict):
         """The files below a run's folder."""
         return [file for file in self.files if file.path.startswith(f"{run.path}/")]
 
+    def place(self, path: str) -> str:
+        """Where a file of this manifest lies, from the manifest's folder."""
+        return f"{self.root}/{path}" if self.root else path
+
+    def names(self) -> set[str]:
+        """Where all of its files lie."""
+        return {self.place(file.path) for file in self.files}
+
     def text(self) -> str:
-        """As it is written."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+        """As it is written; a manifest without a root is what earlier versions read."""
+        document = self.model_dump(mode="json")
+        if not self.root:
+            del document["root"]
+        return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
 def strict_json(text: str | bytes, where: str) -> Any:
@@ -320,6 +336,6 @@ def image_kind(data: bytes) -> str | None:
 
 
 def foreign_names(manifest: Manifest, names: Iterable[str]) -> list[str]:
-    """The files below `runs/` of a place that the manifest does not name."""
-    known = {file.path for file in manifest.files}
-    return sorted(name for name in names if name.startswith(f"{TOP}/") and name not in known)
+    """The files below `runs/` of a bundle that the manifest does not name."""
+    known, top = manifest.names(), manifest.place(f"{TOP}/")
+    return sorted(name for name in names if name.startswith(top) and name not in known)

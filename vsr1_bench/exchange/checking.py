@@ -17,7 +17,7 @@ from vsr1_bench.exchange.bundle import FACTS, GOLDS, QUESTION, BundleRun, image_
 from vsr1_bench.exchange.claims import differences
 from vsr1_bench.llm_judging.replies import read_replies
 from vsr1_bench.readers import ReaderSpec
-from vsr1_bench.record_lines import is_score
+from vsr1_bench.record_lines import meta_fault, score_fault
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.spec import RunSpec
@@ -65,8 +65,8 @@ def check_run(folder: Path, about: BundleRun, include_path: Sequence[str] = ()) 
 
 def _check_meta(folder: Path, about: BundleRun) -> RunSpec:
     meta = strict_json((folder / "run.json").read_bytes(), f"{about.path}/run.json")
-    if not isinstance(meta, dict) or not meta.keys() >= {"spec", "spec_hash", "samples"}:
-        raise ExchangeError(f"{about.path}/run.json: not a run's run.json; refused")
+    if fault := meta_fault(meta):
+        raise ExchangeError(f"{about.path}/run.json: not a run's run.json ({fault}); refused")
     if unknown := sorted(meta.keys() - _KNOWN_META):
         raise ExchangeError(f"{about.path}/run.json: unknown field {unknown[0]!r}; refused")
     try:
@@ -78,7 +78,7 @@ def _check_meta(folder: Path, about: BundleRun) -> RunSpec:
     named = (about.spec_hash, about.model, about.task, about.version)
     if named != (spec.digest(), spec.model.id, spec.task.name, spec.task.version):
         raise ExchangeError(f"{about.path}: its spec is not that of the manifest; refused")
-    if meta["spec_hash"] != spec.digest() or about.path != _path_of(spec):
+    if meta.get("spec_hash") != spec.digest() or about.path != _path_of(spec):
         raise ExchangeError(f"{about.path}: its spec has another hash than its name; refused")
     _check_words(meta, f"{about.path}/run.json")
     samples, each = meta["samples"], spec.responses_per_sample
@@ -183,8 +183,8 @@ def check_scores(
     for path in sorted((run.path / "scores").glob("*.json")):
         name = f"{where}: scores/{path.name}"
         document = strict_json(path.read_bytes(), name)
-        if not is_score(document):
-            raise ExchangeError(f"{name}: not a score; refused")
+        if fault := score_fault(document):
+            raise ExchangeError(f"{name}: not a score ({fault}); refused")
         _check_words(document, name)
         said = (document["model"], document["task"], document["spec_hash"])
         if said != (spec.model.id, spec.task.name, spec.digest()):

@@ -10,63 +10,16 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from vsr1_bench.errors import ExchangeError, TransferError, UsageError
-from vsr1_bench.exchange.bundle import MANIFEST
+from vsr1_bench.exchange.bundle import MANIFEST, Manifest
+from vsr1_bench.exchange.folders import FolderPlace
 from vsr1_bench.exchange.http import fetch_url
-
-Moved = Callable[[int], object]
-"""Told how many bytes have come."""
-
-BLOCK = 1 << 20
-STAGING = ".download"
-"""Folder, below the one that is filled, of what is still on its way."""
-WANTED = "wanted hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://FOLDER or a folder"
-
-
-class NotThereError(ExchangeError):
-    """A repository, a revision or a file that does not exist, as far as this token can see."""
-
-
-class Place(ABC):
-    """A folder of files somewhere."""
-
-    name: str
-    """As it may be shown and written down: without user, password or query."""
-
-    @abstractmethod
-    def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
-        """Bring a file, after what of it stands in `target` already.
-
-        Args:
-            path: Its path below this place.
-            target: Where it goes.
-            size: Its size, where known: the transfer is over when so much is there.
-            most: More bytes than this are never written.
-            moved: Told of progress.
-
-        Raises:
-            ExchangeError: it is not there, cannot be read, or is longer than it may be.
-            TransferError: the transfer broke off, again and again.
-        """
-
-    @abstractmethod
-    def listing(self) -> list[str] | None:
-        """The files below this place; None where nobody can say."""
-
-    @abstractmethod
-    def push(self, folder: Path, files: Sequence[str], stale: Sequence[str], note: str) -> str:
-        """Bring files here, the manifest last, and take stale ones away; returns where it went.
-
-        Raises:
-            ExchangeError: this place cannot be written.
-        """
+from vsr1_bench.exchange.place import BLOCK, WANTED, Moved, NotThereError, Place, shown
 
 
 def open_place(address: str) -> Place:
@@ -97,9 +50,9 @@ class HttpPlace(Place):
             parts = urlsplit(address)
             port = parts.port
         except ValueError as error:  # half an IPv6 address, a port that is no number
-            raise UsageError(f"{address}: {error}; {WANTED}") from error
+            raise UsageError(f"{shown(address)}: {error}; {WANTED}") from error
         if not parts.hostname:
-            raise UsageError(f"{address}: {WANTED}")
+            raise UsageError(f"{shown(address)}: {WANTED}")
         path = parts.path.removesuffix(MANIFEST).rstrip("/") + "/"
         self._url = parts._replace(path=path, fragment="")
         host = parts.hostname if port is None else f"{parts.hostname}:{port}"
@@ -112,91 +65,19 @@ class HttpPlace(Place):
     def listing(self) -> None:
         """A web server has no listing."""
 
-    def push(self, folder: Path, files: Sequence[str], stale: Sequence[str], note: str) -> str:
+    def push(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        packed: Sequence[str],
+        known: Manifest | None,
+        note: str,
+    ) -> str:
         """Nothing can be written over https."""
         raise UsageError(
             f"{self.name}: an https address can be read, not written; publish to a folder "
             "(--to FOLDER) and put that folder on your server"
         )
-
-
-class FolderPlace(Place):
-    """A folder that fsspec reaches: of this machine, or s3://, gs:// where its package is there."""
-
-    def __init__(self, address: str) -> None:
-        """Take a `file://` address, a plain path, or another of fsspec's."""
-        import fsspec
-
-        try:
-            fs, self._root = fsspec.core.url_to_fs(address)
-        except (ValueError, ImportError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UsageError(f"{address}: {reason}; {WANTED}") from error
-        self._fs: Any = fs
-        self._local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
-        if self._local:
-            self._root = str(Path(self._root).expanduser())
-        bare = re.sub(r"://[^/]*@", "://", address).partition("?")[0]
-        self.name = f"folder {Path(self._root).name}" if self._local else bare
-
-    def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
-        """Read on from where the target ends."""
-        source = f"{self._root}/{path}"
-        self._refuse_links(path)
-        have = target.stat().st_size if target.exists() else 0
-        try:
-            with self._fs.open(source, "rb") as file, target.open("ab") as out:
-                file.seek(have)
-                while block := file.read(BLOCK):
-                    have += len(block)
-                    if have > most:
-                        raise ExchangeError(
-                            f"{self.name}: {path} is longer than the {most:,} bytes it may have"
-                        )
-                    out.write(block)
-                    moved(len(block))
-        except FileNotFoundError as error:
-            raise NotThereError(f"{self.name}: has no {path}") from error
-        except OSError as error:
-            raise TransferError(f"{self.name}: {path}: {type(error).__name__}: {error}") from error
-
-    def _refuse_links(self, path: str) -> None:
-        """A link in a folder that somebody else has filled may lead anywhere."""
-        if not self._local:
-            return
-        place = Path(self._root)
-        for part in path.split("/"):
-            place = place / part
-            if place.is_symlink():
-                raise ExchangeError(f"{self.name}: {path}: a link where a file is wanted; refused")
-
-    def listing(self) -> list[str]:
-        """Every file below, links to folders not followed."""
-        found = self._fs.find(self._root)
-        cut = len(self._fs._strip_protocol(self._root).rstrip("/")) + 1
-        return [str(path)[cut:] for path in found]
-
-    def push(self, folder: Path, files: Sequence[str], stale: Sequence[str], note: str) -> str:
-        """Write each file beside its place and rename it into it; the manifest comes last."""
-        try:
-            for path in [*(f for f in files if f != MANIFEST), MANIFEST]:
-                target = f"{self._root}/{path}"
-                self._refuse_links(f"{path}.part")
-                self._refuse_links(path)
-                self._fs.makedirs(self._fs._parent(target), exist_ok=True)
-                if self._local:
-                    shutil.copyfile(folder / path, f"{target}.part")
-                    Path(f"{target}.part").replace(target)
-                else:
-                    self._fs.put_file(str(folder / path), target)
-            for path in stale:
-                self._refuse_links(path)
-                self._fs.rm_file(f"{self._root}/{path}")
-        except OSError as error:
-            raise ExchangeError(
-                f"--to {self.name}: {error.strerror or error}; give a folder you may write"
-            ) from error
-        return str(self._root) if self._local else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +190,14 @@ class HubPlace(Place):
         """The files of the commit."""
         return list(self.files())
 
-    def push(self, folder: Path, files: Sequence[str], stale: Sequence[str], note: str) -> str:
+    def push(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        packed: Sequence[str],
+        known: Manifest | None,
+        note: str,
+    ) -> str:
         """Bring everything in one commit: it is there whole, or not at all."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
@@ -324,10 +212,11 @@ class HubPlace(Place):
             )
         api = HfApi()
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(path, str(folder / path))
-            for path in [*(f for f in files if f != MANIFEST), MANIFEST]
+            CommitOperationAdd(manifest.place(path), str(folder / path)) for path in packed
         ]
-        operations += [CommitOperationDelete(path) for path in stale]
+        operations.append(CommitOperationAdd(MANIFEST, str(folder / MANIFEST)))
+        stale = (known.names() if known is not None else set()) - manifest.names()
+        operations += [CommitOperationDelete(path) for path in sorted(stale)]
         with self._named():
             api.create_repo(self.repository, repo_type="dataset", exist_ok=True)
             if self.revision and self._commit is None:

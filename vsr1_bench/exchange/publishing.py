@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vsr1_bench.exchange.bundle import MANIFEST, MAX_MANIFEST, Manifest, read_manifest
 from vsr1_bench.exchange.packing import PackOptions, pack
-from vsr1_bench.exchange.places import NotThereError, Place, open_place
+from vsr1_bench.exchange.place import NotThereError, Place
+from vsr1_bench.exchange.places import open_place
 from vsr1_bench.store import RunFolder
 
 
@@ -32,19 +33,24 @@ def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tup
     with tempfile.TemporaryDirectory(prefix="vsr1-publish-") as name:
         folder = Path(name)
         packed = pack(runs, folder, options)
-        known = _published(place, folder)
-        ours = {run.path for run in packed.runs}
-        kept = [run for run in known.runs if run.path not in ours] if known else []
-        there = {file.path for file in known.files} if known else set()
-        staying = [file for run in kept for file in known.files_of(run)] if known else []
-        manifest = packed.model_copy(
-            update={"runs": (*kept, *packed.runs), "files": (*staying, *packed.files)}
-        )
-        (folder / MANIFEST).write_text(manifest.text(), "utf-8")
-        read_manifest((folder / MANIFEST).read_bytes(), "this bundle")
-        stale = sorted(there - {file.path for file in manifest.files})
-        note = f"Publish {len(packed.runs)} run{'s' if len(packed.runs) > 1 else ''} of vsr1-bench"
-        went = place.push(folder, [file.path for file in packed.files] + [MANIFEST], stale, note)
+        with place.writing():
+            known = _published(place, folder)
+            ours = {run.path for run in packed.runs}
+            kept = [run for run in known.runs if run.path not in ours] if known else []
+            staying = [file for run in kept for file in known.files_of(run)] if known else []
+            manifest = packed.model_copy(
+                update={
+                    "root": place.next_root(known),
+                    "runs": (*kept, *packed.runs),
+                    "files": (*staying, *packed.files),
+                }
+            )
+            (folder / MANIFEST).write_text(manifest.text(), "utf-8")
+            read_manifest((folder / MANIFEST).read_bytes(), "this bundle")
+            plural = "s" if len(packed.runs) > 1 else ""
+            note = f"Publish {len(packed.runs)} run{plural} of vsr1-bench"
+            paths = [file.path for file in packed.files]
+            went = place.push(folder, manifest, paths, known, note)
     return went, manifest
 
 

@@ -38,7 +38,8 @@ from vsr1_bench.errors import (
     nearest,
 )
 from vsr1_bench.exchange.bundle import MAX_CONTENT, strict_json
-from vsr1_bench.exchange.places import STAGING, HubPlace
+from vsr1_bench.exchange.place import STAGING
+from vsr1_bench.exchange.places import HubPlace
 from vsr1_bench.grading import Grader
 from vsr1_bench.journal import Journal, Lock
 from vsr1_bench.progress import progress_bar

@@ -43,8 +43,8 @@ def import_responses(options: ImportOptions) -> RunFolder:
     """Take a file of responses into the run store.
 
     By id, a line's `id` names its sample, in any order; several lines of one id are several
-    responses. By row, line k answers row k of the data. The whole file is checked before anything
-    is written.
+    responses. By row, line k answers row k of the data. Blank lines are passed over, a null
+    response is an empty one. The whole file is checked before anything is written.
 
     Raises:
         UsageError: a line that is not usable, an id that the task does not have, more lines than
@@ -99,10 +99,12 @@ def _read_lines(options: ImportOptions) -> Iterator[tuple[int, dict[str, Any]]]:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"--responses {path}: {error.strerror}") from error
-    for number, raw in enumerate(content.rstrip().split(b"\n"), start=1):
-        wanted = f'wanted {{"{options.response_field}": "…"' + (
-            ', "id": …}' if options.by == "id" else "}"
-        )
+    wanted = f'wanted {{"{options.response_field}": "…"' + (
+        ', "id": …}' if options.by == "id" else "}"
+    )
+    for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not raw.strip():  # as `grade` does
+            continue
         try:
             line = json.loads(raw)
             text = line[options.response_field]
@@ -110,9 +112,13 @@ def _read_lines(options: ImportOptions) -> Iterator[tuple[int, dict[str, Any]]]:
                 line["id"] = str(line["id"])
         except (ValueError, KeyError, TypeError, RecursionError):
             raise UsageError(f"{path}:{number}: {wanted}, one a line") from None
+        if text is None:  # the model said nothing
+            line[options.response_field] = text = ""
         if not isinstance(text, str):
             raise UsageError(f"{path}:{number}: {options.response_field!r} is no text; {wanted}")
-        if line.get("finish_reason", "stop") not in FINISHES:
+        if line.get("finish_reason") is None:
+            line["finish_reason"] = "stop"
+        if line["finish_reason"] not in FINISHES:
             raise UsageError(f"{path}:{number}: finish_reason: wanted one of {FINISHES}")
         yield number, line
 
@@ -147,5 +153,5 @@ def _add(
     key = request_key(digest, sample.id, (), sample.images, index)
     if key in writer.finished:
         return
-    finish = line.get("finish_reason", "stop")
+    finish = line["finish_reason"]
     writer.add(Generation(key, sample.id, index, line[field], finish, created=utc_now()))

@@ -29,7 +29,8 @@ from vsr1_bench.exchange.bundle import (
     strict_json,
 )
 from vsr1_bench.exchange.checking import check_run
-from vsr1_bench.exchange.places import STAGING, Place, open_place
+from vsr1_bench.exchange.place import STAGING, Place
+from vsr1_bench.exchange.places import open_place
 from vsr1_bench.journal import Lock, write_atomic
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.spec import canonical_json
@@ -93,7 +94,7 @@ def download(
         total = sum(file.size for file in files)
         with progress_bar(total, "download", "B", shown=progress) as bar:
             for file in files:
-                _fetch(place, file, staging, bar)
+                _fetch(place, manifest.place(file.path), file, staging, bar)
         runs = [(run, _assemble(manifest, run, staging)) for run in new]
         with progress_bar(len(new), "check", "run", shown=progress) as bar:
             for run, folder in runs:  # once all are there: a score speaks of blind runs, too
@@ -180,7 +181,7 @@ def _check_room(to: Path, files: list[BundleFile]) -> None:
         )
 
 
-def _fetch(place: Place, file: BundleFile, staging: Path, bar: tqdm[Any]) -> None:
+def _fetch(place: Place, path: str, file: BundleFile, staging: Path, bar: tqdm[Any]) -> None:
     """Bring a file and compare its hash; what is wrong is deleted."""
     staged, part = staging / file.sha256, staging / f"{file.sha256}.part"
     if staged.exists() and _digest(staged) == file.sha256:
@@ -191,7 +192,7 @@ def _fetch(place: Place, file: BundleFile, staging: Path, bar: tqdm[Any]) -> Non
     for resumed in (True, False) if part.exists() else (False,):
         if not resumed:
             part.unlink(missing_ok=True)
-        place.fetch(file.path, part, file.size, file.size, bar.update)
+        place.fetch(path, part, file.size, file.size, bar.update)
         found = _digest(part)
         if found == file.sha256:
             part.replace(staged)

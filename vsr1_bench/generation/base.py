@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from vsr1_bench.generation.chat import ChatRenderer
 
+HOPELESS = 32
+"""If so many requests of a kind fail, and none between them succeeds, it is not the requests."""
 NO_SCHEMA = "this backend has no structured output (json_schema)"
 """Why a backend without structured output fails a request that wants it."""
 
@@ -125,8 +128,36 @@ class SyncableGenerator(Generator):
         """Be ready for `sync`, then for requests."""
 
 
+@dataclass(frozen=True, slots=True)
+class InSpec:
+    """Marks an argument that can change an answer: it is part of a run's identity."""
+
+    where: str = "engine"
+    """The part of the spec that holds it; `engine` = under its own name, where it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotInSpec:
+    """Marks an argument that two runs may differ in and still be the same run."""
+
+    because: str
+    """Why it cannot change an answer."""
+
+
+ROUNDING = (
+    "the same arithmetic at the same precision; only the order of rounding can differ, as it does "
+    "between two batches"
+)
+"""Why how work is cut up is not part of a run: nobody could resume one on another machine."""
+PACE = "changes when an answer comes, not what it says"
+EXTRA = "adds numbers to a response, its text stays the same"
+
+
 class BackendArgs(BaseModel):
-    """Base of a backend's `--model_args`: typed, unknown names refused."""
+    """Base of a backend's `--model_args`: typed, unknown names refused.
+
+    Each field is marked `InSpec` or `NotInSpec`; one that is not marked counts as `InSpec`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 

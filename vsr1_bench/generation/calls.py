@@ -8,6 +8,7 @@ ends the run: going on would only fail every sample that is left.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import os
@@ -16,19 +17,21 @@ import random
 import re
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from traceback import format_tb
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
-from vsr1_bench.generation.base import BackendArgs, Generator
+from vsr1_bench.generation.base import PACE, BackendArgs, Generator, NotInSpec
+from vsr1_bench.generation.bounded import RefusedReplyError
 from vsr1_bench.images import ImageError
 from vsr1_bench.records import Completion, Request, Usage
 
@@ -44,13 +47,17 @@ GONE_STATUS = (502, 503, 504)
 _QUOTED_DATA = re.compile(r"(?<=base64,)[A-Za-z0-9+/=\\]+|[A-Za-z0-9+/=\\_-]{100,}")
 
 
+GIVEN_UP = "a call that is given up is a failed request, asked again by a later run"
+
+
 class CallArgs(BackendArgs):
     """`--model_args` of backends behind a URL."""
 
-    concurrency: int = Field(32, ge=1, le=1000)  # the client opens 1000 connections at most
-    timeout: float = Field(600.0, gt=0)
+    # The client opens 1000 connections at most.
+    concurrency: Annotated[int, NotInSpec(PACE)] = Field(32, ge=1, le=1000)
+    timeout: Annotated[float, NotInSpec(GIVEN_UP)] = Field(600.0, gt=0)
     """Seconds for one call, from sending it to the last byte of the answer."""
-    max_retries: int = Field(6, ge=0)
+    max_retries: Annotated[int, NotInSpec(GIVEN_UP)] = Field(6, ge=0)
 
 
 class TryAgainError(Exception):
@@ -218,6 +225,16 @@ class CallingGenerator(Generator):
         """What took this long once will most likely do so again; a busy server takes harm."""
         return TryAgainError(f"no answer in {self._call_args.timeout:g} s", retries=1)
 
+    def _unread(self, request: Request, error: RefusedReplyError) -> Completion:
+        """What follows from a reply that is not read, or a redirect that is not followed.
+
+        Raises:
+            BenchError: it will meet every other sample, too.
+        """
+        if "redirects" in str(error):
+            raise self._fatal(str(error))
+        return failed(request, str(error))
+
     def _later(self, reason: str, wait: float) -> Exception:
         """What follows from an endpoint that asks to wait: patience, or the end of the run."""
         if wait > LONGEST_WAIT:
@@ -236,12 +253,56 @@ def failed(request: Request, reason: str, usage: Usage | None = None) -> Complet
     return Completion(request.key, finish_reason="error", error=reason, usage=usage or Usage())
 
 
+def usage_of(told: Any) -> Usage | None:
+    """Read the tokens that a reply names; None = none. A count below 0 is no count."""
+    if not isinstance(told, dict):
+        return None
+    counts = [_count(told.get(name)) for name in ("prompt_tokens", "completion_tokens")]
+    return None if counts == [None, None] else Usage(*counts)
+
+
+def _count(told: Any) -> int | None:
+    known = isinstance(told, int) and not isinstance(told, bool) and 0 <= told < 1 << 40
+    return told if known else None
+
+
+def billed(request: Request, body: bytes, read: Callable[[], Completion]) -> Completion:
+    """Read a reply. One that names its tokens was paid for: it is counted, and not asked for again.
+
+    Raises:
+        TryAgainError: it may pass, and cost nothing so far as anybody says.
+    """
+    try:
+        completion = read()
+    except TryAgainError as error:
+        if (usage := _named(body)) is None:
+            raise
+        return failed(request, str(error), usage)
+    if completion.error is not None and completion.usage == Usage():
+        return replace(completion, usage=_named(body) or Usage())
+    return completion
+
+
+def _named(body: bytes) -> Usage | None:
+    """The tokens that a reply of any form names."""
+    with suppress(ValueError, RecursionError):
+        document = json.loads(body)
+        return usage_of(document.get("usage")) if isinstance(document, dict) else None
+    return None
+
+
 def checked_url(url: str) -> str:
     """Return a URL that can be called.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot, or holds a query, which could be a key and would be written down.
     """
+    bare = url.partition("?")[0]
+    if bare != url or "#" in url:
+        raise UsageError(
+            f"--base_url {bare.partition('#')[0]!r} with a query: give the URL alone; keys come "
+            "from the environment (docs/judges.md), and are written nowhere"
+        )
     with suppress(ValueError):  # brackets or a port that are none
         split = urlsplit(url)
         if re.fullmatch(r"https?://[!-~]+", url) and split.hostname and split.port != 0:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from vsr1_bench.answers.marks import split_channels
 from vsr1_bench.errors import ModelError
 from vsr1_bench.images import decode
 from vsr1_bench.models import ModelInfo
@@ -52,6 +53,8 @@ class ChatRenderer:
         except Exception as error:  # the library raises many kinds, all of them about this folder
             raise cannot_load(model, "transformers", error) from error
         self.tokenizer = self.processor.tokenizer if self.sees else self.processor
+        self.keeps_marks = split_channels(self.tokenizer.all_special_tokens)
+        """Whether special tokens stay in the text, because they mark its channels."""
         if self.processor.chat_template is None and self.tokenizer.chat_template is None:
             raise ModelError(f"model {model.id!r} has no chat template; use an instruction model")
         self.context: int | None = getattr(
@@ -60,6 +63,8 @@ class ChatRenderer:
 
     def render(self, request: Request) -> Prompt:
         """Apply the chat template and decode the images, in the order of their places.
+
+        A prompt of words over the request's `prompt_limit` loses its end, whatever stands there.
 
         Raises:
             ValueError: images for a model that reads text only.
@@ -81,7 +86,17 @@ class ChatRenderer:
                 for m in request.messages
             ]
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        if request.prompt_limit is not None and not images:
+            text = self._cut(text, request.prompt_limit)
         return Prompt(request, text, images)
+
+    def _cut(self, text: str, limit: int) -> str:
+        """The first `limit` tokens of a prompt, whole characters only."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) <= limit:
+            return text
+        kept = self.tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False)
+        return str(kept).rstrip("\ufffd")
 
 
 def cannot_load(model: ModelInfo, library: str, error: Exception) -> ModelError:

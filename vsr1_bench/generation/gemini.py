@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import httpx
 from google import genai
@@ -17,6 +17,8 @@ from google.genai import errors, types
 from pydantic import Field
 
 from vsr1_bench.errors import UsageError
+from vsr1_bench.generation.base import InSpec
+from vsr1_bench.generation.bounded import RefusedReplyError, bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     RETRIED_STATUS,
@@ -46,9 +48,14 @@ LIMIT = "MAX_TOKENS"
 class GeminiArgs(CallArgs):
     """Arguments of the gemini backend."""
 
-    safety: Literal["default", "off", "none", "high", "medium", "low"] = "default"
+    safety: Annotated[
+        Literal["default", "off", "none", "high", "medium", "low"],
+        InSpec("the judge's or reader's identity"),
+    ] = "default"
     """What is blocked in every category: `off` and `none` nothing, `low` the most."""
-    thinking_budget: int | None = Field(None, ge=-1)
+    thinking_budget: Annotated[int | None, InSpec("the judge's or reader's identity")] = Field(
+        None, ge=-1
+    )
     """Tokens to think with; 0 = none, -1 = as many as the model likes, None = its default."""
 
 
@@ -81,7 +88,9 @@ class GeminiGenerator(CallingGenerator):
         key = checked_key(key_variable())
         if not key:
             raise UsageError(f"gemini needs a key in {' or '.join(KEY_VARIABLES)}")
-        self._http = httpx.AsyncClient(
+        self._http: httpx.AsyncClient = bounded_client(
+            "httpx",
+            url,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the rest: see _attempt
             limits=httpx.Limits(max_connections=1000, max_keepalive_connections=1000),
         )
@@ -143,6 +152,8 @@ class GeminiGenerator(CallingGenerator):
                 )
         except TimeoutError:
             raise self._timed_out() from None
+        except RefusedReplyError as error:
+            return self._unread(request, error)
         except errors.APIError as error:
             return self._refused(request, error)
         except httpx.HTTPError as error:
@@ -176,6 +187,8 @@ class GeminiGenerator(CallingGenerator):
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._http.get(self.url)
+        except RefusedReplyError:
+            return  # somebody is there
         except (TimeoutError, httpx.HTTPError):
             raise self._gone(reason, "is the network up?") from None
 
@@ -192,7 +205,10 @@ class GeminiGenerator(CallingGenerator):
             return failed(request, f"the answer was blocked ({finish})", usage)
         parts = (candidate.content.parts if candidate.content is not None else None) or []
         text = "".join(part.text for part in parts if part.text and not part.thought)
-        if not text and finish != LIMIT:
+        # A model that has thought and said nothing: an empty response, as behind other endpoints.
+        told = reply.usage_metadata
+        thought = any(part.thought for part in parts) or bool(told and told.thoughts_token_count)
+        if not text and finish != LIMIT and not thought:
             return failed(request, "the reply has no text", usage)
         return Completion(request.key, text, "length" if finish == LIMIT else "stop", usage=usage)
 
@@ -203,8 +219,10 @@ def _usage(reply: types.GenerateContentResponse) -> Usage:
     if told is None:
         return Usage()
     counts = (told.candidates_token_count, told.thoughts_token_count)
-    known = [count for count in counts if count is not None]
-    return Usage(told.prompt_token_count, sum(known) if known else None)
+    known = [count for count in counts if count is not None and count >= 0]
+    prompt = told.prompt_token_count
+    asked = prompt if prompt is not None and prompt >= 0 else None
+    return Usage(asked, sum(known) if known else None)
 
 
 def _about_the_key(error: errors.APIError) -> bool:

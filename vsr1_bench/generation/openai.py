@@ -7,11 +7,14 @@ key, an unknown model, an endpoint that is not there or asks for a very long wai
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import logging
+from typing import Annotated, Any
 
 import openai
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from vsr1_bench.generation.base import EXTRA, InSpec, NotInSpec
+from vsr1_bench.generation.bounded import RefusedReplyError, bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     GONE_STATUS,
@@ -20,27 +23,44 @@ from vsr1_bench.generation.calls import (
     CallingGenerator,
     TryAgainError,
     asked_seconds,
+    billed,
     checked_key,
     checked_url,
     failed,
+    usage_of,
+)
+from vsr1_bench.generation.chat_reply import (
+    AT_LIMIT,
+    WITHHELD,
+    EventStreamError,
+    NoCompletionError,
+    OddFormError,
+    parse_body,
+    read_message,
 )
 from vsr1_bench.images import data_url
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
 
+log = logging.getLogger(__name__)
+
 KEY_VARIABLE = "OPENAI_API_KEY"
-WITHHELD = ("content_filter", "abort", "error")
-"""Finish reasons of an answer that was cut by something other than the model or the limit."""
+
+
+RAW = {"X-Stainless-Raw-Response": "true"}
+"""What makes the client hand over the reply as it came (its `with_raw_response`)."""
 
 
 class OpenAIArgs(CallArgs):
     """`--model_args` of the openai backend."""
 
-    vllm_fields: bool = True
+    vllm_fields: Annotated[bool, InSpec()] = True
     """Send top_k, min_p and repetition_penalty, which vLLM and SGLang know and OpenAI refuses."""
-    max_completion_tokens: bool = False
+    max_completion_tokens: Annotated[
+        bool, NotInSpec("another name for the same limit; a server takes one of the two")
+    ] = False
     """Call the token limit so, as OpenAI's reasoning models want it, and not `max_tokens`."""
-    logprobs: bool = False
+    logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
 
 
 class OpenAIGenerator(CallingGenerator):
@@ -57,12 +77,15 @@ class OpenAIGenerator(CallingGenerator):
         self.args = args
         self.model = model.id
         self._key_variable = key_variable
+        self._marked = False
+        """Whether a byte order mark has been told."""
         url, key = checked_url(model.base_url or ""), checked_key(key_variable)
         self._client = openai.AsyncOpenAI(
             base_url=url,
             api_key=key or "none",  # many local servers need no key; the client insists
             max_retries=0,  # the client's own retries obey any Retry-After, hours included
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),  # the rest: see _attempt
+            http_client=_http(url),
         )
         super().__init__("openai", url, key, args)
 
@@ -76,23 +99,29 @@ class OpenAIGenerator(CallingGenerator):
         try:
             async with asyncio.timeout(self.args.timeout):
                 # Not `chat.completions.create`, which walks through every message for the sake of
-                # types: a quarter of what a call costs. Nor is the reply parsed by the client,
-                # which passes on whatever a server sends, HTML included.
-                reply = await self._client.post(
+                # types: a quarter of what a call costs.
+                reply: Any = await self._client.post(
                     "/chat/completions",
-                    cast_to=bytes,
+                    cast_to=object,
                     body={"messages": prepared, "model": self.model, **self._fields(request)},
+                    options={"headers": RAW},
                 )
         except TimeoutError:
             raise self._timed_out() from None
+        except RefusedReplyError as error:
+            return self._unread(request, error)
         except openai.APIStatusError as error:
-            return self._refused(request, error)
+            refused = error  # the name ends with this block
+            return billed(request, error.response.content, lambda: self._refused(request, refused))
         except openai.APIConnectionError as error:
             reason = type(error.__cause__ or error).__name__
             if not self._answered:  # a wrong address is said at once, not after all retries
                 await self._raise_if_gone(reason)
             raise TryAgainError(reason) from None
-        completion = self._read(request, reply)
+        # Parsed here, since the client passes on whatever a server sends, HTML included.
+        received = reply.http_response
+        body, kind = received.content, received.headers.get("content-type", "")
+        completion = billed(request, body, lambda: self._read(request, body, kind))
         self._answered = True
         return completion
 
@@ -155,14 +184,22 @@ class OpenAIGenerator(CallingGenerator):
         except openai.APIStatusError as error:
             if error.status_code not in GONE_STATUS:
                 return
+        except RefusedReplyError:
+            return  # somebody is there
         except (TimeoutError, openai.APIConnectionError):
             pass
         raise self._gone(reason, "is its server running?")
 
-    def _read(self, request: Request, body: bytes) -> Completion:
+    def _read(self, request: Request, body: bytes, content_type: str) -> Completion:
+        """Tell what a reply says (see `chat_reply`).
+
+        Raises:
+            TryAgainError: it is no chat completion, and the next one may be.
+            BenchError: every other reply will be of this kind, too.
+        """
         try:
-            reply = _Reply.model_validate_json(body)
-        except ValidationError:
+            reply = self._parsed(body, content_type)
+        except (NoCompletionError, ValidationError):
             raise TryAgainError("the reply is not a chat completion in JSON") from None
         if reply.error is not None:  # some gateways report errors with status 200
             raise TryAgainError(f"the endpoint reports: {self._clean(str(reply.error))}")
@@ -170,23 +207,43 @@ class OpenAIGenerator(CallingGenerator):
         if not reply.choices:
             return failed(request, "the reply has no choices", usage)
         choice = reply.choices[0]
-        text, finish = choice.message.content, choice.finish_reason
-        if choice.message.refusal and not text:
-            return failed(request, f"refused: {self._clean(choice.message.refusal)}", usage)
+        finish = (choice.finish_reason or "").lower()
+        try:
+            said = read_message(choice.message)
+        except OddFormError as error:
+            return failed(request, f"the reply cannot be read: {error}", usage)
+        if said.refusal and not said.text:
+            return failed(request, f"refused: {self._clean(said.refusal)}", usage)
         if finish in WITHHELD:
-            return failed(request, f"the endpoint cut the answer ({finish})", usage)
-        if text is None and finish != "length":
-            return failed(request, f"the reply has no text ({finish})", usage)
+            return failed(request, f"the endpoint cut the answer ({choice.finish_reason})", usage)
+        # No text at the limit: a server that keeps the reasoning apart spent all tokens on it.
+        if said.text is None and finish not in AT_LIMIT and not said.reasoned:
+            return failed(request, f"the reply has no text ({choice.finish_reason})", usage)
         tokens = (choice.logprobs or {}).get("content")
         logprobs = tuple(token.logprob for token in tokens) if tokens else None
-        # No text at the limit: a server that keeps the reasoning apart spent all tokens on it.
-        how = "length" if finish == "length" else "stop"
-        return Completion(request.key, text or "", how, logprobs=logprobs, usage=usage)
+        how = "length" if finish in AT_LIMIT else "stop"
+        return Completion(request.key, said.text or "", how, logprobs=logprobs, usage=usage)
+
+    def _parsed(self, body: bytes, content_type: str) -> _Reply:
+        try:
+            found, marked = parse_body(body, content_type)
+        except EventStreamError:
+            raise self._fatal(
+                "answers with an event stream, which was not asked for; turn streaming off at the "
+                "server or its gateway"
+            ) from None
+        if marked and not self._marked:
+            self._marked = True
+            log.warning("endpoint %s puts a byte order mark before its replies", self.url)
+        return _Reply.model_validate(found)
 
 
-class _Said(BaseModel):
-    content: str | None = None
-    refusal: str | None = None
+def _http(url: str) -> Any:
+    """A bounded client of the package that this version of openai sends by."""
+    kinds = (base.__module__.partition(".")[0] for base in openai.DefaultAsyncHttpxClient.__mro__)
+    kind = next(name for name in kinds if name.startswith("httpx"))
+    limits = openai.DEFAULT_CONNECTION_LIMITS
+    return bounded_client(kind, url, timeout=None, limits=limits)
 
 
 class _Token(BaseModel):
@@ -194,7 +251,7 @@ class _Token(BaseModel):
 
 
 class _Choice(BaseModel):
-    message: _Said
+    message: dict[str, Any]
     finish_reason: str | None = None
     logprobs: dict[str, list[_Token] | None] | None = None
 
@@ -203,7 +260,7 @@ class _Reply(BaseModel):
     """What is read of a chat completion; servers add fields of their own."""
 
     choices: list[_Choice] | None = None
-    usage: Usage | None = None
+    usage: Annotated[Usage | None, BeforeValidator(usage_of)] = None
     error: Any = None
 
 

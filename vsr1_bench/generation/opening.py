@@ -68,7 +68,8 @@ def open_generator(
             parse_backend_args(VllmArgs, backend, model_args),
             trust_remote_code=trust_remote_code,
         )
-    from vsr1_bench.generation.transformers import TransformersArgs, TransformersGenerator
+    from vsr1_bench.generation.transformers import TransformersGenerator
+    from vsr1_bench.generation.transformers_args import TransformersArgs
 
     return TransformersGenerator(
         model,
@@ -97,7 +98,7 @@ def open_syncable(
         from vsr1_bench.generation.vllm_sync import SyncableVllm
 
         return SyncableVllm(model, parse_backend_args(VllmArgs, backend, model_args), banned=banned)
-    from vsr1_bench.generation.transformers import TransformersArgs
+    from vsr1_bench.generation.transformers_args import TransformersArgs
     from vsr1_bench.generation.transformers_sync import SyncableTransformers
 
     return SyncableTransformers(

@@ -20,18 +20,21 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from vsr1_bench.errors import GenerationError, ModelError
-from vsr1_bench.generation.base import NO_SCHEMA, BackendArgs, Generator
+from vsr1_bench.generation.base import NO_SCHEMA, PACE, BackendArgs, Generator, InSpec, NotInSpec
+from vsr1_bench.paths import user_text
 from vsr1_bench.records import Completion, Request, Usage
 
 
 class ScriptedArgs(BackendArgs):
     """`--model_args` of the scripted backend."""
 
-    script: Path
-    capacity: int = 8
+    script: Annotated[Path, BeforeValidator(user_text), InSpec("model.fingerprint")]
+    capacity: Annotated[int, NotInSpec(PACE)] = 8
 
 
 class ScriptedGenerator(Generator):

@@ -32,22 +32,14 @@ from transformers.generation.logits_process import (
 )
 
 from vsr1_bench.errors import GenerationError
-from vsr1_bench.generation.base import NO_SCHEMA, BackendArgs, Generator
+from vsr1_bench.generation.base import NO_SCHEMA, Generator
 from vsr1_bench.generation.chat import ChatRenderer, Prompt, cannot_load
+from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.precision import precision_of
+from vsr1_bench.generation.transformers_args import TransformersArgs
 from vsr1_bench.images import ImageError
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, Request, Sampling, Usage
-
-
-class TransformersArgs(BackendArgs):
-    """`--model_args` of the transformers backend."""
-
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_size: int = 16
-    max_model_len: int | None = None
-    attn_implementation: str | None = None
-    logprobs: bool = False
 
 
 class TransformersGenerator(Generator):
@@ -64,6 +56,7 @@ class TransformersGenerator(Generator):
         Raises:
             ModelError: the folder does not hold a model that can be loaded.
         """
+        check_devices("transformers", args)
         self.args = args
         self.capacity = 2 * args.batch_size
         self._queue: deque[Request] = deque()
@@ -76,7 +69,7 @@ class TransformersGenerator(Generator):
         try:
             self.model = kind.from_pretrained(
                 model.path,
-                dtype=args.dtype,
+                dtype=precision_of(model.path, args).dtype,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 **(attention if args.attn_implementation else {}),
@@ -211,7 +204,9 @@ class TransformersGenerator(Generator):
         end = next((i for i, token in enumerate(ids) if token in self.eos), None)
         finish = "length" if end is None else "stop"
         drawn = ids if end is None else ids[: end + 1]
-        text = self.tokenizer.decode(drawn, skip_special_tokens=True)
+        keep = self.renderer.keeps_marks
+        shown = ids[:end] if keep else drawn
+        text = self.tokenizer.decode(shown, skip_special_tokens=not keep)
         cuts = [at for s in request.sampling.stop if (at := text.find(s)) >= 0]
         if cuts:
             text, finish = text[: min(cuts)], "stop"

@@ -13,10 +13,20 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
-from vsr1_bench.errors import GenerationError, UsageError
-from vsr1_bench.generation.base import BackendArgs, Generator
+from vsr1_bench.errors import GenerationError
+from vsr1_bench.generation.base import (
+    EXTRA,
+    PACE,
+    ROUNDING,
+    BackendArgs,
+    Generator,
+    InSpec,
+    NotInSpec,
+)
+from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.precision import precision_of
 from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, Request, Sampling, Usage
 
@@ -28,30 +38,33 @@ GAP_SECONDS = 0.02
 class VllmArgs(BackendArgs):
     """`--model_args` of the vllm backend; all but the last group are vLLM's own."""
 
-    dtype: str = "auto"
-    max_model_len: int | None = None
-    gpu_memory_utilization: float = 0.9
-    tensor_parallel_size: int = 1
-    pipeline_parallel_size: int = 1
-    data_parallel_size: int = 1
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    enforce_eager: bool = False
-    enable_prefix_caching: bool | None = None
-    quantization: str | None = None
-    kv_cache_dtype: str | None = None
-    mm_processor_cache_gb: float = 0.5
+    dtype: Annotated[str, InSpec("model.precision")] = "auto"
+    """`auto` is the checkpoint's own (see `generation.precision`), as in every backend."""
+    max_model_len: Annotated[int | None, InSpec()] = None
+    gpu_memory_utilization: Annotated[float, NotInSpec(PACE)] = 0.9
+    tensor_parallel_size: Annotated[int, NotInSpec(ROUNDING)] = 1
+    pipeline_parallel_size: Annotated[int, NotInSpec(ROUNDING)] = 1
+    data_parallel_size: Annotated[int, NotInSpec(ROUNDING)] = 1
+    max_num_seqs: Annotated[int | None, NotInSpec(ROUNDING)] = None
+    max_num_batched_tokens: Annotated[int | None, NotInSpec(ROUNDING)] = None
+    enforce_eager: Annotated[bool, NotInSpec(ROUNDING)] = False
+    enable_prefix_caching: Annotated[bool | None, NotInSpec(ROUNDING)] = None
+    quantization: Annotated[str | None, InSpec("model.precision")] = None
+    kv_cache_dtype: Annotated[str | None, InSpec("model.precision")] = None
+    mm_processor_cache_gb: Annotated[float, NotInSpec(PACE)] = 0.5
     """vLLM's own default of 4 would keep filling up over a long run of different images."""
-    limit_images: int = 16
+    limit_images: Annotated[
+        int, NotInSpec("a prompt with more images is a failed sample, asked again by a later run")
+    ] = 16
     """Images a prompt may hold."""
-    logprobs: bool = False
-    in_process: bool | None = None
+    logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
+    in_process: Annotated[bool | None, NotInSpec(PACE)] = None
     """Run the engine's core in this process; None = yes on CPU, no (its own process) on GPU."""
-    capacity: int = 512
+    capacity: Annotated[int, NotInSpec(PACE)] = 512
     """Requests held at once."""
-    pixel_budget: int = 128_000_000
+    pixel_budget: Annotated[int, NotInSpec(PACE)] = 128_000_000
     """Decoded pixels held at once, over all requests: about 27 bytes of memory each."""
-    threads: int = 4
+    threads: Annotated[int, NotInSpec(PACE)] = 4
     """Threads that decode images."""
 
 
@@ -72,11 +85,7 @@ class VllmGenerator(Generator):
             ModelError: vLLM cannot load the model.
             UsageError: settings that this engine does not take together.
         """
-        if args.data_parallel_size > 1:
-            raise UsageError(
-                "--model_args data_parallel_size: run `vsr1-bench serve` with it and point "
-                "--base_url at the server, or use shards (--shard i/n)"
-            )
+        check_devices("vllm", args)
         self.args = args
         self.capacity = args.capacity
         prepare_environment(args)
@@ -194,7 +203,11 @@ class VllmGenerator(Generator):
     def _params(self, request: Request) -> Any:
         """How a request's tokens are drawn, in vLLM's form."""
         return sampling_params(
-            request.sampling, request.seed, self.args.logprobs, request.json_schema
+            request.sampling,
+            request.seed,
+            self.args.logprobs,
+            request.json_schema,
+            keep_marks=self.renderer.keeps_marks,
         )
 
     def _settings(self, model: ModelInfo, *, trust_remote_code: bool) -> dict[str, Any]:
@@ -300,6 +313,8 @@ def engine_settings(
     settings = {name: value for name, value in passed.items() if value is not None}
     settings |= {
         "model": str(model.path),
+        # What `auto` means is not left to the engine: every backend loads the same numbers.
+        "dtype": precision_of(model.path, args).dtype,
         "trust_remote_code": trust_remote_code,
         "generation_config": "vllm",  # the model's own sampling defaults stay out
         "disable_log_stats": True,
@@ -317,9 +332,14 @@ def engine_settings(
 
 
 def sampling_params(
-    sampling: Sampling, seed: int, logprobs: bool, schema: Mapping[str, Any] | None = None
+    sampling: Sampling,
+    seed: int,
+    logprobs: bool,
+    schema: Mapping[str, Any] | None = None,
+    *,
+    keep_marks: bool = False,
 ) -> Any:
-    """Write every sampling field in vLLM's form."""
+    """Write every sampling field in vLLM's form; `keep_marks`: special tokens stay in the text."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -335,6 +355,7 @@ def sampling_params(
         seed=seed if sampling.temperature > 0 else None,
         logprobs=0 if logprobs else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_special_tokens=not keep_marks,
         # A small model that may write white space in JSON writes nothing else.
         structured_outputs=StructuredOutputsParams(json=dict(schema), disable_any_whitespace=True)
         if schema is not None

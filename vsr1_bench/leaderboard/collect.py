@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vsr1_bench.grouping import score_groups
+from vsr1_bench.generation.identity import LOADING
+from vsr1_bench.grouping import score_members
 from vsr1_bench.leaderboard.settings import row_key
+from vsr1_bench.registry import load_registry
+from vsr1_bench.scoring.coverage import limited, slice_note
+from vsr1_bench.scoring.shortcuts import OVER_ALL, without_empty_rates
 from vsr1_bench.spec import RunSpec
 from vsr1_bench.store import RunFolder
 
@@ -23,6 +27,8 @@ class Scored:
     """One run; several where the document is a group's."""
     key: str
     """Equal for documents that stand in one row (`settings.row_key`)."""
+    sliced: str | None = None
+    """Of which part of its benchmark's rows it was made; None = of all, as far as is known."""
 
     @property
     def task(self) -> str:
@@ -48,34 +54,63 @@ def collect(
     Returns:
         In the order of task, model, judge and spec.
     """
+    tasks = load_registry(include_path).tasks
     rows: dict[str, list[tuple[RunFolder, RunSpec]]] = {}
     found = []
     for run in runs:
         spec = run.spec()
         key = row_key(spec)
         rows.setdefault(key, []).append((run, spec))
+        sliced = slice_note(run, tasks.get(spec.task.name))
         found += [
-            Scored(document, spec, (run,), key)
+            Scored(current_score(document), spec, (run,), key, sliced)
             for document in run.scores()
             if judge in (None, document["judge"])
         ]
     # Row by row, so that a group's number stands beside those of its own tasks.
     for key, members in rows.items():
         folders = tuple(run for run, _ in members)
-        for document in score_groups(folders, include_path, judges=None):
+        for document, made_of in score_members(folders, include_path, judges=None):
             if judge in (None, document["judge"]):
-                found.append(Scored(document, members[0][1], folders, key))
+                parts = [(run, run.spec().task.name) for run in made_of]
+                notes = [(name, slice_note(run, tasks.get(name))) for run, name in parts]
+                sliced = "; ".join(f"{name}: {note}" for name, note in notes if note) or None
+                found.append(Scored(document, made_of[0].spec(), made_of, key, sliced))
     return sorted(
         found, key=lambda one: (one.task, one.spec.model.id, one.judge, one.document["spec_hash"])
     )
 
 
+def current_score(document: dict[str, Any]) -> dict[str, Any]:
+    """A stored score as this version would have counted it, where an older one did otherwise."""
+    if "perception" not in document:
+        return document
+    part = without_empty_rates(document["perception"])
+    shown = {name: part["metrics"][name] for name in OVER_ALL if name in document["metrics"]}
+    return {**document, "metrics": {**document["metrics"], **shown}, "perception": part}
+
+
+def run_notes(run: RunFolder, include_path: Sequence[str] = ()) -> list[str]:
+    """Why a run does not speak for its whole benchmark; empty where it does."""
+    if (limit := limited(run)) is not None:
+        return [_partial(limit)]
+    note = slice_note(run, load_registry(include_path).tasks.get(run.spec().task.name))
+    return [note] if note else []
+
+
+def _partial(limit: int) -> str:
+    return f"partial: the first {limit:,} samples"
+
+
 def partial_note(one: Scored) -> str | None:
     """Why a document does not speak for the whole benchmark; None where it does."""
     for run in one.runs:
-        meta = run.meta()
-        limit = meta.get("limit")
-        # A limit above the number of rows has left none out.
-        if limit is not None and int(meta["samples"]) >= int(limit):
-            return f"partial: the first {limit:,} samples"
-    return None
+        if (limit := limited(run)) is not None:
+            return _partial(limit)
+    return one.sliced
+
+
+def unknown_precision(one: Scored) -> bool:
+    """Whether a document rests on weights of which nobody has noted how they were computed."""
+    loaded = [run for run in one.runs if run.meta().get("backend") in LOADING]
+    return any(run.spec().model.precision is None for run in loaded)

@@ -17,8 +17,9 @@ from tabulate import tabulate
 
 from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.judge_names import read_name, stored_name
+from vsr1_bench.leaderboard.mixups import MixUp
 from vsr1_bench.records import Judgment
-from vsr1_bench.registry import get_task
+from vsr1_bench.registry import get_task, load_registry
 from vsr1_bench.store import RunFolder
 
 OLD = ("published", "legacy_vsr1", "mathruler")
@@ -50,6 +51,8 @@ class Cell:
     """…, by an explicit verdict, or by the old rule."""
     gained: int = 0
     """Correct in the new only."""
+    mix_up: str | None = None
+    """Why these responses may be another run's (`mixups`)."""
 
     def count(self, old: Judgment, new: Judgment) -> None:
         """Add a response."""
@@ -86,6 +89,7 @@ class Cell:
             },
             "gained": self.gained,
             "unscored_by_new": self.n - self.new_scored,
+            "mix_up": self.mix_up,
         }
 
 
@@ -181,6 +185,19 @@ def _cells(run: RunFolder, old: str, new: str, by: str | None) -> Iterator[Cell]
     yield from (parts[group] for group in sorted(parts))
 
 
+def note_mixups(
+    cells: Sequence[Cell], mixups: Sequence[MixUp], include_path: Sequence[str] = ()
+) -> None:
+    """Say at each cell, those of a group's tasks included, what its responses may be."""
+    groups = load_registry(include_path).groups
+    for mixup in mixups:
+        group = groups.get(mixup.task)
+        tasks = {mixup.task, *(group.tasks if group else ())}
+        for cell in cells:
+            if cell.model in mixup.runs and cell.task.partition(" [")[0] in tasks:
+                cell.mix_up = mixup.text if cell.mix_up is None else f"{cell.mix_up}; {mixup.text}"
+
+
 HEADERS = (
     *("model", "task", "n", "old judge", "old %", "new judge", "new %", "Δ points"),
     *("failed call", "empty reply", "no verdict", "other verdict", "gained", "unscored"),
@@ -192,9 +209,12 @@ def render_delta(cells: Sequence[Cell], fmt: str) -> str:
     documents = [cell.document() for cell in cells]
     if fmt == "json":
         return json.dumps(documents, indent=1, sort_keys=True)
+    notes = list(dict.fromkeys(d["mix_up"] for d in documents if d["mix_up"]))
+    marks = {note: f" ({number})" for number, note in enumerate(notes, start=1)} | {None: ""}
     rows = [
         (
-            *(_plain(d["model"]), _plain(d["task"]), d["n"], _plain(d["old"])),
+            *(_plain(d["model"]), _plain(d["task"]) + marks[d["mix_up"]], d["n"]),
+            _plain(d["old"]),
             *(_percent(d["old_value"]), _plain(d["new"]), _percent(d["new_value"])),
             "–" if d["delta"] is None else f"{100 * d['delta']:+.1f}",
             *d["lost"].values(),
@@ -203,10 +223,12 @@ def render_delta(cells: Sequence[Cell], fmt: str) -> str:
         for d in documents
     ]
     table = tabulate(rows, headers=HEADERS, tablefmt="pipe", disable_numparse=True)
+    footnotes = "".join(f"\n\n({n}) {_plain(note)}" for n, note in enumerate(notes, start=1))
     return (
         f"{table}\n\nfailed call, empty reply, no verdict: responses that the old judge counts as "
         "correct although nobody said so. other verdict: the new judge says otherwise, or nothing "
         "yet. gained: correct by the new judge only. Percentages leave unscored responses out."
+        + footnotes
     )
 
 

@@ -7,9 +7,17 @@ from pathlib import Path
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.leaderboard.rendering import markdown
-from vsr1_bench.leaderboard.settings import ASPECTS, Difference, differences, facts, short
+from vsr1_bench.leaderboard.settings import (
+    ASPECTS,
+    PRECISION,
+    Difference,
+    differences,
+    facts,
+    short,
+)
 from vsr1_bench.leaderboard.sheet import Sheet
 from vsr1_bench.seeing import seeing_runs
+from vsr1_bench.spec import UNKNOWN
 from vsr1_bench.store import RunFolder, find_runs
 
 
@@ -69,14 +77,20 @@ def _task(run: RunFolder) -> str:
 
 
 def _explained(name: str, first: RunFolder, second: RunFolder, judge: str | None) -> str:
-    found = differences(facts(first, judge), facts(second, judge))
+    sides = (facts(first, judge), facts(second, judge))
+    found = differences(*sides)
     differing = {one.aspect for one in found}
+    # Two that nobody knows are not thereby the same.
+    unknown = sides[0][PRECISION] == sides[1][PRECISION] == UNKNOWN
+    differing |= {PRECISION} if unknown else set()
     alike = [aspect for aspect in ASPECTS if aspect not in differing]
     lines = [f"{name}: A = {first.path}, B = {second.path}"]
     if found:
         lines.append(difference_table(found, "A", "B"))
     else:
         lines.append("Nothing that is written down differs.")
+    if unknown:
+        lines.append("Precision unknown: both were made before it was recorded.")
     if alike:
         lines.append(f"The same: {', '.join(alike)}.")
     return "\n\n".join(lines)

@@ -11,7 +11,7 @@ from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.leaderboard.collect import Scored
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.sheet import one_line
-from vsr1_bench.leaderboard.wide import Cell, Grid, Row, Wanted, build_grid
+from vsr1_bench.leaderboard.wide import Cell, Column, Grid, Row, Wanted, build_grid
 
 FORMATS = (".png", ".svg", ".pdf")
 # Okabe and Ito's colours, which people with colour blindness can tell apart.
@@ -95,13 +95,14 @@ def _intervals(figure: Any, of: _Drawn) -> None:
         for place, row in enumerate(rows):
             cell = row.cells.get(column)
             if cell is not None and cell.value is not None:
-                _point(panel, cell, place, hollow=row.kind == "reported" or not cell.ranked)
+                _point(panel, cell, place, hollow=_hollow(row, cell))
         panel.set_title(_safe(column.title), fontsize=10)
         panel.set_xlabel("%")
         panel.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(rows)), names)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.supxlabel("Bars: 95 % intervals. Hollow: reported, or not to be ranked.", fontsize=8)
+    shown = [row.cells[c] for row in rows for c in columns if c in row.cells]
+    _legend(figure, shown, "Bars: 95 % intervals. ")
 
 
 def _point(panel: Any, cell: Cell, place: int, *, hollow: bool) -> None:
@@ -131,11 +132,12 @@ def _shortcuts(figure: Any, of: _Drawn) -> None:
         if accuracy.headline and lsr.metric == "lsr" and accuracy.task == lsr.task
     ]
     drawn = [
-        (row, a, b) for a, b in pairs for row in grid.rows if a in row.cells and b in row.cells
+        (row, a, b) for a, b in pairs for row in grid.rows if _known(row, a) and _known(row, b)
     ]
     if not drawn:
         raise UsageError(
-            "nothing to draw: no run has a language shortcut rate (lsr); run with --perception"
+            "nothing to draw: no run has a language shortcut rate (lsr); run with --perception "
+            "(caption, for a model that writes no descriptions)"
         )
     figure.set_size_inches(9, 5)
     panel = figure.subplots()
@@ -148,7 +150,7 @@ def _shortcuts(figure: Any, of: _Drawn) -> None:
             x.value, y.value, xerr=_bars(x), yerr=_bars(y), alpha=0.8,
             marker=_MARKERS[rows_drawn.index(id(row)) % len(_MARKERS)],
             color=COLOURS[tasks_drawn.index(a.task) % len(COLOURS)],
-            mfc="white" if row.kind == "reported" else None,
+            mfc="white" if _hollow(row, x) or _hollow(row, y) else None,
         )  # fmt: skip
     for i, task in enumerate(tasks_drawn):
         panel.plot([], [], "s", color=COLOURS[i % len(COLOURS)], label=_safe(task))
@@ -159,6 +161,22 @@ def _shortcuts(figure: Any, of: _Drawn) -> None:
     panel.set_xlabel("accuracy, %")
     panel.set_ylabel("language shortcut rate, % (lower is better)")
     panel.grid(alpha=0.3)
+    _legend(figure, [cell for row, a, b in drawn for cell in (row.cells[a], row.cells[b])])
+
+
+def _known(row: Row, column: Column) -> bool:
+    return column in row.cells and row.cells[column].value is not None
+
+
+def _hollow(row: Row, cell: Cell) -> bool:
+    return row.kind == "reported" or not cell.ranked
+
+
+def _legend(figure: Any, cells: Sequence[Cell], before: str = "") -> None:
+    """Say below a drawing what is hollow, and of what part of a benchmark a point speaks."""
+    lines = [f"{before}Hollow: reported, or not to be ranked."]
+    notes = {f"{c.scored.task}: {c.scored.sliced}" for c in cells if c.scored and c.scored.sliced}
+    figure.supxlabel("\n".join([*lines, *map(_safe, sorted(notes))]), fontsize=8)
 
 
 def _bars(cell: Cell) -> list[list[float]] | None:
@@ -196,6 +214,7 @@ def _categories(figure: Any, of: _Drawn) -> None:
                     panel.errorbar(
                         place + shift, cell.value, yerr=_bars(cell), fmt="o", markersize=4,
                         color=COLOURS[i % len(COLOURS)], capsize=2,
+                        mfc="white" if _hollow(row, cell) else None,
                     )  # fmt: skip
             panel.plot([], [], "o", color=COLOURS[i % len(COLOURS)], label=name)
         titles = [_safe(column.title) for column in groups[task]]
@@ -204,6 +223,7 @@ def _categories(figure: Any, of: _Drawn) -> None:
         panel.set_ylabel("accuracy, %")
         panel.grid(axis="y", alpha=0.3)
         panel.legend(fontsize=7)
+    _legend(figure, [cell for row in grid.rows for cell in row.cells.values()])
 
 
 def _of(grid: Grid, kind: str) -> list[Row]:

@@ -13,6 +13,8 @@ from vsr1_bench.leaderboard.page import html_page
 from vsr1_bench.leaderboard.sheet import Cell, Entry, Sheet, one_line
 
 _SUPERSCRIPT = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹˒")
+_SIGNS = "†‡§¶‖"
+"""What marks a written number in the long table; the remark that explains one begins with it."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _LATEX = {
@@ -35,6 +37,7 @@ _LATEX = {
     "×": r"\ensuremath{\times}",
     "±": r"\ensuremath{\pm}",
     "↓": r"\ensuremath{\downarrow}",
+    "‖": r"\ensuremath{\parallel}",
     "†": r"\textdagger{}",
     "‡": r"\textdaggerdbl{}",
     "·": r"\textperiodcentered{}",
@@ -115,6 +118,8 @@ def csv_table(sheet: Sheet) -> str:
                 plain = heading in sheet.numbers and _NUMBER.fullmatch(value)
                 cells.append(value if plain else csv_text(value) if not is_number else "")
                 cells += ["", ""] if is_number and sheet.intervals else []
+                notes += [remark for remark in sheet.remarks if heading in sheet.numbers
+                          and remark[:1] in _SIGNS and remark[:1] in value]  # fmt: skip
                 continue
             cells.append(_number(value.value))
             cells += [_number(value.low), _number(value.high)] if sheet.intervals else []

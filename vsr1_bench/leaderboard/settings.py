@@ -10,7 +10,12 @@ from typing import Any
 from vsr1_bench.spec import RunSpec, canonical_json
 from vsr1_bench.store import RunFolder, stored_judge
 
-ASPECTS = ("task version", "prompt", "data", "judge", "sampling", "weights", "variant", "other")
+ASPECTS = (
+    "task version", "prompt", "data", "judge", "sampling", "weights", "precision", "engine",
+    "variant", "other",
+)  # fmt: skip
+PRECISION = "precision"
+"""One field for all of it: that of a run which was made before it was recorded is `unknown`."""
 _OF_SECTION = {"model": "weights", "task": "task version"}
 _SHORT = 12
 """Characters of a hash that are shown."""
@@ -25,6 +30,13 @@ def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = value
     return found
+
+
+def spec_fields(spec: RunSpec) -> dict[str, Any]:
+    """A spec's fields, flat, its precision in words."""
+    document = spec.model_dump(mode="json")
+    del document["model"]["precision"]
+    return {**flat(document), PRECISION: spec.model.precision_label}
 
 
 def row_key(spec: RunSpec) -> str:
@@ -69,7 +81,7 @@ def copy_labels(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
     By those fields of the spec in which they differ, fingerprints only where nothing else does;
     by the folder where that does not tell them apart.
     """
-    flats = [flat(spec.model_dump(mode="json")) for spec in specs]
+    flats = [spec_fields(spec) for spec in specs]
     names = [name for name in flats[0] if len({str(one.get(name)) for one in flats}) > 1]
     names.sort(key=lambda name: not name.startswith("data."))
     plain = [name for name in names if not name.endswith((".fingerprint", ".hash"))]
@@ -82,13 +94,16 @@ def copy_labels(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
 
 def _asked(spec: RunSpec) -> dict[str, Any]:
     """A spec's fields but for the task and its data, in their order; see `row_key`."""
-    document = spec.model_dump(mode="json")
-    del document["task"], document["data"]
+    left_out = {"schema_version"}
     if spec.prompt.format in ("native", "own"):
-        del document["prompt"]["hash"]
+        left_out.add("prompt.hash")
     if spec.sampling is None:
-        del document["model"]["fingerprint"]
-    return flat(document)
+        left_out.add("model.fingerprint")
+    return {
+        name: value
+        for name, value in spec_fields(spec).items()
+        if name not in left_out and not name.startswith(("task.", "data."))
+    }
 
 
 def short(value: Any) -> str:
@@ -112,7 +127,7 @@ class Difference:
 def facts(run: RunFolder, judge: str | None = None) -> dict[str, Any]:
     """Everything that can move a run's number, flat: its spec, its judge, how far it was asked."""
     meta = run.meta()
-    found = flat(run.spec().model_dump(mode="json"))
+    found = spec_fields(run.spec())
     judged, judge = run.judged(), stored_judge(judge, [run])
     names = [judge] if judge in judged else sorted(judged)
     found["judge.name"] = ", ".join(str(name) for name in names) or None

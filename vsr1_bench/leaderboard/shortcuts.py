@@ -8,7 +8,7 @@ from typing import Any
 
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.scoring.score import RANKED_FROM
-from vsr1_bench.scoring.shortcuts import METRICS, READ_METRICS
+from vsr1_bench.scoring.shortcuts import METRICS, OVER_ALL, READ_METRICS, undescribed_note
 
 CUT = f"over {100 * (1 - RANKED_FROM):.0f} % of the readings were cut at the token limit"
 UNREAD = f"fewer than {100 * RANKED_FROM:.0f} % of the responses have been read and judged"
@@ -64,6 +64,13 @@ def ill_read(document: dict[str, Any]) -> bool:
     if part is None:
         return False
     return bool(part["n"] < RANKED_FROM * (part["n"] + part["uncounted"]))
+
+
+def undescribed(metric: str, document: dict[str, Any]) -> str | None:
+    """Why a metric says little of a model that leaves descriptions out; None where it does not."""
+    if metric.partition(" ")[0] not in OVER_ALL or "perception" not in document:
+        return None
+    return undescribed_note(document["perception"])
 
 
 def reader_label(document: dict[str, Any]) -> str | None:

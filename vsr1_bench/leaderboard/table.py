@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from vsr1_bench.leaderboard.empty import empty_remarks
 from vsr1_bench.leaderboard.rendering import markdown_text
 from vsr1_bench.leaderboard.shortcuts import (
     UNREAD,
@@ -19,6 +20,7 @@ from vsr1_bench.leaderboard.shortcuts import (
     needs_reading,
     reader_label,
     readers_remark,
+    undescribed,
 )
 from vsr1_bench.scoring.score import RANKED_FROM
 
@@ -80,6 +82,10 @@ def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> dict[s
         footnote += " ‡"
     if needs_reading(metric) and ill_read(document):
         footnote += " §"
+    if undescribed(metric, document) is not None:
+        footnote += " ¶"
+    if _slices(document):
+        footnote += " ‖"
     return {
         "model": document["model"],
         "task": document["task"],
@@ -97,6 +103,11 @@ def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> dict[s
         "truncated %": _percent(rates["truncated"]),
         "failed %": _percent(rates["failed"]),
     }
+
+
+def _slices(document: dict[str, Any]) -> list[str]:
+    """The notes of a score that are about the whole of it."""
+    return [note for note in document.get("notes", ()) if "rows that its authors state" in note]
 
 
 def _percent(share: float | None) -> str:
@@ -142,6 +153,14 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
         found.append(f"‡ {'; '.join(noted)}.")
     if any("§" in str(value) for value in frame["value"]):
         found.append(f"§ {UNREAD}: not to be ranked.")
+    found += empty_remarks(documents)
+    shown = list(documents)
+    if any("¶" in str(value) for value in frame["value"]):
+        missing = {f"{d['model']}, {d['task']}: {n}" for d in shown if (n := undescribed("lsr", d))}
+        found.append(f"¶ {'; '.join(sorted(missing))}: not to be ranked.")
+    if any("‖" in str(value) for value in frame["value"]):
+        parts = {f"{d['task']}: {note}" for d in shown for note in _slices(d)}
+        found.append(f"‖ {'; '.join(sorted(parts))}: not to be ranked.")
     if readers := [label for d in documents if (label := reader_label(d)) is not None]:
         found.append(readers_remark(readers))
     found += cut_remarks(documents)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vsr1_bench.judge_names import bare
-from vsr1_bench.leaderboard.collect import Scored, partial_note
+from vsr1_bench.leaderboard.collect import Scored, partial_note, unknown_precision
+from vsr1_bench.leaderboard.empty import why_empty
 from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import copy_labels, setting_labels
@@ -21,6 +22,7 @@ from vsr1_bench.leaderboard.shortcuts import (
     needs_reading,
     reader_label,
     readers_remark,
+    undescribed,
     usual_readers,
 )
 
@@ -124,8 +126,21 @@ def build_grid(
     cells = [cell for row in rows for cell in row.cells.values()]
     if readers := {cell.reader for cell in cells if cell.reader}:
         grid.remarks.append(readers_remark(readers))
+    grid.remarks += _precision_remarks(rows)
     grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
     return grid
+
+
+def _precision_remarks(rows: Sequence[Row]) -> list[str]:
+    """The line that says of which models nobody knows at what precision they answered."""
+    names = {
+        row.model: None
+        for row in rows
+        for cell in row.cells.values()
+        if cell.scored is not None and unknown_precision(cell.scored)
+    }
+    said = "precision unknown: the run was made before it was recorded"
+    return [f"{', '.join(names)}: {said}."] if names else []
 
 
 def _shown(table: ReportedTable, columns: Sequence[Column]) -> bool:
@@ -166,8 +181,8 @@ def _measured_rows(
                     cell = _cell(
                         one, value, usual[one.task], versions.get(one.task), of_task[one.task]
                     )
-                    if needs_reading(_metric(column, wanted)):
-                        cell = _read_cell(cell, one.document, readers.get(one.task))
+                    if needs_reading(metric := _metric(column, wanted)):
+                        cell = _read_cell(cell, one.document, metric, readers.get(one.task))
                     row.cells[_known(column, columns)] = cell
                 if wanted.row_per_task and row.cells:
                     rows.append(row)
@@ -312,7 +327,8 @@ def _cell(
         reasons.append(partial)
     if rates["total"] and not rates["ranked"]:
         # The share is left to `--layout long`: one note a table, not one a cell.
-        reasons.append("fewer than 99 % of the responses were scored")
+        why = why_empty(one.document)
+        reasons.append(why or "fewer than 99 % of the responses were scored")
     if one.judge != usual:
         reasons.append(f"judged by {one.judge}, the column's other cells by {usual}")
     elif version is not None and one.document.get("verdicts") != version:
@@ -341,11 +357,13 @@ def _metric(column: Column, wanted: Wanted) -> str:
     return column.title.removesuffix(arrow("lsr")).rpartition(" ")[2]
 
 
-def _read_cell(cell: Cell, document: dict[str, Any], usual: str | None) -> Cell:
+def _read_cell(cell: Cell, document: dict[str, Any], metric: str, usual: str | None) -> Cell:
     """A cell of the second pass: it says who has read, and whether that is enough to rank it."""
     reader, notes = reader_label(document), list(cell.notes)
     if ill_read(document):
         notes.append(UNREAD)
+    if (missing := undescribed(metric, document)) is not None:
+        notes.append(missing)
     if ill_cut(document):
         notes.append(CUT)
     if reader != usual:

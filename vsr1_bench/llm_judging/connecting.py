@@ -106,8 +106,10 @@ def connect_gemini(options: JudgeOptions, key_variable: str = "") -> Connection:
 
     def checked() -> BackendArgs:
         from vsr1_bench.generation.base import parse_backend_args
-        from vsr1_bench.generation.gemini import GeminiArgs
+        from vsr1_bench.generation.calls import checked_url
+        from vsr1_bench.generation.gemini import ENDPOINT, GeminiArgs
 
+        checked_url(url or ENDPOINT)
         return parse_backend_args(GeminiArgs, "gemini", told)
 
     return _connection(model, _endpoint_mark(url, model), sampling, told, checked, connect)
@@ -121,6 +123,8 @@ def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
         raise UsageError("--judge_base_url goes with judge 'openai', not 'vllm'; drop one of them")
     if find_spec("vllm") is None:
         raise JudgeMissingError("judge 'vllm' needs vLLM: pip install 'vsr1-bench[vllm]'")
+    from vsr1_bench.generation.devices import check_devices
+    from vsr1_bench.generation.precision import precision_of
     from vsr1_bench.models import find_model
 
     sampling, told = split_args(options, {"max_tokens": 512})
@@ -138,9 +142,15 @@ def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
         from vsr1_bench.generation.base import parse_backend_args
         from vsr1_bench.generation.vllm import VllmArgs
 
-        return parse_backend_args(VllmArgs, "vllm", told)
+        args = parse_backend_args(VllmArgs, "vllm", told)
+        check_devices("vllm", args)
+        return args
 
-    return _connection(model.id, model.fingerprint, sampling, told, checked, connect)
+    found = _connection(model.id, model.fingerprint, sampling, told, checked, connect)
+    if "dtype" not in told and (dtype := precision_of(model.path, checked()).dtype) == "float32":
+        # vLLM by itself ran such weights in bf16: verdicts of that time are another judge's.
+        found = replace(found, told={**found.told, "dtype": dtype})
+    return found
 
 
 def _named(opening: Opening) -> JudgeOptions:

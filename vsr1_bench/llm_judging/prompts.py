@@ -65,12 +65,13 @@ class JudgePrompt:
         """Fill the template; what is put in can close none of its tags."""
         shown = question
         if choices:
-            listed = (f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
+            listed = (f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
             shown = "\n".join((question, *listed))
+        labels = "<candidate>" not in self.template
         values = {
-            "Question": escape(shown),
-            "Reference": escape(reference),
-            "Candidate": escape(candidate),
+            "Question": escape(shown, labels=labels),
+            "Reference": escape(reference, labels=labels),
+            "Candidate": escape(candidate, labels=labels),
             "Reply": self.reply_json if structured else self.reply_tags,
         }
         # One pass: a question that holds "{Candidate}" keeps it as text.
@@ -86,16 +87,39 @@ _TAG = re.compile(
 )
 
 
-# What chat templates make of these would end the user's turn and begin the judge's.
-_TURN = re.compile(r"<(?=\||/?s>|\w*_of_turn>)|\[(?=/?INST\])", re.IGNORECASE)
+# What chat templates make of these would end the user's turn and begin the judge's, by family.
+_TURN = re.compile(
+    r"<(?="
+    r"[|\uff5c]"  # ChatML, Llama 3, Qwen, Phi, GLM, Command R, gpt-oss; DeepSeek and Hunyuan
+    r"|/?s>|/?role>|/?\w*_of_turn>|</?SYS>>"  # Llama 2, Ling, Gemma
+    r"|(?:bos|eos|pad|unk|sep|cls|mask|sop|eop|eoh|eoa|eom)>"  # GLM, InternLM, Reka and others
+    r"|(?:BOS|EOS|PAD|START_OF_TURN|END_OF_TURN)_TOKEN>"  # Command R
+    r"|(?:extra_id|special|reserved|tokens_unused|unused)_?\d+>"  # Nemotron, Baichuan
+    r"|seed:\w+>"
+    r")"
+    r"|\[(?="
+    r"/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID"
+    r"|THINK|MODEL_SETTINGS)\]"  # Mistral
+    r"|(?:BOS|EOS|PAD|UNK|CLS|SEP|g?MASK|sMASK)\]"  # Kimi, GLM
+    r"|\|/?\w+\|\]|e~\["  # EXAONE, MiniMax
+    r")"
+    r"|\](?=~!?b[\[\]])",  # MiniMax
+    re.IGNORECASE,
+)
+_MARKS = {"<": "&lt;", "[": "&#91;", "]": "&#93;"}
+# In a prompt without tags these words are all that tells the parts apart.
+_LABEL = re.compile(r"\b(reference|gold|candidate)(\s{1,4}answer\s{0,4})[:\uff1a]", re.IGNORECASE)
 
 
-def escape(text: str) -> str:
+def escape(text: str, *, labels: bool = False) -> str:
     """Write the prompt's own tags so that they are text: `</candidate>` -> `&lt;/candidate&gt;`.
 
-    So are the marks of turns in the usual chat templates: `<|im_end|>` -> `&lt;|im_end|>`.
+    So are the marks of turns in the usual chat templates: `<|im_end|>` -> `&lt;|im_end|>`; with
+    `labels` the words that name the parts of a prompt without tags, too: `Reference Answer&#58;`.
     """
-    text = _TURN.sub(lambda found: "&lt;" if found.group() == "<" else "&#91;", text)
+    text = _TURN.sub(lambda found: _MARKS[found.group()], text)
+    if labels:
+        text = _LABEL.sub(lambda found: f"{found.group(1)}{found.group(2)}&#58;", text)
     return _TAG.sub(lambda found: f"&lt;{found.group(1)}{'&gt;' if found.group(2) else ''}", text)
 
 

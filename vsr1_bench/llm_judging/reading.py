@@ -9,7 +9,7 @@ from typing import Any
 from vsr1_bench.answers import final_region
 from vsr1_bench.records import Verdict
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a reply is read in another way; part of the judge's identity."""
 
 _FENCE = re.compile(r"\A```(?:json)?\s*\n(.*)\n\s*```\Z", re.DOTALL | re.IGNORECASE)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench import answers
-from vsr1_bench.errors import BenchError
-from vsr1_bench.generation.base import NO_SCHEMA, Generator
+from vsr1_bench.errors import BenchError, JudgeError
+from vsr1_bench.generation.base import HOPELESS, NO_SCHEMA, Generator
 from vsr1_bench.judging import Estimate, Item, Judged, RunningJudge, Verdicts
 from vsr1_bench.llm_judging import reading
 from vsr1_bench.llm_judging.prompts import JudgePrompt
@@ -118,12 +118,15 @@ class LLMRunner(RunningJudge):
         self._held: _Asked | None = None
         """The next prompt, too dear while others are on their way."""
         self._ended = False
+        self._failed = 0
+        """Calls that have failed since the last one that has not."""
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
         """Judge items; nothing is asked twice within the life of this judge.
 
         Raises:
             BudgetSpentError: the bound on the cost is reached; every reply on its way has come.
+            JudgeError: so many calls in a row have failed that it is hopeless.
             BenchError: the model cannot be asked (a refused key, a dead endpoint).
         """
         try:
@@ -253,9 +256,10 @@ class LLMRunner(RunningJudge):
         return 0.0 if self.prompt.graded else None
 
     def _prompt(self, item: Item, shown: str, *, structured: bool = True) -> str:
-        return self.prompt.write(
+        written = self.prompt.write(
             item.question, item.answer, shown, item.choices, structured=structured
         )
+        return answers.well_formed(written)
 
     def _submit(self, asked: _Asked) -> None:
         item, _ = asked.items[0]
@@ -277,7 +281,7 @@ class LLMRunner(RunningJudge):
         asked = self._asked[completion.key]
         if asked.structured and _cannot_be_held(completion.error):
             self._structured = asked.structured = False
-            self._submit(asked)
+            self._again(asked, completion)
             return
         self._arrived(completion)
         del self._asked[completion.key]
@@ -286,6 +290,22 @@ class LLMRunner(RunningJudge):
         self._known[completion.key] = reply
         for item, extracted in asked.items:
             yield self._said(item, extracted, reply)
+        self._failed = self._failed + 1 if completion.error is not None else 0
+        if self._failed >= HOPELESS:
+            raise JudgeError(
+                f"the last {self._failed} calls all failed: {completion.error}; "
+                "verdicts so far are safe"
+            )
+
+    def _again(self, asked: _Asked, refused: Completion) -> None:
+        """Ask once more without the schema; what the refusal cost is counted, the bound kept."""
+        self._spending.settle_call(self._connection.model, asked.most, refused)
+        if self._spending.hold(asked.most):
+            self._submit(asked)
+            return
+        # Where another is held back already, the command ends with it: these have no verdict yet.
+        del self._asked[asked.key]
+        self._held = self._held or asked
 
     def _arrived(self, completion: Completion) -> None:
         """Write a reply down; called in whatever thread it came in."""

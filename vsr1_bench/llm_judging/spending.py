@@ -110,11 +110,16 @@ class Spending:
     def settle_call(self, model: str, most: float, completion: Completion) -> float | None:
         """Settle by a call's tokens; return its cost, None = nobody knows.
 
-        A call that failed without naming its tokens is taken to be free, another to cost the most.
+        What of its tokens a call does not name is taken to cost the most; of a call that failed, to
+        be free.
         """
-        cost = cost_of(self.price(model), completion.usage)
-        unknown = 0.0 if completion.error is not None else most
-        self.settle(most, unknown if cost is None else cost)
+        usage = completion.usage
+        cost = cost_of(self.price(model), usage)
+        charged = 0.0 if cost is None else cost
+        named = usage.prompt_tokens is not None and usage.completion_tokens is not None
+        if completion.error is None and not named:
+            charged = max(charged, most)
+        self.settle(most, charged)
         return cost
 
     def refusal(self, after: str = "") -> BudgetSpentError:

@@ -17,6 +17,10 @@ from vsr1_bench.task import Metric
 
 READ_METRICS = ("lsr", "self_contained", "saw_but_wrong")
 """Those that depend on who reads."""
+OVER_ALL = ("lsr", "saw_but_wrong")
+"""Those counted over all responses: where none has a description they say nothing."""
+UNDESCRIBED_AT_MOST = 0.01
+"""Share of responses without a description up to which those are ranked."""
 METRICS = (*READ_METRICS, "leakage", "no_description")
 
 
@@ -70,10 +74,12 @@ def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Val
         flagged = [Response(s.sample_id, s.groups, float(bool(flag(s)))) for s in among]
         return compute(Metric("accuracy"), flagged, cluster)
 
+    # A model that describes nothing can take no shortcut past its description: 0 would praise it.
+    described = counted if in_table else ()
     rates = (
-        share(counted, lambda s: s.shortcut),
+        share(described, lambda s: s.shortcut),
         share(in_table, lambda s: s.sufficient),
-        share(counted, lambda s: s.saw_but_wrong),
+        share(described, lambda s: s.saw_but_wrong),
         share(told, lambda s: s.leaks),
         share(answered, lambda s: not s.described),
     )
@@ -98,6 +104,25 @@ def shortcut_table(seen: Sequence[Seen]) -> dict[str, Any]:
         "uncounted": len(seen) - len(counted),
         "cut_readings": sum(s.cut for s in counted),
     }
+
+
+def without_empty_rates(part: dict[str, Any]) -> dict[str, Any]:
+    """A stored part of a score in which an older version has counted 0 shortcuts of nothing."""
+    by = {
+        name: {group: without_empty_rates(inner) for group, inner in groups.items()}
+        for name, groups in part.get("by", {}).items()
+    }
+    empty = part["n"] and part["undescribed"] == part["n"]
+    nothing = asdict(Value(None))
+    metrics = part["metrics"] | (dict.fromkeys(OVER_ALL, nothing) if empty else {})
+    return {**part, "metrics": metrics, **({"by": by} if by else {})}
+
+
+def undescribed_note(part: dict[str, Any]) -> str | None:
+    """Why `lsr` and `saw_but_wrong` are not to be ranked; None where they may be."""
+    if part["undescribed"] <= UNDESCRIBED_AT_MOST * part["n"]:
+        return None
+    return f"{part['undescribed']:,} of {part['n']:,} responses have no description"
 
 
 def shortcut_document(seen: Sequence[Seen], cluster: str | None) -> dict[str, Any]:

@@ -93,6 +93,7 @@ LETTER_B = [
     "Answer: A\n\\boxed{B}",
     "\\boxed{A}, or rather \\boxed{B}",
     "Answer: B\n\nI hope the answer is helpful.",
+    "Option A is wrong. Option B is right.",
 ]
 
 
@@ -139,7 +140,6 @@ def test_a_choice_that_can_be_read(text: str) -> None:
         (r"\boxed{A or B}", "ambiguous"),
         ("A\nB\nC\nD", "ambiguous"),
         ("A. 30 degrees\nB. 40 degrees\nC. 50 degrees", "ambiguous"),
-        ("Option A is wrong. Option B is right.", "ambiguous"),
         ("B. 50 degrees", "conflict"),
         ("(B) 50 degrees", "conflict"),
         (r"\boxed{B. 50 degrees}", "conflict"),
@@ -197,14 +197,14 @@ def test_texts_and_values_of_options(
     ("text", "value"),
     [
         ("J", "J"),
-        ("K", None),
+        ("K", "K"),
         (r"\boxed{C. anything}", "C"),
         ("Answer: 40", None),
         ("(i)", "I"),
         ("i", "I"),
     ],
 )
-def test_without_choices_letters_run_to_j(text: str, value: str | None) -> None:
+def test_without_choices_any_letter_is_one(text: str, value: str | None) -> None:
     assert extract(text, "choice").value == value
 
 

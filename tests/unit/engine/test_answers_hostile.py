@@ -18,6 +18,7 @@ from vsr1_bench.answers import (
     same_number,
     units_clash,
 )
+from vsr1_bench.answers.rules import RULES
 from vsr1_bench.records import LETTERS, AnswerType
 
 ANGLES = ("30 degrees", "40 degrees", "50 degrees", "60 degrees")
@@ -47,7 +48,7 @@ def test_no_text_raises_and_no_letter_is_out_of_range(
             "empty", "unfinished", "no_answer", "ambiguous", "not_an_option", "conflict",
         }  # fmt: skip
         return
-    assert found.how in {"boxed", "answer_tag", "statement", "text"}
+    assert found.how in {rule.name for rule in RULES}
     assert found.value
     if kind == "choice":
         assert found.value in (LETTERS[: len(choices)] if choices else LETTERS)

@@ -128,3 +128,86 @@ def test_two_judges_are_compared_over_what_is_whole(tmp_path: Path) -> None:
     done = bench(tmp_path, "table", "--delta", "mathruler", tmp_path / "runs")
     assert f"left out: {damaged.path}" in error_line(done.returncode, 75, done.stderr)
     assert "org/a" in done.stdout
+
+
+def without_its_tail(run: RunFolder) -> Path:
+    """The last samples are gone, on a line's end: nothing in the file itself looks wrong."""
+    path = run.path / "samples.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-7]))
+    return path
+
+
+def gone(run: RunFolder) -> Path:
+    path = run.path / "samples.jsonl"
+    path.unlink()
+    return path
+
+
+def bad_verdict(run: RunFolder) -> Path:
+    (path,) = (run.path / "judgments").iterdir()
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:3], '{"key": 3}\n', *lines[3:]]))
+    return path
+
+
+CHANGING = {
+    "judge": ("judge", "--judge", "string_match"),
+    "judge, dry": ("judge", "--judge", "math", "--dry_run"),
+    "score": ("score",),
+    "publish": ("publish", "--to", "bundle"),
+    "agreement": ("agreement", "--judges", "string_match,mathruler"),
+}
+ALL = (truncated_spec, bad_line, unreadable_score, without_its_tail, gone, bad_verdict)
+
+
+@pytest.mark.parametrize("command", CHANGING)
+@pytest.mark.parametrize("harm", ALL)
+def test_a_command_over_many_runs_goes_on_without_the_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, harm: Harm
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    word, *flags = CHANGING[command]
+    found = runs(tmp_path, "org/a", "org/b", "org/c")
+    if word == "agreement":
+        for model in ("org/a", "org/b", "org/c"):
+            stored_run(tmp_path / "runs", spec_of(model, "alpha"), VERDICTS, judge="mathruler")
+    file = harm_first(found[1], harm) if word == "agreement" else harm(found[1])
+    plugins = () if word == "agreement" else ("--include_path", tasks_folder(tmp_path))
+    done = here(word, tmp_path / "runs", *flags, *plugins)
+    if word == "judge" and harm is bad_verdict:  # of another judge: nothing to do with it
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 75, done.stderr
+    said = [line for line in done.stderr.splitlines() if "left out: " in line]
+    assert len(said) == 1 and str(file) in said[0], done.stderr
+    assert "unforeseen" not in done.stderr
+    if word == "publish":
+        assert "2 runs" in done.stderr
+    elif word == "agreement":
+        assert "of 80" in done.stdout
+    else:
+        assert "org/a" in done.stdout and "org/c" in done.stdout and "org/b" not in done.stdout
+
+
+def harm_first(run: RunFolder, harm: Harm) -> Path:
+    """Harm the first of the several files of a kind."""
+    if harm not in (bad_verdict, unreadable_score):
+        return harm(run)
+    if harm is bad_verdict:
+        path = sorted((run.path / "judgments").iterdir())[0]
+        path.write_text('{"key": 3}\n' + path.read_text())
+        return path
+    path = sorted((run.path / "scores").iterdir())[0]
+    path.write_text('{"metrics": 3}')
+    return path
+
+
+def test_a_damaged_blind_twin_does_not_end_the_seeing_runs_score(tmp_path: Path) -> None:
+    spec = spec_of("org/a", "alpha")
+    seeing = stored_run(tmp_path / "runs", spec, VERDICTS)
+    twin = stored_run(tmp_path / "runs", spec_of("org/a", "alpha", variant="drop"), VERDICTS)
+    file = bad_line(twin)
+    done = bench(tmp_path, "score", tmp_path / "runs")
+    assert done.returncode == 75 and f"left out: {file}" in done.stderr, done.stderr
+    assert "no gain over a blind run that cannot be read" in done.stderr
+    assert seeing.scores()[0]["metrics"]["accuracy"]["value"] == 0.5

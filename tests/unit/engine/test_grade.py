@@ -38,7 +38,7 @@ def test_the_fixed_form(tmp_path: Path) -> None:
         {"id": "z", "response": r"\boxed{B}", "answer": "B", "choices": ["cat", "dog"]},
         {"id": 7, "response": "A", "answer": "dog", "choices": ["cat", "dog"], "question": "?"},
         {"id": "é", "response": "", "answer": "yes", "answer_type": "yes_no"},
-        {"id": "a", "response": "B", "answer": "Z", "answer_type": "choice"},
+        {"id": "a", "response": "B", "answer": "?", "answer_type": "choice"},
     )
     assert got == [
         {"id": "z", "verdict": "correct", "extracted": "B", "unparsed": False, "reason": None},
@@ -116,7 +116,7 @@ def test_the_answer_type_where_none_is_given(
         ({"id": "1", "response": "r", "answer": True}, "`answer` must be"),
         ('{"id": "1", "response": "r", "answer": NaN}', "`answer` must be"),
         (row("r", "a", choices="AB"), "`choices` must be a list"),
-        (row("r", "a", choices=["x"] * 11), "at most 10"),
+        (row("r", "a", choices=["x"] * 27), "at most 26"),
         (row("r", "a", choices=[None]), "a choice must be"),
         (row("r", "a", answer_type="letter"), "unknown `answer_type` 'letter'"),
         (row("r", "a", answer_type="yesno"), "did you mean yes_no?"),

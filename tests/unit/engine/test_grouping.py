@@ -69,7 +69,7 @@ def test_official_is_the_mean_of_two_and_the_papers_pools_three(tmp_path: Path) 
         meta["spec"]["model"]["fingerprint"] = "same"
         (run.path / "run.json").write_text(json.dumps(meta))
     (document,) = score_groups(runs)
-    assert document["task"] == "mmmu_pro" and document["version"] == "1/1/1"
+    assert document["task"] == "mmmu_pro" and document["version"] == "2/2/2"
     metrics = document["metrics"]
     assert metrics["official_overall"]["value"] == pytest.approx((0.5 + 0.0) / 2)
     assert metrics["official_overall"]["n"] == 6

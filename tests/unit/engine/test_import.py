@@ -221,3 +221,21 @@ def test_a_verdict_on_another_text_does_not_count(mirror: Path, tmp_path: Path) 
     journal = run.path / "generations.jsonl"
     journal.write_text(journal.read_text().replace("boxed{9}", "boxed{3}"))
     assert accuracy(run)[0] == pytest.approx(1 / 6)
+
+
+def test_blank_lines_null_responses_and_null_finish_reasons(mirror: Path, tmp_path: Path) -> None:
+    lines = [
+        {"response": "\\boxed{0}", "finish_reason": None},
+        {"response": None},
+        {"response": "\\boxed{2}", "finish_reason": "length"},
+    ]
+    file = tmp_path / "r.jsonl"
+    file.write_text("\ufeff\n" + "\n \n\n".join(map(json.dumps, lines)) + "\r\n\n", "utf-8")
+    run = load(mirror, file, by="row")
+    found = list(run.generations().values())
+    assert [one.text for one in found] == ["\\boxed{0}", "", "\\boxed{2}"]
+    assert [one.finish_reason for one in found] == ["stop", "stop", "length"]
+    assert accuracy(run) == [2 / 3, 3, 3, 6]
+    file.write_text('{"response": "x"}\n\n{"response": 5}\n')
+    with pytest.raises(UsageError, match=r"r\.jsonl:3: .*is no text"):
+        load(mirror, file, by="row")

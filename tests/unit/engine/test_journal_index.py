@@ -252,7 +252,7 @@ KEYS = [f"k{n}" for n in range(12)]
 """Some share their sample and index: the question was another one once."""
 MADE = st.builds(
     lambda n, text, finish_reason, error: Generation(
-        KEYS[n], f"s{n % 5}", n % 2, text, finish_reason, error=error
+        KEYS[n], f"s{n % 4}", n // 4 % 2, text, finish_reason, error=error
     ),
     st.integers(0, 11),
     st.sampled_from(["", "long " * 50]),

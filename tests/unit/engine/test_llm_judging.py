@@ -44,6 +44,7 @@ pytestmark = pytest.mark.usefixtures("no_keys")
         ("incorrect", "unscored"),
         ("error", "unscored"),
         ("The answer is not incorrect.", "unscored"),
+        ("0. The correct answer is 12", "unscored"),
         ("", "unscored"),
         ("<think>so it is correct", "unscored"),
         ('{"verdict": "correct"', "unscored"),
@@ -79,6 +80,8 @@ def test_only_an_explicit_verdict_counts(reply: str, outcome: str) -> None:
         ('{"score": NaN}', None),
         ('{"verdict": "correct"}', None),
         ("0.5", None),
+        ("0. The correct answer is 12", None),
+        ("1", None),
     ],
 )
 def test_a_score_is_a_number_from_0_to_1(reply: str, score: float | None) -> None:

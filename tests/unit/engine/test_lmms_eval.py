@@ -301,7 +301,8 @@ SPEC = json.dumps(
 
 def test_a_groups_number_is_made_of_stored_scores_and_shown_in_its_own_unit(tmp_path: Path) -> None:
     runs = [stored(tmp_path, "one", 0.25, 3), stored(tmp_path, "two", 1200.5, 1, max_tokens=32)]
-    (document,) = borrowed_groups(runs, None)
+    ((document, members),) = borrowed_groups(runs, None)
+    assert [run.path for run in members] == [run.path for run in runs]
     assert document["task"] == "lmms_eval/both"
     assert document["metrics"]["acc"]["value"] == (0.25 * 3 + 1200.5 * 1) / 4
     assert document["version"] == "2.0 (lmms-eval 9.9)"
@@ -323,18 +324,19 @@ def test_a_group_run_twice_with_other_settings_has_both_numbers(tmp_path: Path) 
     for run in drawn:
         run.write_meta(run.spec(), 1, {"limit": None, "gen_kwargs": warm})
     found = borrowed_groups([*greedy, *drawn], None)
-    assert [one["metrics"]["acc"]["value"] for one in found] == [0.25, 0.75]
+    assert [one["metrics"]["acc"]["value"] for one, _ in found] == [0.25, 0.75]
     # Scored by another version: a group of its own, which is not whole.
     ((document,),) = [run.scores() for run in drawn[:1]]
     document["lmms_eval"]["package"] = "9.10"
     drawn[0].write_scores("lmms_eval", document)
     found = borrowed_groups([*greedy, *drawn], None)
-    assert [one["metrics"]["acc"]["value"] for one in found] == [0.25]
+    assert [one["metrics"]["acc"]["value"] for one, _ in found] == [0.25]
 
 
 def test_a_group_with_an_unscored_member_has_no_number(tmp_path: Path) -> None:
     runs = [stored(tmp_path, "one", 0.25, 3), stored(tmp_path, "two", None, 1)]
-    (document,) = borrowed_groups(runs, None)
+    ((document, members),) = borrowed_groups(runs, None)
+    assert [run.path for run in members] == [run.path for run in runs]
     assert document["metrics"]["acc"]["value"] is None
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from cli import QUESTIONS, loaded, plugins, script
+from scored import spec_of, stored_run
 
 import vsr1_bench
 from vsr1_bench import evaluate, load_runs
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.notebook import SAMPLE_COLUMNS, SCORE_COLUMNS, Results
+from vsr1_bench.notebook import HEADLINE_COLUMNS, SAMPLE_COLUMNS, SCORE_COLUMNS, Results
 from vsr1_bench.rerunning import plan_rerun, rerun_arguments
 from vsr1_bench.store import RunFolder
 
@@ -119,3 +120,30 @@ def test_a_response_without_its_sample(tmp_path: Path) -> None:
     (path / "samples.jsonl").write_text("")
     with pytest.raises(StoreError, match="a sample that its samples journal does not have"):
         load_runs(path)
+
+
+def test_the_headline_table_is_one_number_a_task_and_escaped(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>\nm"
+    stored_run(tmp_path / "runs", spec_of(name, "alpha", n=2), [1.0, 1.0, 1.0, 0.0], limit=2)
+    stored_run(tmp_path / "runs", spec_of(name, "graded"), [0.5, 0.25])
+    found = load_runs(tmp_path / "runs")
+    assert list(found.headline.columns) == list(HEADLINE_COLUMNS)
+    rows = {row["task"]: row for row in found.headline.to_dict("records")}
+    assert rows["alpha"]["value"] == 0.75 and rows["alpha"]["scored/total"] == "4/4"
+    assert rows["alpha"]["footnote"] == "partial: the first 2 samples"
+    assert rows["graded"]["metric"] == "mean_grade" and rows["graded"]["value"] == 0.375
+    # What a mean over all metrics would say is another number.
+    every = found.scores.query("task == 'alpha'")["value"]
+    assert len(every) > 2 and every.mean() != 0.75
+    page = found._repr_html_()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "<td>75.0</td>" in page and "<td>37.5</td>" in page
+    assert set(found.scores["precision"]) == {"unknown"}
+    (run,) = [run for run in found.runs if "alpha" in run.name]
+    assert load_runs(run).headline["model"].tolist() == [name]
+
+
+def test_results_without_scores_have_a_page_too(tmp_path: Path) -> None:
+    stored_run(tmp_path / "runs", spec_of("m", "alpha"), [1.0], score=False)
+    found = load_runs(tmp_path / "runs")
+    assert found.headline.empty and "0 scores, incomplete" in found._repr_html_()

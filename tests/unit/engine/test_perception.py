@@ -15,11 +15,15 @@ from seeing import answer, both, options, plugins, reading, run_and_score, score
 from statsmodels.stats.proportion import proportion_confint
 
 from vsr1_bench.assess import judge_and_score, score_run
+from vsr1_bench.cli.main import main
 from vsr1_bench.errors import Interrupted, UsageError
 from vsr1_bench.grouping import score_groups
 from vsr1_bench.leaderboard import render
+from vsr1_bench.leaderboard.collect import collect
+from vsr1_bench.leaderboard.wide import Wanted, build_grid
 from vsr1_bench.pipeline import generate
-from vsr1_bench.readers import ReaderOptions
+from vsr1_bench.readers import ReaderOptions, description_hash
+from vsr1_bench.scoring.shortcuts import undescribed_note
 from vsr1_bench.scoring.statistics import ratio_interval
 from vsr1_bench.store import RunFolder, find_runs
 
@@ -354,3 +358,87 @@ def test_a_column_of_two_readers_says_so(tmp_path: Path) -> None:
             assert notes and all(("read by gemini" in one) is note for one in notes)
         accuracy = [c for c in cells["c"].values() if not c.reader]
         assert all("read by" not in str(c.notes) for c in accuracy)
+
+
+def test_a_description_in_tags_of_a_user_is_a_draft(tmp_path: Path) -> None:
+    drafted = "<cot><description>a draft</description></cot><description>a scene</description>"
+    lines: list[dict[str, object]] = [
+        {"id": "*", "response": f"{drafted}<think>t</think>\\boxed{{0}}"},
+        {"id": "*", "stage": "reading", "response": "\\boxed{0}"},
+    ]
+
+    def read(tags: tuple[str, ...]) -> tuple[str, str]:
+        told = options(tmp_path, lines, 1, reader=ReaderOptions(thinking_tags=tags))
+        (run,) = generate(told)
+        (front, *_) = run.folder.readers()
+        (made,) = (p for p in run.folder.perceptions().values() if p.reader == front["digest"])
+        return made.description_hash, front["digest"]
+
+    plain, tagged = read(()), read(("cot",))
+    assert plain == read(()) and plain[1] != tagged[1]
+    assert plain[0] == description_hash("a draft") and tagged[0] == description_hash("a scene")
+
+
+def undescribed(folder: Path, missing: int, of: int) -> dict[str, Any]:
+    """A run of which so many responses have no description; every one is right."""
+    lines = [answer(n, right=True, description=None) for n in range(missing)]
+    for n in range(missing, of):
+        lines += both(n, sufficient=n % 2 == 0, right=True)
+    return run_and_score(folder, lines, of)["none"]
+
+
+def test_a_model_that_describes_nothing_has_no_shortcut_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = undescribed(tmp_path, 6, 6)
+    for name in ("lsr", "saw_but_wrong", "self_contained"):
+        assert value(document, name) is None
+    assert value(document, "no_description") == 1
+    note = "6 of 6 responses have no description"
+    assert document["notes"] == [f"{note}: lsr and saw_but_wrong"]
+    text = render([document], "markdown")
+    (line,) = (line for line in text.splitlines() if "| lsr " in line)
+    assert "| – ¶ " in line and f"¶ m, {document['task']}: {note}" in text
+    # A score that an older version has stored says 0; tables say – nevertheless.
+    (run,) = find_runs(tmp_path / "runs")
+    (stored,) = run.scores()
+    for metrics in (stored["metrics"], stored["perception"]["metrics"]):
+        metrics["lsr"] = {"value": 0.0, "low": 0.0, "high": 0.4, "n": 6}
+    del stored["notes"]
+    run.write_scores(stored["judge"], stored)
+    words = ["table", str(tmp_path / "runs"), "--columns", "lsr", "--format"]
+    for fmt in ("json", "markdown", "csv", "latex", "html"):
+        assert main([*words, fmt, "--include_path", str(tmp_path / "plugins")]) == 0
+        out = capsys.readouterr().out
+        assert note in out, fmt
+        if fmt == "json":
+            ((cell,),) = (row["cells"].values() for row in json.loads(out)["rows"])
+            assert cell["value"] is None and not cell["ranked"]
+    plot = ["plot", str(tmp_path / "runs"), "--kind", "lsr", "--output", str(tmp_path / "l.svg")]
+    assert main(plot) == 2
+    assert "caption" in capsys.readouterr().err
+
+
+def test_up_to_one_percent_without_description_is_no_reason() -> None:
+    assert undescribed_note({"undescribed": 1, "n": 100}) is None
+    assert undescribed_note({"undescribed": 0, "n": 0}) is None
+    assert undescribed_note({"undescribed": 2, "n": 100}) == (
+        "2 of 100 responses have no description"
+    )
+
+
+@pytest.mark.parametrize(("missing", "of", "noted"), [(0, 30, False), (1, 30, True)])
+def test_above_one_percent_without_description_the_rate_is_not_ranked(
+    tmp_path: Path, missing: int, of: int, noted: bool
+) -> None:
+    document = undescribed(tmp_path, missing, of)
+    assert value(document, "lsr") is not None
+    assert bool(document["notes"]) == noted
+    grid = build_grid(collect(find_runs(tmp_path / "runs"), [str(tmp_path / "plugins")]),
+                      Wanted(("task", "lsr", "self_contained")))  # fmt: skip
+    (row,) = grid.rows
+    notes = {column.metric: cell.notes for column, cell in row.cells.items()}
+    note = f"{missing} of {of} responses have no description"
+    assert (note in notes["lsr"]) == noted
+    # The others have the whole run's note only: theirs are of those that have a description.
+    assert notes["accuracy"] == notes["self_contained"] == (f"partial: the first {of} samples",)

@@ -51,7 +51,7 @@ def test_the_protocol_constants_do_not_drift() -> None:
 
 def test_question_choices_and_wording_stand_in_this_order() -> None:
     (user,) = build_messages(CHOICE, get_format("cot"))
-    assert user.content == (ImagePlace(0), f"Which one?\nA. red\nB. blue\n{COT}")
+    assert user.content == (ImagePlace(0), f"Which one?\nA. red\nB. blue {COT}")
     question = Sample("2", ("How many?",), "3", "number")
     assert build_messages(question, get_format("see_think"))[0].content == (
         f"How many? {SEE_THINK}",
@@ -97,7 +97,7 @@ def test_options_with_images_and_options_inside_the_image() -> None:
         ImagePlace(1),
         "\nB. ",
         ImagePlace(0),
-        f"\n{COT}",
+        f" {COT}",
     )
     (user,) = build_messages(replace(CHOICE, choices_in_image=True), get_format("cot"))
     assert "A." not in str(user.content[-1])

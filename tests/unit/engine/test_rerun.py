@@ -101,6 +101,54 @@ def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "name another folder" in capsys.readouterr().err
 
 
+def precise(run: RunFolder, **changes: str) -> None:
+    """Let a stored run have been made at a precision."""
+    meta = run.meta()
+    usual = {"dtype": "float32", "quantization": None, "kv_cache_dtype": "float32"}
+    meta["spec"]["model"]["precision"] = usual | changes
+    (run.path / "run.json").write_text(json.dumps(meta))
+
+
+def test_precision_that_differs_or_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = stored_run(tmp_path / "a", spec_of("m", "alpha"), [1.0, 0.0])
+    other = stored_run(tmp_path / "b", spec_of("m", "alpha"), [1.0, 0.0])
+
+    def explained() -> str:
+        assert main(["table", "--explain_diff", str(one.path), str(other.path)]) == 0
+        return capsys.readouterr().out
+
+    found = explained()
+    assert "Precision unknown: both were made before it was recorded" in found
+    assert "precision" not in found.rpartition("The same:")[2]
+    precise(one)
+    assert "| precision | precision | float32 | unknown |" in " ".join(explained().split())
+    precise(other)
+    found = explained()
+    assert "Nothing that is written down differs" in found
+    assert "precision" in found.rpartition("The same:")[2]
+    precise(other, dtype="bfloat16", kv_cache_dtype="fp8", quantization="awq")
+    wanted = "| precision | precision | float32 | bfloat16, quantization awq, KV cache fp8 |"
+    assert wanted in " ".join(explained().split())
+
+
+def test_rerun_tells_another_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of weights that are loaded here; today's command resolves it without loading them."""
+    pytest.importorskip("transformers")
+    spec = spec_of("tiny", "demo")
+    run = stored_run(tmp_path / "runs", spec, [1.0, 0.0], score=False)
+    record(run, "vsr1-bench --model tiny --backend transformers --tasks demo --limit 2")
+    found = {one.field: (one.first, one.second) for one in plan_rerun(run, Path("x")).differences}
+    assert found["precision"] == ("unknown", "float32")
+    precise(run, dtype="bfloat16", kv_cache_dtype="bfloat16")
+    found = {one.field: (one.first, one.second) for one in plan_rerun(run, Path("x")).differences}
+    assert found["precision"] == ("bfloat16", "float32")
+    record(run, "vsr1-bench --model tiny --backend transformers --tasks demo -a max_model_len=99")
+    found = {one.field: (one.first, one.second) for one in plan_rerun(run, Path("x")).differences}
+    assert found["engine.max_model_len"] == (None, 99)
+
+
 @pytest.mark.parametrize("recorded", ["--include_path {}", "--include-path={}"])
 def test_no_code_that_a_run_names_is_executed_unasked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], recorded: str

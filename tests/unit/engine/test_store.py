@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from stored import SPEC, folder
 
 from vsr1_bench.errors import StoreError
 from vsr1_bench.records import EncodedImage, ImagePlace, Message
-from vsr1_bench.spec import RunSpec, TaskSpec, request_key
+from vsr1_bench.spec import PrecisionSpec, RunSpec, TaskSpec, canonical_json, request_key
 from vsr1_bench.store import RunFolder, find_runs, safe_name
 
 # --- another question is another key ---
@@ -70,10 +71,28 @@ def test_an_image_is_known_by_its_bytes_not_by_where_they_are(tmp_path: Path) ->
 # --- another spec is another folder ---
 
 
-def changed(path: str, value: object) -> RunSpec:
-    document = SPEC.model_dump()
-    part, _, name = path.rpartition(".")
-    (document[part] if part else document)[name] = value
+FULL = SPEC.model_copy(
+    update={
+        "model": SPEC.model.model_copy(
+            update={
+                "precision": PrecisionSpec(
+                    dtype="float32", quantization=None, kv_cache_dtype="float32"
+                )
+            }
+        ),
+        "engine": {"max_model_len": 4096},
+    }
+)
+"""With what a run of loaded weights has besides."""
+
+
+def changed(path: str, value: object, of: RunSpec = SPEC) -> RunSpec:
+    document = of.model_dump()
+    *parts, name = path.split(".")
+    part = document
+    for inner in parts:
+        part = part[inner]
+    part[name] = value
     return RunSpec.model_validate(document)
 
 
@@ -82,6 +101,10 @@ OTHERS = {
     "model.revision": "v2",
     "model.fingerprint": "g",
     "model.verified": False,
+    "model.precision.dtype": "bfloat16",
+    "model.precision.quantization": "awq",
+    "model.precision.kv_cache_dtype": "fp8",
+    "engine.max_model_len": 512,
     "sampling.temperature": 0.5,
     "sampling.top_p": 0.9,
     "sampling.top_k": 5,
@@ -119,13 +142,23 @@ def leaves(document: dict[str, Any], prefix: str = "") -> set[str]:
 
 
 def test_every_field_of_the_spec_is_tried_below() -> None:
-    assert leaves(SPEC.model_dump()) == set(OTHERS)
+    assert leaves(FULL.model_dump()) == set(OTHERS)
 
 
 @pytest.mark.parametrize("path", sorted(OTHERS))
 def test_another_spec_is_another_folder(tmp_path: Path, path: str) -> None:
-    other = changed(path, OTHERS[path])
-    assert RunFolder.of(tmp_path, other).path != RunFolder.of(tmp_path, SPEC).path
+    other = changed(path, OTHERS[path], FULL)
+    assert RunFolder.of(tmp_path, other).path != RunFolder.of(tmp_path, FULL).path
+
+
+def test_a_spec_of_before_keeps_its_hash() -> None:
+    """Precision and engine came later: what was stored without them is found where it is."""
+    stored = SPEC.model_dump(mode="json")
+    del stored["model"]["precision"], stored["engine"]
+    known = hashlib.sha256(canonical_json(stored).encode()).hexdigest()
+    assert RunSpec.model_validate(stored).digest() == known
+    assert RunSpec.model_validate(stored).model.precision_label == "unknown"
+    assert FULL.digest() != known and FULL.model.precision_label == "float32"
 
 
 def test_a_folder_of_another_spec_is_not_written(tmp_path: Path) -> None:

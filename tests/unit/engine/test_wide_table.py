@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 from scored import spec_of, stored_run, tasks_folder
 
+from vsr1_bench import load_runs
 from vsr1_bench.cli.main import main
 from vsr1_bench.leaderboard.averages import mean_cell
 from vsr1_bench.leaderboard.headings import LOWER_IS_BETTER, arrow, lower_is_better
 from vsr1_bench.leaderboard.wide import Cell, Column, Row
+from vsr1_bench.registry import get_task
+from vsr1_bench.scoring.coverage import slice_note
+from vsr1_bench.spec import PrecisionSpec, RunSpec
+from vsr1_bench.store import RunFolder, find_runs
+from vsr1_bench.task import Source
 
 GOOD = [1.0] * 90 + [0.0] * 10
 FAIR = [1.0] * 60 + [0.0] * 40
@@ -345,3 +351,94 @@ def test_a_judge_that_has_judged_nothing(
     said = "no scores by 'gemini'; judged by: openai[org/M]"
     assert said in capsys.readouterr().err
     assert main(["table", str(run.path), "--judge", "openai"]) == 0
+
+
+def test_a_groups_notes_are_of_its_members_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for name in ("alpha", "beta"):
+        stored_run(runs, spec_of("m", name), GOOD)
+    # In the same row: another task that was limited, and the folder of a start that failed.
+    stored_run(runs, spec_of("m", "figures"), POOR[:5], limit=5)
+    RunFolder.of(runs, spec_of("m", "graded")).write_meta(spec_of("m", "graded"), 3, {"limit": 3})
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    (row,) = found["rows"]
+    assert row["cells"]["pair both"]["ranked"] and row["cells"]["pair both"]["notes"] == []
+    assert row["cells"]["figures"]["notes"] == ["partial: the first 5 samples"]
+    # A member's own limit is the group's, too.
+    for name in ("alpha", "beta"):
+        stored_run(runs, spec_of("other", name), GOOD[:5], limit=5)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    cells = {row["model"]: row["cells"]["pair both"] for row in found["rows"]}
+    assert cells["other"]["notes"] == ["partial: the first 5 samples"]
+    assert cells["m"]["ranked"] and not cells["other"]["ranked"]
+
+
+def test_precisions_stand_in_rows_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, spec = tmp_path / "runs", spec_of("m", "alpha")
+    stored_run(runs, spec, GOOD)
+    for dtype in ("float32", "bfloat16"):
+        precision = PrecisionSpec(dtype=dtype, quantization=None, kv_cache_dtype=dtype)
+        model = spec.model.model_copy(update={"precision": precision})
+        stored_run(runs, spec.model_copy(update={"model": model}), GOOD)
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert sorted(row["setting"] for row in found["rows"]) == [
+        "cot, precision=bfloat16", "cot, precision=float32", "cot, precision=unknown",
+    ]  # fmt: skip
+    assert not any("precision unknown" in remark for remark in found["remarks"])
+    # Of weights that were loaded here nobody has noted how: that is said whatever else is there.
+    (old,) = [run for run in find_runs(runs) if run.spec() == spec]
+    old.write_meta(spec, 100, {"backend": "vllm", "limit": None})
+    found = table(tmp_path, "--format", "json", capsys=capsys)
+    assert "m: precision unknown: the run was made before it was recorded." in found["remarks"]
+
+
+def benchmark(name: str, *, part: bool = True) -> tuple[RunSpec, int, str]:
+    """A spec on a benchmark of the hub, how many rows to have, and the note for a part of them."""
+    task = get_task(name)
+    assert isinstance(task.source, Source) and task.source.n
+    spec = spec_of("m", name)
+    data = spec.data.model_copy(update={"id": task.source.hub_id if part else "somebody/else"})
+    version = spec.task.model_copy(update={"version": task.version})
+    spec = spec.model_copy(update={"data": data, "task": version})
+    return spec, task.source.n, f"4 of the {task.source.n:,} rows that its authors state"
+
+
+@pytest.mark.parametrize("name", ["mmstar", "realworldqa"])
+def test_a_part_of_a_benchmark_says_so_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    runs = tmp_path / "runs"
+    spec, _, note = benchmark(name)
+    run = stored_run(runs, spec, [1.0, 0.0, 1.0, 1.0])
+    cell = table(tmp_path, "--format", "json", capsys=capsys)["rows"][0]["cells"][name]
+    assert cell["notes"] == [note] and not cell["ranked"]
+    for fmt in ("markdown", "csv", "latex", "html"):
+        for layout in ("wide", "long"):
+            assert main(["table", str(runs), "--format", fmt, "--layout", layout]) == 0
+            assert note in capsys.readouterr().out, (fmt, layout)
+    assert main(["score", str(run.path)]) == 0
+    assert note in capsys.readouterr().out
+    assert main(["score", str(run.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["notes"] == [note]
+    assert main(["plot", str(runs), "--output", str(tmp_path / "p.svg")]) == 0
+    assert note in (tmp_path / "p.svg").read_text("utf-8")
+    assert load_runs(runs).headline["footnote"].tolist() == [note]
+
+
+def test_all_of_a_benchmark_or_what_nobody_states_has_no_such_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, stated, note = benchmark("mmstar")
+    run = RunFolder.of(tmp_path, spec)
+    for samples, limit, wanted in ((stated, None, None), (4, None, note), (4, 4, None)):
+        run.write_meta(spec, samples, {"limit": limit})
+        assert slice_note(run, get_task("mmstar")) == wanted
+    other = benchmark("mmstar", part=False)[0]
+    elsewhere = RunFolder.of(tmp_path, other)
+    elsewhere.write_meta(other, 4, {})
+    assert slice_note(elsewhere, get_task("mmstar")) is None
+    assert slice_note(run, None) is None

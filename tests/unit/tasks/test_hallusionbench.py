@@ -116,7 +116,7 @@ def test_the_five_numbers(real_slices: Path, tmp_path: Path, vector: str) -> Non
         for split in SPLITS
     ]
     (document,) = score_groups(runs)
-    assert document["task"] == "hallusionbench" and document["version"] == "1/1"
+    assert document["task"] == "hallusionbench" and document["version"] == "2/2"
     assert document["n"] == 56 and document["rates"]["scored"] == 56
     found = {name: value["value"] for name, value in document["metrics"].items()}
     assert found.pop("accuracy_strict") == found["aAcc"]

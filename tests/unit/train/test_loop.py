@@ -112,7 +112,7 @@ def test_weights_are_not_chosen_on_what_is_tested(tmp_path: Path) -> None:
     """The best by validation on the tested rows would look better than it is."""
     for tasks, last in (("paper", True), ("demo", False)):
         done = Commands()
-        recipe = "qwen2_5_vl_3b/vision_sr1"  # validates on visnumbench
+        recipe = "qwen2_5_vl_3b/vision_sr1_2025"  # validates on visnumbench
         run_loop(options(tmp_path / tasks, recipe=recipe, tasks=tasks), done)
         (export,) = [words for words in done.run if words[:2] == ("train", "export")]
         assert ("--last" in export) is last

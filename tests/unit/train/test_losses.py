@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -273,3 +274,33 @@ def test_decoupled_gradient_is_that_of_the_papers_equations() -> None:
         updater = Updater(recipe, Engine(Table(now[part].clone())), Lines(), {})  # type: ignore[arg-type]
         cut.append(float(updater._loss(micro, totals, StepMetrics()).detach()))
     assert sum(cut) == pytest.approx(float(loss.detach()), abs=1e-9)
+
+
+def test_a_token_with_two_terms_has_the_kl_once() -> None:
+    """Credit `description`: on a description both advantages, one pull to the reference."""
+    now = torch.tensor([-0.5, -1.0, -0.2, -0.7]).double()
+    reference = now + torch.tensor([0.4, -0.3, 0.2, 0.5]).double()
+    recipe = Recipe(
+        model="tiny",
+        task="demo",
+        objective="decoupled",
+        credit="description",
+        aggregation="dapo",
+        beta=0.1,
+        importance_cap=0,
+    )
+    terms = (Term("answer", 0.5, 1.0, (0, 4)), Term("visual", 0.5, -2.0, (1, 3)))
+    row = Row(Request("", (), Sampling()), (1,) * 4, (0.0,) * 4, None, terms, now, reference)
+    updater = Updater(recipe, Engine(Table(now.clone())), Lines(), {})  # type: ignore[arg-type]
+    totals = {part: updater._totals([row], part) for part in PARTS}
+    loss = float(updater._loss([row], totals, StepMetrics()).detach())
+    kl = [math.exp(d) - d - 1 for d in (reference - now).tolist()]
+    # 4 tokens of the answer's mean, 2 of the visual one's; ratios are 1.
+    wanted = 0.5 / 4 * (-1.0 * 4 + 0.1 * sum(kl)) + 0.5 / 2 * 2.0 * 2
+    assert loss == pytest.approx(wanted, abs=1e-9)
+    # Where the answer has no weight, the visual part has the KL.
+    alone = replace(row, terms=terms[1:])
+    totals = {part: updater._totals([alone], part) for part in PARTS}
+    updater = Updater(recipe, Engine(Table(now.clone())), Lines(), {})  # type: ignore[arg-type]
+    loss = float(updater._loss([alone], totals, StepMetrics()).detach())
+    assert loss == pytest.approx(0.5 / 2 * (2.0 * 2 + 0.1 * sum(kl[1:3])), abs=1e-9)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli import here
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.train.curves import draw_curves
@@ -17,27 +18,31 @@ from vsr1_bench.train.sft_recipe import load_sft_recipe
 BASE = 'model = "tiny"\ntask = "demo"\nobjective = "summed"\n'
 
 
+def load_any(name: str) -> Any:
+    return load_sft_recipe(name) if trainer_of(name) == "sft" else load_recipe(name)
+
+
 def test_every_built_in_recipe_is_valid_and_says_what_it_is() -> None:
-    recipes: dict[str, Any] = {
-        name: load_sft_recipe(name) if trainer_of(name) == "sft" else load_recipe(name)
-        for name in built_in()
-    }
+    recipes = {name: load_any(name) for name in built_in()}
     for size in ("3b", "7b"):
-        for name in (
-            *("vision_sr1", "vision_sr1_summed", "vision_r1"),
-            *("see_think_no_self_reward", "external_reward", "cold_start"),
-        ):
+        for name in (*PUBLISHED, "cold_start"):
             assert f"qwen2_5_vl_{size}/{name}" in recipes
     assert all(recipe.about for recipe in recipes.values())
+    assert len({recipe.about for recipe in recipes.values()}) == len(recipes)
     assert all((DS_CONFIGS / f"{r.deepspeed}.json").is_file() for r in recipes.values())
 
 
+INSTRUCT, COLD = "Instruct", "Cold-Start"
 PUBLISHED = {
-    "vision_sr1": ("decoupled", "see_think", 4096, "Cold-Start"),
-    "vision_sr1_summed": ("summed", "see_think", 2048, "Cold-Start"),
-    "external_reward": ("external_perception", "see_think", 2048, "Cold-Start"),
-    "see_think_no_self_reward": ("answer_only", "see_think", 4096, "Cold-Start"),
-    "vision_r1": ("answer_only", "cot", 4096, "Instruct"),
+    "vision_sr1_2025": ("summed", "see_think_2025", 2048, COLD, 1.0),
+    "vision_sr1_2025_instruct": ("summed", "see_think_2025", 2048, INSTRUCT, 1.0),
+    "vision_r1_2025": ("answer_only", "cot_2025", 2048, COLD, 1.0),
+    "vision_r1_2025_instruct": ("answer_only", "cot_2025", 2048, INSTRUCT, 1.0),
+    "see_think_no_self_reward_2025": ("answer_only", "see_think_2025", 2048, COLD, 1.0),
+    "vision_sr1_2026": ("multi_advantage", "see_think_2026", 4096, INSTRUCT, 0.0),
+    "vision_r1_2026": ("answer_only", "cot", 4096, INSTRUCT, 1.0),
+    "decoupled": ("decoupled", "see_think", 4096, COLD, 1.0),
+    "external_reward": ("external_perception", "see_think_2025", 2048, COLD, 0.0),
 }
 
 
@@ -47,20 +52,72 @@ def test_published_settings(size: str, name: str) -> None:
     """method.md section 3: RL batch, sampling, KL, clip, images, prompts; of every recipe."""
     r = load_recipe(f"qwen2_5_vl_{size}b/{name}")
     assert (r.prompts_per_step, r.samples_per_prompt, r.minibatch_prompts) == (512, 8, 128)
-    assert (r.epochs, r.max_steps, r.dtype) == (1, 200, "bfloat16")
+    # One epoch: 47K rows at 512 prompts a step.
+    assert (r.epochs, r.max_steps, r.dtype) == (1, 92, "bfloat16")
     assert (r.lr, r.weight_decay, r.warmup_steps, r.max_grad_norm) == (1e-6, 0.01, 0, 1.0)
     assert (r.schedule, r.filter_groups, r.scale_rewards) == ("constant", False, True)
     assert (r.temperature, r.beta, r.clip_low, r.clip_high, r.dual_clip) == (1, 0.01, 0.2, 0.3, 3)
     assert (r.min_pixels, r.max_pixels, r.max_prompt_tokens) == (262_144, 4_194_304, 12_800)
-    assert (r.format_weight, r.lambda_answer, r.lambda_visual) == (0.1, 0.5, 0.5)
+    assert r.format_weight == (0.0 if name == "vision_r1_2026" else 0.1)
+    assert (r.lambda_answer, r.lambda_visual) == (0.5, 0.5)
     assert (r.dataset, r.split) == ("LMMs-Lab-Turtle/Vision-SR1-47K", "train")
     assert (r.judge, r.freeze, r.credit) == ("mathruler", (), "reader")
-    objective, prompt, tokens, weights = PUBLISHED[name]
+    objective, prompt, tokens, weights, reader = PUBLISHED[name]
     assert (r.objective, r.prompt, r.max_tokens) == (objective, prompt, tokens)
+    assert r.reading_temperature == reader
+    assert r.reader_prompt_tokens == (2048 if name == "vision_sr1_2026" else None)
     assert f"{size}B" in r.model and r.model.endswith(weights)
     assert r.output_dir == Path(f"outputs/qwen2_5_vl_{size}b-{name}")
     # The longest prompt and the longest answer fit into the rollouts' engine.
     assert r.engine_args["max_model_len"] >= r.max_prompt_tokens + r.max_tokens
+    assert f"\nsource: {r.source}\n" in describe(r, world=8)
+    assert r.source and f"{size}B" in r.about
+    assert (f"8 x {'40' if size == '3' else '80'} GB" in r.about) == (name != "external_reward")
+
+
+def test_the_command_line_lists_recipes_and_names_their_source() -> None:
+    listed = here("ls", "recipes").stdout
+    for name in built_in():
+        assert f"\n{name} " in listed
+    told = here("train", "plan", "qwen2_5_vl_3b/vision_sr1_2025", "seed=3").stdout
+    assert "\nsource: zli12321/Vision-SR1 at 3b39d81: train_examples/2-3b_selfReward" in told
+    assert "none: this project's own recipe" in here("train", "plan", "tiny/vision_sr1").stdout
+
+
+def test_components_of_the_2026_code() -> None:
+    assert load_recipe("qwen2_5_vl_7b/vision_sr1_2026").component_weights == {
+        "accuracy": 1.0,
+        "format": 0.1,
+        "description_accuracy": 1.0,
+        "description_format": 0.1,
+    }
+
+
+def test_sizes_differ_by_model_and_hardware_only() -> None:
+    pairs = [name for name in built_in() if name.startswith("qwen2_5_vl_3b/")]
+    assert len(pairs) == len(PUBLISHED) + 1
+    for name in pairs:
+        other = name.replace("3b", "7b")
+        assert built_in()[name] == built_in()[other]  # one file
+        small, large = (load_any(n).model_dump(mode="json") for n in (name, other))
+        differing = {key for key in small if small[key] != large[key]}
+        assert differing - {"about", "source"} == {"model", "output_dir"}
+        assert small["model"].replace("3B", "7B") == large["model"]
+
+
+def test_no_two_recipe_files_are_alike() -> None:
+    texts = [path.read_text() for path in set(built_in().values())]
+    assert len(set(texts)) == len(texts)
+    assert "{size}" not in "".join(load_any(name).model_dump_json() for name in built_in())
+
+
+def test_what_no_released_code_implements_says_so() -> None:
+    for name in built_in():
+        recipe = load_any(name)
+        if getattr(recipe, "objective", None) == "decoupled":
+            assert "in no released code" in recipe.about and "results/tiny/prior" in recipe.about
+    # What the documents recommend is what the released code implements.
+    assert load_recipe("tiny/vision_sr1").objective == "summed"
 
 
 def test_settings_go_last_and_keep_their_types() -> None:
@@ -93,6 +150,15 @@ def test_settings_go_last_and_keep_their_types() -> None:
         (["schedule=cosine"], "schedule_steps"),
         (["eval_every=2", 'eval_tasks=""'], "needs eval_tasks"),
         (["temperature=0"], "temperature"),
+        (["objective=decoupled", "reader=greedy"], "a greedy answer is no sample of the policy"),
+        (
+            [
+                *("objective=external_perception", "perception_model=m", "perception_base_url=u"),
+                "reader_prompt_tokens=9",
+            ],
+            "reader_prompt_tokens: prompts of another model are not cut here",
+        ),
+        (["prompt=see_thing"], "unknown prompt 'see_thing'; did you mean see_think"),
     ],
 )
 def test_what_is_wrong_is_one_line(settings: list[str], said: str) -> None:
@@ -128,7 +194,7 @@ def test_the_plan_says_what_a_step_takes() -> None:
     told = describe(load_recipe("tiny/vision_sr1"), world=2)
     assert "32 prompts x 8 = 256 responses, two passes" in told
     assert "16 prompts of a step" in told and "ZeRO stage 0" in told
-    big = describe(load_recipe("qwen2_5_vl_7b/vision_sr1"), world=8)
+    big = describe(load_recipe("qwen2_5_vl_7b/vision_sr1_2025"), world=8)
     assert "512 prompts x 8 = 4096 responses" in big and "updates a step: 4" in big
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vsr1_bench.records import Completion, Request, Sample, Sampling
+from vsr1_bench.records import Completion, ImagePlace, Request, Sample, Sampling
 from vsr1_bench.running import open_judge
 from vsr1_bench.train.advantages import EPSILON, group_advantages, weighted_advantages
 from vsr1_bench.train.objectives import advantages_of, description_span, rows_of
@@ -257,6 +257,25 @@ class Letters:
         return "".join(map(chr, tokens))
 
 
+def test_a_recipe_says_how_the_reader_reads_and_where_its_prompt_ends() -> None:
+    _, engine = collected(recipe(reader="drawn", temperature=0.7, reader_prompt_tokens=50))
+    readings = [r for r in engine.asked if r.key.endswith("read")]
+    assert {(r.sampling.temperature, r.prompt_limit) for r in readings} == {(0.7, 50)}
+    assert {r.prompt_limit for r in engine.asked if not r.key.endswith("read")} == {None}
+    _, engine = collected(recipe(objective="decoupled", credit="description", reader="greedy"))
+    assert {r.sampling.temperature for r in engine.asked if r.key.endswith("read")} == {0.0}
+
+
+def test_the_second_pass_is_in_the_layout_of_the_first() -> None:
+    asked = Sample("s", (ImagePlace(0), "\nHow many?\n"), "2", "number")
+    for prompt, wanted in (("see_think_2025", "\nHow many?"), ("see_think_2026", "How many?")):
+        engine = Echo(scripted)
+        with open_judge("string_match") as judge:
+            collect(engine, [(0, asked, PROMPT)], recipe(prompt=prompt), judge, step=1)  # type: ignore[arg-type]
+        texts = {str(r.messages[0].content[0]) for r in engine.asked if r.key.endswith("read")}
+        assert all(f"\nQuestion: {wanted}\nYou are provided" in text for text in texts) and texts
+
+
 def test_whose_tokens_get_which_advantage() -> None:
     group, _ = collected(recipe(objective="decoupled"))
     rows = rows_of(group, recipe(objective="decoupled"), Letters())
@@ -279,3 +298,32 @@ def test_credit_for_the_description_falls_on_its_tokens() -> None:
     completion = Completion("k", text, token_ids=tuple(map(ord, text)))
     start, end = description_span(completion, "red dots", Letters())
     assert text[start:end] == "red dots"
+
+
+def test_a_response_without_a_description_carries_its_visual_advantage_as_a_whole() -> None:
+    """Else what the others carry would be positive on average."""
+    told = recipe(objective="decoupled", credit="description")
+    group, _ = collected(told)
+    for rollout in group[:4]:  # of the last one there is nothing to learn: it failed
+        text = rollout.said.text
+        rollout.said = replace(rollout.said, token_ids=tuple(map(ord, text)), logprobs=())
+    _, visual = advantages_of(group, told)
+    rows = rows_of(group, told, Letters())
+    assert visual is not None and len(rows) == 4
+    carried = []
+    for rollout, row, advantage in zip(group, rows, visual, strict=False):
+        (term,) = (term for term in row.terms if term.part == "visual")
+        assert term.advantage == advantage and term.weight == told.lambda_visual
+        start, end = term.span
+        whole = (0, len(rollout.said.text))
+        assert rollout.description or term.span == whole
+        assert not rollout.description or rollout.said.text[start:end] == "red dots"
+        carried.append(term.advantage)
+    assert [bool(r.description) for r in group[:4]] == [True, True, False, False]
+    assert carried[2] < 0 and carried[3] < 0 and sum(carried) == pytest.approx(0)
+    # With credit for the reader what is carried leans to the positive: the bias that is stated.
+    printed = recipe(objective="decoupled")
+    readers = [t for r in rows_of(group, printed, Letters()) for t in r.terms if t.part == "visual"]
+    assert sum(t.advantage for t in readers) > 0
+    masked = recipe(objective="decoupled", credit="description", mask_truncated=True)
+    assert len(rows_of(group, masked, Letters())) == 3

@@ -14,13 +14,17 @@ from vsr1_bench.spec import RunSpec, canonical_json
 from vsr1_bench.store import RunFolder
 from vsr1_bench.task import BORROWED
 
-Member = tuple[RunSpec, dict[str, Any]]
+Member = tuple[RunSpec, dict[str, Any], RunFolder]
 
 
 def borrowed_groups(
     runs: Sequence[RunFolder], judges: Collection[str] | None
-) -> list[dict[str, Any]]:
-    """Score every group of which all tasks were run alike, in the form of `assess.score_run`."""
+) -> list[tuple[dict[str, Any], tuple[RunFolder, ...]]]:
+    """Score every group of which all tasks were run alike, in the form of `assess.score_run`.
+
+    Returns:
+        Each document with the runs that it is made of.
+    """
     if judges is not None and BORROWED not in judges:
         return []
     settings: dict[str, dict[str, list[Member]]] = {}
@@ -34,6 +38,7 @@ def borrowed_groups(
                 facts = run.meta()
                 told = [
                     spec.model.model_dump(),
+                    spec.engine,
                     spec.prompt.system,
                     facts.get("limit"),
                     # What the run has set for all members; the rest of its sampling is each one's.
@@ -42,20 +47,23 @@ def borrowed_groups(
                     top,
                 ]
                 members = settings.setdefault(canonical_json(told), {})
-                members.setdefault(member, []).append((spec, document))
+                members.setdefault(member, []).append((spec, document, run))
     documents = []
     for members in settings.values():
         # Of two runs of one task nobody knows which goes with the others'.
         clear = {name: found[0] for name, found in members.items() if len(found) == 1}
         groups = {
-            group["name"]: group for _, document in clear.values() for group in _groups(document)
+            group["name"]: group for _, document, _ in clear.values() for group in _groups(document)
         }
         documents += [
-            _score(group, [clear[name] for name in group["members"]])
+            (
+                _score(group, [clear[name] for name in group["members"]]),
+                tuple(clear[name][2] for name in group["members"]),
+            )
             for group in groups.values()
             if all(name in clear for name in group["members"])
         ]
-    return [document for document in documents if document["metrics"]]
+    return documents
 
 
 def _groups(document: Mapping[str, Any]) -> list[dict[str, Any]]:

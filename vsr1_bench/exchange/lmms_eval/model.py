@@ -23,6 +23,7 @@ from lmms_eval.api.model import lmms
 from vsr1_bench.errors import GenerationError, UsageError
 from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.generation import Generator, choose_backend, open_generator
+from vsr1_bench.generation.identity import identify
 from vsr1_bench.journal import Journal, Lock, read_journal
 from vsr1_bench.models import find_model
 from vsr1_bench.perceiving import generation_of
@@ -97,6 +98,9 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
                 self._told[bound] = int(model_args.pop(bound))
         make_sampling(self._told, self._info)
         self._model_args, self._trust = model_args, trust_remote_code
+        found = identify(self._backend, self._info, model_args)
+        precision = found.precision.model_dump() if found.precision else None
+        self._identity = [part for part in (precision, found.engine) if part]
         self._journal = Path(journal) if journal else None
         self._stack = ExitStack()
         self._engine: Generator | None = None
@@ -158,9 +162,8 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
             index = repeats.get(place, 0)
             repeats[place] = index + 1
             sample_id = f"{task}/{document}"
-            digest = hashlib.sha256(
-                canonical_json([self._info.fingerprint, asdict(sampling)]).encode()
-            ).hexdigest()
+            decides = [self._info.fingerprint, asdict(sampling), *self._identity]
+            digest = hashlib.sha256(canonical_json(decides).encode()).hexdigest()
             key = request_key(digest, sample_id, messages, images, index)
             keys.append(key)
             yield Request(key, messages, sampling, images, sample_id, index)

@@ -1,0 +1,112 @@
+"""What a chat completion says: the forms that servers and gateways give it, and what each is.
+
+| the reply | outcome |
+|---|---|
+| `content` is text | a response |
+| `content` is a list of parts | the text parts joined; parts of reasoning are left out |
+| no text, and reasoning beside it | an empty response: the model has thought and said nothing |
+| no text, and nothing beside it | a failed sample |
+| finish reason `length`, `max_tokens`, `MAX_TOKENS`, `model_length`, … | cut at the limit |
+| finish reason `content_filter`, `abort`, `SAFETY`, … | a failed sample |
+| `content` in any other form | a failed sample, not asked again: it would come in the same form |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+AT_LIMIT = frozenset(
+    "length max_tokens max_output_tokens max_completion_tokens max_new_tokens max_length "
+    "model_length token_limit context_length context_window_exceeded "
+    "model_context_window_exceeded".split()
+)
+"""Finish reasons of an answer that the token limit has cut, in lower case."""
+WITHHELD = frozenset(
+    "content_filter abort aborted error cancelled safety recitation blocklist prohibited_content "
+    "spii image_safety malformed_response".split()
+)
+"""Finish reasons of an answer that was cut by something other than the model or the limit."""
+_TEXT = ("text", "output_text")
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
+_BOM = b"\xef\xbb\xbf"
+
+
+class NoCompletionError(Exception):
+    """A body that is no chat completion; another call may bring one."""
+
+
+class EventStreamError(Exception):
+    """A body that is a stream of events, which nobody has asked for."""
+
+
+class OddFormError(Exception):
+    """A chat completion in a form that cannot be read; another call would bring the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the message of a choice holds."""
+
+    text: str | None
+    reasoned: bool
+    """Whether reasoning stands beside the text, or in its place."""
+    refusal: str | None
+
+
+def parse_body(body: bytes, content_type: str = "") -> tuple[dict[str, Any], bool]:
+    """Read a body as a JSON object; also say whether a byte order mark stood before it.
+
+    Raises:
+        EventStreamError: it is a stream of events.
+        NoCompletionError: it is anything else.
+    """
+    marked = body.startswith(_BOM)
+    body = body.removeprefix(_BOM).lstrip()
+    if "event-stream" in content_type.lower() or body.startswith((b"data:", b"event:")):
+        raise EventStreamError
+    try:
+        reply = json.loads(body)
+    except (ValueError, RecursionError):
+        reply = None
+    if not isinstance(reply, dict):
+        raise NoCompletionError
+    return reply, marked
+
+
+def read_message(message: Mapping[str, Any]) -> Said:
+    """Read the message of a choice.
+
+    Raises:
+        OddFormError: its content is neither text nor a list of parts.
+    """
+    content, refusal = message.get("content"), message.get("refusal")
+    reasoned = any(bool(message.get(name)) for name in _REASONING)
+    if isinstance(content, list):
+        texts = []
+        for part in content:
+            if isinstance(part, str):
+                texts.append(part)
+                continue
+            if not isinstance(part, dict):
+                raise OddFormError(f"a part of its content is {_kind(part)}")
+            kind = part.get("type", "text" if "text" in part else None)
+            if kind in _TEXT and isinstance(part.get("text"), str):
+                texts.append(part["text"])
+            elif kind == "refusal":
+                refusal = refusal or part.get("refusal")
+            elif isinstance(kind, str) and ("think" in kind or "reason" in kind):
+                reasoned = True
+            else:
+                raise OddFormError(f"a part of its content is of type {str(kind)[:40]!r}")
+        content = "".join(texts) if texts else None
+    elif content is not None and not isinstance(content, str):
+        raise OddFormError(f"its content is {_kind(content)}, not text")
+    return Said(content, reasoned, refusal if isinstance(refusal, str) else None)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,60 @@
+"""Whether this machine has the devices that a backend is told to use: asked before it starts.
+
+An engine that waits for the ranks of GPUs that are not there waits for ever.
+"""
+
+from __future__ import annotations
+
+from vsr1_bench.errors import UsageError
+from vsr1_bench.generation.base import BackendArgs
+
+SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+
+
+def check_devices(backend: str, args: BackendArgs, *, served: bool = False) -> None:
+    """Refuse more devices than there are.
+
+    Args:
+        backend: For the message.
+        args: Its arguments.
+        served: Whether a server runs it, which has an engine for each part of the data.
+
+    Raises:
+        UsageError: says how many there are, and the way out.
+    """
+    given = args.model_dump()
+    sizes = {name: int(given.get(name, 1)) for name in SIZES}
+    if wrong := next((name for name, size in sizes.items() if size < 1), None):
+        raise UsageError(f"{wrong} {sizes[wrong]}: wanted a whole number of at least 1")
+    if sizes["data_parallel_size"] > 1 and not served:
+        raise UsageError(
+            "--model_args data_parallel_size: run `vsr1-bench serve` with it and point "
+            "--base_url at the server, or use shards (--shard i/n)"
+        )
+    wanted = 1
+    for size in sizes.values():
+        wanted *= size
+    if wanted > 1 and wanted > max(1, there := _gpus()):
+        told = " × ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
+        raise UsageError(
+            f"{told}: wants {wanted} GPUs, this machine has {there or 'none'}; give at most "
+            f"{max(1, there)}, or serve the model where they are and point --base_url there"
+        )
+    _check_named(backend, str(given.get("device") or ""))
+
+
+def _check_named(backend: str, device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        return  # `auto`, `cpu`, or something that torch itself knows
+    if int(number or 0) >= (there := _gpus()):
+        raise UsageError(
+            f"--device {device}: backend {backend!r} finds {there or 'no'} GPUs here"
+            + (f", cuda:0 to cuda:{there - 1}" if there else "; drop the flag, or give cpu")
+        )
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,89 @@
+"""What of a backend and its `--model_args` decides answers: the engine's part of a run's spec.
+
+Each argument is marked where it is declared (`base.InSpec`, `base.NotInSpec`); this module reads
+the marks. docs/identity.md has the table that `audit` makes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vsr1_bench.generation.base import BackendArgs, InSpec, NotInSpec, parse_backend_args
+from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.precision import precision_of
+from vsr1_bench.models import ModelInfo
+from vsr1_bench.spec import PrecisionSpec
+
+LOADING = ("vllm", "transformers")
+"""Backends that load weights themselves."""
+# Modules, not classes: an endpoint's client is imported only by those who use it.
+_ARGUMENTS = {
+    "vllm": ("vllm", "VllmArgs"),
+    "transformers": ("transformers_args", "TransformersArgs"),
+    "openai": ("openai", "OpenAIArgs"),
+    "scripted": ("scripted", "ScriptedArgs"),
+    "gemini": ("gemini", "GeminiArgs"),
+}
+BACKENDS = tuple(_ARGUMENTS)
+"""All that take arguments, `gemini` included, which only judges and reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The engine's part of a spec."""
+
+    precision: PrecisionSpec | None
+    """None where no weights are loaded here."""
+    engine: dict[str, Any]
+    """Argument -> value, of those that were given and can change an answer."""
+
+
+def arguments_of(backend: str) -> type[BackendArgs]:
+    """The class of a backend's arguments."""
+    module, name = _ARGUMENTS[backend]
+    found: type[BackendArgs] = getattr(
+        importlib.import_module(f"vsr1_bench.generation.{module}"), name
+    )
+    return found
+
+
+def identify(backend: str, model: ModelInfo, given: dict[str, Any]) -> Identity:
+    """Check `--model_args`, and say what of them is part of a run; loads no weights.
+
+    Raises:
+        UsageError: an argument that the backend does not take, or devices that are not there.
+    """
+    args = parse_backend_args(arguments_of(backend), backend, given)
+    check_devices(backend, args)
+    precision = precision_of(model.path, args) if backend in LOADING else None
+    told = args.model_dump(mode="json")
+    usual = {name: field.default for name, field in type(args).model_fields.items()}
+    engine = {
+        name: told[name]
+        for name, mark in marks(type(args)).items()
+        if (mark is None or mark == InSpec()) and told[name] != usual[name]
+    }
+    return Identity(precision, engine)
+
+
+def marks(kind: type[BackendArgs]) -> dict[str, InSpec | NotInSpec | None]:
+    """Argument -> its mark; None where somebody has forgotten it."""
+    return {
+        name: next((m for m in field.metadata if isinstance(m, InSpec | NotInSpec)), None)
+        for name, field in kind.model_fields.items()
+    }
+
+
+def audit() -> Iterator[tuple[str, str, str]]:
+    """Yield (backend, argument, verdict) for every argument of every backend."""
+    for backend in BACKENDS:
+        for name, mark in marks(arguments_of(backend)).items():
+            if isinstance(mark, NotInSpec):
+                verdict = f"cannot change an answer: {mark.because}"
+            else:
+                where = "engine" if mark is None else mark.where
+                verdict = f"in the spec: {where}" + (f".{name}" if where == "engine" else "")
+            yield backend, name, verdict

@@ -1,0 +1,19 @@
+"""`--model_args` of the transformers backend, apart from it: reading them loads no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from vsr1_bench.generation.base import EXTRA, ROUNDING, BackendArgs, InSpec, NotInSpec
+
+
+class TransformersArgs(BackendArgs):
+    """`--model_args` of the transformers backend."""
+
+    dtype: Annotated[str, InSpec("model.precision")] = "auto"
+    """`auto` is the checkpoint's own (see `generation.precision`), as in every backend."""
+    device: Annotated[str, NotInSpec(ROUNDING)] = "auto"
+    batch_size: Annotated[int, NotInSpec(ROUNDING)] = 16
+    max_model_len: Annotated[int | None, InSpec()] = None
+    attn_implementation: Annotated[str | None, InSpec()] = None
+    logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
