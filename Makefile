@@ -61,6 +61,7 @@ bench: $(STAMP)  ## overhead over the bare engine and client, memory of long run
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
 	$(BIN)/python scripts/bench_tables.py
+	$(BIN)/python scripts/bench_store.py --samples 10000 100000
 	$(BIN)/python scripts/bench_grpo.py
 
 bench-lmms-eval: $(LMMS)/.engine  ## our path on a task of lmms-eval beside its own vLLM model

@@ -16,6 +16,7 @@ from vsr1_bench.blind import NONE
 from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.joining import check_asked, join_responses
 from vsr1_bench.journal import Journal, Lock
+from vsr1_bench.journal_index import Told
 from vsr1_bench.judge_names import bare
 from vsr1_bench.judging import Estimate, Item, Judged, JudgeOptions, check_verdict
 from vsr1_bench.progress import progress_bar
@@ -266,8 +267,7 @@ def score_document(
             f"--judge {shlex.quote(judge_name)}"
         )
     check_version(run, spec, task)
-    judged = run.judgments(path)
-    responses = join_responses(run, path, judged)
+    responses = join_responses(run, path)
     score = score_responses(
         responses, task.metrics, cluster=task.cluster, per_sample=spec.responses_per_sample
     )
@@ -283,10 +283,10 @@ def score_document(
         "verdicts": path.name,
         "precision": precision_of(run),
         "footnote": _footnote(task, judge_name),
-        "judging": _judging(judged),
+        "judging": _judging(run, path),
         **score.document(),
     }
-    if reasons := _reasons(judged):
+    if reasons := _reasons(run, path):
         document["unscored"] = reasons
     if spec.variant == NONE:
         add_seeing(document, run, task, path)
@@ -309,32 +309,39 @@ def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
         )
 
 
-def _judging(judged: dict[str, Judgment]) -> dict[str, Any] | None:
+def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
     """Which model judged, by which prompt, and what it took; None where no model did.
 
     A reply that several verdicts share is counted once, whichever command has paid for it.
     """
-    asked = [judgment for judgment in judged.values() if judgment.judge_model is not None]
+    asked: dict[str, Told] = {}
+    for told in run.told(verdicts):
+        if told.judge_model is not None:
+            asked[told.key] = told
+        else:
+            asked.pop(told.key, None)
     if not asked:
         return None
-    paid = {judgment.asked or judgment.key: judgment for judgment in asked}.values()
-    costs = [judgment.cost for judgment in paid if judgment.cost is not None]
+    paid = {told.asked or told.key: told for told in asked.values()}.values()
+    costs = [told.cost for told in paid if told.cost is not None]
     return {
-        "models": sorted({judgment.judge_model or "" for judgment in asked}),
-        "prompts": sorted({judgment.prompt_hash or "" for judgment in asked}),
-        "prompt_tokens": sum(judgment.usage.prompt_tokens or 0 for judgment in paid),
-        "completion_tokens": sum(judgment.usage.completion_tokens or 0 for judgment in paid),
+        "models": sorted({told.judge_model or "" for told in asked.values()}),
+        "prompts": sorted({told.prompt_hash or "" for told in asked.values()}),
+        "prompt_tokens": sum(told.prompt_tokens or 0 for told in paid),
+        "completion_tokens": sum(told.completion_tokens or 0 for told in paid),
         "cost": sum(costs) if costs else None,
     }
 
 
-def _reasons(judged: dict[str, Judgment]) -> list[dict[str, Any]]:
+def _reasons(run: RunFolder, verdicts: Path) -> list[dict[str, Any]]:
     """Why there is no verdict on what was judged, the three commonest reasons."""
-    found = Counter(
-        judgment.verdict.reason or "no reason given"
-        for judgment in judged.values()
-        if judgment.verdict.outcome == "unscored"
-    )
+    open_: dict[str, str] = {}
+    for told in run.told(verdicts):
+        if told.outcome == "unscored":
+            open_[told.key] = told.reason or "no reason given"
+        else:
+            open_.pop(told.key, None)
+    found = Counter(open_.values())
     return [{"reason": reason, "n": count} for reason, count in found.most_common(3)]
 
 

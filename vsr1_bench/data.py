@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +122,7 @@ class TaskData:
         self.info = info
         self.own = own
         self._rows = rows
-        self._to_sample = to_sample
+        self.to_sample = to_sample
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -151,7 +151,11 @@ class TaskData:
         return self._of_row(number)[within]
 
     def placed_samples(
-        self, limit: int | None = None, unusable: Callable[[range, TaskError], None] | None = None
+        self,
+        limit: int | None = None,
+        unusable: Callable[[range, TaskError], None] | None = None,
+        passed_over: Sequence[int] = (),
+        taken: Iterable[str] = (),
     ) -> Iterator[tuple[int, Sample]]:
         """Yield the first `limit` samples with their place in the data, from 0.
 
@@ -160,17 +164,22 @@ class TaskData:
             unusable: Told the places of a row that cannot be mapped, which are then left out, and
                 why; without it, or where the very first rows lack what the task reads (these are
                 other data), the error is raised. A `RowError` is one row's own fault.
+            passed_over: For each place whether it is wanted (0) or not (1); a row none of whose
+                samples is wanted is not read.
+            taken: Ids of those that are not wanted.
 
         Raises:
             TaskError: a row cannot be mapped, or two rows share an id; names the row.
         """
-        seen: set[str] = set()
+        seen = set(taken)
         fits = False
         per_row = self.task.per_row
         wanted = len(self) if limit is None else min(limit, len(self))
         for number in range(-(-wanted // per_row)):
+            if passed_over and all(passed_over[number * per_row : (number + 1) * per_row]):
+                continue
             try:
-                found = self._new_in_row(number, seen)
+                found = self._new_in_row(number, seen, passed_over)
             except TaskError as error:
                 fits = fits or isinstance(error, RowError)
                 if unusable is None or (not fits and number >= min(FIRST_ROWS, wanted) - 1):
@@ -182,12 +191,18 @@ class TaskData:
             for place, sample in enumerate(found, start=number * per_row):
                 if place >= wanted:
                     break
+                if passed_over and passed_over[place]:
+                    continue
                 yield place, sample
 
-    def _new_in_row(self, number: int, seen: set[str]) -> tuple[Sample, ...]:
-        """The samples of a row, whose ids no row before it has."""
+    def _new_in_row(
+        self, number: int, seen: set[str], passed_over: Sequence[int] = ()
+    ) -> tuple[Sample, ...]:
+        """The samples of a row; those that are wanted have ids that none before them has."""
         found = self._of_row(number)
-        ids = [sample.id for sample in found]
+        first = number * self.task.per_row
+        known = passed_over[first : first + len(found)] or [0] * len(found)
+        ids = [one.id for one, old in zip(found, known, strict=False) if not old]
         for place, one in enumerate(ids):
             if one in seen or one in ids[:place]:
                 raise RowError(f"{self._where(number)}: id {one!r} stands twice; wanted one a row")
@@ -196,7 +211,7 @@ class TaskData:
 
     def _of_row(self, number: int) -> tuple[Sample, ...]:
         try:
-            found = self._to_sample({**self._rows[number], ROW_NUMBER: number})
+            found = self.to_sample({**self._rows[number], ROW_NUMBER: number})
             samples = found if isinstance(found, tuple) else (found,)
             for sample in samples:
                 _check(sample)

@@ -44,35 +44,57 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         StoreError: a whole line is not a JSON object (names file:line), or the file cannot be read.
     """
+    for number, line in read_lines(path):
+        record = parse_line(line)
+        if record is None:
+            raise bad_line(path, number)
+        yield record
+
+
+def read_lines(path: Path, start: int = 0, number: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield a journal's whole lines, each behind its number from 1.
+
+    Args:
+        path: The journal; one that is not there is empty.
+        start: Where to begin: the end of a line.
+        number: That line's number.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
     try:
-        file = path.open("rb")
+        with path.open("rb") as file:
+            file.seek(start)
+            for at, line in enumerate(file, start=number + 1):
+                if not line.endswith(b"\n"):
+                    log.debug("%s:%d is torn or being written, and left out", path, at)
+                    return
+                yield at, line
     except FileNotFoundError:
         return
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
-    with file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                log.debug("%s:%d is torn or being written, and left out", path, number)
-                return
-            try:
-                record = _parse(line)
-            except (ValueError, RecursionError):
-                record = None
-            if not isinstance(record, dict):
-                raise StoreError(
-                    f"{path}:{number}: not a record of this journal; restore the file from a copy, "
-                    "or delete that line to have its sample generated again"
-                )
-            yield record
 
 
-def _parse(line: bytes) -> Any:
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """Read a journal's line; None where it is no record."""
     try:
-        return msgspec.json.decode(line)
+        record = msgspec.json.decode(line)
     except (msgspec.MsgspecError, RecursionError):
         # Half a surrogate pair, as a model may write it, and NaN are read by json alone.
-        return json.loads(line)
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+    return record if isinstance(record, dict) else None
+
+
+def bad_line(path: Path, number: int) -> StoreError:
+    """The error that a whole line is no record."""
+    return StoreError(
+        f"{path}:{number}: not a record of this journal; restore the file from a copy, "
+        "or delete that line to have its sample generated again"
+    )
 
 
 class Lock:

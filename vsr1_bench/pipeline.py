@@ -25,6 +25,7 @@ from vsr1_bench.environment import run_facts
 from vsr1_bench.errors import BenchError, Interrupted, TaskError, UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
 from vsr1_bench.generation.identity import identify
+from vsr1_bench.key_memo import KeyMemo, asking_digest
 from vsr1_bench.llm_judging.runner import Connection
 from vsr1_bench.models import ModelInfo, default_pixels, find_model
 from vsr1_bench.perceiving import SecondPass, read_runs
@@ -192,13 +193,23 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     stack.callback(provenance.end, writer, writer.safe)
     descriptions, itself = options.descriptions, options.reader.name == SELF
     if descriptions is None or run.blind or not (itself or descriptions == "caption"):
-        return Open(run, writer, None)
+        return Open(run, writer, None, _memo(run, writer, options.shard, stack))
     reader = self_reader(run.spec, descriptions, options.reader.thinking_tags) if itself else None
     second = SecondPass(run.folder, run.spec, descriptions, reader, options.shard)
     stack.callback(second.close)
     run.further = [second.captions] if descriptions == "caption" else []
     run.further += [second.readings.tally] if second.readings else []
     return Open(run, writer, second)
+
+
+def _memo(run: TaskRun, writer: RunWriter, shard: Shard, stack: ExitStack) -> KeyMemo | None:
+    """The keys of a run's requests, as an earlier command has left them."""
+    digest = asking_digest(run.digest, run.data)
+    if digest is None or run.blind or run.data.own is not None:
+        return None
+    memo = KeyMemo(run.folder.path / f".keys{shard_part(shard)}", digest, run.sampling.n)
+    stack.callback(lambda: memo.close() if writer.safe else memo.drop())
+    return memo
 
 
 def _discard(

@@ -31,13 +31,17 @@ class RunWriter:
                 Journal(folder.path / f"generations{part}.jsonl")
             )
             self._samples = stack.enter_context(Journal(folder.path / f"samples{part}.jsonl"))
-            self.known_samples = set(folder.samples())
-            self._left_out = set(folder.left_out())
-            stored = folder.generations()
-            self.finished = {key for key, made in stored.items() if made.error is None}
+            self.known_samples: dict[str, int] = {}
+            """Sample id -> place in the data set."""
+            self._left_out: set[int] = set()
+            for place in folder.places():
+                if place.id is not None:
+                    self.known_samples[place.id] = place.row
+                else:
+                    self._left_out.add(place.row)
+            self.finished = folder.finished()
             """Keys that need not be generated again, whichever shard has them."""
-            mine = folder.generations(part) if part else stored
-            self.safe = sum(made.error is None for made in mine.values())
+            self.safe = len(folder.finished(part=part) if part else self.finished)
             """Finished responses of this shard."""
             self._open = stack.pop_all()
 
@@ -45,7 +49,7 @@ class RunWriter:
         """Note a question, once, with its place in the data set (from 0)."""
         if sample.id not in self.known_samples:
             self._samples.append(record_of_sample(sample, row))
-            self.known_samples.add(sample.id)
+            self.known_samples[sample.id] = row
 
     def leave_out(self, row: int, reason: str) -> None:
         """Note, once, that the sample at this place has no part in the run."""

@@ -143,7 +143,11 @@ class RunSpec(Strict):
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys, no spaces, ASCII only: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _encode(value)
+
+
+# `json.dumps` would make an encoder anew for each value: half the time of a key.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
 def request_key(

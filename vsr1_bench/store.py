@@ -19,12 +19,12 @@ never displaced by a failed one, whichever journal that stands in.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -34,23 +34,28 @@ from urllib.parse import quote, unquote
 from pydantic import ValidationError
 
 from vsr1_bench.errors import DamagedRunError, StoreError
-from vsr1_bench.journal import read_journal, write_atomic
+from vsr1_bench.journal import read_lines, write_atomic
+from vsr1_bench.journal_index import GENERATIONS, JUDGMENTS, PERCEPTIONS, Made, Told, slim_records
 from vsr1_bench.judge_names import bare, stored_name
 from vsr1_bench.record_lines import (
+    Place,
     generation_of_record,
     judgment_of_record,
     meta_fault,
     perception_of_record,
+    place_of_line,
+    read_records,
     sample_of_record,
     score_fault,
 )
-from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Perception, Sample
+from vsr1_bench.records import Generation, Judgment, Perception, Sample
 from vsr1_bench.spec import RunSpec
+from vsr1_bench.uncollected import uncollected
 
 MEND = "restore the file from a copy, or move the folder away"
 Shard = tuple[int, int]
 Read = TypeVar("Read")
-Made = TypeVar("Made", Generation, Perception)
+Whole = TypeVar("Whole", Generation, Perception)
 P = ParamSpec("P")
 
 
@@ -70,38 +75,15 @@ def safe_name(name: str) -> str:
     return cleaned.lstrip(".")[:120] or "model"
 
 
-def uncollected(read: Callable[P, Read]) -> Callable[P, Read]:
-    """Let a function that makes very many records, none of them garbage, run without the collector.
-
-    It would look through all of them again and again: a third of the time of reading a large run.
-    """
-
-    @wraps(read)
-    def reading(*args: P.args, **kwargs: P.kwargs) -> Read:
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return read(*args, **kwargs)
-        finally:
-            if enabled:
-                gc.enable()
-
-    return reading
-
-
 def telling(
     read: Callable[Concatenate[RunFolder, P], Read],
 ) -> Callable[Concatenate[RunFolder, P], Read]:
-    """Let the error of a method that reads say which run it is, so that others can go on."""
+    """Let the error of a method that reads say which run it is (see `RunFolder._telling`)."""
 
     @wraps(read)
     def reading(run: RunFolder, /, *args: P.args, **kwargs: P.kwargs) -> Read:
-        try:
+        with run._telling():
             return read(run, *args, **kwargs)
-        except DamagedRunError:
-            raise
-        except StoreError as error:
-            raise DamagedRunError(str(error), run.path) from error
 
     return reading
 
@@ -112,6 +94,16 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """Bind to a folder; nothing is read or made yet."""
         self.path = path
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Let an error of reading say which run it is, so that others can go on."""
+        try:
+            yield
+        except DamagedRunError:
+            raise
+        except StoreError as error:
+            raise DamagedRunError(str(error), self.path) from error
 
     @classmethod
     def of(cls, root: Path, spec: RunSpec) -> RunFolder:
@@ -189,6 +181,15 @@ class RunFolder:
         """Sample id -> sample (images left out), in data order (see `placed_samples`)."""
         return {sample.id: sample for sample in self.placed_samples().values()}
 
+    def stream_samples(self) -> Iterator[Sample]:
+        """Yield the samples (images left out) in the order of the journals.
+
+        Raises:
+            StoreError: a journal is damaged, or of another version.
+        """
+        with self._telling():
+            yield from self._sample_records(sample_of_record)
+
     @telling
     @uncollected
     def placed_samples(self) -> dict[int, Sample]:
@@ -200,32 +201,30 @@ class RunFolder:
         found = self._sample_records(lambda record: (record["row"], sample_of_record(record)))
         return dict(sorted(found, key=lambda pair: pair[0]))
 
-    @telling
     def left_out(self) -> dict[int, str]:
         """Place in the data set -> why the sample there has no part in this run (see `blind`)."""
-        found = self._sample_records(lambda record: (record["row"], record["left_out"]), out=True)
+        found = ((p.row, p.left_out) for p in self.places() if p.left_out is not None)
         return dict(sorted(found))
 
-    def _sample_records(
-        self, decode: Callable[[dict[str, Any]], Read], *, out: bool = False
-    ) -> Iterator[Read]:
-        """Read the records of the samples asked, or of those left out.
+    def _sample_records(self, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
+        """Read the records of the samples asked.
 
         Each shard has written its own rows: only sorting brings them into the data's order.
         """
         for journal in sorted(self.path.glob("samples*.jsonl")):
-            found = _read(journal, lambda r: decode(r) if ("left_out" in r) == out else None)
+            found = read_records(journal, lambda r: None if "left_out" in r else decode(r))
             yield from (record for record in found if record is not None)
 
-    @telling
-    @uncollected
-    def placed_groups(self) -> dict[int, tuple[str, dict[str, str]]]:
-        """Place in the data set (from 0) -> sample id and groups: all that scoring has to know.
+    def places(self) -> Iterator[Place]:
+        """Yield where the samples stand, those that were left out, too; in no order.
 
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        return dict(self._sample_records(lambda r: (r["row"], (r["id"], r["groups"]))))
+        with self._telling():
+            for journal in sorted(self.path.glob("samples*.jsonl")):
+                for number, line in read_lines(journal):
+                    yield place_of_line(journal, number, line)
 
     def wanted(self) -> int:
         """How many samples the last command asked for, whatever became of them."""
@@ -241,6 +240,42 @@ class RunFolder:
         """
         return self._merged(f"generations{part}.jsonl", generation_of_record)
 
+    def made(self, kind: str = "generations", part: str = "*") -> Iterator[Made]:
+        """Yield the records of a kind without their texts, over all shards or of one.
+
+        Every one of them, in the order of journals and lines: `generations` says which counts.
+
+        Args:
+            kind: `generations`, `captions` or `perceptions`.
+            part: What the shard's journal has in its name.
+
+        Raises:
+            StoreError: a journal is damaged, or of another version.
+        """
+        read = PERCEPTIONS if kind == "perceptions" else GENERATIONS
+        with self._telling():
+            for journal in sorted(self.path.glob(f"{kind}{part}.jsonl")):
+                yield from slim_records(journal, read)
+
+    @uncollected
+    def finished(self, kind: str = "generations", part: str = "*") -> set[str]:
+        """Keys of what has been made and did not fail; as `made`."""
+        return {one.key for one in self.made(kind, part) if not one.failed}
+
+    @uncollected
+    def count(self) -> int:
+        """How many responses there are, failed ones, too."""
+        return len({one.key for one in self.made()})
+
+    def told(self, path: Path) -> Iterator[Told]:
+        """Yield the verdicts of a journal, of which the last on a key counts (see `judgments`).
+
+        Raises:
+            StoreError: the journal is damaged, or of another version.
+        """
+        with self._telling():
+            yield from slim_records(path, JUDGMENTS)
+
     @telling
     @uncollected
     def captions(self) -> dict[str, Generation]:
@@ -253,10 +288,10 @@ class RunFolder:
         """Key -> what a reader made of a description, over all readers; as `generations`."""
         return self._merged("perceptions*.jsonl", perception_of_record)
 
-    def _merged(self, pattern: str, decode: Callable[[dict[str, Any]], Made]) -> dict[str, Made]:
-        found: dict[str, Made] = {}
+    def _merged(self, pattern: str, decode: Callable[[dict[str, Any]], Whole]) -> dict[str, Whole]:
+        found: dict[str, Whole] = {}
         for journal in sorted(self.path.glob(pattern)):
-            for record in _read(journal, decode):
+            for record in read_records(journal, decode):
                 known = found.get(record.key)
                 if known is None or known.error is not None or record.error is None:
                     found[record.key] = record
@@ -354,7 +389,7 @@ class RunFolder:
         Raises:
             StoreError: the journal is damaged, or of another version.
         """
-        return {judgment.key: judgment for judgment in _read(path, judgment_of_record)}
+        return {judgment.key: judgment for judgment in read_records(path, judgment_of_record)}
 
     def write_scores(self, judge: str, document: dict[str, Any]) -> Path:
         """Write `scores/<judge>.json`, which appears only complete; metrics stay in their order."""
@@ -398,27 +433,6 @@ def run_folders(path: Path) -> Iterator[Path]:
         folders[:] = [] if known else sorted(f for f in folders if not f.startswith("."))
         if "run.json" in files and not known:
             yield Path(place)
-
-
-def _read(path: Path, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
-    """Yield a journal's records, decoded.
-
-    Raises:
-        StoreError: a line is not what `decode` reads; names file:line.
-    """
-    for number, record in enumerate(read_journal(path), start=1):
-        if (schema := record.get("schema")) != SCHEMA_VERSION:
-            raise StoreError(
-                f"{path}:{number}: a record of schema {schema!r}, this vsr1-bench reads "
-                f"{SCHEMA_VERSION}; use the version that run.json names"
-            )
-        try:
-            yield decode(record)
-        except (KeyError, TypeError) as error:
-            raise StoreError(
-                f"{path}:{number}: not a record of this journal ({type(error).__name__}: {error}); "
-                "restore the file from a copy"
-            ) from error
 
 
 def stored_judge(asked: str | None, runs: Sequence[RunFolder]) -> str | None:

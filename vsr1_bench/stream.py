@@ -18,6 +18,7 @@ from vsr1_bench.closing import Closing
 from vsr1_bench.data import TaskData
 from vsr1_bench.errors import GenerationError, TaskError
 from vsr1_bench.generation import Generator
+from vsr1_bench.key_memo import KeyMemo
 from vsr1_bench.perceiving import SecondPass, Tally, generation_of
 from vsr1_bench.progress import progress_bar
 from vsr1_bench.prompts import OWN, build_messages, get_format
@@ -53,6 +54,12 @@ class TaskRun:
     """Responses that were in the store already."""
     makers: list[Maker] = field(default_factory=list)
     """The commands that had made them."""
+    digest: str = ""
+    """Of the spec."""
+
+    def __post_init__(self) -> None:
+        """Hash the spec once."""
+        self.digest = self.spec.digest()
 
     @property
     def blind(self) -> bool:
@@ -72,6 +79,8 @@ class Open:
     run: TaskRun
     writer: RunWriter
     second: SecondPass | None
+    memo: KeyMemo | None = None
+    """Keys of its requests, where they can be remembered."""
 
     @property
     def safe(self) -> int:
@@ -90,6 +99,26 @@ class _Asked:
     sample: Sample
     request: Request
     since: float
+
+
+def _requests(run: TaskRun, sample: Sample) -> list[Request]:
+    """The first-pass requests of a sample."""
+    fmt = get_format(run.spec.prompt.format) if run.data.own is None else OWN
+    messages = build_messages(
+        sample, fmt, native=run.task.native_prompt, system=run.spec.prompt.system
+    )
+    digest = run.digest
+    return [
+        Request(
+            request_key(digest, sample.id, messages, sample.images, index),
+            messages,
+            run.sampling,
+            sample.images,
+            sample.id,
+            index,
+        )
+        for index in range(run.sampling.n)
+    ]
 
 
 class Stream(Closing):
@@ -149,30 +178,29 @@ class Stream(Closing):
     def _first_pass(self) -> Iterator[_Asked]:
         """Yield a request for each response without a finished record, and what is behind those."""
         for opened in self._runs:
-            run, writer, digest = opened.run, opened.writer, opened.run.spec.digest()
-            sampling, system = run.sampling, run.spec.prompt.system
-            fmt = get_format(run.spec.prompt.format) if run.data.own is None else OWN
+            run, writer = opened.run, opened.writer
             variant = open_variant(
-                run.spec.variant, run.data, sampling.seed, progress=self._progress
+                run.spec.variant, run.data, run.sampling.seed, progress=self._progress
             )
             unusable = partial(self._unusable, run)
-            for place, sample in run.data.placed_samples(self._limit, unusable):
+            done, known = self._pass_over(opened), writer.known_samples.items()
+            taken = (name for name, place in known if place < len(done) and done[place])
+            for place, sample in run.data.placed_samples(self._limit, unusable, done, taken):
                 if place % self._shard[1] != self._shard[0]:
                     continue
                 shown = variant(place, sample)
                 if isinstance(shown, LeftOut):
                     writer.leave_out(place, shown.reason)
                     run.left_out[shown.reason] = run.left_out.get(shown.reason, 0) + 1
-                    run.total -= sampling.n
-                    self._bar.update(sampling.n)
+                    run.total -= run.sampling.n
+                    self._bar.update(run.sampling.n)
                     continue
                 writer.add_sample(shown, place)
-                native = run.task.native_prompt
-                messages = build_messages(shown, fmt, native=native, system=system)
-                for index in range(sampling.n):
-                    key = request_key(digest, shown.id, messages, shown.images, index)
-                    request = Request(key, messages, sampling, shown.images, shown.id, index)
-                    if key not in writer.finished:
+                requests = _requests(run, shown)
+                if opened.memo is not None:
+                    opened.memo.note(place, [request.key for request in requests])
+                for request in requests:
+                    if request.key not in writer.finished:
                         yield _Asked(opened, shown, request, 0.0)
                         continue
                     run.answers.note(None)
@@ -184,6 +212,26 @@ class Stream(Closing):
                             self._bar.update()
                         else:
                             yield _Asked(opened, shown, following, 0.0)
+
+    def _pass_over(self, opened: Open) -> bytearray:
+        """Count the samples whose responses are all there; a 1 for each of them, by its place."""
+        run, memo = opened.run, opened.memo
+        if memo is None:
+            return bytearray()
+
+        def keys_of(place: int) -> list[str]:
+            try:
+                return [request.key for request in _requests(run, run.data.sample(place))]
+            except TaskError:  # a row that can be read no more: the stream says so
+                return []
+
+        done = memo.complete(run.samples, opened.writer.finished, keys_of)
+        count = sum(done) * run.sampling.n
+        if count:
+            run.answers.note(None, count)
+            run.reused += count
+            self._bar.update(count)
+        return done
 
     def _unusable(self, run: TaskRun, places: range, error: TaskError) -> None:
         """Count a row that cannot be mapped: its samples (of this shard) fail, the run goes on."""

@@ -140,6 +140,7 @@ class Task:
     def asked(self) -> int:
         """The part of the version that is part of a run's spec: what was asked."""
         return int(str(self.version).partition(".")[0])
+
     copies: Mapping[str, Copy] = field(default_factory=dict)
     """Other publications of the same rows, chosen by `--source NAME`: `lmms_eval`, `paper`, …"""
 

@@ -64,7 +64,7 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
     for run in found.new:
         without = run.withheld()
         said = f", without {' and '.join(without)}" if without else ""
-        made = len(run.generations())
+        made = run.count()
         print(f"{run.path}: {made} responses{said}", file=sys.stderr)
     print(f"from {found.origin}; every hash was checked", file=sys.stderr)
     print(f"look at it with: vsr1-bench table {to}", file=sys.stderr)
@@ -88,7 +88,7 @@ def _paper(options: argparse.Namespace, progress: bool) -> int:
         )
     )
     for run in report.runs:
-        print(f"{run.path}: {len(run.generations())} responses", file=sys.stderr)
+        print(f"{run.path}: {run.count()} responses", file=sys.stderr)
     for line in report.refused:
         print(f"vsr1-bench: left out: {line}", file=sys.stderr)
     if report.unknown:

@@ -50,7 +50,7 @@ def execute(options: argparse.Namespace) -> int:
             progress=options.verbosity in ("DEBUG", "INFO"),
         )
     )
-    samples, made = len(folder.samples()), len(folder.generations())
+    samples, made = sum(place.id is not None for place in folder.places()), folder.count()
     print(f"{folder.path}: {made} responses for {samples} samples", file=sys.stderr)
     print(f"judge and score with: vsr1-bench judge {folder.path}", file=sys.stderr)
     return 0

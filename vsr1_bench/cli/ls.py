@@ -112,7 +112,7 @@ def _runs(path: Path) -> Iterable[tuple[str, ...]]:
 
     for run in find_runs(path):
         spec = run.spec()
-        done = sum(g.error is None for g in run.generations().values())
+        done = len(run.finished())
         judges = " ".join(sorted(run.judged())) or "–"
         blind = spec.variant if spec.variant != NONE else "–"
         names = (spec.model.id, spec.task.name, spec.prompt.format, blind, precision_of(run))

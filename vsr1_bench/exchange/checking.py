@@ -202,7 +202,9 @@ def _compare(
         raise ExchangeError(f"{where}: its verdicts are not those of {judge!r:.60}; refused")
     verdicts = run.path / "judgments" / stated
     again = score_document(run, judge, include_path, verdicts=verdicts)
-    again["version"] = document["version"]  # its second number is about reading: not done again here
+    again["version"] = document[
+        "version"
+    ]  # its second number is about reading: not done again here
     for place, told, found in differences(document, json.loads(json.dumps(again))):
         name = ".".join(place).removeprefix("metrics.").removesuffix(".value")
         raise ExchangeError(

@@ -47,6 +47,10 @@ log = logging.getLogger(__name__)
 KEY_VARIABLE = "OPENAI_API_KEY"
 
 
+RAW = {"X-Stainless-Raw-Response": "true"}
+"""What makes the client hand over the reply as it came (its `with_raw_response`)."""
+
+
 class OpenAIArgs(CallArgs):
     """`--model_args` of the openai backend."""
 
@@ -94,10 +98,13 @@ class OpenAIGenerator(CallingGenerator):
     async def _attempt(self, request: Request, prepared: Any) -> Completion:
         try:
             async with asyncio.timeout(self.args.timeout):
-                reply = await self._client.chat.completions.with_raw_response.create(
-                    model=self.model,
-                    messages=prepared,
-                    **self._fields(request),
+                # Not `chat.completions.create`, which walks through every message for the sake of
+                # types: a quarter of what a call costs.
+                reply: Any = await self._client.post(
+                    "/chat/completions",
+                    cast_to=object,
+                    body={"messages": prepared, "model": self.model, **self._fields(request)},
+                    options={"headers": RAW},
                 )
         except TimeoutError:
             raise self._timed_out() from None
@@ -126,8 +133,8 @@ class OpenAIGenerator(CallingGenerator):
         if s.stop:
             fields["stop"] = list(s.stop)
         if self.args.vllm_fields:
-            more = {"top_k": s.top_k, "min_p": s.min_p, "repetition_penalty": s.repetition_penalty}
-            fields["extra_body"] = more
+            fields |= {"top_k": s.top_k, "min_p": s.min_p}
+            fields["repetition_penalty"] = s.repetition_penalty
         if self.args.logprobs:
             fields["logprobs"] = True
         if request.json_schema is not None:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.joining import join_responses
+from vsr1_bench.joining import stream_responses
 from vsr1_bench.judge_names import bare
 from vsr1_bench.leaderboard.explaining import by_task
-from vsr1_bench.leaderboard.pairs import Outcomes, align, changed_samples, outcomes_of
+from vsr1_bench.leaderboard.pairs import Outcomes, align, changed_samples, golds, outcomes_of
 from vsr1_bench.leaderboard.settings import setting_labels
 from vsr1_bench.progress import progress_bar
-from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.paired import Paired, holm, paired_difference
 from vsr1_bench.spec import RunSpec
@@ -66,7 +65,6 @@ class Side:
 
     run: RunFolder
     spec: RunSpec
-    samples: Mapping[str, Sample]
     outcomes: Outcomes
     place: int
     """Which of the given paths, from 0."""
@@ -176,14 +174,13 @@ def _side(
             f"{run.path}: not judged by {judge!r}; run: vsr1-bench judge {run.path} "
             f"--judge {shlex.quote(judge)}"
         )
-    responses = join_responses(run, path)
-    found = outcomes_of(responses, get_task(task, include_path).cluster)
+    found = outcomes_of(stream_responses(run, path), get_task(task, include_path).cluster)
     if found.graded:
         raise UsageError(
             f"{run.path}: {judge!r} gives grades between 0 and 1; wins, losses and McNemar's test "
             "need verdicts (correct or incorrect)"
         )
-    return Side(run, run.spec(), run.samples(), found, place, label, judge, path.name)
+    return Side(run, run.spec(), found, place, label, judge, path.name)
 
 
 def _compare(task: str, first: Side, second: Side) -> Comparison:
@@ -246,22 +243,24 @@ def _left_out(first: Side, second: Side, changed: frozenset[str]) -> dict[str, i
 
 def _asked(side: Side) -> set[str]:
     """Ids that the run's last command asked for; a smaller `--limit` leaves others stored."""
-    return side.samples.keys() & (side.outcomes.values.keys() | side.outcomes.unscored)
+    found = side.outcomes
+    return (found.values.keys() | found.unscored) - found.not_made
 
 
 def _flips(first: Side, second: Side, ids: Sequence[str]) -> list[Flip]:
     one, other = first.outcomes, second.outcomes
+    differ = [name for name in ids if one.values[name] != other.values[name]]
+    gold = golds(first.run, frozenset(differ))
     return [
         Flip(
             name,
-            first.samples[name].answer,
+            gold[name],
             one.values[name],
             other.values[name],
             one.extracted[name],
             other.extracted[name],
         )
-        for name in ids
-        if one.values[name] != other.values[name]
+        for name in differ
     ]
 
 

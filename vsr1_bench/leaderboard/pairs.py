@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from vsr1_bench.joining import join_responses
-from vsr1_bench.records import Sample
+from vsr1_bench.joining import stream_responses
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.statistics import FloatArray
 from vsr1_bench.store import RunFolder
+from vsr1_bench.uncollected import uncollected
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Outcomes:
     """Sample id -> what it shares with the samples that depend on it."""
     unscored: frozenset[str]
     """Samples asked for, a response of which is missing, failed or without a verdict."""
+    not_made: frozenset[str]
+    """Those of which nothing is known but their place: the run did not come to them."""
     graded: bool
     """Whether a verdict is a grade between 0 and 1."""
     extracted: dict[str, str | None]
@@ -39,20 +41,23 @@ def outcomes(run: RunFolder, judge: str, cluster: str | None) -> Outcomes:
         judge: The judge's name.
         cluster: Group key whose members depend on each other.
     """
-    return outcomes_of(join_responses(run, run.verdicts(judge)), cluster)
+    return outcomes_of(stream_responses(run, run.verdicts(judge)), cluster)
 
 
-def outcomes_of(responses: Sequence[Response], cluster: str | None) -> Outcomes:
+@uncollected
+def outcomes_of(responses: Iterable[Response], cluster: str | None) -> Outcomes:
     """Sum responses up by sample."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     clusters: dict[str, str] = {}
     extracted: dict[str, str | None] = {}
-    unscored = set()
+    unscored, not_made = set(), set()
     graded = False
     for r in responses:
         if r.correct is None:
             unscored.add(r.sample_id)
+            if not r.made:
+                not_made.add(r.sample_id)
             continue
         graded = graded or r.correct not in (0, 1)
         sums[r.sample_id] = sums.get(r.sample_id, 0.0) + r.correct
@@ -61,7 +66,8 @@ def outcomes_of(responses: Sequence[Response], cluster: str | None) -> Outcomes:
             clusters[r.sample_id] = r.groups.get(cluster, r.sample_id) if cluster else r.sample_id
             extracted[r.sample_id] = r.extracted
     values = {name: sums[name] / counts[name] for name in sums if name not in unscored}
-    return Outcomes(values, clusters, frozenset(unscored), graded, extracted)
+    without = (frozenset(unscored), frozenset(not_made))
+    return Outcomes(values, clusters, *without, graded, extracted)
 
 
 def align(
@@ -79,12 +85,15 @@ def changed_samples(first: RunFolder, second: RunFolder) -> frozenset[str]:
     if first.spec().data == second.spec().data:
         return frozenset()
 
-    def asked(sample: Sample) -> tuple[object, ...]:
-        return sample.question, sample.choices, sample.answer
+    one, other = _questions(first), _questions(second)
+    return frozenset(name for name in one if name in other and one[name] != other[name])
 
-    one, other = first.samples(), second.samples()
-    return frozenset(
-        name
-        for name, sample in one.items()
-        if name in other and asked(sample) != asked(other[name])
-    )
+
+def _questions(run: RunFolder) -> dict[str, int]:
+    """Sample id -> hash of what it asks."""
+    return {s.id: hash((s.question, s.choices, s.answer)) for s in run.stream_samples()}
+
+
+def golds(run: RunFolder, ids: Collection[str]) -> dict[str, str]:
+    """Sample id -> gold answer, of these samples."""
+    return {sample.id: sample.answer for sample in run.stream_samples() if sample.id in ids}

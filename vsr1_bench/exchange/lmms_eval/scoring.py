@@ -116,9 +116,10 @@ def _answered(run: RunFolder) -> dict[int, _Asked]:
     for one in run.generations().values():
         if one.error is None:
             made.setdefault(one.sample_id, {})[one.index] = one
+    placed = {place.row: place.id for place in run.places() if place.id is not None}
     return {
         row: _Asked(known, tuple(made[known][i] for i in range(per_sample)))
-        for row, (known, _) in sorted(run.placed_groups().items())
+        for row, known in sorted(placed.items())
         if row < run.wanted() and len(made.get(known, ())) == per_sample
     }
 
