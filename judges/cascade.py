@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from vsr1_bench.judging import ModelJudge, Opening, RunningJudge
-from vsr1_bench.llm_judging.combining import Cascade, two_specs
+from vsr1_bench.judge import ModelJudge, Opening, RunningJudge
+from vsr1_bench.judging.compose import Cascade, two_specs
 
 ALL = "(all)"
 

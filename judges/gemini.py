@@ -1,7 +1,7 @@
 """gemini: Google's models, the judge of the Vision-SR1 paper; its key is in GEMINI_API_KEY."""
 
-from vsr1_bench.judging import ModelJudge
-from vsr1_bench.llm_judging.connecting import open_gemini
+from vsr1_bench.judge import ModelJudge
+from vsr1_bench.judging.llm_open import open_gemini
 
 JUDGE = ModelJudge(
     name="gemini",

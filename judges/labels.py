@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.judge_names import LABELS, llm_name
-from vsr1_bench.judging import ConfiguredJudge, Item, JudgeOptions, RuleJudge
+from vsr1_bench.judge import ConfiguredJudge, Item, JudgeOptions, RuleJudge
 from vsr1_bench.records import Outcome, Verdict
+from vsr1_bench.store.judge_names import LABELS, llm_name
 
 WANTED = '{"id": … or "row": N, "index"?: N, "label": …}'
 # `unclear` says nothing by itself; a task may say what it means (`Task.verdict_of_label`).

@@ -6,8 +6,8 @@ Correct by the rule is correct; elsewhere a judgment counts as correct unless it
 
 from dataclasses import replace
 
-from vsr1_bench.judging import ModelJudge, Opening, RunningJudge
-from vsr1_bench.llm_judging.combining import Legacy, two_specs
+from vsr1_bench.judge import ModelJudge, Opening, RunningJudge
+from vsr1_bench.judging.compose import Legacy, two_specs
 
 DEFAULT = "mathruler,gemini"
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from vsr1_bench.judging import ModelJudge, Opening, RunningJudge
-from vsr1_bench.llm_judging.combining import Majority, spec_times
+from vsr1_bench.judge import ModelJudge, Opening, RunningJudge
+from vsr1_bench.judging.compose import Majority, spec_times
 
 TEMPERATURE = 0.7
 """At temperature 0 all votes would be one vote; `--judge_args temperature=…` goes before this."""

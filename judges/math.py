@@ -1,9 +1,9 @@
 """Math: formulas compared by math-verify (numbers, fractions, intervals, lists, sets, matrices)."""
 
 from vsr1_bench.answers import extract, is_no_gold, rounds_to
+from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.judges._formulas import same_formula
 from vsr1_bench.judges.string_match import grade as grade_string
-from vsr1_bench.judging import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
 

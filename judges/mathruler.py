@@ -2,7 +2,7 @@
 
 import re
 
-from vsr1_bench.judging import Item, RuleJudge
+from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
 _NONE_IN_BOX = re.compile(r"\\boxed\{\s*None\s*\}")

@@ -4,8 +4,8 @@ import ast
 import re
 
 from vsr1_bench.answers import extract, read_number, same_text
+from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.judges import string_match
-from vsr1_bench.judging import Item, RuleJudge
 from vsr1_bench.records import LETTERS, Verdict
 
 NO = re.compile(r"\b(no|not|none|never|nor|neither|cannot|without)\b|n't", re.IGNORECASE)

@@ -7,8 +7,8 @@ after rounding to two decimals; unlike them, a text must be equal, not merely co
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from vsr1_bench.answers import extract, read_quantity, same_text, units_clash
+from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.judges.string_match import grade as grade_string
-from vsr1_bench.judging import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
 

@@ -1,7 +1,7 @@
 """openai: any LLM behind an OpenAI-compatible URL (a vLLM server, a hosted model)."""
 
-from vsr1_bench.judging import ModelJudge
-from vsr1_bench.llm_judging.connecting import open_openai
+from vsr1_bench.judge import ModelJudge
+from vsr1_bench.judging.llm_open import open_openai
 
 JUDGE = ModelJudge(
     name="openai",

@@ -9,7 +9,7 @@ from vsr1_bench.answers import (
     same_text,
     units_clash,
 )
-from vsr1_bench.judging import Item, RuleJudge
+from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
 

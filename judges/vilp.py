@@ -7,7 +7,7 @@ their scores can only be higher.
 import re
 
 from vsr1_bench.answers import extract, normalize_text
-from vsr1_bench.judging import Item, RuleJudge
+from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
 NUMBERS = (

@@ -1,7 +1,7 @@
 """vllm: a local LLM in vLLM's engine, in this process; no server, no key."""
 
-from vsr1_bench.judging import ModelJudge
-from vsr1_bench.llm_judging.connecting import open_vllm
+from vsr1_bench.judge import ModelJudge
+from vsr1_bench.judging.llm_open import open_vllm
 
 JUDGE = ModelJudge(
     name="vllm",

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.answers.rules import ALL, RULES, Rule
-from vsr1_bench.grading import Grader
-from vsr1_bench.judging import Item
+from vsr1_bench.judge import Item
+from vsr1_bench.judging.worker import Grader
 from vsr1_bench.records import Verdict
 from vsr1_bench.registry import get_judge
 

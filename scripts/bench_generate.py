@@ -1,7 +1,7 @@
 """What our generation path costs over the bare engine, and what it holds in memory.
 
 The same prompts and images go through (a) vLLM's own `LLM.generate`, prompts tokenized and images
-decoded beforehand, and (b) `vsr1_bench.pipeline.generate`: rows made, images decoded, prompts
+decoded beforehand, and (b) `vsr1_bench.pipeline.run.generate`: rows made, images decoded, prompts
 written, every response journalled. Both use one engine that is up; rounds are interleaved and the
 medians compared. Then a long stream shows the memory that a large run takes.
 
@@ -25,10 +25,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from tabulate import tabulate
 
 from vsr1_bench.generation.base import Generator
+from vsr1_bench.generation.models import default_pixels, find_model
 from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, engine_settings, prepare_environment
-from vsr1_bench.models import default_pixels, find_model
-from vsr1_bench.pipeline import RunOptions, generate
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import Completion, EncodedImage, Request, Sampling
 from vsr1_bench.registry import load_registry
 from vsr1_bench.tiny.scenes import make_row, to_sample

@@ -15,8 +15,8 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
-from vsr1_bench.grading import grade_all
-from vsr1_bench.judging import Item
+from vsr1_bench.judge import Item
+from vsr1_bench.judging.worker import grade_all
 from vsr1_bench.registry import get_judge
 
 OPTIONS = ("30 degrees", "45 degrees", "$4 \\pi$", "the red car")

@@ -73,11 +73,11 @@ def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    from vsr1_bench.models import find_model
-    from vsr1_bench.prompts import SEE_THINK
+    from vsr1_bench.generation.models import find_model
+    from vsr1_bench.prompts.formats import SEE_THINK
     from vsr1_bench.tiny import weights_path
     from vsr1_bench.tiny.scenes import make_row
-    from vsr1_bench.train.engine import banned_tokens
+    from vsr1_bench.train.core.engine import banned_tokens
 
     rows = [make_row("train", number) for number in range(prompts * (steps + 1))]
     asked = [[{"role": "user", "content": f"{row['question']} {SEE_THINK}"}] for row in rows]

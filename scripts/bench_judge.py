@@ -25,10 +25,10 @@ from typing import Any
 
 import openai
 
-from vsr1_bench.assess import judge_run
-from vsr1_bench.judging import JudgeOptions
-from vsr1_bench.pipeline import RunOptions, generate
-from vsr1_bench.store import RunFolder, find_runs
+from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.judging.runs import judge_run
+from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 REPLY = '{"verdict": "incorrect"}'
 PLUGIN = """

@@ -1,8 +1,8 @@
 """A task of lmms-eval by `--tasks lmms_eval/NAME`, beside lmms-eval's own vLLM model.
 
 One local task of image questions, its files written as any of lmms-eval's are, is answered in one
-vLLM engine that is up: (a) by `vsr1_bench.pipeline.generate`, the whole of it: the task opened, its
-documents fingerprinted, messages made, every response journalled; (b) by `generate_until` of
+vLLM engine that is up: (a) by `vsr1_bench.pipeline.run.generate`, the whole of it: the task opened,
+its documents fingerprinted, messages made, every response journalled; (b) by `generate_until` of
 lmms-eval's vLLM model, its requests built beforehand, at several batch sizes. Rounds are
 interleaved and the medians compared; that all ways give the same texts is checked. Its model
 compresses every image and decodes it again, so the size of the images matters: there is a table for
@@ -35,9 +35,9 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 from bench_generate import requests, reset, tiny_engine
 from tabulate import tabulate
 
-from vsr1_bench.exchange.lmms_eval.loading import load_task
 from vsr1_bench.generation.vllm import VllmGenerator
-from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.lmms_eval.loading import load_task
+from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.records import ImagePlace
 from vsr1_bench.tiny.scenes import make_row
 

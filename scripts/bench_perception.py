@@ -22,7 +22,7 @@ from bench_generate import plugin, reset, tiny_engine
 from tabulate import tabulate
 
 from vsr1_bench.generation.base import Generator
-from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.records import Completion, Request
 
 BOUND = 1.1

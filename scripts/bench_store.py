@@ -24,14 +24,14 @@ from pathlib import Path
 
 import msgspec
 
-from vsr1_bench.assess import text_hash
-from vsr1_bench.key_memo import KeyMemo, asking_digest
-from vsr1_bench.pipeline import RunOptions, plan
-from vsr1_bench.prompts import build_messages, get_format
-from vsr1_bench.record_lines import record_of_sample
+from vsr1_bench.judging.runs import text_hash
+from vsr1_bench.pipeline.key_memo import KeyMemo, asking_digest
+from vsr1_bench.pipeline.run import RunOptions, plan
+from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import Generation, Judgment, Usage, Verdict
-from vsr1_bench.spec import request_key
-from vsr1_bench.store import utc_now
+from vsr1_bench.store.lines import record_of_sample
+from vsr1_bench.store.run_folder import utc_now
+from vsr1_bench.store.spec import request_key
 
 BOUNDS = {"resume": (15.0, 500e6), "score": (30.0, 1e9), "compare": (60.0, 1e9)}
 BOUNDED = 1_000_000

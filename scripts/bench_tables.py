@@ -22,11 +22,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from vsr1_bench.assess import text_hash
-from vsr1_bench.record_lines import record_of_sample
+from vsr1_bench.judging.runs import text_hash
 from vsr1_bench.records import Generation, Judgment, Sample, Usage, Verdict
-from vsr1_bench.spec import DataSpec, ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
-from vsr1_bench.store import RunFolder, utc_now
+from vsr1_bench.store.lines import record_of_sample
+from vsr1_bench.store.run_folder import RunFolder, utc_now
+from vsr1_bench.store.spec import DataSpec, ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
 
 SECONDS, BYTES = 10.0, 1.5e9
 TASK = """

@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vsr1_bench.child import run_command
-from vsr1_bench.joining import join_readings
-from vsr1_bench.journal import read_journal, write_atomic
+from vsr1_bench._util.processes import run_command
+from vsr1_bench.api import load_runs
 from vsr1_bench.leaderboard.rendering import markdown
 from vsr1_bench.leaderboard.sheet import Sheet
-from vsr1_bench.notebook import load_runs
+from vsr1_bench.scoring.join import join_readings
 from vsr1_bench.scoring.metrics import Response, compute
 from vsr1_bench.scoring.paired import Paired, holm, paired_difference
-from vsr1_bench.seeing import readers_of
-from vsr1_bench.store import RunFolder
+from vsr1_bench.scoring.seeing import readers_of
+from vsr1_bench.store.journal import read_journal, write_atomic
+from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.task import Metric
 from vsr1_bench.tiny.priors import suggested
 from vsr1_bench.tiny.scenes import make_row

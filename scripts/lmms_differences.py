@@ -31,14 +31,14 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 from tabulate import tabulate
 
-from vsr1_bench.assess import judge_and_score
-from vsr1_bench.data import DataOptions, open_data
-from vsr1_bench.exchange.lmms_eval.index import find_entry, package_version
-from vsr1_bench.judging import JudgeOptions
-from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.data.dataset import DataOptions, open_data
+from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.judging.open import JudgePool
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.lmms_eval.index import find_entry, package_version
+from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
-from vsr1_bench.running import JudgePool
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row
 from vsr1_bench.errors import TaskError
-from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import IMAGE_COLUMNS, problem_row
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import Sample
 from vsr1_bench.task import Row, Source, Task
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import problem_copy
+from vsr1_bench.data.problem_rows import problem_copy
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import EncodedImage, Outcome, Sample
 from vsr1_bench.task import Copy, Group, Metric, Row, Source, Task, interleave
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from vsr1_bench.answers import read_answer, read_options
-from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import problem_copy
+from vsr1_bench.data.problem_rows import problem_copy
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import AnswerType, EncodedImage, Sample
 from vsr1_bench.task import Copy, Row, Source, Task, interleave
 

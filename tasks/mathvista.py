@@ -5,8 +5,8 @@ The gold of a choice is the option's text.
 
 from __future__ import annotations
 
-from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import problem_copy
+from vsr1_bench.data.problem_rows import problem_copy
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, Sample
 from vsr1_bench.task import Row, Source, Task, interleave
 

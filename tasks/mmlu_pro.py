@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vsr1_bench.problem_rows import problem_copy
+from vsr1_bench.data.problem_rows import problem_copy
 from vsr1_bench.records import Sample
 from vsr1_bench.task import Row, Source, Task
 

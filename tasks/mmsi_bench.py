@@ -6,8 +6,8 @@ The images come first; the options stand in the question.
 from __future__ import annotations
 
 from vsr1_bench.answers import read_options
-from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import problem_copy
+from vsr1_bench.data.problem_rows import problem_copy
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import LETTERS, Sample
 from vsr1_bench.task import Row, Source, Task, interleave
 

@@ -8,7 +8,7 @@ gold by its letter. `id` repeats between sub-tasks.
 from __future__ import annotations
 
 from vsr1_bench.errors import TaskError
-from vsr1_bench.images import example_image
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import LETTERS, EncodedImage, Sample
 from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, Task, interleave
 

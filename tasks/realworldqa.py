@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 
-from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import problem_copy, problem_sample
+from vsr1_bench.data.problem_rows import problem_copy, problem_sample
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import Sample
 from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, Task
 

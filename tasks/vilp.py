@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 
-from vsr1_bench.images import example_image
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import EncodedImage, Sample
 from vsr1_bench.task import ROW_NUMBER, Metric, Row, Source, Task, interleave
 

@@ -6,9 +6,9 @@ gold is one written out, and the authors compare its letter. `id` repeats betwee
 
 from __future__ import annotations
 
+from vsr1_bench.data.problem_rows import problem_copy
 from vsr1_bench.errors import TaskError
-from vsr1_bench.images import example_image
-from vsr1_bench.problem_rows import problem_copy
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import Sample
 from vsr1_bench.task import Row, Source, Task, interleave
 

@@ -12,8 +12,8 @@ from PIL import Image
 from servers import ChatServer, Plan, Reply, failure
 
 from vsr1_bench.generation.base import parse_backend_args
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.openai import OpenAIArgs, OpenAIGenerator
-from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Sampling
 
 KEY = "sk-test-0123456789abcdef"

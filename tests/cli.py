@@ -21,7 +21,7 @@ PLUGINS = """
 import os
 import time
 
-from vsr1_bench.judging import RuleJudge
+from vsr1_bench.judge import RuleJudge
 from vsr1_bench.records import Sample, Verdict
 from vsr1_bench.task import Procedural, Task
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.data import DataOptions, open_data
-from vsr1_bench.judging import Item
+from vsr1_bench.data.dataset import DataOptions, open_data
+from vsr1_bench.judge import Item
 from vsr1_bench.records import EncodedImage, Sample, Verdict
 from vsr1_bench.registry import get_judge, get_task
 from vsr1_bench.task import Task

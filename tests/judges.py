@@ -13,8 +13,8 @@ import pytest
 from cli import here, plugins, script
 from servers import ChatServer, Plan, Reply, chat, failure, gemini, gemini_blocked
 
-from vsr1_bench.judging import Item, Judged, JudgeOptions
-from vsr1_bench.running import open_judge
+from vsr1_bench.judge import Item, Judged, JudgeOptions
+from vsr1_bench.judging.open import open_judge
 
 KEY = "sk-judge-0123456789abcdef"
 CORRECT, INCORRECT = '{"verdict": "correct"}', '{"verdict": "incorrect"}'

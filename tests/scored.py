@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.assess import score_run
-from vsr1_bench.record_lines import record_of_sample
+from vsr1_bench.judging.runs import score_run
 from vsr1_bench.records import Generation, Judgment, Sample, Verdict
-from vsr1_bench.spec import DataSpec, ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.lines import record_of_sample
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.store.spec import DataSpec, ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
 
 TASKS = """
 from vsr1_bench.records import Sample

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vsr1_bench.records import Generation, Sample
-from vsr1_bench.run_writer import RunWriter
-from vsr1_bench.spec import DataSpec, ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.store.spec import DataSpec, ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
+from vsr1_bench.store.writer import RunWriter
 
 SPEC = RunSpec(
     model=ModelSpec(id="org/model", fingerprint="f"),

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.judging import Judged, RunningJudge, Verdicts
+from vsr1_bench.judge import Judged, RunningJudge, Verdicts
 from vsr1_bench.records import Verdict
 from vsr1_bench.tiny.scenes import make_row
 from vsr1_bench.train.recipe import Recipe, load_recipe

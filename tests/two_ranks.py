@@ -63,7 +63,7 @@ def refuse(folder: Path, stage: str, full: int) -> None:
 
     from tests.training import small_recipe
     from vsr1_bench.errors import BenchError
-    from vsr1_bench.train.checkpoints import Checkpoints
+    from vsr1_bench.train.core.checkpoints import Checkpoints
     from vsr1_bench.train.grpo import train
 
     real = Checkpoints.save
@@ -89,7 +89,8 @@ def refuse(folder: Path, stage: str, full: int) -> None:
 
 if __name__ == "__main__":
     from tests.training import small_recipe, small_sft
-    from vsr1_bench.train import logprobs, sft
+    from vsr1_bench.train import sft
+    from vsr1_bench.train.core import logprobs
     from vsr1_bench.train.grpo import train
 
     folder = Path(sys.argv[1])

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.data import files_memo
+from vsr1_bench.data.dataset import files_memo
+from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row
+from vsr1_bench.data.rows import ChainedRows, LoadedRows, load_files
 from vsr1_bench.errors import RowError, UsageError
-from vsr1_bench.problem_rows import IMAGE_COLUMNS, problem_row
-from vsr1_bench.prompts import PromptFormat, build_messages
+from vsr1_bench.prompts.formats import PromptFormat, build_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Role
-from vsr1_bench.rows import ChainedRows, LoadedRows, load_files
 from vsr1_bench.task import Row, interleave_all
 
 ROLES: dict[str, Role] = {

@@ -46,26 +46,26 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation import Generator, choose_backend, open_generator
-from vsr1_bench.generation.opening import open_syncable
-from vsr1_bench.journal import Journal
-from vsr1_bench.models import find_model
-from vsr1_bench.pipeline import make_sampling
-from vsr1_bench.running import open_judge
-from vsr1_bench.train.data import TrainingData
-from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
-from vsr1_bench.train.engine import TrainingEngine, banned_tokens
-from vsr1_bench.train.metrics import StepMetrics, forget_after
-from vsr1_bench.train.objectives import advantages_of, rows_of
-from vsr1_bench.train.proof import Proof
-from vsr1_bench.train.ranks import Ranks, TrainError, seed_all
+from vsr1_bench.generation.models import find_model
+from vsr1_bench.generation.open import open_syncable
+from vsr1_bench.judging.open import open_judge
+from vsr1_bench.pipeline.run import make_sampling
+from vsr1_bench.store.journal import Journal
+from vsr1_bench.train.core.encoding import Encoder, Row, dummy_rows
+from vsr1_bench.train.core.engine import TrainingEngine, banned_tokens
+from vsr1_bench.train.core.metrics import StepMetrics, forget_after
+from vsr1_bench.train.core.ranks import Ranks, TrainError, seed_all
+from vsr1_bench.train.core.session import Session, train_safely
 from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rollouts import Rollout, collect
-from vsr1_bench.train.session import Session, train_safely
-from vsr1_bench.train.updates import Updater
-from vsr1_bench.train.validation import forget_validations, validate, validation_judges
+from vsr1_bench.train.rl.objectives import advantages_of, rows_of
+from vsr1_bench.train.rl.prompts import TrainingData
+from vsr1_bench.train.rl.rollouts import Rollout, collect
+from vsr1_bench.train.rl.sync_check import Proof
+from vsr1_bench.train.rl.updates import Updater
+from vsr1_bench.train.rl.validation import forget_validations, validate, validation_judges
 
 if TYPE_CHECKING:
-    from vsr1_bench.judging import RunningJudge
+    from vsr1_bench.judge import RunningJudge
 
 log = logging.getLogger(__name__)
 

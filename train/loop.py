@@ -21,12 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.child import run_command
+from vsr1_bench._util.processes import run_command
 from vsr1_bench.errors import EXIT_INCOMPLETE, BenchError, StoreError, UsageError
-from vsr1_bench.journal import Lock, write_atomic
 from vsr1_bench.registry import resolve_tasks
-from vsr1_bench.store import find_runs
-from vsr1_bench.train.checkpoints import steps_made
+from vsr1_bench.store.journal import Lock, write_atomic
+from vsr1_bench.store.run_folder import find_runs
+from vsr1_bench.train.core.checkpoints import steps_made
 from vsr1_bench.train.loop_summary import write_summary
 from vsr1_bench.train.recipe import Recipe, load_recipe, trainer_of
 from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe

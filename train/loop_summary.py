@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.journal import read_journal, write_atomic
-from vsr1_bench.leaderboard.comparing import compare_runs, document, tasks_left_out
-from vsr1_bench.leaderboard.comparison_text import comparison_texts
+from vsr1_bench.compare.compare import compare_runs, document, tasks_left_out
+from vsr1_bench.compare.text import comparison_texts
 from vsr1_bench.leaderboard.rendering import markdown
 from vsr1_bench.leaderboard.sheet import Sheet
-from vsr1_bench.seeing import seeing_runs
-from vsr1_bench.store import find_runs
+from vsr1_bench.scoring.seeing import seeing_runs
+from vsr1_bench.store.journal import read_journal, write_atomic
+from vsr1_bench.store.run_folder import find_runs
 
 SEEING = ("lsr", "self_contained", "saw_but_wrong", "no_description")
 FLIPS = 10

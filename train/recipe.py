@@ -18,9 +18,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.paths import user_path, user_text
-from vsr1_bench.prompts import PromptFormat, get_format
+from vsr1_bench.prompts.formats import PromptFormat, get_format
 
 FOLDER = Path(__file__).parent / "recipes"
 DS_CONFIGS = Path(__file__).parent / "ds_config"
@@ -139,7 +139,7 @@ class Recipe(Training):
     max_prompt_tokens: Positive = 12_800
     """Longer prompts are left out, and counted."""
 
-    # The objective (see `vsr1_bench.train.rewards`)
+    # The objective (see `vsr1_bench.train.rl.rewards`)
     objective: Objective
     credit: Literal["reader", "description"] = "reader"
     """`decoupled`: whose tokens the visual reward reaches. `description` is ours, not the paper's:

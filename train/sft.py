@@ -19,21 +19,22 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsr1_bench.data import fingerprint_of
+from vsr1_bench.data.dataset import fingerprint_of
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.chat import ChatRenderer
-from vsr1_bench.models import ModelInfo, find_model
-from vsr1_bench.pipeline import make_sampling
-from vsr1_bench.prompts import get_format
+from vsr1_bench.generation.models import ModelInfo, find_model
+from vsr1_bench.pipeline.run import make_sampling
+from vsr1_bench.prompts.formats import get_format
 from vsr1_bench.records import Request, Sampling
 from vsr1_bench.train.conversations import Example, examples_of, open_rows
-from vsr1_bench.train.data import order_of, reason_of
-from vsr1_bench.train.encoding import Encoder, Row, dummy_rows
-from vsr1_bench.train.engine import TrainingEngine
-from vsr1_bench.train.logprobs import score_batch
-from vsr1_bench.train.metrics import StepMetrics
-from vsr1_bench.train.ranks import Ranks, TrainError, seed_all
-from vsr1_bench.train.session import Session, train_safely
+from vsr1_bench.train.core.encoding import Encoder, Row, dummy_rows
+from vsr1_bench.train.core.engine import TrainingEngine
+from vsr1_bench.train.core.logprobs import score_batch
+from vsr1_bench.train.core.metrics import StepMetrics
+from vsr1_bench.train.core.ranks import Ranks, TrainError, seed_all
+from vsr1_bench.train.core.session import Session, train_safely
+from vsr1_bench.train.rl.prompts import order_of, reason_of
+from vsr1_bench.train.rl.updates import lockstep
 from vsr1_bench.train.sft_recipe import (
     GLANCES,
     MIXTURE,
@@ -41,7 +42,6 @@ from vsr1_bench.train.sft_recipe import (
     UNTRAINED,
     SftRecipe,
 )
-from vsr1_bench.train.updates import lockstep
 
 if TYPE_CHECKING:
     from torch import Tensor

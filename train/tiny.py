@@ -3,8 +3,8 @@
     python -m vsr1_bench.train.tiny --out DIR [--steps N] [--seed S]
     python -m vsr1_bench.train.tiny --evaluate DIR [--limit N]
 
-It trains on train-split scenes alone, with the prompts of `vsr1_bench.prompts` put through the
-model's own chat template, and takes its loss on the reply's tokens only.
+It trains on train-split scenes alone, with the prompts of `vsr1_bench.prompts.formats` put through
+the model's own chat template, and takes its loss on the reply's tokens only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsr1_bench.prompts import to_chat
+from vsr1_bench.prompts.formats import to_chat
 from vsr1_bench.records import EncodedImage, Message
 from vsr1_bench.tiny.architecture import build_model, build_processor, save
 from vsr1_bench.train.conversations import Example

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vsr1_bench.prompts import (
+from vsr1_bench.prompts.formats import (
     FORMATS,
     build_messages,
     caption_messages,

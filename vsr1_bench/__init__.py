@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vsr1_bench.notebook import Results, evaluate, load_runs
+    from vsr1_bench.api import Results, evaluate, load_runs
 
 __version__ = "0.1.0"
 
@@ -19,9 +19,9 @@ __all__ = ["Results", "__version__", "evaluate", "load_runs"]
 
 def __getattr__(name: str) -> Any:
     if name in ("Results", "evaluate", "load_runs"):
-        from vsr1_bench import notebook
+        from vsr1_bench import api
 
-        return getattr(notebook, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.judging import ConfiguredJudge, Judge, JudgeOptions, ModelJudge, RuleJudge
+from vsr1_bench.judge import ConfiguredJudge, Judge, JudgeOptions, ModelJudge, RuleJudge
 from vsr1_bench.task import BORROWED, Chosen, Group, Task
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def get_task(name: str, include_path: Sequence[str | Path] = ()) -> Task:
         UsageError: no task has this name; the nearest ones are offered.
     """
     if name.startswith(f"{BORROWED}/"):
-        from vsr1_bench.exchange.lmms_eval.tasks import borrowed_task
+        from vsr1_bench.lmms_eval.tasks import borrowed_task
 
         return borrowed_task(name, [str(path) for path in include_path])
     registry = load_registry(include_path)
@@ -203,7 +203,7 @@ def resolve_tasks(names: str, include_path: Sequence[str | Path] = ()) -> list[T
         if not name:
             continue
         if name.startswith(f"{BORROWED}/"):
-            from vsr1_bench.exchange.lmms_eval.tasks import borrowed_tasks
+            from vsr1_bench.lmms_eval.tasks import borrowed_tasks
 
             chosen.update(
                 {task.name: task for task in borrowed_tasks(name, [*map(str, include_path)])}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vsr1_bench.errors import RowError
-from vsr1_bench.llm_judging.prompts import JudgePrompt
+from vsr1_bench.prompts.judge_prompts import JudgePrompt
 from vsr1_bench.records import AnswerType, EncodedImage, ImagePlace, Outcome, Part, Sample
 
 Row = Mapping[str, Any]
@@ -65,7 +65,7 @@ scorer stands where a judge's name stands."""
 
 @dataclass(frozen=True, slots=True)
 class Borrowed:
-    """Rows, prompts and scoring of another harness's task (`vsr1_bench.exchange.lmms_eval`)."""
+    """Rows, prompts and scoring of another harness's task (`vsr1_bench.lmms_eval`)."""
 
     name: str
     """The task's name there; `GROUP/NAME` as a member of a group, which may change its settings."""

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed", reason="the train extra is not installed here")
 
 from tests.training import metrics, small_recipe, trainer, weights  # noqa: E402
-from vsr1_bench.train.checkpoints import export  # noqa: E402
+from vsr1_bench.train.core.checkpoints import export  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,

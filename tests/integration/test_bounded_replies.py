@@ -17,7 +17,7 @@ from servers import Asked, ChatServer, Reply, chat, failure, gemini
 from judges import GEMINI, OPENAI, PROTOCOLS, Protocol, item, judge, sums
 from vsr1_bench.errors import ModelError, UsageError
 from vsr1_bench.generation.bounded import MOST
-from vsr1_bench.llm_judging.spending import Price, Spending
+from vsr1_bench.generation.costs import Price, Spending
 from vsr1_bench.records import Completion, Usage
 
 pytestmark = pytest.mark.usefixtures("judge_keys")
@@ -218,7 +218,7 @@ def test_a_key_in_a_query_is_refused_and_written_nowhere(
 
 
 def test_a_key_in_an_address_of_a_bundle_is_not_shown(tmp_path: Path) -> None:
-    from vsr1_bench.exchange.unpacking import download
+    from vsr1_bench.publish.unpack import download
 
     for address in (
         "https://ann:hunter2@[::1/x?sig=hunter2",

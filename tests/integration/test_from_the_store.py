@@ -10,8 +10,8 @@ from typing import Any
 import cli
 import pytest
 
-from vsr1_bench.provenance import makers
-from vsr1_bench.store import RunFolder, find_runs
+from vsr1_bench.store.provenance import makers
+from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 
 def said(err: str) -> str:

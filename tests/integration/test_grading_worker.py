@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from vsr1_bench.errors import JudgeError
-from vsr1_bench.grading import Grader, grade_all
-from vsr1_bench.judging import Item, RuleJudge
+from vsr1_bench.judge import Item, RuleJudge
+from vsr1_bench.judging.worker import Grader, grade_all
 from vsr1_bench.records import Verdict
 from vsr1_bench.registry import get_judge
 
 # One plug-in whose behaviour is chosen by the response; `echo` shows that the next item is fine.
 PLUGIN = """
 import ctypes, os, signal, subprocess, sys, time
-from vsr1_bench.judging import Item, RuleJudge
+from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
 
@@ -241,8 +241,8 @@ def test_a_worker_that_is_stopped_for_longer_than_its_time_is_right_all_the_same
 def test_a_job_that_is_suspended_goes_on_where_it_was(plugins: Path, tmp_path: Path) -> None:
     """The whole job, its own process too: what has passed by the clock is no worker's time."""
     program = textwrap.dedent(f"""
-        from vsr1_bench.grading import Grader
-        from vsr1_bench.judging import Item
+        from vsr1_bench.judging.worker import Grader
+        from vsr1_bench.judge import Item
         from vsr1_bench.registry import get_judge
         path = ({str(plugins)!r},)
         with Grader(get_judge("acts", path), path) as grader:
@@ -319,8 +319,8 @@ def test_the_worker_dies_with_its_parent(act: str, plugins: Path, tmp_path: Path
     script.write_text(
         textwrap.dedent(f"""
         import sys, time
-        from vsr1_bench.grading import Grader
-        from vsr1_bench.judging import Item
+        from vsr1_bench.judging.worker import Grader
+        from vsr1_bench.judge import Item
         from vsr1_bench.registry import get_judge
         path = ({str(plugins)!r},)
         grader = Grader(get_judge("acts", path), path)
@@ -345,8 +345,8 @@ def test_without_a_leash_a_hanging_worker_ends_itself(plugins: Path) -> None:
     """Started by a thread, in the middle of a C call: the system's alarm ends it all the same."""
     program = textwrap.dedent(f"""
         import threading
-        from vsr1_bench.grading import Grader
-        from vsr1_bench.judging import Item
+        from vsr1_bench.judging.worker import Grader
+        from vsr1_bench.judge import Item
         from vsr1_bench.registry import get_judge
         path = ({str(plugins)!r},)
         def work():
@@ -366,7 +366,7 @@ def test_without_a_leash_a_hanging_worker_ends_itself(plugins: Path) -> None:
 
 def test_a_judge_that_cannot_start_is_an_error_not_a_verdict(tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text(
-        "from vsr1_bench.judging import RuleJudge\n"
+        "from vsr1_bench.judge import RuleJudge\n"
         "from vsr1_bench.records import Verdict\n"
         "def warm_up():\n    import no_such_module\n"
         'J = RuleJudge("late", 1, lambda i: Verdict("correct"), "", True, warm_up=warm_up)\n'

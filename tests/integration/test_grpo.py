@@ -26,14 +26,16 @@ from tests.training import (  # noqa: E402
 )
 from tests.two_ranks import small_files  # noqa: E402
 from vsr1_bench.errors import DiskFullError, GenerationError, UsageError  # noqa: E402
-from vsr1_bench.journal import Lock  # noqa: E402
+from vsr1_bench.store.journal import Lock  # noqa: E402
 from vsr1_bench.tiny.scenes import make_row  # noqa: E402
-from vsr1_bench.train import grpo, logprobs, updates  # noqa: E402
-from vsr1_bench.train.checkpoints import export  # noqa: E402
-from vsr1_bench.train.encoding import Row  # noqa: E402
-from vsr1_bench.train.proof import SyncError  # noqa: E402
-from vsr1_bench.train.ranks import TrainError  # noqa: E402
+from vsr1_bench.train import grpo  # noqa: E402
+from vsr1_bench.train.core import logprobs  # noqa: E402
+from vsr1_bench.train.core.checkpoints import export  # noqa: E402
+from vsr1_bench.train.core.encoding import Row  # noqa: E402
+from vsr1_bench.train.core.ranks import TrainError  # noqa: E402
 from vsr1_bench.train.recipe import Recipe  # noqa: E402
+from vsr1_bench.train.rl import updates  # noqa: E402
+from vsr1_bench.train.rl.sync_check import SyncError  # noqa: E402
 
 
 def test_logprobs_are_the_engines_padded_or_not(tmp_path: Path) -> None:

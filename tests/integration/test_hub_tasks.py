@@ -19,7 +19,7 @@ import pytest
 from cli import command, error_line
 from hub import Fault, Hub, Repositories, client_environment, commit_of
 
-from vsr1_bench.images import example_image
+from vsr1_bench.generation.images import example_image
 from vsr1_bench.registry import load_registry
 from vsr1_bench.task import Row, Source, Task
 
@@ -35,8 +35,8 @@ PROGRAM = """
 import json, sys, time
 from dataclasses import replace
 
-import vsr1_bench.validation as validation
-from vsr1_bench.data import DataOptions, open_data
+import vsr1_bench.tools.validate as validation
+from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.registry import load_registry
 from vsr1_bench.task import Source
 

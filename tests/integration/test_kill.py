@@ -33,9 +33,9 @@ import os
 import signal
 
 from vsr1_bench.generation.scripted import ScriptedGenerator
-from vsr1_bench.journal import Journal
-from vsr1_bench.perceiving import Readings
-from vsr1_bench.run_writer import RunWriter
+from vsr1_bench.store.journal import Journal
+from vsr1_bench.perception.second_pass import Readings
+from vsr1_bench.store.writer import RunWriter
 
 PIPE, STOP = int(os.environ["WITNESS"]), int(os.environ["STOP"])
 answer, add, append = ScriptedGenerator._answer, RunWriter.add, Journal.append

@@ -15,7 +15,7 @@ from tree import ROOT
 
 from judges import CORRECT, GEMINI, INCORRECT, KEY, OPENAI, PROTOCOLS, Protocol, item, judge
 from vsr1_bench.errors import BenchError, ModelError
-from vsr1_bench.running import open_judge
+from vsr1_bench.judging.open import open_judge
 
 pytestmark = pytest.mark.usefixtures("judge_keys")
 

@@ -22,7 +22,7 @@ RULE = """
 import time
 
 from vsr1_bench.answers import extract
-from vsr1_bench.judging import Item, RuleJudge
+from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
 SLOW = {slow}

@@ -19,7 +19,7 @@ CONCURRENCY = 4
 KILLS = 6
 
 TASKS = """
-from vsr1_bench.llm_judging.prompts import GRADED
+from vsr1_bench.prompts.judge_prompts import GRADED
 from vsr1_bench.records import Sample
 from vsr1_bench.task import Metric, Procedural, Task
 

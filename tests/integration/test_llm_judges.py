@@ -9,8 +9,8 @@ import pytest
 from servers import Asked, ChatServer, Reply
 
 from judges import CORRECT, INCORRECT, OPENAI, box, item, judge
+from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import Request, Sampling
-from vsr1_bench.running import open_judge
 
 pytestmark = pytest.mark.usefixtures("judge_keys")
 
@@ -181,8 +181,8 @@ def test_the_published_scorer_takes_a_failure_for_correct() -> None:
 
 
 PLUGIN = """
-from vsr1_bench.judging import ModelJudge
-from vsr1_bench.llm_judging.combining import Majority
+from vsr1_bench.judge import ModelJudge
+from vsr1_bench.judging.compose import Majority
 
 
 def open_twice(opening):

@@ -88,7 +88,7 @@ def test_lone_surrogates_are_printed_as_escapes() -> None:
 def test_files_of_the_working_folder_are_not_executed(tmp_path: Path) -> None:
     """A child of `loop`, `train --nproc` or `serve` is started with -P."""
     (tmp_path / "datasets.py").write_text("open('executed', 'w').close()")
-    child = "from vsr1_bench.child import run_command; raise SystemExit(run_command({}))"
+    child = "from vsr1_bench._util.processes import run_command; raise SystemExit(run_command({}))"
     for words in (["validate", "gsm8k"], ["doctor"]):
         subprocess.run([sys.executable, "-P", "-c", child.format(words)], cwd=tmp_path, check=False)
     assert not (tmp_path / "executed").exists()

@@ -133,7 +133,7 @@ def test_files_of_two_commits_were_not_exchanged(table: ReportedTable) -> None:
 
 
 def test_every_run_with_a_row_is_a_run_of_the_repository(table: ReportedTable) -> None:
-    from vsr1_bench.exchange.raw_outputs import RUNS
+    from vsr1_bench.imports.vision_sr1 import RUNS
 
     named = {name for row in table.rows for name in row.runs}
     assert set(RUNS) - named == {"3B-SFT", "7B-SFT"}, "no reported row"

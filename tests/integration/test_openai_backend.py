@@ -17,7 +17,7 @@ from PIL import Image
 from servers import Asked, ChatServer, Reply, chat, echo, failure, rate_limited
 
 from vsr1_bench.errors import ModelError, UsageError
-from vsr1_bench.images import decode
+from vsr1_bench.generation.images import decode
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Request, Sampling
 
 pytestmark = pytest.mark.usefixtures("no_keys")

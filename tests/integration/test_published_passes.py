@@ -15,17 +15,17 @@ from cli import cli
 from seeing import both, options, plugins, score
 from servers import Asked, ChatServer, Reply, chat
 
-from vsr1_bench.assess import judge_and_score, score_run
-from vsr1_bench.data import DataOptions
+from vsr1_bench.compare.delta import compare_judges
+from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError
-from vsr1_bench.exchange.golds import restore_golds
-from vsr1_bench.exchange.packing import PackOptions
-from vsr1_bench.exchange.publishing import publish
-from vsr1_bench.exchange.unpacking import download
-from vsr1_bench.judging import JudgeOptions
-from vsr1_bench.leaderboard.delta import compare_judges
-from vsr1_bench.pipeline import generate
-from vsr1_bench.store import RunFolder, find_runs
+from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.judging.runs import judge_and_score, score_run
+from vsr1_bench.pipeline.run import generate
+from vsr1_bench.publish.golds import restore_golds
+from vsr1_bench.publish.pack import PackOptions
+from vsr1_bench.publish.publishing import publish
+from vsr1_bench.publish.unpack import download
+from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 CELLS = [(1, 1)] * 4 + [(1, 0)] + [(0, 1)] * 3
 """(description sufficient, answer correct) of the samples."""
@@ -63,7 +63,7 @@ def everything(bundle: Bundle) -> str:
 def test_every_number_comes_back_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
-    monkeypatch.setattr("vsr1_bench.exchange.packing.may_hand_on", lambda _: allowed)
+    monkeypatch.setattr("vsr1_bench.publish.pack.may_hand_on", lambda _: allowed)
     runs = passes(tmp_path, perception="caption") if not allowed else passes(tmp_path)
     paths = (str(plugins(tmp_path)),)
     before = {run.spec().variant: run.scores() for run in find_runs(runs)}

@@ -18,7 +18,7 @@ from rawoutputs import write_sets as write_data
 from servers import ChatServer, Reply, chat
 
 from judges import KEY
-from vsr1_bench.exchange.raw_outputs import (
+from vsr1_bench.imports.vision_sr1 import (
     JUDGED,
     RUNS,
     boxed_answer,

@@ -11,8 +11,8 @@ import pytest
 from cli import cli
 from tree import ROOT
 
-from vsr1_bench.exchange.unpacking import download
-from vsr1_bench.store import RunFolder
+from vsr1_bench.publish.unpack import download
+from vsr1_bench.store.run_folder import RunFolder
 
 RESULTS = ROOT / "results"
 
@@ -43,7 +43,7 @@ def test_the_leaderboard_has_every_reported_row_and_a_measured_one() -> None:
 
 
 def test_the_scores_follow_from_the_verdicts(measured: RunFolder) -> None:
-    from vsr1_bench.assess import score_run
+    from vsr1_bench.judging.runs import score_run
 
     (stored,) = measured.scores()
     made = score_run(measured, stored["judge"])

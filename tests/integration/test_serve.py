@@ -15,7 +15,7 @@ from cli import here
 from serving import base_url, served
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.serving import free_port, server_command
+from vsr1_bench.tools.serve import free_port, server_command
 
 
 @pytest.fixture(scope="module")

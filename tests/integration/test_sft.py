@@ -179,7 +179,7 @@ def test_the_command_says_what_was_trained(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("frozen", [("vision", "projector"), ("language",), ("projector",)])
 def test_frozen_parts_stay_and_the_others_move(tmp_path: Path, frozen: tuple[str, ...]) -> None:
-    from vsr1_bench.train.engine import part_of
+    from vsr1_bench.train.core.engine import part_of
 
     with ExitStack() as stack:
         t = trainer(small_sft(tmp_path, freeze=frozen, max_steps=2), stack)

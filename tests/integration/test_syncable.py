@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from tests.models import by_key, demo_requests, tiny  # noqa: E402
 from vsr1_bench.errors import GenerationError, UsageError  # noqa: E402
 from vsr1_bench.generation.base import SyncableGenerator  # noqa: E402
-from vsr1_bench.generation.opening import open_syncable  # noqa: E402
+from vsr1_bench.generation.open import open_syncable  # noqa: E402
 
 REPLY = "<description> row 1 : red none </description> <think> red 1 </think> \\boxed{1}"
 

@@ -12,7 +12,7 @@ import pytest
 from cli import cli, here, script
 from servers import ChatServer, Reply, chat, failure
 
-from vsr1_bench.terminal import Plain, plain_streams, shown
+from vsr1_bench._util.terminal import Plain, plain_streams, shown
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eabc\r\x08 \ud83d end"

@@ -17,10 +17,10 @@ from hub import Fault, Hub, commit_of
 from webfiles import FileServer, Trouble
 
 from vsr1_bench.errors import ExchangeError, TransferError, UsageError
-from vsr1_bench.exchange import http
-from vsr1_bench.exchange.packing import PackOptions
-from vsr1_bench.exchange.publishing import publish
-from vsr1_bench.exchange.unpacking import download
+from vsr1_bench.publish import http
+from vsr1_bench.publish.pack import PackOptions
+from vsr1_bench.publish.publishing import publish
+from vsr1_bench.publish.unpack import download
 
 QUIET = PackOptions(progress=False)
 

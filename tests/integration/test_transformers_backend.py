@@ -21,9 +21,9 @@ from tests.models import (
     tiny,
 )
 from vsr1_bench.errors import ModelError
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.transformers import TransformersGenerator
 from vsr1_bench.generation.transformers_args import TransformersArgs
-from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, EncodedImage, Request
 
 

@@ -17,12 +17,12 @@ from trapped import USUAL, make
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
 
-from vsr1_bench.assess import judge_and_score
-from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import TaskError
-from vsr1_bench.grouping import score_groups
-from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.registry import get_task
+from vsr1_bench.scoring.groups import score_groups
 
 OWN = {
     "pope": ("pope", 5),

@@ -13,9 +13,9 @@ from trapped import USUAL, make
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
 
-from vsr1_bench.assess import judge_and_score
-from vsr1_bench.data import DataOptions, open_data
-from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.data.dataset import DataOptions, open_data
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.registry import get_task, resolve_tasks
 
 SCORER = """
@@ -157,7 +157,7 @@ def test_a_resumed_run_mixes_no_two_definitions(tasks: Path, tmp_path: Path) -> 
     assert second != first
     # The responses of the first, scored by another definition: their verdicts stand apart.
     (folder,) = [one for one in (tmp_path / "runs").glob("*/*") if one == first]
-    from vsr1_bench.store import RunFolder
+    from vsr1_bench.store.run_folder import RunFolder
 
     document = judge_and_score(RunFolder(folder), None, (str(tasks),), progress=False)
     assert document["footnote"] and document["verdicts"] != verdicts

@@ -11,7 +11,7 @@ import pytest
 if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
 
-from vsr1_bench.exchange.lmms_eval.index import list_entries
+from vsr1_bench.lmms_eval.index import list_entries
 
 
 def test_it_holds_the_names_kinds_files_and_members_of_its_own_index() -> None:

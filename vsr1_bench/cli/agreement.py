@@ -30,8 +30,8 @@ def execute(options: argparse.Namespace) -> int:
     import json
     from itertools import combinations
 
-    from vsr1_bench.judge_names import LABELS, label_file
     from vsr1_bench.scoring.agreement import compare, document, named_judges
+    from vsr1_bench.store.judge_names import LABELS, label_file
 
     left_out = LeftOut()
     runs = sound_runs(options.runs, left_out, deep=True)

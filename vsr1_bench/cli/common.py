@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.errors import (
     EXIT_DONE,
     EXIT_INCOMPLETE,
@@ -16,15 +17,14 @@ from vsr1_bench.errors import (
     DamagedRunError,
     UsageError,
 )
-from vsr1_bench.paths import user_path, user_text
 
 if TYPE_CHECKING:
-    from vsr1_bench.data import DataOptions
-    from vsr1_bench.judging import JudgeOptions
-    from vsr1_bench.llm_judging.spending import Spending
-    from vsr1_bench.perceiving import Tally
-    from vsr1_bench.readers import ReaderOptions
-    from vsr1_bench.store import RunFolder
+    from vsr1_bench.data.dataset import DataOptions
+    from vsr1_bench.generation.costs import Spending
+    from vsr1_bench.judge import JudgeOptions
+    from vsr1_bench.perception.reader import ReaderOptions
+    from vsr1_bench.perception.second_pass import Tally
+    from vsr1_bench.store.run_folder import RunFolder
 
 
 DEFAULT_RUNS = [Path("runs")]
@@ -77,7 +77,7 @@ def data_options(options: argparse.Namespace) -> DataOptions:
         TaskError: the data root is no folder.
         UsageError: a split without a data set.
     """
-    from vsr1_bench.data import DataOptions
+    from vsr1_bench.data.dataset import DataOptions
 
     return DataOptions.from_flags(
         options.data_root, options.offline, options.source, options.dataset, options.split
@@ -96,7 +96,7 @@ def with_golds(
     """
     if not any(run.withheld() for run in runs):
         return list(runs), 0
-    from vsr1_bench.exchange.golds import runs_with_golds
+    from vsr1_bench.publish.golds import runs_with_golds
 
     shown = options.verbosity in ("DEBUG", "INFO")
     kept, lacking = runs_with_golds(
@@ -150,9 +150,9 @@ def judge_options(options: argparse.Namespace) -> JudgeOptions:
     Raises:
         UsageError: a price file or a value that cannot be read.
     """
-    from vsr1_bench.judging import JudgeOptions
-    from vsr1_bench.llm_judging.prompts import get_prompt
-    from vsr1_bench.llm_judging.spending import Spending, read_prices
+    from vsr1_bench.generation.costs import Spending, read_prices
+    from vsr1_bench.judge import JudgeOptions
+    from vsr1_bench.prompts.judge_prompts import get_prompt
 
     get_prompt(options.judge_prompt)
     prices = read_prices(options.price_file) if options.price_file else {}
@@ -230,8 +230,8 @@ def reader_options(options: argparse.Namespace, spending: Spending | None = None
     Raises:
         UsageError: flags about a reader that is the model itself, or that cannot be used.
     """
-    from vsr1_bench.llm_judging.spending import Spending
-    from vsr1_bench.readers import SELF, ReaderOptions
+    from vsr1_bench.generation.costs import Spending
+    from vsr1_bench.perception.reader import SELF, ReaderOptions
 
     name = options.reader or SELF
     if name == SELF and any((options.reader_model, options.reader_base_url, options.reader_args)):
@@ -271,7 +271,7 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
 
 def unscored(documents: Sequence[dict[str, Any]]) -> int:
     """How many verdicts are missing; says what no verdict can be given on: what nobody has read."""
-    from vsr1_bench.judge_names import LABELS, bare
+    from vsr1_bench.store.judge_names import LABELS, bare
 
     answers: int = sum(
         d.get("left_unscored", d["rates"]["total"] - d["rates"]["scored"]) for d in documents
@@ -357,7 +357,7 @@ def whole_runs(paths: Sequence[Path], damaged: Damaged, *, least: int = 1) -> li
         StoreError: a path has no runs.
         DamagedRunError: fewer than `least` paths have others.
     """
-    from vsr1_bench.store import find_runs
+    from vsr1_bench.store.run_folder import find_runs
 
     found = [[run for run in find_runs(path) if run.path not in damaged] for path in paths]
     if damaged and sum(map(bool, found)) < least:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.errors import UsageError
-from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,8 @@ def execute(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace, damaged: common.Damaged) -> None:
     import json
 
-    from vsr1_bench.leaderboard.comparing import compare_runs, document, tasks_left_out
-    from vsr1_bench.leaderboard.comparison_text import comparison_texts
+    from vsr1_bench.compare.compare import compare_runs, document, tasks_left_out
+    from vsr1_bench.compare.text import comparison_texts
 
     common.whole_runs(options.runs, damaged, least=2)
     shown = options.verbosity in ("DEBUG", "INFO") and not options.json

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED
-from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +23,8 @@ def execute(options: argparse.Namespace) -> int:
     import os
     from dataclasses import asdict
 
-    from vsr1_bench.diagnosis import can_run, diagnose, report
-    from vsr1_bench.rows import DATA_ROOT_VARIABLE
+    from vsr1_bench.data.rows import DATA_ROOT_VARIABLE
+    from vsr1_bench.tools.doctor import can_run, diagnose, report
 
     # Not the usual way: a root that is no folder is a finding here, not an error.
     root = options.data_root or os.environ.get(DATA_ROOT_VARIABLE)

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, UsageError
-from vsr1_bench.paths import user_path, user_text
 
 PAPER, DATA = "vision-sr1", "data"
 ONLY_PAPER, ONLY_DATA = ("runs", "revision"), ("tasks",)
@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _bundle(options: argparse.Namespace, progress: bool) -> int:
-    from vsr1_bench.exchange.unpacking import download
+    from vsr1_bench.publish.unpack import download
 
     to = options.to or Path("runs")
     found = download(options.address, to, options.include_path, progress=progress)
@@ -73,7 +73,7 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
 
 def _paper(options: argparse.Namespace, progress: bool) -> int:
     from vsr1_bench.cli.table import tell_mixups
-    from vsr1_bench.exchange.raw_outputs import RawOptions, download_raw_outputs
+    from vsr1_bench.imports.vision_sr1 import RawOptions, download_raw_outputs
 
     names = tuple(name.strip() for name in (options.runs or "").split(",") if name.strip())
     to = options.to or Path("runs")
@@ -104,7 +104,7 @@ def _paper(options: argparse.Namespace, progress: bool) -> int:
 
 
 def _data(options: argparse.Namespace, progress: bool) -> int:
-    from vsr1_bench.exchange.data_bundle import download_data
+    from vsr1_bench.imports.mirror import download_data
     from vsr1_bench.registry import resolve_tasks
 
     if not options.tasks:

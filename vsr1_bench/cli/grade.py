@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
-from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Grade and say how many came out how."""
-    from vsr1_bench.grade import grade_file
-    from vsr1_bench.judge_names import read_name
-    from vsr1_bench.judging import ModelJudge
+    from vsr1_bench.judge import ModelJudge
+    from vsr1_bench.judging.grade_file import grade_file
     from vsr1_bench.registry import find_judge
+    from vsr1_bench.store.judge_names import read_name
 
     counts = grade_file(
         options.responses,

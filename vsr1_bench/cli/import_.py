@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
-from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Import, and say how to judge."""
-    from vsr1_bench.exchange.responses import ImportOptions, import_responses
+    from vsr1_bench.imports.responses import ImportOptions, import_responses
 
     folder = import_responses(
         ImportOptions(

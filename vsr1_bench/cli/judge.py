@@ -7,16 +7,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import LeftOut, each_run, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
-from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
-    from vsr1_bench.judging import Estimate
-    from vsr1_bench.preflight import Chosen
-    from vsr1_bench.running import JudgePool
-    from vsr1_bench.store import RunFolder
+    from vsr1_bench.judge import Estimate
+    from vsr1_bench.judging.choose import Chosen
+    from vsr1_bench.judging.open import JudgePool
+    from vsr1_bench.store.run_folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Judge what has no verdict yet, score, and print the table."""
-    from vsr1_bench.running import JudgePool
+    from vsr1_bench.judging.open import JudgePool
 
     left_out = LeftOut()
     found = sound_runs(options.runs, left_out)
@@ -57,7 +57,7 @@ def choose(
     runs: Sequence[RunFolder], options: argparse.Namespace, pool: JudgePool
 ) -> dict[str, Chosen]:
     """Choose each task's judge, and say which of them lack something."""
-    from vsr1_bench.preflight import choose_judges
+    from vsr1_bench.judging.choose import choose_judges
     from vsr1_bench.registry import get_task
 
     names = dict.fromkeys(run.spec().task.name for run in runs)
@@ -80,10 +80,10 @@ def assess(
 
     Runs that turn out to be damaged are left out.
     """
-    from vsr1_bench.assess import judge_and_score, score_unjudged
-    from vsr1_bench.grouping import score_groups
+    from vsr1_bench.judging.runs import judge_and_score, score_unjudged
     from vsr1_bench.leaderboard import render
-    from vsr1_bench.seeing import blind_first
+    from vsr1_bench.scoring.groups import score_groups
+    from vsr1_bench.scoring.seeing import blind_first
 
     progress = options.verbosity in ("DEBUG", "INFO")
     paths = options.include_path
@@ -111,7 +111,7 @@ def known_runs(
     So are runs of another version of their task, which nobody could score. They must not keep the
     others from their judge. A single run is not left out.
     """
-    from vsr1_bench.assess import check_version
+    from vsr1_bench.judging.runs import check_version
     from vsr1_bench.registry import get_task
     from vsr1_bench.task import Borrowed
 
@@ -136,8 +136,8 @@ def dry_run(
     """Print what judging would take."""
     from tabulate import tabulate
 
-    from vsr1_bench.assess import estimate_run
-    from vsr1_bench.judging import Estimate
+    from vsr1_bench.judge import Estimate
+    from vsr1_bench.judging.runs import estimate_run
 
     rows, total = [], Estimate(cost=0.0)
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
-from vsr1_bench.paths import user_path, user_text
 
 if TYPE_CHECKING:
     from vsr1_bench.train.loop import LoopOptions
@@ -94,7 +94,7 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
 def execute(options: argparse.Namespace) -> int:
     """Run what is missing; print the summary."""
     from vsr1_bench.cli.train import check_installed
-    from vsr1_bench.pipeline import check_borrowed
+    from vsr1_bench.pipeline.run import check_borrowed
     from vsr1_bench.registry import resolve_tasks
     from vsr1_bench.train.loop import run_loop
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.errors import UsageError
-from vsr1_bench.paths import user_path
 from vsr1_bench.task import BORROWED
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Print the list."""
     if options.source is not None:
-        from vsr1_bench.exchange.lmms_eval.index import list_entries
+        from vsr1_bench.lmms_eval.index import list_entries
 
         if options.kind != "tasks":
             raise UsageError(f"--source {options.source} goes with `ls tasks`, not {options.kind}")
@@ -60,7 +60,7 @@ def execute(options: argparse.Namespace) -> int:
         print(_columns(("backend", "argument", "part of a run?"), audit()))
         return 0
     if options.kind == "prompts":
-        from vsr1_bench.prompts import FORMATS
+        from vsr1_bench.prompts.formats import FORMATS
 
         formats = FORMATS.values()
         places = {"mark": "at its mark", "end": "at the end"}
@@ -106,9 +106,9 @@ def _rows(task: Task) -> int | None:
 
 
 def _runs(path: Path) -> Iterable[tuple[str, ...]]:
-    from vsr1_bench.blind import NONE
-    from vsr1_bench.provenance import precision_of
-    from vsr1_bench.store import find_runs
+    from vsr1_bench.data.blind import NONE
+    from vsr1_bench.store.provenance import precision_of
+    from vsr1_bench.store.run_folder import find_runs
 
     for run in find_runs(path):
         spec = run.spec()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from vsr1_bench import __version__
+from vsr1_bench._util.terminal import plain_streams
 from vsr1_bench.cli.streams import keep_printing
 from vsr1_bench.cli.terminating import ended_by_sigterm
 from vsr1_bench.errors import (
@@ -26,7 +27,6 @@ from vsr1_bench.errors import (
     UsageError,
     nearest,
 )
-from vsr1_bench.terminal import plain_streams
 
 COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
@@ -158,7 +158,7 @@ def _guarded(arguments: list[str], *, debug: bool) -> int:
 
 def _resume(arguments: list[str]) -> str:
     """The line that says how to go on."""
-    from vsr1_bench.environment import command_line
+    from vsr1_bench.store.environment import command_line
 
     return f"resume with: {command_line(flag='data_root' in parse(arguments)[1])}"
 

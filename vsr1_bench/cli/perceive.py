@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import LeftOut, sound_runs
 from vsr1_bench.errors import EXIT_INCOMPLETE, StoreError, UsageError
-from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
-    from vsr1_bench.readers import Descriptions
+    from vsr1_bench.perception.reader import Descriptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Read what this reader has not read yet, judge, score, and print the table."""
     from vsr1_bench.cli.judge import assess, choose, known_runs
-    from vsr1_bench.perceiving import read_runs
-    from vsr1_bench.readers import SELF, external_reader
-    from vsr1_bench.running import JudgePool
-    from vsr1_bench.seeing import seeing_runs
+    from vsr1_bench.judging.open import JudgePool
+    from vsr1_bench.perception.reader import SELF, external_reader
+    from vsr1_bench.perception.second_pass import read_runs
+    from vsr1_bench.scoring.seeing import seeing_runs
 
     judging = common.judge_options(options)
     told = common.reader_options(options, judging.spending)

@@ -6,8 +6,8 @@ import argparse
 import sys
 from functools import partial
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common, table
-from vsr1_bench.paths import user_path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+from vsr1_bench._util.paths import user_text
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import LeftOut, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
-from vsr1_bench.paths import user_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Publish, and say how to download."""
-    from vsr1_bench.data import DataOptions
-    from vsr1_bench.exchange.packing import PackOptions
-    from vsr1_bench.exchange.publishing import publish
+    from vsr1_bench.data.dataset import DataOptions
+    from vsr1_bench.publish.pack import PackOptions
+    from vsr1_bench.publish.publishing import publish
 
     left_out = LeftOut()
     runs = sound_runs(options.runs, left_out, deep=True)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, UsageError
-from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.settings import Difference
@@ -46,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Say what would differ, then run."""
     from vsr1_bench.cli.main import parse
-    from vsr1_bench.environment import COMMAND, typed_as
-    from vsr1_bench.rerunning import made_again, plan_rerun
-    from vsr1_bench.store import find_runs
+    from vsr1_bench.cli.rerunning import made_again, plan_rerun
+    from vsr1_bench.store.environment import COMMAND, typed_as
+    from vsr1_bench.store.run_folder import find_runs
 
     runs = find_runs(options.run)
     if len(runs) > 1:
@@ -90,6 +90,6 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _table(found: Sequence[Difference]) -> str:
-    from vsr1_bench.leaderboard.explaining import difference_table
+    from vsr1_bench.compare.explain import difference_table
 
     return difference_table(found, "stored", "today")

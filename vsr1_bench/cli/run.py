@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError, nearest
-from vsr1_bench.paths import user_path, user_text
 
 if TYPE_CHECKING:
-    from vsr1_bench.llm_judging.spending import Spending
-    from vsr1_bench.pipeline import RunOptions
-    from vsr1_bench.preflight import Chosen
-    from vsr1_bench.running import JudgePool
-    from vsr1_bench.stream import TaskRun
+    from vsr1_bench.generation.costs import Spending
+    from vsr1_bench.judging.choose import Chosen
+    from vsr1_bench.judging.open import JudgePool
+    from vsr1_bench.pipeline.run import RunOptions
+    from vsr1_bench.pipeline.stream import TaskRun
 
 
 PARALLEL = ("tensor_parallel_size", "data_parallel_size")
@@ -92,8 +92,8 @@ def run_options(options: argparse.Namespace, spending: Spending | None = None) -
     Raises:
         UsageError: a refused flag, or a value that cannot be read.
     """
-    from vsr1_bench.blind import parse_variants
-    from vsr1_bench.pipeline import RunOptions
+    from vsr1_bench.data.blind import parse_variants
+    from vsr1_bench.pipeline.run import RunOptions
 
     if options.num_fewshot:
         raise UsageError(
@@ -236,9 +236,9 @@ def stop_strings(text: str, name: str) -> tuple[str, ...]:
 
 def execute(options: argparse.Namespace) -> int:
     """Run everything; the exit code is 75 while any response is missing or unscored."""
-    from vsr1_bench.preflight import choose_judges
+    from vsr1_bench.judging.choose import choose_judges
+    from vsr1_bench.judging.open import JudgePool
     from vsr1_bench.registry import resolve_tasks
-    from vsr1_bench.running import JudgePool
 
     judging = common.judge_options(options)
     chosen = run_options(options, judging.spending)
@@ -264,7 +264,7 @@ def _run(
     *,
     asked: int,
 ) -> int:
-    from vsr1_bench.pipeline import generate
+    from vsr1_bench.pipeline.run import generate
 
     runs = generate(chosen)
     failed = sum(run.failed for run in runs) + asked - len({run.task.name for run in runs})
@@ -289,7 +289,7 @@ def _report_responses(run: TaskRun) -> None:
     """Say how many responses are not new, and which are missing."""
     name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
     if run.reused:
-        from vsr1_bench.provenance import reuse_line
+        from vsr1_bench.store.provenance import reuse_line
 
         print(reuse_line(name, run.reused, run.total, run.makers), file=sys.stderr)
     common.report_failures(name, run.answers, run.total)
@@ -303,9 +303,9 @@ def _assess(
     runs: list[TaskRun], judges: dict[str, Chosen], chosen: RunOptions, pool: JudgePool
 ) -> int:
     """Judge, score and print; return how many responses stay without a verdict."""
-    from vsr1_bench.assess import judge_and_score, score_unjudged
-    from vsr1_bench.grouping import score_groups
+    from vsr1_bench.judging.runs import judge_and_score, score_unjudged
     from vsr1_bench.leaderboard import render
+    from vsr1_bench.scoring.groups import score_groups
 
     documents = []
     for run in sorted(runs, key=lambda run: not run.blind):  # the gain is part of the others' score

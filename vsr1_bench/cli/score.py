@@ -20,10 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Score and print."""
-    from vsr1_bench.assess import score_run
-    from vsr1_bench.grouping import score_groups
+    from vsr1_bench.judging.runs import score_run
     from vsr1_bench.leaderboard import render
-    from vsr1_bench.store import stored_judge
+    from vsr1_bench.scoring.groups import score_groups
+    from vsr1_bench.store.run_folder import stored_judge
 
     left_out = LeftOut()
     runs = sound_runs(options.runs, left_out)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from vsr1_bench._util.paths import user_text
 from vsr1_bench.cli import common
-from vsr1_bench.paths import user_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def execute(options: argparse.Namespace) -> int:
     import shlex
 
     from vsr1_bench.cli.terminating import allow
-    from vsr1_bench.serving import STOP_SECONDS, free_port, serve, server_command
+    from vsr1_bench.tools.serve import STOP_SECONDS, free_port, serve, server_command
 
     port = free_port(options.host, options.port)
     settings = common.key_values(options.model_args, "--model_args")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vsr1_bench.errors import DamagedRunError, StoreError
 
 if TYPE_CHECKING:
-    from vsr1_bench.store import RunFolder
+    from vsr1_bench.store.run_folder import RunFolder
 
 
 class LeftOut:
@@ -37,7 +37,7 @@ def sound_runs(paths: Sequence[Path], left_out: LeftOut, *, deep: bool = False) 
         StoreError: a path has no runs.
         DamagedRunError: none of the runs can be read.
     """
-    from vsr1_bench.store import find_runs
+    from vsr1_bench.store.run_folder import find_runs
 
     found = [run for path in paths for run in find_runs(path)]
     damaged = [error for run in found if (error := _damage(run, deep)) is not None]
@@ -62,8 +62,8 @@ def _damage(run: RunFolder, deep: bool) -> DamagedRunError | None:
 
 
 def _read_all(run: RunFolder) -> None:
-    from vsr1_bench.joining import check_asked
-    from vsr1_bench.llm_judging.replies import read_replies
+    from vsr1_bench.judging.llm_replies import read_replies
+    from vsr1_bench.scoring.join import check_asked
 
     made = run.generations().values()
     check_asked(run, run.samples().keys(), {one.sample_id for one in made})

@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, StoreError, UsageError
-from vsr1_bench.paths import user_path
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.collect import Scored
     from vsr1_bench.leaderboard.mixups import MixUp
     from vsr1_bench.leaderboard.reported import ReportedTable
-    from vsr1_bench.store import RunFolder
+    from vsr1_bench.store.run_folder import RunFolder
 
 FORMATS = ("markdown", "csv", "latex", "html", "json")
 HERE = Path()
@@ -93,7 +93,7 @@ def stored_scores(options: argparse.Namespace, damaged: common.Damaged) -> list[
         StoreError: there are no runs, or none of them is scored, or all are damaged.
     """
     from vsr1_bench.leaderboard.collect import collect
-    from vsr1_bench.store import stored_judge
+    from vsr1_bench.store.run_folder import stored_judge
 
     may_be_empty = options.results is not None
     paths = options.runs
@@ -200,14 +200,14 @@ def _chosen(options: argparse.Namespace, scored: list[Scored]) -> list[Scored]:
 
 
 def _explain(first: Path, second: Path, *, judge: str | None) -> int:
-    from vsr1_bench.leaderboard.explaining import explain
+    from vsr1_bench.compare.explain import explain
 
     print(explain(first, second, judge))
     return EXIT_DONE
 
 
 def _delta(options: argparse.Namespace, damaged: common.Damaged) -> None:
-    from vsr1_bench.leaderboard.delta import compare_judges, note_mixups, render_delta
+    from vsr1_bench.compare.delta import compare_judges, note_mixups, render_delta
 
     if options.format not in ("markdown", "json"):
         raise UsageError(f"--delta is written as markdown or json, not {options.format}")
@@ -224,7 +224,7 @@ def tell_mixups(
     runs: Sequence[RunFolder], include_path: Sequence[str], results: Path | None = None
 ) -> list[MixUp]:
     """Warn, a line each, of published responses that seem to be another run's."""
-    from vsr1_bench.exchange.raw_outputs import RUNS
+    from vsr1_bench.imports.vision_sr1 import RUNS
     from vsr1_bench.leaderboard.mixups import ISSUE, check_runs
 
     if not any(run.spec().model.id in RUNS for run in runs):

@@ -10,14 +10,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsr1_bench.child import OWN_PYTHON, die_with_parent
+from vsr1_bench._util.paths import user_text
+from vsr1_bench._util.processes import OWN_PYTHON, die_with_parent
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BenchError, UsageError
-from vsr1_bench.paths import user_text
 
 if TYPE_CHECKING:
+    from vsr1_bench.train.core.session import Session
     from vsr1_bench.train.recipe import Recipe
-    from vsr1_bench.train.session import Session
     from vsr1_bench.train.sft_recipe import SftRecipe
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def execute(options: argparse.Namespace) -> int:
 
         print(describe(_recipe(options), world=options.nproc or 1))
         return EXIT_DONE
-    from vsr1_bench.train.ranks import said_already
+    from vsr1_bench.train.core.ranks import said_already
 
     try:
         return _train(options)
@@ -86,7 +86,7 @@ def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from vsr1_bench.train.metrics import check_loggers
+    from vsr1_bench.train.core.metrics import check_loggers
     from vsr1_bench.train.recipe import Recipe
 
     launcher = os.environ.get("TORCHELASTIC_RUN_ID", "")
@@ -133,7 +133,7 @@ def check_installed() -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from vsr1_bench.train.checkpoints import export
+    from vsr1_bench.train.core.checkpoints import export
 
     if len(options.settings) != 1:
         raise UsageError("train export CHECKPOINT OUT: wanted one output folder")
@@ -161,7 +161,7 @@ def _launch(options: argparse.Namespace) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from vsr1_bench.train.ranks import TrainError
+    from vsr1_bench.train.core.ranks import TrainError
 
     config = LaunchConfig(
         *(1, 1, options.nproc),

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Validate each task; one line each, a line more for each fault."""
     from vsr1_bench.registry import resolve_tasks
-    from vsr1_bench.validation import validate_task
+    from vsr1_bench.tools.validate import validate_task
 
     data = common.data_options(options)
     tasks = resolve_tasks(options.tasks, options.include_path)

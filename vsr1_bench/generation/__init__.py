@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from vsr1_bench.generation.base import Generator
-from vsr1_bench.generation.opening import BACKENDS, choose_backend, open_generator
+from vsr1_bench.generation.open import BACKENDS, choose_backend, open_generator
 
 __all__ = ["BACKENDS", "Generator", "choose_backend", "open_generator"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vsr1_bench.closing import Closing
+from vsr1_bench._util.closing import Closing
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.records import Completion, Request
 

@@ -32,7 +32,7 @@ from pydantic import Field
 from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
 from vsr1_bench.generation.base import PACE, BackendArgs, Generator, NotInSpec
 from vsr1_bench.generation.bounded import RefusedReplyError
-from vsr1_bench.images import ImageError
+from vsr1_bench.generation.images import ImageError
 from vsr1_bench.records import Completion, Request, Usage
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from vsr1_bench.answers.marks import split_channels
 from vsr1_bench.errors import ModelError
-from vsr1_bench.images import decode
-from vsr1_bench.models import ModelInfo
-from vsr1_bench.prompts import to_chat
+from vsr1_bench.generation.images import decode
+from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.prompts.formats import to_chat
 from vsr1_bench.records import ImagePlace, Request
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from vsr1_bench.generation.calls import (
     checked_url,
     failed,
 )
-from vsr1_bench.images import encoded
-from vsr1_bench.models import ModelInfo
+from vsr1_bench.generation.images import encoded
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")

@@ -13,9 +13,9 @@ from typing import Any
 
 from vsr1_bench.generation.base import BackendArgs, InSpec, NotInSpec, parse_backend_args
 from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.precision import precision_of
-from vsr1_bench.models import ModelInfo
-from vsr1_bench.spec import PrecisionSpec
+from vsr1_bench.store.spec import PrecisionSpec
 
 LOADING = ("vllm", "transformers")
 """Backends that load weights themselves."""

@@ -38,8 +38,8 @@ from vsr1_bench.generation.chat_reply import (
     parse_body,
     read_message,
 )
-from vsr1_bench.images import data_url
-from vsr1_bench.models import ModelInfo
+from vsr1_bench.generation.images import data_url
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Any
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import BackendArgs
-from vsr1_bench.spec import PrecisionSpec
+from vsr1_bench.store.spec import PrecisionSpec
 
 AUTO = "auto"
 DTYPES = ("float32", "bfloat16", "float16")

@@ -24,9 +24,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from vsr1_bench._util.paths import user_text
 from vsr1_bench.errors import GenerationError, ModelError
 from vsr1_bench.generation.base import NO_SCHEMA, PACE, BackendArgs, Generator, InSpec, NotInSpec
-from vsr1_bench.paths import user_text
 from vsr1_bench.records import Completion, Request, Usage
 
 

@@ -35,10 +35,10 @@ from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.base import NO_SCHEMA, Generator
 from vsr1_bench.generation.chat import ChatRenderer, Prompt, cannot_load
 from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.images import ImageError
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.precision import precision_of
 from vsr1_bench.generation.transformers_args import TransformersArgs
-from vsr1_bench.images import ImageError
-from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, Request, Sampling, Usage
 
 

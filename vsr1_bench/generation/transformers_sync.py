@@ -11,9 +11,9 @@ import torch
 
 from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.base import SyncableGenerator
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.transformers import TransformersGenerator
 from vsr1_bench.generation.transformers_args import TransformersArgs
-from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Request
 
 

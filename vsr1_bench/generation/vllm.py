@@ -26,8 +26,8 @@ from vsr1_bench.generation.base import (
     NotInSpec,
 )
 from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.precision import precision_of
-from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Completion, Request, Sampling, Usage
 
 # How long an idle engine gathers prompts before its first step, and how long a pause ends that.

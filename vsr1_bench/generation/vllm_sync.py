@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.errors import GenerationError, UsageError
 from vsr1_bench.generation.base import SyncableGenerator
+from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, died
-from vsr1_bench.models import ModelInfo
 from vsr1_bench.records import Request
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vsr1_bench.generation.identity import LOADING
-from vsr1_bench.grouping import score_members
 from vsr1_bench.leaderboard.settings import row_key
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring.coverage import limited, slice_note
+from vsr1_bench.scoring.groups import score_members
 from vsr1_bench.scoring.shortcuts import OVER_ALL, without_empty_rates
-from vsr1_bench.spec import RunSpec
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.store.spec import RunSpec
 
 
 @dataclass(frozen=True, slots=True)

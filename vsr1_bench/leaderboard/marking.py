@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vsr1_bench.leaderboard.pairs import Outcomes, align, changed_samples, outcomes
+from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.leaderboard.wide import Cell, Column, Grid
-from vsr1_bench.progress import progress_bar
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring.paired import ALPHA, holm, paired_difference
-from vsr1_bench.store import RunFolder
+from vsr1_bench.scoring.pairs import Outcomes, align, changed_samples, outcomes
+from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.task import Task
 
 # Metrics that are a mean over samples, which is what the test compares.

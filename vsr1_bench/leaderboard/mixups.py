@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.judge_names import read_name
 from vsr1_bench.leaderboard.collect import Scored, collect
 from vsr1_bench.leaderboard.reported import (
     ReportedRow,
@@ -30,7 +29,8 @@ from vsr1_bench.leaderboard.reported import (
     load_reported,
     results_folder,
 )
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.judge_names import read_name
+from vsr1_bench.store.run_folder import RunFolder
 
 PUBLISHED = ("published", "legacy_vsr1")
 """Judges that score as the reported rows were scored, the first of which counts."""

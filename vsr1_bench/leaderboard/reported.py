@@ -19,7 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.spec import Strict
+from vsr1_bench.store.spec import Strict
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]

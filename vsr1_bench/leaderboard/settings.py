@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.spec import RunSpec, canonical_json
-from vsr1_bench.store import RunFolder, stored_judge
+from vsr1_bench.store.run_folder import RunFolder, stored_judge
+from vsr1_bench.store.spec import RunSpec, canonical_json
 
 ASPECTS = (
     "task version", "prompt", "data", "judge", "sampling", "weights", "precision", "engine",

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vsr1_bench.judge_names import bare
 from vsr1_bench.leaderboard.collect import Scored, partial_note, unknown_precision
 from vsr1_bench.leaderboard.empty import why_empty
 from vsr1_bench.leaderboard.headings import arrow
@@ -25,6 +24,7 @@ from vsr1_bench.leaderboard.shortcuts import (
     undescribed,
     usual_readers,
 )
+from vsr1_bench.store.judge_names import bare
 
 HEADLINE = "accuracy"
 

@@ -9,9 +9,9 @@ from math import isfinite
 from typing import Any
 
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.judge_names import name_in_run, stored_name
 from vsr1_bench.records import Judgment
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.judge_names import name_in_run, stored_name
+from vsr1_bench.store.run_folder import RunFolder
 
 OUTCOMES = ("correct", "incorrect")
 

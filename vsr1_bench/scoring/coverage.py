@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vsr1_bench.spec import RunSpec
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.store.spec import RunSpec
 from vsr1_bench.task import Borrowed, Source, Task
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsr1_bench.prompts import CAPTION_REASONER, COT, DIRECT, SEE_THINK
+from vsr1_bench.prompts.formats import CAPTION_REASONER, COT, DIRECT, SEE_THINK
 
 if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor

@@ -11,11 +11,11 @@ from tree import ROOT
 
 from vsr1_bench.answers import extract
 from vsr1_bench.answers.rules import RULES, Rule
-from vsr1_bench.grade import grade_file
+from vsr1_bench.judge import Item
 from vsr1_bench.judges.string_match import JUDGE
-from vsr1_bench.judging import Item
-from vsr1_bench.record_lines import judgment_of_record
+from vsr1_bench.judging.grade_file import grade_file
 from vsr1_bench.records import AnswerType
+from vsr1_bench.store.lines import judgment_of_record
 
 COLORS = ("red", "blue", "green")
 YES_NO = ("Yes", "No")

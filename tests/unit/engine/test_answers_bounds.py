@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from vsr1_bench.answers import read_quantity, same_value
 from vsr1_bench.answers.forms import read_form
 from vsr1_bench.answers.notation import read_base, to_latex, understood, written
+from vsr1_bench.judge import Item
 from vsr1_bench.judges import mathvista, mmmu, string_match, vilp
-from vsr1_bench.judging import Item
 from vsr1_bench.records import AnswerType, Verdict
 
 LIMIT = 0.05

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seeing import answer, options, plugins, run_and_score
 
-from vsr1_bench.blind import (
+from vsr1_bench.data.blind import (
     NO_IMAGE,
     NO_PARTNER,
     LeftOut,
@@ -26,16 +26,16 @@ from vsr1_bench.blind import (
     open_variant,
     parse_variants,
 )
-from vsr1_bench.data import DataOptions, TaskData, open_data
+from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
 from vsr1_bench.errors import UsageError
-from vsr1_bench.images import decode
+from vsr1_bench.generation.images import decode
 from vsr1_bench.leaderboard.shortcuts import fold_blind
-from vsr1_bench.pipeline import generate
-from vsr1_bench.prompts import caption_messages
+from vsr1_bench.pipeline.run import generate
+from vsr1_bench.prompts.formats import caption_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.paired import paired_difference
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.task import Procedural, Task, interleave
 from vsr1_bench.tiny.png import palette_png
 

@@ -10,9 +10,9 @@ from bundles import ATTACKS, Attack, Bundle, attack_table, files_below, made_run
 from tree import ROOT
 
 from vsr1_bench.errors import ExchangeError
-from vsr1_bench.exchange.packing import PackOptions
-from vsr1_bench.exchange.publishing import publish
-from vsr1_bench.exchange.unpacking import download
+from vsr1_bench.publish.pack import PackOptions
+from vsr1_bench.publish.publishing import publish
+from vsr1_bench.publish.unpack import download
 
 QUIET = PackOptions(progress=False)
 

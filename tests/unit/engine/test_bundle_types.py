@@ -13,10 +13,10 @@ from bundles import Bundle, made_run
 
 from vsr1_bench.cli.main import main
 from vsr1_bench.errors import DamagedRunError, ExchangeError
-from vsr1_bench.exchange.packing import PackOptions
-from vsr1_bench.exchange.publishing import publish
-from vsr1_bench.exchange.unpacking import download
-from vsr1_bench.store import RunFolder
+from vsr1_bench.publish.pack import PackOptions
+from vsr1_bench.publish.publishing import publish
+from vsr1_bench.publish.unpack import download
+from vsr1_bench.store.run_folder import RunFolder
 
 QUIET = PackOptions(progress=False)
 META: list[tuple[str, Any]] = [

@@ -14,9 +14,9 @@ from vsr1_bench.answers import boxed, extract, final_region, final_span, read_de
 from vsr1_bench.answers.channels import split
 from vsr1_bench.answers.marks import mark_tags, split_channels
 from vsr1_bench.cli.main import main
-from vsr1_bench.judging import Item, JudgeOptions
-from vsr1_bench.llm_judging.reading import read_reply
-from vsr1_bench.running import open_judge
+from vsr1_bench.judge import Item, JudgeOptions
+from vsr1_bench.judging.llm_parse import read_reply
+from vsr1_bench.judging.open import open_judge
 
 ANIMALS = ("heron", "stork", "crane", "egret")
 DRAFT = "The answer is C, unless the legs are pink."

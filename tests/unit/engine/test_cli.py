@@ -14,10 +14,10 @@ from vsr1_bench.cli import common
 from vsr1_bench.cli.main import COMMANDS, main
 from vsr1_bench.cli.main import parse as parse_words
 from vsr1_bench.cli.run import add_arguments, gen_kwargs, model_args
-from vsr1_bench.environment import command_line
 from vsr1_bench.errors import Interrupted, UsageError
-from vsr1_bench.models import ModelInfo
-from vsr1_bench.pipeline import make_sampling
+from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.pipeline.run import make_sampling
+from vsr1_bench.store.environment import command_line
 
 HEAVY = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "sympy", "openai", "numpy")
 

@@ -13,8 +13,8 @@ from scored import spec_of, stored_run, tasks_folder
 from statsmodels.stats.contingency_tables import mcnemar
 
 from vsr1_bench.cli.main import main
+from vsr1_bench.compare.compare import Comparison, compare_runs
 from vsr1_bench.errors import UsageError
-from vsr1_bench.leaderboard.comparing import Comparison, compare_runs
 
 RIGHT, WRONG = 1.0, 0.0
 

@@ -12,14 +12,14 @@ from judged import BLUE, RED, judged, mirrored
 from PIL import Image
 
 from vsr1_bench.answers import read_options
-from vsr1_bench.assess import judge_and_score
 from vsr1_bench.cli.main import main
-from vsr1_bench.data import DataOptions, data_spec, open_data
+from vsr1_bench.data.dataset import DataOptions, data_spec, open_data
+from vsr1_bench.data.problem_rows import open_question, problem_row, read_kind, read_list
 from vsr1_bench.errors import RowError, TaskError, UsageError
-from vsr1_bench.exchange.responses import ImportOptions, import_responses
-from vsr1_bench.pipeline import RunOptions, plan
-from vsr1_bench.problem_rows import open_question, problem_row, read_kind, read_list
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.imports.responses import ImportOptions, import_responses
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.pipeline.run import RunOptions, plan
+from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import AnswerType, ImagePlace, Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.task import ROW_NUMBER

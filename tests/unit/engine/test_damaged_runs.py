@@ -10,7 +10,7 @@ import pytest
 from cli import error_line, here
 from scored import spec_of, stored_run, tasks_folder
 
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.run_folder import RunFolder
 
 VERDICTS = [1.0, 0.0] * 20
 Harm = Callable[[RunFolder], Path]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
+from vsr1_bench.data.rows import mirror_files
 from vsr1_bench.errors import RowError, TaskError
 from vsr1_bench.records import EncodedImage, Sample
-from vsr1_bench.rows import mirror_files
 from vsr1_bench.task import Procedural, Row, Source, Task
 
 SOURCE = Source("org/set", split="test", config="main", images=("image",))

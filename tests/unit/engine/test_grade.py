@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.grade import grade_file, read_lines
+from vsr1_bench.judging.grade_file import grade_file, read_lines
 from vsr1_bench.records import AnswerType
 
 

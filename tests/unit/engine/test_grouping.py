@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from scored import spec_of, stored_run, tasks_folder
 
-from vsr1_bench.assess import judge_and_score
-from vsr1_bench.data import DataOptions
-from vsr1_bench.exchange.responses import ImportOptions, import_responses
-from vsr1_bench.grouping import score_groups
-from vsr1_bench.store import RunFolder
+from vsr1_bench.data.dataset import DataOptions
+from vsr1_bench.imports.responses import ImportOptions, import_responses
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.scoring.groups import score_groups
+from vsr1_bench.store.run_folder import RunFolder
 
 SETS = {
     "mmmu_pro_4": ("standard (4 options)", "AABB"),  # all right

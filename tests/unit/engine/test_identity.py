@@ -12,12 +12,12 @@ import pytest
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import BackendArgs, InSpec, NotInSpec
 from vsr1_bench.generation.identity import BACKENDS, arguments_of, audit, identify, marks
+from vsr1_bench.generation.models import ModelInfo, find_model
 from vsr1_bench.generation.precision import precision_of
 from vsr1_bench.generation.transformers_args import TransformersArgs
 from vsr1_bench.generation.vllm import VllmArgs, engine_settings
-from vsr1_bench.models import ModelInfo, find_model
-from vsr1_bench.pipeline import RunOptions, plan
-from vsr1_bench.spec import PrecisionSpec
+from vsr1_bench.pipeline.run import RunOptions, plan
+from vsr1_bench.store.spec import PrecisionSpec
 
 PAGE = Path(__file__).parents[3] / "docs/identity.md"
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vsr1_bench.images import MAX_SOURCE_PIXELS, ImageError, data_url, decode, fit
+from vsr1_bench.generation.images import MAX_SOURCE_PIXELS, ImageError, data_url, decode, fit
 from vsr1_bench.records import EncodedImage
 
 # Pillow warns of damage that it reads around, and of sizes below our own bound.

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from cli import error_line, here
 
-from vsr1_bench.assess import judge_and_score, score_run
-from vsr1_bench.data import DataOptions
+from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import UsageError
-from vsr1_bench.exchange.responses import ImportOptions, import_responses
-from vsr1_bench.judging import JudgeOptions
-from vsr1_bench.store import RunFolder
+from vsr1_bench.imports.responses import ImportOptions, import_responses
+from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.judging.runs import judge_and_score, score_run
+from vsr1_bench.store.run_folder import RunFolder
 
 ROWS = [{"question": f"{n} + 0?", "answer": f"so\n#### {n}"} for n in range(6)]
 

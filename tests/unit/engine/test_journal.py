@@ -22,9 +22,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsr1_bench import journal as module
 from vsr1_bench.errors import EXIT_INCOMPLETE, DiskFullError, StoreError
-from vsr1_bench.journal import Journal, Lock, os_failure, read_journal, write_atomic
+from vsr1_bench.store import journal as module
+from vsr1_bench.store.journal import Journal, Lock, os_failure, read_journal, write_atomic
 
 TEXTS = st.text(st.characters(), max_size=50)  # lone surrogates and NUL are characters, too
 VALUES = st.recursive(
@@ -285,7 +285,7 @@ def test_a_file_appears_only_after_it_is_on_the_disk(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from vsr1_bench.journal import Lock
+from vsr1_bench.store.journal import Lock
 lock = Lock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -294,7 +294,7 @@ time.sleep(60)
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from vsr1_bench.journal import Lock
+from vsr1_bench.store.journal import Lock
 lock = Lock(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:

@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import SPEC, folder, made, sample
 
-from vsr1_bench import journal_index
 from vsr1_bench.errors import DamagedRunError, StoreError
-from vsr1_bench.joining import join_responses
-from vsr1_bench.journal import Journal, read_journal
-from vsr1_bench.journal_index import GENERATIONS, JUDGMENTS, Made, index_path, slim_records
-from vsr1_bench.record_lines import record_of_sample
 from vsr1_bench.records import Generation, Judgment, Verdict
-from vsr1_bench.run_writer import RunWriter
+from vsr1_bench.scoring.join import join_responses
 from vsr1_bench.scoring.metrics import Response
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store import journal_index
+from vsr1_bench.store.journal import Journal, read_journal
+from vsr1_bench.store.journal_index import GENERATIONS, JUDGMENTS, Made, index_path, slim_records
+from vsr1_bench.store.lines import record_of_sample
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.store.writer import RunWriter
 
 
 @pytest.fixture(autouse=True)

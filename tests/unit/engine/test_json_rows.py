@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from vsr1_bench.data.json_rows import MOST_FIELDS, JsonTable
 from vsr1_bench.errors import RowError, TaskError
-from vsr1_bench.json_rows import MOST_FIELDS, JsonTable
 
 
 def written(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> Path:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from vsr1_bench.llm_judging.prompts import GRADED, PAPER, STRICT, JudgePrompt, escape
+from vsr1_bench.prompts.judge_prompts import GRADED, PAPER, STRICT, JudgePrompt, escape
 
 BAR, COLON, BLANK = "\uff5c", "\uff1a", "\u2581"
 """The wide forms that DeepSeek's tokens and Chinese texts have."""

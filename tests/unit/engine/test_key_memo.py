@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from vsr1_bench import key_memo
 from vsr1_bench.errors import GenerationError, Interrupted
-from vsr1_bench.key_memo import CHECKED, KeyMemo
-from vsr1_bench.pipeline import RunOptions, generate
-from vsr1_bench.stream import TaskRun
+from vsr1_bench.pipeline import key_memo
+from vsr1_bench.pipeline.key_memo import CHECKED, KeyMemo
+from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.stream import TaskRun
 
 ROWS = 200
 PLUGIN = """

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vsr1_bench.errors import JudgeMissingError, UsageError
-from vsr1_bench.judge_names import bare, llm_name, read_name, stored_name
-from vsr1_bench.judging import Item, JudgeOptions
-from vsr1_bench.llm_judging.combining import spec_times, two_specs
-from vsr1_bench.llm_judging.prompts import GRADED, PAPER, PROMPTS, STRICT, escape, get_prompt
-from vsr1_bench.llm_judging.reading import read_reply
-from vsr1_bench.llm_judging.runner import candidate
-from vsr1_bench.llm_judging.spending import Price, Spending, cost_of, read_prices
+from vsr1_bench.generation.costs import Price, Spending, cost_of, read_prices
+from vsr1_bench.judge import Item, JudgeOptions
+from vsr1_bench.judging.compose import spec_times, two_specs
+from vsr1_bench.judging.llm import candidate
+from vsr1_bench.judging.llm_parse import read_reply
+from vsr1_bench.judging.open import open_judge
+from vsr1_bench.prompts.judge_prompts import GRADED, PAPER, PROMPTS, STRICT, escape, get_prompt
 from vsr1_bench.records import Usage
-from vsr1_bench.running import open_judge
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.judge_names import bare, llm_name, read_name, stored_name
+from vsr1_bench.store.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 

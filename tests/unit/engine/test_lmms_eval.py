@@ -19,19 +19,19 @@ from PIL import Image
 from tree import ROOT, python_files
 
 from vsr1_bench.cli.main import main
-from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import TaskError
-from vsr1_bench.exchange.lmms_eval.data import fingerprint, own_sampling
-from vsr1_bench.exchange.lmms_eval.groups import borrowed_groups
-from vsr1_bench.exchange.lmms_eval.loading import Plan
-from vsr1_bench.exchange.lmms_eval.messages import read_messages, sampling_of
-from vsr1_bench.exchange.lmms_eval.worker import _head, numbers, packed, unpacked
-from vsr1_bench.images import decode
+from vsr1_bench.generation.images import decode
 from vsr1_bench.leaderboard import render
-from vsr1_bench.prompts import OWN, build_messages
+from vsr1_bench.lmms_eval.data import fingerprint, own_sampling
+from vsr1_bench.lmms_eval.groups import borrowed_groups
+from vsr1_bench.lmms_eval.loading import Plan
+from vsr1_bench.lmms_eval.messages import read_messages, sampling_of
+from vsr1_bench.lmms_eval.worker import _head, numbers, packed, unpacked
+from vsr1_bench.prompts.formats import OWN, build_messages
 from vsr1_bench.records import ImagePlace, Message, Sample
 from vsr1_bench.registry import get_task
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.run_folder import RunFolder
 
 absent = pytest.mark.skipif(bool(find_spec("lmms_eval")), reason="lmms-eval is installed here")
 
@@ -114,7 +114,7 @@ def test_offline_holds_for_its_code_and_for_the_process_that_scores(
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("vsr1_bench.exchange.lmms_eval.data.load_task", load_task)
+    monkeypatch.setattr("vsr1_bench.lmms_eval.data.load_task", load_task)
     with pytest.raises(TaskError, match="asked no hub"):
         open_data(get_task("lmms_eval/anything"), DataOptions(offline=True))
 
@@ -233,7 +233,7 @@ def stored(root: Path, member: str, value: float | None, samples: int, **told: A
     spec = json.loads(SPEC)
     spec["task"]["name"] = f"lmms_eval/both/{member}"
     spec["sampling"] |= told
-    from vsr1_bench.spec import RunSpec
+    from vsr1_bench.store.spec import RunSpec
 
     made = RunSpec.model_validate(spec)
     folder = RunFolder.of(root, made)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from vsr1_bench.exchange.lmms_eval.messages import read_image
-from vsr1_bench.images import decode
+from vsr1_bench.generation.images import decode
+from vsr1_bench.lmms_eval.messages import read_image
 from vsr1_bench.records import EncodedImage
 
 SIZE = (7, 5)

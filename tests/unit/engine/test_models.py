@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vsr1_bench.errors import ModelError, UsageError
-from vsr1_bench.models import ModelInfo, default_pixels, find_model
+from vsr1_bench.generation.models import ModelInfo, default_pixels, find_model
 
 
 def folder(path: Path, weights: bytes = b"w", **processor: object) -> Path:

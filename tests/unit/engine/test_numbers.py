@@ -13,7 +13,7 @@ from vsr1_bench.answers import (
     same_quantity,
     same_value,
 )
-from vsr1_bench.problem_rows import read_kind
+from vsr1_bench.data.problem_rows import read_kind
 
 
 @pytest.mark.parametrize(

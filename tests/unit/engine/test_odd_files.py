@@ -11,14 +11,14 @@ import pytest
 from bundles import made_run, mirror
 from cli import cli
 
-from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
+from vsr1_bench.data.rows import mirror_files
 from vsr1_bench.errors import ModelError, StoreError, TaskError
-from vsr1_bench.images import example_image
-from vsr1_bench.models import describe_folder
+from vsr1_bench.generation.images import example_image
+from vsr1_bench.generation.models import describe_folder
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.registry import get_task
-from vsr1_bench.rows import mirror_files
-from vsr1_bench.store import find_runs
+from vsr1_bench.store.run_folder import find_runs
 from vsr1_bench.task import Source
 
 

@@ -15,15 +15,15 @@ import pytest
 from cli import here
 from PIL import Image
 
-from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
+from vsr1_bench.data.problem_rows import list_cells, problem_row, read_list
+from vsr1_bench.data.rows import to_images
 from vsr1_bench.errors import RowError
-from vsr1_bench.exchange import responses
-from vsr1_bench.problem_rows import list_cells, problem_row, read_list
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.imports import responses
+from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import EncodedImage, ImagePlace
 from vsr1_bench.registry import get_task
-from vsr1_bench.rows import to_images
-from vsr1_bench.store import find_runs
+from vsr1_bench.store.run_folder import find_runs
 
 CUSTOM = get_task("custom")
 ONE, TWO = EncodedImage(data=b"1"), EncodedImage(data=b"2")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli import common
 from vsr1_bench.cli.main import COMMANDS, MODULES, main, parse
-from vsr1_bench.data import DataOptions
+from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import parse_backend_args
 from vsr1_bench.generation.scripted import ScriptedArgs
-from vsr1_bench.paths import user_path, user_text
 from vsr1_bench.train.recipe import load_recipe
 from vsr1_bench.train.sft_recipe import load_sft_recipe
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from judged import mirrored
 
-from vsr1_bench.assess import judge_and_score
-from vsr1_bench.data import DataOptions
-from vsr1_bench.exchange.responses import ImportOptions, import_responses
-from vsr1_bench.store import RunFolder
+from vsr1_bench.data.dataset import DataOptions
+from vsr1_bench.imports.responses import ImportOptions, import_responses
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.store.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = [{"question": f"{n}?", "answer": f"#### {n}"} for n in range(8)]

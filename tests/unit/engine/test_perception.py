@@ -14,18 +14,18 @@ from cli import records
 from seeing import answer, both, options, plugins, reading, run_and_score, score
 from statsmodels.stats.proportion import proportion_confint
 
-from vsr1_bench.assess import judge_and_score, score_run
 from vsr1_bench.cli.main import main
 from vsr1_bench.errors import Interrupted, UsageError
-from vsr1_bench.grouping import score_groups
+from vsr1_bench.judging.runs import judge_and_score, score_run
 from vsr1_bench.leaderboard import render
 from vsr1_bench.leaderboard.collect import collect
 from vsr1_bench.leaderboard.wide import Wanted, build_grid
-from vsr1_bench.pipeline import generate
-from vsr1_bench.readers import ReaderOptions, description_hash
+from vsr1_bench.perception.reader import ReaderOptions, description_hash
+from vsr1_bench.pipeline.run import generate
+from vsr1_bench.scoring.groups import score_groups
 from vsr1_bench.scoring.shortcuts import undescribed_note
 from vsr1_bench.scoring.statistics import ratio_interval
-from vsr1_bench.store import RunFolder, find_runs
+from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 # Ten samples: (description sufficient, answer correct).
 CELLS = [(1, 1)] * 4 + [(1, 0)] + [(0, 1)] * 3 + [(0, 0)] * 2
@@ -278,7 +278,7 @@ def test_a_second_pass_that_only_fails_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_labels_say_nothing_about_a_second_pass(tmp_path: Path) -> None:
-    from vsr1_bench.judging import JudgeOptions
+    from vsr1_bench.judge import JudgeOptions
 
     run_and_score(tmp_path, LINES, 10)
     (folder,) = find_runs(tmp_path / "runs")

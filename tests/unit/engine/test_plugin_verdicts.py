@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from bundles import made_run
 
-from vsr1_bench.assess import judge_run
 from vsr1_bench.cli.main import main
 from vsr1_bench.errors import JudgeError
+from vsr1_bench.judging.runs import judge_run
 
 RULE = """
-from vsr1_bench.judging import RuleJudge
+from vsr1_bench.judge import RuleJudge
 from vsr1_bench.records import Verdict
 
 
@@ -24,7 +24,7 @@ def grade(item):
 JUDGE = RuleJudge("own", 1, grade, "for tests", bounded={bounded})
 """
 MODEL = """
-from vsr1_bench.judging import Estimate, Judged, ModelJudge, RunningJudge
+from vsr1_bench.judge import Estimate, Judged, ModelJudge, RunningJudge
 from vsr1_bench.records import Verdict
 
 

@@ -19,12 +19,13 @@ from cli import ANSWER, cli, here, script
 from judged import mirrored
 from stored import SPEC
 
-from vsr1_bench.images import example_image
-from vsr1_bench.models import ModelInfo
-from vsr1_bench.perceiving import Readings
-from vsr1_bench.pipeline import warn_of_format
-from vsr1_bench.problem_rows import problem_row
-from vsr1_bench.prompts import (
+from vsr1_bench.data.problem_rows import problem_row
+from vsr1_bench.generation.images import example_image
+from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.perception.reader import self_reader
+from vsr1_bench.perception.second_pass import Readings
+from vsr1_bench.pipeline.run import warn_of_format
+from vsr1_bench.prompts.formats import (
     FORMATS,
     TRAINED_WITH,
     build_messages,
@@ -33,9 +34,8 @@ from vsr1_bench.prompts import (
     qwen_chat,
     to_chat,
 )
-from vsr1_bench.readers import self_reader
 from vsr1_bench.records import EncodedImage, ImagePlace, Request, Sample, Sampling
-from vsr1_bench.store import RunFolder
+from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.task import interleave
 from vsr1_bench.tasks.mmmu_pro import COLUMNS
 
@@ -325,7 +325,7 @@ def test_a_second_pass_is_cut_where_the_2026_code_cuts_it() -> None:
     """After so many tokens of the whole chat text, whatever stands there; images are never cut."""
     pytest.importorskip("transformers")
     from vsr1_bench.generation.chat import ChatRenderer
-    from vsr1_bench.models import find_model
+    from vsr1_bench.generation.models import find_model
 
     renderer = ChatRenderer(find_model("tiny", backend="transformers"))
     messages = caption_messages(row_sample("How many dots are red?", 0), "red dots , " * 40)

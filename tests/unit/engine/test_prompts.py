@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.prompts import (
+from vsr1_bench.prompts.formats import (
     CAPTION_REASONER,
     COT,
     FORMATS,

@@ -14,20 +14,20 @@ import pytest
 import zstandard
 from bundles import RIGHT, ROWS, Bundle, files_below, made_run, mirror
 
-from vsr1_bench.assess import judge_and_score, judge_run, score_run
-from vsr1_bench.data import DataOptions
+from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
-from vsr1_bench.exchange.golds import restore_golds
-from vsr1_bench.exchange.packing import PackOptions
-from vsr1_bench.exchange.places import open_place
-from vsr1_bench.exchange.publishing import publish
-from vsr1_bench.exchange.scrub import Private
-from vsr1_bench.exchange.unpacking import download
-from vsr1_bench.images import example_image
-from vsr1_bench.llm_judging.replies import Reply, ReplyJournal, read_replies
+from vsr1_bench.generation.images import example_image
+from vsr1_bench.judging.llm_replies import Reply, ReplyJournal, read_replies
+from vsr1_bench.judging.runs import judge_and_score, judge_run, score_run
+from vsr1_bench.publish.golds import restore_golds
+from vsr1_bench.publish.pack import PackOptions
+from vsr1_bench.publish.places import open_place
+from vsr1_bench.publish.publishing import publish
+from vsr1_bench.publish.scrub import Private
+from vsr1_bench.publish.unpack import download
 from vsr1_bench.records import Completion
 from vsr1_bench.registry import get_task
-from vsr1_bench.store import RunFolder, find_runs
+from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 QUIET = PackOptions(progress=False)
 
@@ -110,8 +110,8 @@ def test_a_license_that_does_not_allow(
 ) -> None:
     run = made_run(tmp_path)
     strict = replace(get_task("gsm8k"), license="CC-BY-NC-4.0")
-    for module in ("packing", "golds"):
-        monkeypatch.setattr(f"vsr1_bench.exchange.{module}.get_task", lambda *_: strict)
+    for module in ("pack", "golds"):
+        monkeypatch.setattr(f"vsr1_bench.publish.{module}.get_task", lambda *_: strict)
     with pytest.raises(UsageError, match=rf"--{flag}: the license of gsm8k .CC-BY-NC-4.0. is not"):
         published(tmp_path, **{flag: True})
     assert not (tmp_path / "bundle").exists()
@@ -125,7 +125,7 @@ def test_a_license_that_does_not_allow(
 
 
 def test_images_are_in_the_bundle_once(tmp_path: Path) -> None:
-    from vsr1_bench.exchange.responses import ImportOptions, import_responses
+    from vsr1_bench.imports.responses import ImportOptions, import_responses
 
     file = tmp_path / "r.jsonl"
     file.write_text('{"response": "\\\\boxed{1}"}\n' * 3)

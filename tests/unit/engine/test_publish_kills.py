@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from bundles import Bundle, files_below, made_run
 
-from vsr1_bench.assess import judge_and_score
 from vsr1_bench.errors import ExchangeError
-from vsr1_bench.exchange.packing import PackOptions
-from vsr1_bench.exchange.publishing import publish
-from vsr1_bench.exchange.unpacking import download
-from vsr1_bench.store import RunFolder
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.publish.pack import PackOptions
+from vsr1_bench.publish.publishing import publish
+from vsr1_bench.publish.unpack import download
+from vsr1_bench.store.run_folder import RunFolder
 
 QUIET = PackOptions(progress=False)
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "shutil.copyfile")
@@ -149,7 +149,7 @@ def test_two_at_once_end_with_both_or_with_one_refused(
 def test_a_second_publish_is_refused_while_one_is_under_way(
     runs: tuple[RunFolder, RunFolder, RunFolder], tmp_path: Path
 ) -> None:
-    from vsr1_bench.exchange.places import open_place
+    from vsr1_bench.publish.places import open_place
 
     target = str(tmp_path / "bundle")
     publish([runs[0]], target, QUIET)

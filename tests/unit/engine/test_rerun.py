@@ -11,9 +11,9 @@ from cli import QUESTIONS, plugins, script
 from scored import spec_of, stored_run
 
 from vsr1_bench.cli.main import main
+from vsr1_bench.cli.rerunning import plan_rerun, rerun_arguments
 from vsr1_bench.errors import UsageError
-from vsr1_bench.rerunning import plan_rerun, rerun_arguments
-from vsr1_bench.store import RunFolder, find_runs
+from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 
 def made(folder: Path, *flags: str) -> RunFolder:

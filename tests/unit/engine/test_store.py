@@ -13,8 +13,8 @@ from stored import SPEC, folder
 
 from vsr1_bench.errors import StoreError
 from vsr1_bench.records import EncodedImage, ImagePlace, Message
-from vsr1_bench.spec import PrecisionSpec, RunSpec, TaskSpec, canonical_json, request_key
-from vsr1_bench.store import RunFolder, find_runs, safe_name
+from vsr1_bench.store.run_folder import RunFolder, find_runs, safe_name
+from vsr1_bench.store.spec import PrecisionSpec, RunSpec, TaskSpec, canonical_json, request_key
 
 # --- another question is another key ---
 

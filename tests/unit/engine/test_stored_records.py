@@ -14,14 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stored import folder, made, sample, write
 
-from vsr1_bench import journal
 from vsr1_bench.errors import StoreError
-from vsr1_bench.record_lines import (
-    generation_of_record,
-    judgment_of_record,
-    record_of_sample,
-    sample_of_record,
-)
 from vsr1_bench.records import (
     EncodedImage,
     Generation,
@@ -31,7 +24,14 @@ from vsr1_bench.records import (
     Usage,
     Verdict,
 )
-from vsr1_bench.run_writer import RunWriter
+from vsr1_bench.store import journal
+from vsr1_bench.store.lines import (
+    generation_of_record,
+    judgment_of_record,
+    record_of_sample,
+    sample_of_record,
+)
+from vsr1_bench.store.writer import RunWriter
 
 TEXT = st.text(st.characters(), max_size=40)
 MAYBE = st.none() | TEXT

@@ -15,7 +15,7 @@ pytest.importorskip("torchvision")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from vsr1_bench.prompts import (  # noqa: E402
+from vsr1_bench.prompts.formats import (  # noqa: E402
     CAPTION_REASONER,
     COT,
     FORMATS,

@@ -16,8 +16,8 @@ from vsr1_bench.leaderboard.headings import LOWER_IS_BETTER, arrow, lower_is_bet
 from vsr1_bench.leaderboard.wide import Cell, Column, Row
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.coverage import slice_note
-from vsr1_bench.spec import PrecisionSpec, RunSpec
-from vsr1_bench.store import RunFolder, find_runs
+from vsr1_bench.store.run_folder import RunFolder, find_runs
+from vsr1_bench.store.spec import PrecisionSpec, RunSpec
 from vsr1_bench.task import Source
 
 GOOD = [1.0] * 90 + [0.0] * 10

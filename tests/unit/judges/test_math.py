@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vsr1_bench.judge import Item
 from vsr1_bench.judges.math import JUDGE
-from vsr1_bench.judging import Item
 from vsr1_bench.records import Verdict
 
 

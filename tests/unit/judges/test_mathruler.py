@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vsr1_bench.judge import Item
 from vsr1_bench.judges.mathruler import JUDGE
-from vsr1_bench.judging import Item
 from vsr1_bench.records import Verdict
 
 

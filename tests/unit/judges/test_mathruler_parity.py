@@ -8,8 +8,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from vsr1_bench.grading import grade_all
-from vsr1_bench.judging import Item
+from vsr1_bench.judge import Item
+from vsr1_bench.judging.worker import grade_all
 from vsr1_bench.registry import get_judge
 
 # The package's own side: its two functions as its README calls them, killed by the system when

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from judged import RED, judged, one
 
-from vsr1_bench.problem_rows import problem_row
+from vsr1_bench.data.problem_rows import problem_row
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.tasks import mmlu_pro, mmstar, realworldqa

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from vsr1_bench.assess import judge_and_score
-from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import TaskError
-from vsr1_bench.exchange.responses import ImportOptions, import_responses
-from vsr1_bench.grouping import score_groups
-from vsr1_bench.images import ImageError, decode
-from vsr1_bench.judging import JudgeOptions
-from vsr1_bench.pipeline import RunOptions, generate
+from vsr1_bench.generation.images import ImageError, decode
+from vsr1_bench.imports.responses import ImportOptions, import_responses
+from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.records import EncodedImage
-from vsr1_bench.store import RunFolder
+from vsr1_bench.scoring.groups import score_groups
+from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.tasks.hallusionbench import EXAMPLE, IMAGE, TEXT, to_sample, verdict_of_label
 
 Rows = dict[str, list[dict[str, Any]]]

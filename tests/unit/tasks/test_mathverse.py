@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from judged import item
 
-from vsr1_bench.data import DataOptions, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.judges.math import grade
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import Sample
 from vsr1_bench.tasks import mathverse_text_only
 from vsr1_bench.tasks.mathverse import TASK, example, to_sample

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judged import item
 
+from vsr1_bench.judge import Item
 from vsr1_bench.judges.mathvista import JUDGE, distance, grade
-from vsr1_bench.judging import Item
 from vsr1_bench.records import Sample, Verdict
 from vsr1_bench.tasks.mathvista import TASK, example, to_sample
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from judged import BLUE, GREEN, RED, judged, load, mirrored, one
 
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import ImagePlace, Sample
 from vsr1_bench.tasks.mmmu_pro import COLUMNS, TEN, VISION, to_sample
 

@@ -6,7 +6,7 @@ import pytest
 from judged import item
 
 from vsr1_bench.judges.string_match import grade
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
 from vsr1_bench.tasks.mmsi_bench import TASK, example, to_sample
 

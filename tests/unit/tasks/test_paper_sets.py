@@ -10,14 +10,14 @@ import pytest
 from cli import loaded
 from judged import judged, load, mirrored
 
-from vsr1_bench import validation
-from vsr1_bench.data import DataOptions
-from vsr1_bench.preflight import choose_judges
-from vsr1_bench.problem_rows import IMAGE_COLUMNS
+from vsr1_bench.data.dataset import DataOptions
+from vsr1_bench.data.problem_rows import IMAGE_COLUMNS
+from vsr1_bench.judging.choose import choose_judges
+from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.registry import load_registry, resolve_tasks
-from vsr1_bench.running import JudgePool
 from vsr1_bench.task import Chosen, Procedural, Source
 from vsr1_bench.tasks.paper_sets import TASK
+from vsr1_bench.tools import validate
 
 TABLE_2 = {
     "mmmu_pro_4", "mmmu_pro_10", "mmmu_pro_vision", "mmmu", "realworldqa", "visnumbench",
@@ -46,16 +46,16 @@ def test_the_example_of_every_task_is_sound(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gold 1, empty 0, without any data."""
-    real = validation.get_judge
+    real = validate.get_judge
     # In this process: a worker for each task would be nearly all of the time.
-    monkeypatch.setattr(validation, "get_judge", lambda *a: replace(real(*a), bounded=False))
+    monkeypatch.setattr(validate, "get_judge", lambda *a: replace(real(*a), bounded=False))
     task = load_registry().tasks[name]
     if isinstance(task.source, Chosen):
         rows = [{"problem": "One and one?", "answer": "2"}]
         data = DataOptions(dataset=str(mirrored(tmp_path, "set", rows)))
     else:
         data = DataOptions(tmp_path, offline=True)
-    found = validation.validate_task(task, data, limit=5)
+    found = validate.validate_task(task, data, limit=5)
     assert found.faults == () and found.rows > 0 and found.prompt
     assert task.license and task.description
     assert found.judged is (name != "mmvet")  # MM-Vet alone is graded by a model: test_mmvet.py

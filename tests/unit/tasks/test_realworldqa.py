@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from judged import RED, judged, load, mirrored, one
 
-from vsr1_bench.prompts import build_messages, get_format
+from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import AnswerType, ImagePlace, Sample
 from vsr1_bench.task import ROW_NUMBER
 from vsr1_bench.tasks.realworldqa import TASK, to_sample

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vsr1_bench.judge import Item
 from vsr1_bench.judges.vilp import grade
-from vsr1_bench.judging import Item
 from vsr1_bench.records import EncodedImage, Sample
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.metrics import Response

@@ -16,8 +16,8 @@ from safetensors.torch import save_file  # noqa: E402
 
 from tests.two_ranks import small_files  # noqa: E402
 from vsr1_bench.errors import DiskFullError, StoreError, UsageError  # noqa: E402
-from vsr1_bench.train.checkpoints import Checkpoints, not_written  # noqa: E402
-from vsr1_bench.train.ranks import Ranks  # noqa: E402
+from vsr1_bench.train.core.checkpoints import Checkpoints, not_written  # noqa: E402
+from vsr1_bench.train.core.ranks import Ranks  # noqa: E402
 
 
 class Broken:

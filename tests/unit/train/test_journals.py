@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vsr1_bench.errors import StoreError
-from vsr1_bench.train.metrics import forget_after
+from vsr1_bench.train.core.metrics import forget_after
 
 
 def test_steps_after_a_checkpoint_are_forgotten_line_by_line(tmp_path: Path) -> None:

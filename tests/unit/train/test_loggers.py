@@ -14,9 +14,9 @@ pytest.importorskip("torch")
 
 from tests.training import small_recipe
 from vsr1_bench.errors import UsageError
-from vsr1_bench.train import metrics
-from vsr1_bench.train.metrics import open_loggers
-from vsr1_bench.train.ranks import Ranks
+from vsr1_bench.train.core import metrics
+from vsr1_bench.train.core.metrics import open_loggers
+from vsr1_bench.train.core.ranks import Ranks
 
 TOLD = [{"step": n, "loss": 1.0 / n, "reward/total": 0.1 * n} for n in (1, 2, 3)]
 

@@ -13,8 +13,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from vsr1_bench.records import Request, Sampling  # noqa: E402
-from vsr1_bench.train.encoding import Batch, Row, Term  # noqa: E402
-from vsr1_bench.train.losses import (  # noqa: E402
+from vsr1_bench.train.core.encoding import Batch, Row, Term  # noqa: E402
+from vsr1_bench.train.core.metrics import StepMetrics  # noqa: E402
+from vsr1_bench.train.recipe import Recipe  # noqa: E402
+from vsr1_bench.train.rl.losses import (  # noqa: E402
     Totals,
     importance_weights,
     kl_k3,
@@ -22,9 +24,7 @@ from vsr1_bench.train.losses import (  # noqa: E402
     policy_loss,
     token_weight,
 )
-from vsr1_bench.train.metrics import StepMetrics  # noqa: E402
-from vsr1_bench.train.recipe import Recipe  # noqa: E402
-from vsr1_bench.train.updates import PARTS, Updater  # noqa: E402
+from vsr1_bench.train.rl.updates import PARTS, Updater  # noqa: E402
 
 LOW, HIGH, LONGEST = 0.2, 0.3, 9
 

@@ -9,7 +9,7 @@ import pytest
 dist = pytest.importorskip("torch.distributed")
 
 from vsr1_bench.errors import UsageError  # noqa: E402
-from vsr1_bench.train.ranks import TrainError, said_already  # noqa: E402
+from vsr1_bench.train.core.ranks import TrainError, said_already  # noqa: E402
 
 
 @pytest.fixture

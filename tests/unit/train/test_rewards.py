@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import Completion, ImagePlace, Request, Sample, Sampling
-from vsr1_bench.running import open_judge
-from vsr1_bench.train.advantages import EPSILON, group_advantages, weighted_advantages
-from vsr1_bench.train.objectives import advantages_of, description_span, rows_of
 from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rewards import (
+from vsr1_bench.train.rl.advantages import EPSILON, group_advantages, weighted_advantages
+from vsr1_bench.train.rl.objectives import advantages_of, description_span, rows_of
+from vsr1_bench.train.rl.rewards import (
     format_first,
     format_second,
     grading_by,
@@ -24,7 +24,7 @@ from vsr1_bench.train.rewards import (
     total_reward,
     weigh,
 )
-from vsr1_bench.train.rollouts import Rollout, collect
+from vsr1_bench.train.rl.rollouts import Rollout, collect
 
 FINE = "<description> red dots </description> <think> count </think> \\boxed{2}"
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from vsr1_bench.train.validation import FOLDER, forget_validations
+from vsr1_bench.train.rl.validation import FOLDER, forget_validations
 
 
 def test_runs_of_later_steps_are_forgotten(tmp_path: Path) -> None:

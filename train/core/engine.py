@@ -1,0 +1,356 @@
+"""The trained model: DeepSpeed around a `Scorer`, and its frozen reference.
+
+Nothing here knows of rewards: it scores tokens, takes gradients and hands out weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.train.core.ranks import Ranks, TrainError
+from vsr1_bench.train.recipe import DS_CONFIGS, Training
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vsr1_bench.generation.chat import ChatRenderer
+    from vsr1_bench.train.core.encoding import Batch
+
+Micro = TypeVar("Micro")
+
+# An image placeholder without an image behind it would crash the trainer's forward pass.
+VISION_TOKENS = (
+    "image_token_id video_token_id vision_start_token_id vision_end_token_id vision_token_id"
+).split()
+
+
+def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
+    """The tokens that stand for images and videos; they must never be drawn."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model.path)
+    vocabulary = config.get_text_config().vocab_size
+    found = {getattr(config, name, None) for name in VISION_TOKENS}
+    return tuple(sorted(t for t in found if isinstance(t, int) and t < vocabulary))
+
+
+def read_ds_config(recipe: Training) -> dict[str, Any]:
+    """The recipe's DeepSpeed file, filled with what the recipe says.
+
+    Raises:
+        UsageError: no such file, or settings that do not go together.
+    """
+    known = {path.stem: path for path in DS_CONFIGS.glob("*.json")}
+    path = known.get(recipe.deepspeed) or Path(recipe.deepspeed).expanduser()
+    try:
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"deepspeed={recipe.deepspeed}: {nearest(recipe.deepspeed, tuple(known))}, or give a "
+            f"JSON file ({error})"
+        ) from error
+    stage = int(config.get("zero_optimization", {}).get("stage", 0))
+    if recipe.dtype == "bfloat16" and stage == 0:
+        raise UsageError(
+            "dtype=bfloat16 with deepspeed stage 0 keeps no fp32 weights and drifts; take zero2"
+        )
+    if stage >= 2:  # stage 1 would take another optimizer of DeepSpeed's for it
+        # A minibatch is many micro-batches: in bfloat16 the later ones would be rounded away.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config | {
+        "train_micro_batch_size_per_gpu": 1,  # micro-batches are cut by tokens, not by DeepSpeed
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": recipe.max_grad_norm,
+        "bf16": {"enabled": recipe.dtype == "bfloat16"},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": recipe.cpu_adam,
+        "steps_per_print": 2**31,
+    }
+
+
+class TrainingEngine:
+    """A policy under DeepSpeed, and its reference where the loss has a KL term."""
+
+    def __init__(
+        self,
+        recipe: Training,
+        model: ModelInfo,
+        renderer: ChatRenderer,
+        ranks: Ranks,
+        banned: tuple[int, ...] = (),
+    ) -> None:
+        """Load the model and hand it to DeepSpeed.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            UsageError: DeepSpeed settings that cannot be used.
+        """
+        self.recipe, self.model_info, self.renderer, self.ranks = recipe, model, renderer, ranks
+        self.config = read_ds_config(recipe)
+        self.stage = int(self.config.get("zero_optimization", {}).get("stage", 0))
+        self.banned = banned
+        self._refused: list[Exception] = []
+        self.engine: Any = self._start(self._load(), train=True)
+        self.reference: Any = (
+            self._start(self._load(), train=False) if recipe.keeps_reference else None
+        )
+
+    def _load(self) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+        from vsr1_bench.generation.chat import cannot_load
+        from vsr1_bench.train.core.logprobs import Scorer
+
+        kind = AutoModelForImageTextToText if self.renderer.sees else AutoModelForCausalLM
+        try:
+            policy = kind.from_pretrained(
+                self.model_info.path, dtype=getattr(torch, self.recipe.dtype), use_safetensors=True
+            )
+        except Exception as error:  # the library raises many kinds, all of them about this folder
+            raise cannot_load(self.model_info, "transformers", error) from error
+        return Scorer(policy, self.banned, lockstep=self.stage == 3)
+
+    def _start(self, scorer: Any, *, train: bool) -> Any:
+        import deepspeed
+        import torch
+
+        if not train:
+            scorer.requires_grad_(False).eval()
+            if self.stage < 3:
+                return scorer.to("cuda" if torch.cuda.is_available() else "cpu")
+            keys = ("zero_optimization", "bf16", "train_micro_batch_size_per_gpu")
+            engine, *_ = deepspeed.initialize(
+                model=scorer, config={key: self.config[key] for key in keys}
+            )
+            return engine
+        recipe = self.recipe
+        if recipe.gradient_checkpointing:
+            scorer.policy.gradient_checkpointing_enable({"use_reentrant": False})
+        freeze_parts(scorer.policy, recipe.freeze, self.model_info.id)
+        kind: Any = torch.optim.AdamW
+        if recipe.cpu_adam:
+            kind = deepspeed.ops.adam.DeepSpeedCPUAdam
+        groups = decay_groups(scorer, recipe)
+        optimizer = kind(groups, lr=recipe.lr, betas=recipe.betas)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
+        engine, *_ = deepspeed.initialize(
+            model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
+        )
+        engine.train()
+        # What they raise in the middle of `save_checkpoint` would leave the other ranks waiting.
+        for holder, name in (
+            (engine.checkpoint_engine, "makedirs"),
+            (engine.checkpoint_engine, "save"),
+            (engine, "_copy_recovery_script"),
+        ):
+            setattr(holder, name, noting(getattr(holder, name), self._refused))
+        return engine
+
+    @property
+    def policy(self) -> Any:
+        """The Hugging Face model; under ZeRO-3 its parameters are in pieces."""
+        return self.engine.module.policy
+
+    def score(self, batch: Batch, *, reference: bool = False, probe: bool = False) -> Tensor:
+        """Log-probabilities of a batch's response tokens, without gradients, `(N,)` on the CPU.
+
+        Args:
+            batch: The tokens.
+            reference: Under the frozen first model.
+            probe: Of the bare model: temperature 1, nothing banned.
+        """
+        import torch
+
+        from vsr1_bench.train.core.logprobs import score_batch
+
+        module = self.reference if reference else self.engine
+        with torch.no_grad():
+            found, _ = score_batch(
+                module,
+                batch,
+                temperature=1.0 if probe else self.recipe.policy_temperature,
+                bans=not probe,
+            )
+        return found.cpu()
+
+    def update(
+        self, plan: Sequence[Micro], loss_of: Callable[[Micro], Tensor], step: int
+    ) -> dict[str, float]:
+        """Update the weights once; all ranks call, with as many micro-batches.
+
+        Args:
+            plan: The micro-batches.
+            loss_of: A micro-batch's share in the loss; the shares of all ranks sum up to it.
+            step: Named where the numbers are none.
+
+        Returns:
+            `loss`, and `grad_norm` before clipping.
+
+        Raises:
+            TrainError: a loss or gradient that is no number; nothing is updated by it.
+        """
+        loss = 0.0
+        for number, micro in enumerate(plan, start=1):
+            share = loss_of(micro)
+            self.engine.set_gradient_accumulation_boundary(number == len(plan))
+            self.engine.backward(share * self.ranks.world)  # DeepSpeed's mean becomes a sum
+            loss += float(share.detach())
+        told = {"loss": sum(self.ranks.gather(loss))}
+        self._check(told["loss"], f"the loss of step {step}")
+        told["grad_norm"] = self._step()
+        self._check(told["grad_norm"], f"the norm of the gradient of step {step}")
+        return told
+
+    def _check(self, number: float, what: str) -> None:
+        """Stop on a number that is none; it is the same on all ranks."""
+
+        def judge() -> None:
+            if not math.isfinite(number):
+                raise TrainError(
+                    f"{what} is {number}; nothing was updated. The last lines of rollouts/ are "
+                    "what it was made of; a smaller lr or max_grad_norm may help"
+                )
+
+        self.ranks.together(judge)
+
+    def _step(self) -> float:
+        """Take the gradients; one that is no number updates nothing, its norm is not finite."""
+        import torch
+
+        if self.stage:  # DeepSpeed skips such an update by itself
+            self.engine.step()
+            norm = self.engine.get_global_grad_norm()
+            return math.inf if norm is None else float(norm)
+        grads = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(grads))
+        if math.isfinite(norm):
+            self.engine.step()
+        return norm
+
+    def weights(self, *, tied: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter by its name in the Hugging Face model, whole, one after another.
+
+        Under ZeRO-3 all ranks must walk together: each parameter is gathered for its turn.
+
+        Args:
+            tied: Yield tied parameters under all of their names. vLLM needs that: it would keep an
+                old head, with only a warning.
+        """
+        import deepspeed
+
+        for name, parameter in self.policy.named_parameters(remove_duplicate=not tied):
+            if self.stage < 3:
+                yield name, parameter.data
+                continue
+            with deepspeed.zero.GatheredParameters([parameter]):
+                # vLLM may hold a layer's tensors until all are there; gathered ones go away.
+                whole = parameter.data.clone()
+            yield name, whole
+
+    def save_states(self, folder: Path) -> None:
+        """Write weights, optimizer and schedule, a part for each rank; all ranks call.
+
+        Raises:
+            OSError, RuntimeError: the disk refuses this rank; when the others are through, too.
+        """
+        self._refused.clear()
+        self.engine.save_checkpoint(str(folder), tag="deepspeed", save_latest=False)
+        if self._refused:
+            raise self._refused[0]
+
+    def save_model(self, folder: Path) -> None:
+        """Write the weights as a plain Hugging Face folder; all ranks call, the first one writes.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        state: dict[str, Tensor] = {}
+        for name, tensor in self.weights(tied=False):
+            if self.ranks.first:
+                state[name] = tensor.detach().to("cpu", copy=True)
+        if self.ranks.first:
+            self.policy.save_pretrained(folder, state_dict=state, safe_serialization=True)
+            self.renderer.processor.save_pretrained(folder)
+            for file in folder.iterdir():
+                file.chmod(0o644)  # safetensors writes for its owner alone
+
+
+def noting(act: Callable[..., None], failures: list[Exception]) -> Callable[..., None]:
+    """The same act, but what it raises goes into a list."""
+
+    def quietly(*args: Any, **kwargs: Any) -> None:
+        try:
+            act(*args, **kwargs)
+        except Exception as error:
+            failures.append(error)
+
+    return quietly
+
+
+def lr_factor(recipe: Training) -> Callable[[int], float]:
+    """The learning rate of an update, as a part of the peak: warm-up, then the schedule."""
+
+    def factor(update: int) -> float:
+        if update < recipe.warmup_steps:
+            return (update + 1) / recipe.warmup_steps
+        if recipe.schedule == "constant" or recipe.schedule_steps is None:
+            return 1.0
+        span = max(1, recipe.schedule_steps - recipe.warmup_steps)
+        done = min(1.0, (update - recipe.warmup_steps) / span)
+        left = 1 - done if recipe.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return recipe.lr_floor + (1 - recipe.lr_floor) * left
+
+    return factor
+
+
+# Components of parameter names by which Hugging Face models tell their parts.
+PROJECTORS = frozenset(
+    "merger deepstack_merger_list multi_modal_projector connector aligner mlp1".split()
+)
+TOWERS = frozenset("visual vision_tower vision_model".split())
+
+
+def part_of(name: str) -> str:
+    """The part of a vision-language model that a parameter is of: see `Training.freeze`."""
+    words = set(name.split("."))
+    if words & PROJECTORS:
+        return "projector"
+    return "vision" if words & TOWERS else "language"
+
+
+def freeze_parts(policy: Any, parts: Sequence[str], model_id: str) -> None:
+    """Take gradients away from parts of a model.
+
+    Raises:
+        UsageError: a part that the model does not have, or nothing left to train.
+    """
+    named = dict(policy.named_parameters())
+    there = {part_of(name) for name in named}
+    lacking = [part for part in parts if part not in there]
+    if lacking:
+        raise UsageError(
+            f"freeze {lacking[0]}: {model_id} has no such part; it has {sorted(there)}"
+        )
+    if there <= set(parts):
+        raise UsageError(f"freeze {', '.join(parts)}: nothing of {model_id} is left to train")
+    for name, parameter in named.items():
+        if part_of(name) in parts:
+            parameter.requires_grad_(False)
+
+
+def decay_groups(scorer: Any, recipe: Training) -> list[dict[str, Any]]:
+    """The optimizer's parameter groups, by whether they decay."""
+    trained = [p for p in scorer.parameters() if p.requires_grad]
+    if recipe.decay == "all":
+        return [{"params": trained, "weight_decay": recipe.weight_decay}]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,109 @@
+"""Log-probabilities of given tokens, computed where they are needed and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vsr1_bench.train.core.encoding import Batch
+
+CHUNK = 1024
+"""Positions whose logits are in memory at once: with 152,000 words they take 0.6 GB in fp32."""
+NEVER = -1e4
+"""Logit of a banned token: its probability is 0 in every precision, its entropy term no NaN."""
+
+
+class Scorer(nn.Module):
+    """A language model that answers with log-probabilities of tokens instead of logits.
+
+    The wrapper is the module that DeepSpeed runs: its hooks see one forward pass from the first
+    embedding to the last log-softmax.
+    """
+
+    def __init__(
+        self, policy: Any, banned: tuple[int, ...] = (), *, lockstep: bool = False
+    ) -> None:
+        """Wrap a Hugging Face model.
+
+        Args:
+            policy: The model, with its language-model head.
+            banned: Tokens that the rollouts' engine never draws.
+            lockstep: Pass the head as often as every other rank does: under ZeRO-3 each pass
+                gathers its weights from all of them.
+        """
+        super().__init__()
+        self.policy = policy
+        self.banned = banned
+        self.lockstep = lockstep
+
+    def forward(
+        self,
+        inputs: dict[str, Tensor],
+        rows: Tensor,
+        columns: Tensor,
+        targets: Tensor,
+        temperature: float,
+        bans: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Score tokens.
+
+        Args:
+            inputs: What the model takes, `(B, T)` and the images.
+            rows: Row of each token, `(N,)`.
+            columns: Position that predicts it, `(N,)`.
+            targets: The tokens, `(N,)`.
+            temperature: Logits are divided by it, as they are when tokens are drawn.
+            bans: Take banned tokens out of the distribution, as in rollouts.
+
+        Returns:
+            Log-probabilities and entropies in nats, fp32, `(N,)` each; entropies have no gradient.
+        """
+        hidden = self.policy.base_model(**inputs, use_cache=False).last_hidden_state  # (B, T, H)
+        picked = hidden[rows, columns]  # (N, H)
+        passes = torch.tensor(-(-len(targets) // CHUNK))
+        if self.lockstep:
+            dist.all_reduce(passes, dist.ReduceOp.MAX)
+        found = []
+        # Of equal sizes, so that a rank with fewer tokens has as many pieces; some may be empty.
+        for part in zip(
+            picked.tensor_split(int(passes)), targets.tensor_split(int(passes)), strict=True
+        ):
+            if torch.is_grad_enabled() and passes > 1:
+                found.append(checkpoint(self._score, *part, temperature, bans, use_reentrant=False))
+            else:
+                found.append(self._score(*part, temperature, bans))
+        return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+
+    def _score(
+        self, hidden: Tensor, targets: Tensor, temperature: float, bans: bool
+    ) -> tuple[Tensor, Tensor]:
+        logits = self.policy.get_output_embeddings()(hidden).float()  # (C, V)
+        if bans and self.banned:
+            banned = torch.tensor(self.banned, device=logits.device)
+            logits = logits.index_fill(1, banned, NEVER)
+        logits = logits / temperature
+        total = logits.logsumexp(-1)  # (C,)
+        chosen = logits.gather(1, targets[:, None])[:, 0] - total
+        with torch.no_grad():
+            shares = (logits - total[:, None]).exp()
+            entropy = total - (shares * logits).sum(-1)
+        return chosen, entropy
+
+
+def score_batch(
+    module: Any, batch: Batch, *, temperature: float, bans: bool
+) -> tuple[Tensor, Tensor]:
+    """Run a `Scorer`, or the DeepSpeed engine around one, on a batch.
+
+    Returns:
+        Log-probabilities and entropies, `(N,)` each, in the order of the batch's tokens.
+    """
+    device = next(module.parameters()).device
+    inputs = {name: value.to(device) for name, value in batch.inputs.items()}
+    places = (t.to(device) for t in (batch.rows, batch.columns, batch.targets))
+    scored: tuple[Tensor, Tensor] = module(inputs, *places, temperature, bans)
+    return scored

@@ -1,0 +1,1 @@
+"""The algorithm of `train grpo`: rollouts, rewards, advantages, losses, weight sync."""

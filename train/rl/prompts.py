@@ -1,0 +1,135 @@
+"""Training rows, in random order: a task's training split, or columns problem / answer / images.
+
+The order is a function of the seed alone. A cursor, the number of rows taken since the start, says
+where a run stands in it, over epochs; every rank walks the same order and keeps its own share.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
+from vsr1_bench.errors import BenchError, TaskError, UsageError
+from vsr1_bench.prompts.formats import build_messages, get_format
+from vsr1_bench.records import Request, Sample, Sampling
+from vsr1_bench.registry import get_task
+from vsr1_bench.task import Task
+from vsr1_bench.train.core.encoding import Encoder
+from vsr1_bench.train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Drawn:
+    """Prompts for a step."""
+
+    requests: list[tuple[Sample, Request]]
+    """Each sample with its first-pass prompt; `index` 0, no key yet."""
+    cursor: int
+    """Where the next draw starts."""
+    overlong: int = 0
+    """Prompts of more tokens than the recipe allows, left out."""
+    unusable: dict[str, int] = field(default_factory=dict)
+    """Rows that could not be read, left out, by reason."""
+
+
+class TrainingData:
+    """The rows of a recipe."""
+
+    def __init__(self, recipe: Recipe, encoder: Encoder, sampling: Sampling) -> None:
+        """Find the rows; the pixel bounds of `sampling` decide a prompt's length.
+
+        Raises:
+            TaskError: the data are not there.
+            UsageError: the task has no training split.
+        """
+        self.task, named = training_task(recipe), recipe.dataset
+        self.data: TaskData = open_data(
+            self.task,
+            DataOptions.from_flags(
+                recipe.data_root,
+                recipe.offline,
+                dataset=named,
+                # A file has no splits.
+                split=recipe.split if named and not Path(named).expanduser().is_file() else None,
+            ),
+        )
+        if not len(self.data):
+            raise TaskError(f"{self.data.info.id} ({self.data.info.split}) holds no rows")
+        self._recipe, self._encoder, self._sampling = recipe, encoder, sampling
+        self._format = get_format(recipe.prompt)
+
+    def draw(self, cursor: int, wanted: int) -> Drawn:
+        """Take the next `wanted` usable prompts of the order.
+
+        Raises:
+            TaskError: a whole epoch holds no usable prompt.
+        """
+        drawn = Drawn([], cursor)
+        useless = 0
+        while len(drawn.requests) < wanted:
+            if useless >= len(self.data):
+                raise TaskError(
+                    f"none of {len(self.data)} rows of {self.data.info.id} can be used: "
+                    f"{drawn.overlong} prompts are over max_prompt_tokens "
+                    f"{self._recipe.max_prompt_tokens}, others: {drawn.unusable}"
+                )
+            epoch, place = divmod(drawn.cursor, len(self.data))
+            drawn.cursor += 1
+            useless += 1
+            try:
+                sample = self.data.sample(order_of(self._recipe.seed, epoch, len(self.data))[place])
+                request = self.request(sample)
+                fits = self._encoder.fits(request, self._recipe.max_prompt_tokens)
+            except Exception as error:  # untrusted data: whatever a row does to the processor
+                reason = reason_of(error)
+                drawn.unusable[reason] = drawn.unusable.get(reason, 0) + 1
+                continue
+            if not fits:
+                drawn.overlong += 1
+                continue
+            useless = 0
+            drawn.requests.append((sample, request))
+        return drawn
+
+    def request(self, sample: Sample) -> Request:
+        """The first-pass prompt of a sample."""
+        messages = build_messages(sample, self._format, native=self.task.native_prompt)
+        return Request("", messages, self._sampling, sample.images, sample.id)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a row is left out, in one short line."""
+    said = " ".join(str(error).split())
+    known = said and isinstance(error, BenchError | ValueError | OSError)
+    return (said if known else f"{type(error).__name__}: {said}".rstrip(": "))[:300]
+
+
+def training_task(recipe: Recipe) -> Task:
+    """The task whose rows are trained on: its training split takes the place of its test rows.
+
+    Raises:
+        UsageError: an unknown task, or one without a training split.
+    """
+    if recipe.task is None:
+        return get_task("custom")
+    task = get_task(recipe.task)
+    if task.train is None:
+        raise UsageError(
+            f"task {task.name!r} states no training split; name rows by dataset=FILE_OR_HUB_ID "
+            "(columns problem, answer, images)"
+        )
+    return replace(task, source=task.train, copies={})
+
+
+@lru_cache(maxsize=2)
+def order_of(seed: int, epoch: int, n: int) -> list[int]:
+    """The order of an epoch: a permutation of range(n)."""
+    places = list(range(n))
+    random.Random(f"vsr1-order|{seed}|{epoch}").shuffle(places)
+    return places

@@ -1,0 +1,151 @@
+r"""Rewards: what is scored by the evaluator is what is rewarded here.
+
+Components are 0 or 1, or None where the machinery failed (an engine, a judge, an endpoint): such a
+response is left out and counted. A missing description, a missing box or an answer that was cut off
+earns 0; that is the policy's own doing.
+
+| component | 1 if |
+|---|---|
+| `accuracy` | the judge finds the first pass's answer right |
+| `format` | the first response is description, think, box, and nothing else |
+| `description_accuracy` | the judge finds the answer right that a reader gave, who had no image |
+| `description_format` | the second response is think, box, and nothing else |
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from vsr1_bench.answers import boxed, final_region
+from vsr1_bench.judge import Item, Judged, RunningJudge
+from vsr1_bench.records import Completion, Sample, Stage
+
+Components = Mapping[str, float | None]
+
+_TAG = re.compile(r"</?(?:description|think)>")
+_FIRST = re.compile(
+    r"\s*<description>(?P<d>.*?)</description>\s*<think>.*?</think>\s*(?P<box>\\boxed\{.*\})\s*",
+    re.DOTALL,
+)
+_SECOND = re.compile(r"\s*<think>.*?</think>\s*(?P<box>\\boxed\{.*\})\s*", re.DOTALL)
+
+
+def format_first(text: str) -> float:
+    r"""1 if a response is `<description>…</description> <think>…</think> \boxed{…}` and no more."""
+    found = _FIRST.fullmatch(text)
+    whole = found is not None and found["d"].strip() and _one_box(found["box"])
+    return float(bool(whole) and len(_TAG.findall(text)) == 4)
+
+
+def format_second(text: str) -> float:
+    r"""1 if a response is `<think>…</think> \boxed{…}` and no more (also prompt `cot`)."""
+    found = _SECOND.fullmatch(text)
+    return float(found is not None and _one_box(found["box"]) and len(_TAG.findall(text)) == 2)
+
+
+def _one_box(text: str) -> bool:
+    r"""Whether a text is one `\boxed{…}` that ends where the text does, with something in it."""
+    depth = 0
+    for place, sign in enumerate(text):
+        depth += {"{": 1, "}": -1}.get(sign, 0)
+        if sign == "}" and depth == 0:
+            return place == len(text) - 1 and bool(boxed(text))
+    return False
+
+
+def reward_parts(objective: str, alpha: float) -> tuple[Mapping[str, float], ...]:
+    """Weights of the components in an objective's rewards; α weighs the format.
+
+    `decoupled` has two, r_ans and r_vis (paper v2, eqs 3 and 4); the others have one (paper v1 and
+    its code). `multi_advantage` trains on the components themselves; its one is for the curves.
+    """
+    if objective == "decoupled":
+        seen = {"description_accuracy": 1.0, "description_format": alpha}
+        return {"accuracy": 1.0, "format": alpha}, seen
+    answered = {"accuracy": 1 - alpha, "format": alpha}
+    return (answered if objective == "answer_only" else answered | {"description_accuracy": 1.0},)
+
+
+def weigh(components: Components, weights: Mapping[str, float]) -> float | None:
+    """A weighted sum of components; None where one of them is unknown."""
+    known = [weight * c for name, weight in weights.items() if (c := components[name]) is not None]
+    return sum(known) if len(known) == len(weights) else None
+
+
+def total_reward(components: Components, objective: str, alpha: float) -> float | None:
+    """One number for the journal and the curves; the scalar objectives train on it."""
+    parts = [weigh(components, weights) for weights in reward_parts(objective, alpha)]
+    return None if None in parts else sum(part for part in parts if part is not None)
+
+
+@contextmanager
+def grading_by(judge: RunningJudge) -> Iterator[Grading]:
+    """Judge what is submitted while the block runs; after it everything is judged.
+
+    Raises:
+        JudgeError: the judge cannot go on; at the end of the block.
+    """
+    with ThreadPoolExecutor(1, "judge") as pool:
+        grading = Grading()
+        done = pool.submit(grading.run, judge)
+        try:
+            yield grading
+        finally:
+            grading.items.put(None)
+        done.result()
+
+
+class Grading:
+    """Verdicts of answers that are judged while others are still being generated: `grading_by`."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, float | None] = {}
+        """The reward of each: 1, 0, a graded judge's own score, or None without a verdict."""
+        self.reasons: dict[str, str] = {}
+        self.items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        """What the judge reads as it comes; None is the end."""
+
+    def submit(
+        self, key: str, sample: Sample, completion: Completion, stage: Stage = "answer"
+    ) -> None:
+        """Judge a response; without a box, or cut off, it is 0 without asking anybody."""
+        if completion.error is not None:
+            self._note(key, None, f"generation failed: {completion.error}")
+        elif completion.finish_reason == "length":
+            self._note(key, 0.0, "truncated")
+        elif not boxed(final_region(completion.text)):
+            self._note(key, 0.0, "no box")
+        else:
+            item = Item(
+                id=key,
+                response=completion.text,
+                answer=sample.answer,
+                answer_type=sample.answer_type,
+                choices=sample.choices,
+                question=sample.question_text,
+                sample_id=sample.id,
+                extra=sample.extra,
+                stage=stage,
+            )
+            self.items.put(item)
+
+    def _note(self, key: str, reward: float | None, reason: str) -> None:
+        self.verdicts[key], self.reasons[key] = reward, reason
+
+    def run(self, judge: RunningJudge) -> None:
+        """Judge until the end of the items."""
+        for judged in judge.judge(iter(self.items.get, None)):
+            verdict = judged.verdict
+            reward = float(verdict.outcome == "correct") if verdict.score is None else verdict.score
+            unknown = verdict.outcome == "unscored"
+            self._note(judged.item.id, None if unknown else reward, _reason(judged))
+
+
+def _reason(judged: Judged) -> str:
+    verdict = judged.verdict
+    read = "" if verdict.extracted is None else f" ({verdict.extracted})"
+    return f"{verdict.outcome}{read}" + (f": {verdict.reason}" if verdict.reason else "")

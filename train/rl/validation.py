@@ -1,0 +1,104 @@
+"""Validation in training: the evaluator itself, through the engine that holds the live weights."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from vsr1_bench.data.dataset import DataOptions
+from vsr1_bench.errors import UsageError
+from vsr1_bench.generation.base import SyncableGenerator
+from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.judging.choose import choose_judges
+from vsr1_bench.judging.open import JudgePool
+from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.train.core.ranks import Ranks
+from vsr1_bench.train.recipe import Recipe
+
+FOLDER = "validation"
+"""In `output_dir`: a folder of runs for each step."""
+
+
+def validation_judges(recipe: Recipe) -> dict[str, str]:
+    """The judge of each validation task; empty where the recipe validates nothing.
+
+    Raises:
+        UsageError: an unknown task, or one whose judge lacks something here and has no stand-in.
+    """
+    if not recipe.eval_every:
+        return {}
+    with JudgePool() as pool:
+        chosen = choose_judges(resolve_tasks(recipe.eval_tasks), None, pool)
+    lacking = [judge.warning for judge in chosen.values() if not judge.usable]
+    if lacking:
+        raise UsageError(f"eval_tasks={recipe.eval_tasks}: {lacking[0]}")
+    return {task: judge.spec for task, judge in chosen.items()}
+
+
+def forget_validations(output_dir: Path, step: int) -> None:
+    """Drop the runs of steps after a checkpoint, whose weights are made again, to rounding."""
+    for run in (output_dir / FOLDER).glob("step-*"):
+        if int(run.name.removeprefix("step-")) > step:
+            shutil.rmtree(run)
+
+
+def validate(
+    recipe: Recipe,
+    model: ModelInfo,
+    generator: SyncableGenerator,
+    ranks: Ranks,
+    step: int,
+    judges: dict[str, str],
+) -> dict[str, float]:
+    """Run the recipe's validation tasks; all ranks call, each generates its share.
+
+    Args:
+        recipe: Names the tasks, and how many samples of each.
+        model: What training started from.
+        generator: Holds the live weights.
+        ranks: Who generates.
+        step: Names the weights.
+        judges: From `validation_judges`.
+
+    Returns:
+        `validation/<task>` in percent (the task's first metric), and `validation/mean`; the runs
+        lie under `<output_dir>/validation`, in the evaluator's own layout.
+    """
+    # Weights in training are in no folder: their name and fingerprint are the run and the step.
+    mark = hashlib.sha256(f"{model.fingerprint}|{recipe.digest()}|{step}".encode()).hexdigest()
+    name = f"step-{step:06d}"
+    live = replace(model, id=name, fingerprint=mark[:32], verified=False, origin=None)
+    options = RunOptions(
+        model=live.id,
+        tasks=recipe.eval_tasks,
+        output_path=recipe.output_dir / FOLDER,
+        backend="transformers",  # only a name here: the engine is up
+        model_args={
+            name: value
+            for name, value in ({"dtype": recipe.dtype} | recipe.engine_args).items()
+            if name in ("dtype", "max_model_len")  # what of it decides answers
+        },
+        gen_kwargs={"max_tokens": recipe.max_tokens, "seed": recipe.seed},
+        prompt=recipe.prompt,
+        limit=recipe.eval_limit,
+        shard=(ranks.rank, ranks.world),
+        data=DataOptions.from_flags(recipe.data_root, recipe.offline),
+        progress=False,
+    )
+    runs = generate(options, generator, live)
+    ranks.gather(None)  # the others have generated theirs, too
+    scores: dict[str, float] = {}
+    if ranks.first:
+        for run in runs:
+            document = judge_and_score(run.folder, judges[run.task.name], progress=False)
+            value = next(iter(document["metrics"].values()))["value"]
+            if value is not None:
+                scores[f"validation/{run.task.name}"] = 100 * value
+    scores = ranks.gather(scores)[0]
+    if scores:
+        scores["validation/mean"] = sum(scores.values()) / len(scores)
+    return scores

@@ -1,0 +1,1 @@
+"""Small tools without knowledge of benchmarks: processes, progress bars, paths, terminals."""

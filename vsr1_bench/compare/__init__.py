@@ -1,0 +1,1 @@
+"""Two runs on the same samples, or one cell under two judges: what differs, and by how much."""

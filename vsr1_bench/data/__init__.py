@@ -1,0 +1,1 @@
+"""Rows of data sets, and the samples that tasks make of them."""

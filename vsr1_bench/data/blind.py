@@ -1,0 +1,184 @@
+"""Blind runs: the same questions without the image, with noise, or with another sample's image.
+
+What a model still gets right then, it gets right from language. Each variant is a run of its own
+(`RunSpec.variant`). What it does to a sample depends on the sample, the seed and, for `swap`, on
+the whole data set; never on the shard, on `--limit` or on what else is run. Samples without an
+image are left out of blind runs: they would be the same question again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from vsr1_bench._util.progress import progress_bar
+from vsr1_bench.data.dataset import TaskData
+from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.images import ImageError, image_size
+from vsr1_bench.prompts.formats import without_images
+from vsr1_bench.records import EncodedImage, Sample
+
+VARIANTS = ("drop", "noise", "swap")
+NONE = "none"
+"""The run itself."""
+NO_IMAGE = "no image"
+NO_PARTNER = "no other sample has as many images, all of them different"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A sample that has no part in a blind run."""
+
+    reason: str
+
+
+Variant = Callable[[int, Sample], Sample | LeftOut]
+"""From the sample at a place of the data set (from 0) to what is asked in its place."""
+
+
+def parse_variants(text: str | None) -> tuple[str, ...]:
+    """Read `drop,swap`.
+
+    Raises:
+        UsageError: an unknown variant.
+    """
+    found = tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+    for name in found:
+        if name not in VARIANTS:
+            raise UsageError(f"--blind {name}: no such variant; {nearest(name, VARIANTS)}")
+    return found
+
+
+def open_variant(name: str, data: TaskData, seed: int, *, progress: bool = True) -> Variant:
+    """The variant of this name for a task's samples; `swap` reads all of them at its first use."""
+    if name == NONE:
+        return lambda place, sample: sample
+    if name == "drop":
+        return drop
+    return partial(noise, seed) if name == "noise" else Swap(data, seed, progress=progress)
+
+
+def drop(place: int, sample: Sample) -> Sample | LeftOut:
+    """Take the images away: the text closes up, options that hold images keep their texts."""
+    if not sample.images:
+        return LeftOut(NO_IMAGE)
+    return replace(sample, question=without_images(sample.question), images=(), choice_parts=None)
+
+
+def noise(seed: int, place: int, sample: Sample) -> Sample | LeftOut:
+    """Put noise of the same size in the place of each image; equal images get different noise."""
+    if not sample.images:
+        return LeftOut(NO_IMAGE)
+    shown = []
+    for number, image in enumerate(sample.images):
+        try:
+            width, height = image_size(image)
+        except ImageError:  # it fails here for the reason for which it fails in the run itself
+            shown.append(image)
+        else:
+            words = f"vsr1-noise:{seed}:{sample.id}:{number}"
+            shown.append(NoiseImage(width=width, height=height, seed=words))
+    return replace(sample, images=tuple(shown))
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseImage(EncodedImage):
+    """Independent uniform pixels, drawn when they are read: a run over many images holds none."""
+
+    width: int = 1
+    height: int = 1
+    seed: str = ""
+
+    def read(self) -> bytes:
+        """Draw it, as BMP: noise cannot be compressed."""
+        from PIL import Image
+
+        # SHAKE gives the same bytes under every version of everything.
+        pixels = hashlib.shake_256(self.seed.encode()).digest(3 * self.width * self.height)
+        buffer = io.BytesIO()
+        Image.frombytes("RGB", (self.width, self.height), pixels).save(buffer, "BMP")
+        return buffer.getvalue()
+
+    def sha256(self) -> str:
+        """Hash of what decides every pixel; it saves drawing them."""
+        words = f"noise\0{self.width}\0{self.height}\0{self.seed}"
+        return hashlib.sha256(words.encode()).hexdigest()
+
+
+class Swap:
+    """Shows each sample the images of another one, which are shown to nobody else.
+
+    Pairs are drawn among the samples with equally many images, over the whole data set. Samples
+    that share an image (by the hash of its bytes), directly or through others, are never paired.
+    """
+
+    def __init__(self, data: TaskData, seed: int, *, progress: bool = True) -> None:
+        """Bind to a task's samples; they are read at the first use."""
+        self._data, self._seed, self._progress = data, seed, progress
+        self._partners: dict[int, int] | None = None
+
+    def __call__(self, place: int, sample: Sample) -> Sample | LeftOut:
+        """Put the partner's images in the place of the sample's own."""
+        if not sample.images:
+            return LeftOut(NO_IMAGE)
+        if self._partners is None:
+            self._partners = self._pair()
+        partner = self._partners.get(place)
+        if partner is None:
+            return LeftOut(NO_PARTNER)
+        return replace(sample, images=self._data.sample(partner).images)
+
+    def _pair(self) -> dict[int, int]:
+        """Read every sample once, and keep hashes only."""
+        shown: dict[int, list[str]] = {}
+        name = self._data.task.name
+        bar = progress_bar(len(self._data), f"swap {name}", "row", shown=self._progress)
+        with bar:
+            for place, sample in self._data.placed_samples(unusable=lambda places, error: None):
+                if sample.images:
+                    shown[place] = [image.sha256() for image in sample.images]
+                bar.update()
+        labels = components(shown)
+        pairs: dict[int, int] = {}
+        for count in {len(hashes) for hashes in shown.values()}:
+            alike = {place: labels[place] for place, own in shown.items() if len(own) == count}
+            pairs |= derangement(alike, self._seed)
+        return pairs
+
+
+def components(shown: Mapping[int, list[str]]) -> dict[int, int]:
+    """Give samples that share an image, directly or through others, the same number."""
+    above: dict[int, int] = {place: place for place in shown}
+
+    def top(place: int) -> int:
+        while above[place] != place:
+            above[place] = above[above[place]]
+            place = above[place]
+        return place
+
+    first: dict[str, int] = {}
+    for place, hashes in shown.items():
+        for image in hashes:
+            above[top(place)] = top(first.setdefault(image, place))
+    return {place: top(place) for place in shown}
+
+
+def derangement(labels: Mapping[int, Hashable], seed: int) -> dict[int, int]:
+    """Pair each place with one of another label; each is one other's partner, or left out.
+
+    Members of a label stand together in a line that is seeded otherwise, and the line is turned by
+    the size of the largest label: nobody then meets his own. Where one label has more than half of
+    all members, as many of them as have no partner are left out, and no more.
+    """
+    line = sorted(labels, key=lambda p: hashlib.sha256(f"vsr1-swap:{seed}:{p}".encode()).digest())
+    together: dict[Hashable, list[int]] = {}
+    for place in line:
+        together.setdefault(labels[place], []).append(place)
+    groups = list(together.values())
+    largest = max(groups, key=len, default=[])
+    del largest[len(largest) - max(0, 2 * len(largest) - len(line)) :]
+    line = [place for group in groups for place in group]
+    return {place: line[(n + len(largest)) % len(line)] for n, place in enumerate(line)}

@@ -1,0 +1,381 @@
+"""Rows of a task: from the hub, from a local mirror, or made on the spot.
+
+`vsr1_bench.data.rows` reads them; here a task's rows become samples, with a fingerprint of their
+content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsr1_bench._util.memo import memo_file
+from vsr1_bench._util.paths import user_text
+from vsr1_bench.data.rows import (
+    DATA_ROOT_VARIABLE,
+    ChainedRows,
+    LoadedRows,
+    MadeRows,
+    Rows,
+    chosen_files,
+    keep_encoded,
+    load_files,
+    load_hub,
+    mirror_files,
+)
+from vsr1_bench.errors import RowError, TaskError, UsageError, nearest
+from vsr1_bench.records import LETTERS, EncodedImage, Sample
+from vsr1_bench.store.spec import DataSpec
+from vsr1_bench.task import ROW_NUMBER, Borrowed, Chosen, Procedural, Row, Source, Task
+
+if TYPE_CHECKING:
+    pass
+
+
+FIRST_ROWS = 3
+"""If none of so many rows has what the task reads, the data are not this task's."""
+
+Mapper = Callable[[Row], Sample | tuple[Sample, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """Which data a run saw (part of its spec)."""
+
+    id: str
+    config: str | None
+    split: str
+    revision: str | None
+    """Commit of the hub; None for a mirror or generated rows."""
+    fingerprint: str
+    """Hash of every row's content, images included; the same however the rows came."""
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """Where rows may come from."""
+
+    data_root: Path | None = None
+    offline: bool = False
+    copy: str | None = None
+    """Which publication of the rows to read (`Task.copies`); None = the official one."""
+    dataset: str | None = None
+    """The rows of tasks that leave them to the user (`task.Chosen`): a path or a hub id."""
+    split: str | None = None
+    """Split of `dataset`; None = the task's."""
+
+    @classmethod
+    def from_flags(
+        cls,
+        data_root: str | Path | None,
+        offline: bool,
+        copy: str | None = None,
+        dataset: str | None = None,
+        split: str | None = None,
+    ) -> DataOptions:
+        """Take the flags, for the root else the environment variable `VSR1_DATA_ROOT`.
+
+        Raises:
+            TaskError: the root is no folder.
+            UsageError: a split without a data set, or of a file.
+        """
+        if split is not None and (dataset is None or Path(dataset).expanduser().is_file()):
+            what = f"{dataset} is one file" if dataset else "a task's own split is fixed"
+            raise UsageError(f"--split {split}: {what}; it goes with --dataset FOLDER_OR_HUB_ID")
+        root = user_text(data_root or os.environ.get(DATA_ROOT_VARIABLE) or None)
+        if root is not None and not Path(root).is_dir():
+            raise TaskError(
+                f"data root {str(root)!r} is not a folder; give the top of a mirror "
+                f"(DIR/<hub id>/<split>.parquet) by --data_root or {DATA_ROOT_VARIABLE}"
+            )
+        return cls(Path(root) if root else None, offline, copy, dataset, split)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWays:
+    """What a borrowed task decides by itself, where other tasks leave it to the run."""
+
+    prompt_hash: str
+    """Of everything that makes its prompts and its score."""
+    sampling: Mapping[str, Any]
+    """Fields of `Sampling` that it sets."""
+
+
+class TaskData:
+    """The samples of one task, read lazily in data order."""
+
+    def __init__(
+        self,
+        task: Task,
+        rows: Rows,
+        info: DataInfo,
+        to_sample: Mapper,
+        own: OwnWays | None = None,
+    ) -> None:
+        """Bind a task to its rows; use `open_data`."""
+        self.task = task
+        self.info = info
+        self.own = own
+        self._rows = rows
+        self.to_sample = to_sample
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.info.n * self.task.per_row
+
+    def row(self, number: int) -> Row:
+        """A row as it is stored, images encoded."""
+        return self._rows[number]
+
+    def samples(self, limit: int | None = None) -> Iterator[Sample]:
+        """Yield the first `limit` samples in data order.
+
+        Raises:
+            TaskError: a row cannot be mapped, or two rows share an id; names the row.
+        """
+        for _, sample in self.placed_samples(limit):
+            yield sample
+
+    def sample(self, place: int) -> Sample:
+        """The sample at a place in the data, from 0.
+
+        Raises:
+            TaskError: its row cannot be mapped; names the row.
+        """
+        number, within = divmod(place, self.task.per_row)
+        return self._of_row(number)[within]
+
+    def placed_samples(
+        self,
+        limit: int | None = None,
+        unusable: Callable[[range, TaskError], None] | None = None,
+        passed_over: Sequence[int] = (),
+        taken: Iterable[str] = (),
+    ) -> Iterator[tuple[int, Sample]]:
+        """Yield the first `limit` samples with their place in the data, from 0.
+
+        Args:
+            limit: How many places; None = all.
+            unusable: Told the places of a row that cannot be mapped, which are then left out, and
+                why; without it, or where the very first rows lack what the task reads (these are
+                other data), the error is raised. A `RowError` is one row's own fault.
+            passed_over: For each place whether it is wanted (0) or not (1); a row none of whose
+                samples is wanted is not read.
+            taken: Ids of those that are not wanted.
+
+        Raises:
+            TaskError: a row cannot be mapped, or two rows share an id; names the row.
+        """
+        seen = set(taken)
+        fits = False
+        per_row = self.task.per_row
+        wanted = len(self) if limit is None else min(limit, len(self))
+        for number in range(-(-wanted // per_row)):
+            if passed_over and all(passed_over[number * per_row : (number + 1) * per_row]):
+                continue
+            try:
+                found = self._new_in_row(number, seen, passed_over)
+            except TaskError as error:
+                fits = fits or isinstance(error, RowError)
+                if unusable is None or (not fits and number >= min(FIRST_ROWS, wanted) - 1):
+                    raise
+                first = number * per_row
+                unusable(range(first, min(first + per_row, wanted)), error)
+                continue
+            fits = True
+            for place, sample in enumerate(found, start=number * per_row):
+                if place >= wanted:
+                    break
+                if passed_over and passed_over[place]:
+                    continue
+                yield place, sample
+
+    def _new_in_row(
+        self, number: int, seen: set[str], passed_over: Sequence[int] = ()
+    ) -> tuple[Sample, ...]:
+        """The samples of a row; those that are wanted have ids that none before them has."""
+        found = self._of_row(number)
+        first = number * self.task.per_row
+        known = passed_over[first : first + len(found)] or [0] * len(found)
+        ids = [one.id for one, old in zip(found, known, strict=False) if not old]
+        for place, one in enumerate(ids):
+            if one in seen or one in ids[:place]:
+                raise RowError(f"{self._where(number)}: id {one!r} stands twice; wanted one a row")
+        seen.update(ids)
+        return found
+
+    def _of_row(self, number: int) -> tuple[Sample, ...]:
+        try:
+            found = self.to_sample({**self._rows[number], ROW_NUMBER: number})
+            samples = found if isinstance(found, tuple) else (found,)
+            for sample in samples:
+                _check(sample)
+        except RowError as error:
+            raise RowError(f"{self._where(number)}: {error}") from error
+        except Exception as error:  # untrusted data: whatever a row does to its mapping
+            detail = error if isinstance(error, TaskError) else f"{type(error).__name__} {error}"
+            # A borrowed task's code says itself why it fails; it need not be the columns.
+            why = "" if self.own else "; the rows do not have the columns that this task reads"
+            raise TaskError(f"{self._where(number)}: {detail}{why}") from error
+        if len(samples) != self.task.per_row:
+            raise TaskError(
+                f"task {self.task.name!r}, row {number}: {len(samples)} samples, its `per_row` "
+                f"says {self.task.per_row}"
+            )
+        return samples
+
+    def _where(self, number: int) -> str:
+        """A row's name in messages."""
+        stands = self._rows.place(number).removeprefix(f"{self.info.id}, ")
+        split = f"{self.info.split}; {stands}" if stands else self.info.split
+        return f"task {self.task.name!r}, row {number} of {self.info.id} ({split})"
+
+
+def _check(sample: Sample) -> None:
+    """Refuse what no prompt can show and no judge can tell apart."""
+    if sample.answer_type == "choice" and sample.choices and len(sample.choices) > len(LETTERS):
+        raise RowError(
+            f"{len(sample.choices)} options; wanted at most {len(LETTERS)}, one a letter"
+        )
+
+
+def open_data(task: Task, options: DataOptions) -> TaskData:
+    """Find the rows of a task: generated, in the mirror, or on the hub (in this order).
+
+    Raises:
+        TaskError: the data are not there; says where they were looked for and how to get them.
+        UsageError: the task has no such copy, or leaves its rows to the user, who names none.
+    """
+    source, to_sample = task.source, task.to_sample
+    if isinstance(source, Borrowed):
+        from vsr1_bench.lmms_eval.data import open_borrowed
+
+        return open_borrowed(task, source, offline=options.offline)
+    files: list[Path] = []
+    if options.copy is not None:
+        if options.copy not in task.copies:
+            known = tuple(task.copies) or ("none",)
+            raise UsageError(
+                f"--source {options.copy}: task {task.name!r} has no such copy; "
+                f"{nearest(options.copy, known)}"
+            )
+        source, to_sample = task.copies[options.copy].source, task.copies[options.copy].to_sample
+    if isinstance(source, Procedural):
+        info = DataInfo(task.name, None, "generated", None, source.fingerprint, source.n)
+        return TaskData(task, MadeRows(source), info, to_sample)
+    if isinstance(source, Chosen):
+        source, files = _choose(task.name, source, options)
+    configs = source.config if isinstance(source.config, tuple) else (source.config,)
+    parts = [_open_part(task.name, source, config, options, files) for config in configs]
+    rows = ChainedRows([rows for rows, _ in parts])
+    n = len(rows)
+    fingerprint = fingerprint_of(rows, n, rows.memo)
+    revisions = {revision for _, revision in parts}
+    config = ",".join(c for c in configs if c) or None
+    revision = revisions.pop() if len(revisions) == 1 else None
+    info = DataInfo(source.hub_id, config, source.split, revision, fingerprint, n)
+    return TaskData(task, rows, info, to_sample)
+
+
+def _choose(name: str, wanted: Chosen, options: DataOptions) -> tuple[Source, list[Path]]:
+    """The rows that the user names, and their files if they are on this machine.
+
+    What is recorded is a hub id, or the name of a file or folder: a path says where somebody's
+    disk had it.
+    """
+    if options.dataset is None:
+        raise UsageError(
+            f"task {name!r} reads the rows that you name: give --dataset FILE_OR_FOLDER_OR_HUB_ID"
+        )
+    split = options.split or wanted.split
+    files = chosen_files(options.dataset, split)
+    if not files:
+        return Source(options.dataset, split, images=wanted.images), []
+    path = Path(options.dataset).expanduser().resolve()
+    return Source(path.name, "all" if path.is_file() else split, images=wanted.images), files
+
+
+def _open_part(
+    name: str, source: Source, config: str | None, options: DataOptions, files: list[Path]
+) -> tuple[LoadedRows, str | None]:
+    """The rows of one configuration, and their commit on the hub."""
+    files = files or mirror_files(source, config, options.data_root)
+    if files:
+        table = load_files(files)
+        return LoadedRows(source.images, table, files[0].parent, files_memo(files)), None
+    dataset, revision = load_hub(name, source, config, options.data_root, options.offline)
+    memo = [source.hub_id, config, source.split, revision] if revision else None
+    return LoadedRows(source.images, keep_encoded(dataset), None, memo), revision
+
+
+def files_memo(files: list[Path]) -> list[Any] | None:
+    """What the fingerprint of files may be remembered by; None = hash them each time."""
+    if files[0].suffix != ".parquet":
+        return None  # a jsonl file names images that can change behind its back
+    return [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+
+
+def missing_data(tasks: list[Task], options: DataOptions) -> list[str]:
+    """Say, for `--offline`, which tasks' data are neither in the mirror nor in the hub's cache."""
+    missing = []
+    for task in tasks:
+        try:
+            open_data(task, options)
+        except TaskError as error:
+            missing.append(str(error))
+    return missing
+
+
+def fingerprint_of(rows: Rows, n: int, memo_key: list[Any] | None) -> str:
+    """Hash the content of every row; remembered while the files behind them do not change."""
+    memo = memo_file("fingerprints", json.dumps([memo_key, n])) if memo_key else None
+    if memo is not None and (known := memo.read()) is not None:
+        return known
+    digest = hashlib.sha256()
+    for number in range(n):
+        digest.update(_words(rows, number).encode())
+    fingerprint = digest.hexdigest()[:32]
+    if memo is not None:
+        memo.write(fingerprint)
+    return fingerprint
+
+
+def _words(rows: Rows, number: int) -> str:
+    """A row's content as one text; a row that cannot be used has one, too, and fails later."""
+    try:
+        return _canonical(rows[number])
+    except Exception as error:  # untrusted data: an odd cell must not end what others need
+        try:
+            return f"unusable {_canonical(rows.raw(number))}"
+        except Exception:
+            return f"unreadable {type(error).__name__} {error}"
+
+
+def _canonical(row: Row) -> str:
+    def plain(value: Any) -> Any:
+        if isinstance(value, EncodedImage):
+            return {"image": value.sha256()}
+        if isinstance(value, bytes | bytearray):
+            return {"bytes": hashlib.sha256(value).hexdigest()}
+        return str(value)
+
+    # Absent and null are the same thing in a row: Arrow fills in what jsonl leaves out.
+    kept = {key: value for key, value in row.items() if value is not None}
+    return json.dumps(kept, sort_keys=True, default=plain, ensure_ascii=True)
+
+
+def data_spec(info: DataInfo) -> DataSpec:
+    """The part of a run's spec that says which data it saw."""
+    return DataSpec(
+        id=info.id,
+        config=info.config,
+        split=info.split,
+        revision=info.revision,
+        fingerprint=info.fingerprint,
+    )

@@ -1,1 +1,0 @@
-"""Results that come from elsewhere, and go there."""

@@ -1,0 +1,213 @@
+"""Which model: the embedded one, a local folder, a hub id, or an endpoint, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from vsr1_bench._util.memo import file_sha256
+from vsr1_bench._util.paths import user_text
+from vsr1_bench.errors import ModelError, UsageError
+from vsr1_bench.records import Sampling
+
+EMBEDDED = "tiny"
+# What decides a model's answers; never pickled weights (*.bin, *.pt).
+PARTS = (
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "*.txt",
+    "*.model",
+)
+CODE = ("*.py",)
+NOT_FINGERPRINTED = ("generation_config.json", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model found, not yet loaded."""
+
+    id: str
+    """The name shown and recorded; a local folder's own name, never its path."""
+    fingerprint: str
+    verified: bool = True
+    path: Path | None = None
+    """Folder of the weights; None for endpoints and scripts."""
+    revision: str | None = None
+    chat_template_hash: str | None = None
+    pixel_bounds: tuple[int, int] | None = None
+    """(least, most) pixels that the model's own image processor takes, where it says so."""
+    base_url: str | None = None
+    origin: str | None = None
+    """The name that its config.json states (`_name_or_path`)."""
+
+
+def find_model(
+    name: str,
+    *,
+    backend: str,
+    base_url: str | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    script: str | None = None,
+    trust_remote_code: bool = False,
+) -> ModelInfo:
+    """Find a model by name.
+
+    Args:
+        name: `tiny`, a folder, a hub id, or the served id of an endpoint.
+        backend: The backend that will run it.
+        base_url: The endpoint's URL, for backend `openai`.
+        revision: Commit, branch or tag on the hub.
+        offline: Look in the hub's local cache only.
+        script: The script's path, for backend `scripted`.
+        trust_remote_code: Also take the Python files that come with the model.
+
+    Raises:
+        ModelError: there is no such model, or its folder is not readable.
+    """
+    if backend == "openai":
+        url = (base_url or "").rstrip("/")
+        if "@" in urlsplit(url).netloc:
+            raise UsageError(
+                "--base_url holds a user or password, and it is recorded with the run; give the "
+                "key by the variable OPENAI_API_KEY instead"
+            )
+        if "?" in url or "#" in url:
+            bare = url.partition("?")[0].partition("#")[0]
+            raise UsageError(
+                f"--base_url {bare!r} with a query, which may be a key, and is recorded with the "
+                "run; give the URL alone, and the key by the variable OPENAI_API_KEY"
+            )
+        mark = hashlib.sha256(f"{url}\0{name}".encode()).hexdigest()[:32]
+        return ModelInfo(name, mark, verified=False, base_url=url)
+    if backend == "scripted":
+        script = user_text(script)
+        if not script or not Path(script).is_file():
+            raise UsageError(f"backend 'scripted' needs --model_args script=FILE; got {script!r}")
+        return ModelInfo(name, file_sha256(Path(script))[:32])
+    if name == EMBEDDED:
+        from vsr1_bench.tiny import weights_path
+
+        return describe_folder(weights_path(), EMBEDDED)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return describe_folder(folder, folder.resolve().name, code=trust_remote_code)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise ModelError(
+            f"model {name!r}: no such folder; give a folder, a hub id (ORG/NAME), or {EMBEDDED!r}"
+        )
+    return _from_hub(name, revision, offline, trust_remote_code)
+
+
+def _from_hub(name: str, revision: str | None, offline: bool, code: bool) -> ModelInfo:
+    from huggingface_hub import snapshot_download
+
+    try:
+        path = Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=[*PARTS, *(CODE if code else ())],
+                local_files_only=offline,
+            )
+        )
+    except Exception as error:  # network, auth, missing: many kinds, one line
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"model {name!r}: neither a local folder nor to be had from the hub "
+            f"({type(error).__name__}: {reason}); check the name, the network and HF_TOKEN"
+        ) from error
+    return describe_folder(path, name, revision=path.name, code=code)
+
+
+def describe_folder(
+    path: Path, name: str, revision: str | None = None, *, code: bool = False
+) -> ModelInfo:
+    """Fingerprint a folder of weights by content and read what its configuration says.
+
+    With `code` its Python files count, too: they decide what the weights do.
+
+    Raises:
+        ModelError: no config.json or no safetensors there, or not readable.
+    """
+    if not (path / "config.json").is_file():
+        raise ModelError(f"model folder {path}: no config.json; wanted a Hugging Face model folder")
+    if not list(path.glob("*.safetensors")):
+        raise ModelError(
+            f"model folder {path}: no *.safetensors weights; pickled weights are not loaded, "
+            "convert them with save_pretrained(safe_serialization=True)"
+        )
+    digest = hashlib.sha256()
+    try:
+        parts = (*PARTS, *(CODE if code else ()))
+        for file in sorted({f for part in parts for f in path.glob(part)}):
+            if not file.is_file():
+                raise ModelError(f"model folder {path}: {file.name} is no regular file; refused")
+            if file.name not in NOT_FINGERPRINTED:
+                digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
+        # Of the generation settings only the end tokens reach an engine.
+        ends = _read_json(path / "generation_config.json").get("eos_token_id")
+        digest.update(f"eos {ends}".encode())
+        template = _chat_template(path)
+        bounds = _pixel_bounds(path)
+        origin = _read_json(path / "config.json").get("_name_or_path")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model folder {path}: not readable ({error})") from error
+    return ModelInfo(
+        id=name,
+        fingerprint=digest.hexdigest()[:32],
+        path=path,
+        revision=revision,
+        chat_template_hash=hashlib.sha256(template.encode()).hexdigest()[:16] if template else None,
+        pixel_bounds=bounds,
+        origin=origin if isinstance(origin, str) else None,
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    value = json.loads(path.read_text("utf-8"))
+    return value if isinstance(value, dict) else {}
+
+
+def _chat_template(path: Path) -> str | None:
+    template = path / "chat_template.jinja"
+    if template.is_file():
+        return template.read_text("utf-8")
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        found = _read_json(path / name).get("chat_template")
+        if found:
+            return found if isinstance(found, str) else json.dumps(found, sort_keys=True)
+    return None
+
+
+def _pixel_bounds(path: Path) -> tuple[int, int] | None:
+    """Bounds of Qwen-style image processors, which state areas (other `size` fields are edges)."""
+    config = _read_json(path / "preprocessor_config.json")
+    config = config or _read_json(path / "processor_config.json").get("image_processor", {})
+    if config.get("min_pixels") and config.get("max_pixels"):
+        return int(config["min_pixels"]), int(config["max_pixels"])
+    size = config.get("size") or {}
+    if "Qwen" in str(config.get("image_processor_type")) and "longest_edge" in size:
+        return int(size["shortest_edge"]), int(size["longest_edge"])
+    return None
+
+
+def default_pixels(model: ModelInfo) -> tuple[int, int]:
+    """Pixel bounds to use where none are asked for: the authors', where the processor takes them.
+
+    A processor whose own range does not hold the authors' bounds keeps its own: scaling an image
+    past them would only blur it twice.
+    """
+    least, most = Sampling().min_pixels, Sampling().max_pixels
+    if model.pixel_bounds is None:
+        return least, most
+    own_least, own_most = model.pixel_bounds
+    return (least, most) if own_least <= least and most <= own_most else (own_least, own_most)

@@ -1,0 +1,106 @@
+"""Chooses and opens the backend that runs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.base import Generator, SyncableGenerator, parse_backend_args
+from vsr1_bench.generation.models import ModelInfo
+
+BACKENDS = ("vllm", "transformers", "openai", "scripted")
+
+
+def choose_backend(backend: str, base_url: str | None) -> str:
+    """Resolve `auto`: the endpoint of a URL, else vLLM where it is installed, else transformers.
+
+    Raises:
+        UsageError: an unknown backend, or one whose packages are not installed.
+    """
+    if backend != "auto" and backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}; {nearest(backend, ('auto', *BACKENDS))}")
+    if backend == "auto":
+        local = "vllm" if find_spec("vllm") else "transformers"
+        backend = "openai" if base_url else local
+    if backend == "openai" and not base_url:
+        raise UsageError("backend 'openai' needs the endpoint: --base_url http://HOST:PORT/v1")
+    if base_url and backend != "openai":
+        raise UsageError(
+            f"--base_url goes with backend 'openai', not {backend!r}; drop one of them"
+        )
+    if backend == "vllm" and not find_spec("vllm"):
+        raise UsageError(
+            "backend 'vllm' is not installed: pip install 'vsr1-bench[vllm]' (vsr1-bench doctor "
+            "says what works here)"
+        )
+    if backend == "transformers" and not (find_spec("torch") and find_spec("transformers")):
+        raise UsageError(
+            "running a model here needs torch and transformers: pip install 'vsr1-bench[local]', "
+            "or point --base_url at an OpenAI-compatible server"
+        )
+    return backend
+
+
+def open_generator(
+    backend: str, model: ModelInfo, model_args: dict[str, Any], *, trust_remote_code: bool = False
+) -> Generator:
+    """Load the model behind a backend.
+
+    Raises:
+        UsageError: a `--model_args` that the backend does not take.
+        ModelError: the model cannot be loaded.
+    """
+    if backend == "scripted":
+        from vsr1_bench.generation.scripted import ScriptedArgs, ScriptedGenerator
+
+        return ScriptedGenerator(parse_backend_args(ScriptedArgs, backend, model_args))
+    if backend == "openai":
+        from vsr1_bench.generation.openai import OpenAIArgs, OpenAIGenerator
+
+        return OpenAIGenerator(model, parse_backend_args(OpenAIArgs, backend, model_args))
+    if backend == "vllm":
+        from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
+
+        return VllmGenerator(
+            model,
+            parse_backend_args(VllmArgs, backend, model_args),
+            trust_remote_code=trust_remote_code,
+        )
+    from vsr1_bench.generation.transformers import TransformersGenerator
+    from vsr1_bench.generation.transformers_args import TransformersArgs
+
+    return TransformersGenerator(
+        model,
+        parse_backend_args(TransformersArgs, backend, model_args),
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def open_syncable(
+    backend: str, model: ModelInfo, model_args: dict[str, Any], *, banned: Sequence[int]
+) -> SyncableGenerator:
+    """Load the model behind a backend that a trainer can keep up to date.
+
+    Args:
+        backend: `vllm` or `transformers`.
+        model: The weights that training starts from.
+        model_args: What the backend takes.
+        banned: Tokens that are never drawn.
+
+    Raises:
+        UsageError: a `model_args` that the backend does not take.
+        ModelError: the model cannot be loaded.
+    """
+    if backend == "vllm":
+        from vsr1_bench.generation.vllm import VllmArgs
+        from vsr1_bench.generation.vllm_sync import SyncableVllm
+
+        return SyncableVllm(model, parse_backend_args(VllmArgs, backend, model_args), banned=banned)
+    from vsr1_bench.generation.transformers_args import TransformersArgs
+    from vsr1_bench.generation.transformers_sync import SyncableTransformers
+
+    return SyncableTransformers(
+        model, parse_backend_args(TransformersArgs, backend, model_args), banned=banned
+    )

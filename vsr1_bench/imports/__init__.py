@@ -1,0 +1,1 @@
+"""Responses, raw outputs and rows that were made elsewhere."""

@@ -1,0 +1,65 @@
+"""Which judge each task gets: said before anything is generated, not after it was paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vsr1_bench.errors import UsageError
+from vsr1_bench.judging.open import JudgePool
+from vsr1_bench.task import BORROWED, Borrowed, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The judge of one task."""
+
+    spec: str
+    """What was wanted, or the rule that stands in for it."""
+    usable: bool = True
+    """False: its verdicts stay open until the same command finds what it needs."""
+    warning: str | None = None
+    """One line that says what is missing and what is done instead."""
+
+
+def choose_judges(tasks: Iterable[Task], judge: str | None, pool: JudgePool) -> dict[str, Chosen]:
+    """Choose a judge for each task, by the task's name.
+
+    A judge that was named must be there. A task's own judge may lack its key, endpoint or model:
+    then the task's rule stands in for it where the task has one, else its responses stay unscored.
+
+    Raises:
+        UsageError: an unknown judge, or a named one that lacks something.
+    """
+    found: dict[str, Chosen] = {}
+    for task in tasks:
+        if BORROWED in (judge, task.judge) and judge in (None, BORROWED):
+            found[task.name] = _own_scorer(task)
+        elif judge is not None:
+            pool.get(judge, task)
+            found[task.name] = Chosen(judge)
+        elif (lack := pool.missing(task.judge, task)) is None:
+            found[task.name] = Chosen(task.judge)
+        elif task.judge_fallback is not None:
+            said = f"task {task.name!r}: {lack}; judged by rule {task.judge_fallback!r} instead"
+            found[task.name] = Chosen(task.judge_fallback, warning=said)
+        else:
+            said = f"task {task.name!r}: {lack}; no rule can judge it, it stays unscored"
+            found[task.name] = Chosen(task.judge, usable=False, warning=said)
+    return found
+
+
+def _own_scorer(task: Task) -> Chosen:
+    """The scorer that a borrowed task brings with it.
+
+    Raises:
+        UsageError: the task is none.
+    """
+    if not isinstance(task.source, Borrowed):
+        raise UsageError(f"judge {BORROWED!r} scores tasks named {BORROWED}/…, not {task.name!r}")
+    from vsr1_bench.lmms_eval.index import MISSING, installed
+
+    if installed():
+        return Chosen(BORROWED)
+    said = f"task {task.name!r}: {MISSING}; its stored scores are shown by vsr1-bench table"
+    return Chosen(BORROWED, usable=False, warning=said)

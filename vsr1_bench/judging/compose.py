@@ -1,0 +1,213 @@
+"""Judges made of judges: a rule and then a model, several votes, and the published scorer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from vsr1_bench.errors import UsageError
+from vsr1_bench.judge import Estimate, Item, Judged, RunningJudge, Verdicts
+from vsr1_bench.records import Usage, Verdict
+from vsr1_bench.store.judge_names import read_name, split_first
+
+MOST_VOTES = 99
+
+
+class Cascade(RunningJudge):
+    """A model where the rule says that an answer is not correct; with `judge_all`, everywhere."""
+
+    def __init__(
+        self, name: str, rule: RunningJudge, model: RunningJudge, *, judge_all: bool = False
+    ) -> None:
+        """Put two judges in line."""
+        self.name, self.answer_type = name, rule.answer_type
+        self.identity = _identity("cascade", rule.identity, model.identity, str(judge_all))
+        self._rule, self._model, self._all = rule, model, judge_all
+        self._ready: deque[Judged] = deque()
+        self._ruled: dict[int, Verdict] = {}
+
+    def judge(self, items: Iterable[Item]) -> Verdicts:
+        """Judge items; the rule runs as the model takes them."""
+        for judged in self._model.judge(self._doubted(items)):
+            yield from self._drain()
+            rule = self._ruled.pop(id(judged.item))
+            yield replace(judged, verdict=self._after(rule, judged.verdict))
+        yield from self._drain()
+
+    def estimate(self, items: Iterable[Item]) -> Estimate:
+        """Run the rule, and reckon with what it leaves."""
+        doubted = (
+            judged.item
+            for judged in self._rule.judge(items)
+            if self._all or judged.verdict.outcome != "correct"
+        )
+        return self._model.estimate(doubted)
+
+    def recall(self, folder: Path) -> set[str]:
+        """Both know what they have replied."""
+        return self._rule.recall(folder) | self._model.recall(folder)
+
+    @contextmanager
+    def keeping(self, folder: Path) -> Iterator[tuple[Path, ...]]:
+        """Both keep what they reply: it is theirs, whatever stands before or beside them."""
+        with self._rule.keeping(folder) as first, self._model.keeping(folder) as second:
+            yield (*first, *second)
+
+    def close(self) -> None:
+        """Close both."""
+        self._rule.close()
+        self._model.close()
+
+    def _doubted(self, items: Iterable[Item]) -> Iterator[Item]:
+        for judged in self._rule.judge(items):
+            if judged.verdict.outcome == "correct" and not self._all:
+                self._ready.append(judged)
+            else:
+                self._ruled[id(judged.item)] = judged.verdict
+                yield judged.item
+
+    def _after(self, rule: Verdict, model: Verdict) -> Verdict:
+        """The model's verdict; what the rule has read of the response stays."""
+        return replace(model, extracted=model.extracted or rule.extracted)
+
+    def _drain(self) -> Iterator[Judged]:
+        while self._ready:
+            yield self._ready.popleft()
+
+
+class Legacy(Cascade):
+    """The published scorer, faults included: only to show what they are worth.
+
+    After the rule, a judgment counts as correct unless the word "incorrect" is in it, and a call
+    that fails returns the text "error": so empty, failed and oddly worded judgments are correct.
+    One mercy: a response without any final answer is never shown to the model.
+    """
+
+    def judge(self, items: Iterable[Item]) -> Verdicts:
+        """Judge items as the published scorer does."""
+        for judged in super().judge(items):
+            if judged.prompt_hash is None or judged.verdict.unparsed:
+                yield judged
+                continue
+            said = "error" if judged.raw is None else judged.raw
+            wrong = "incorrect" in said.lower()
+            yield replace(
+                judged,
+                verdict=Verdict(
+                    "incorrect" if wrong else "correct",
+                    extracted=judged.verdict.extracted,
+                    reason=None if judged.verdict.outcome != "unscored" else "legacy parsing",
+                ),
+            )
+
+
+class Majority(RunningJudge):
+    """The verdict of more than half of K votes; without such a half it is unscored."""
+
+    def __init__(self, name: str, inner: RunningJudge, votes: int) -> None:
+        """Let one judge vote several times, each time with another seed."""
+        self.name, self.answer_type = name, inner.answer_type
+        self.identity = _identity("majority", inner.identity, str(votes))
+        self._inner, self._votes = inner, votes
+        self._of: dict[int, tuple[Item, list[Judged]]] = {}
+
+    def judge(self, items: Iterable[Item]) -> Verdicts:
+        """Judge items; a verdict is there when its last vote is."""
+        for judged in self._inner.judge(self._ballots(items)):
+            item, votes = self._of.pop(id(judged.item))
+            votes.append(judged)
+            if len(votes) == self._votes:
+                yield self._count(item, votes)
+
+    def estimate(self, items: Iterable[Item]) -> Estimate:
+        """Every vote is a call."""
+        ballots = (replace(item, vote=k) for item in items for k in range(self._votes))
+        return self._inner.estimate(ballots)
+
+    def recall(self, folder: Path) -> set[str]:
+        """Know the votes that are kept."""
+        return self._inner.recall(folder)
+
+    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
+        """Every vote is kept as it comes."""
+        return self._inner.keeping(folder)
+
+    def close(self) -> None:
+        """Close the judge that votes."""
+        self._inner.close()
+
+    def _ballots(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            votes: list[Judged] = []
+            for k in range(self._votes):
+                ballot = replace(item, vote=k)
+                self._of[id(ballot)] = (item, votes)
+                yield ballot
+
+    def _count(self, item: Item, votes: list[Judged]) -> Judged:
+        votes.sort(key=lambda vote: vote.item.vote)  # the same record, whichever came first
+        counts = Counter(vote.verdict.outcome for vote in votes)
+        said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+        scores = [vote.verdict.score for vote in votes if vote.verdict.score is not None]
+        winner, most = counts.most_common(1)[0]
+        verdict = next(vote.verdict for vote in votes if vote.verdict.outcome == winner)
+        if winner == "unscored" or (2 * most <= self._votes and len(scores) < self._votes):
+            extracted = votes[0].verdict.extracted
+            verdict = Verdict("unscored", extracted=extracted, reason=f"no majority: {said}")
+        elif scores:
+            score = sum(scores) / len(scores)
+            verdict = replace(
+                verdict, outcome="correct" if score == 1 else "incorrect", score=score, reason=said
+            )
+        else:
+            verdict = replace(verdict, reason=said)
+        costs = [vote.cost for vote in votes if vote.cost is not None]
+        return replace(
+            votes[0],
+            item=item,
+            verdict=verdict,
+            raw=json.dumps([vote.raw for vote in votes]),
+            usage=Usage(
+                _total(vote.usage.prompt_tokens for vote in votes),
+                _total(vote.usage.completion_tokens for vote in votes),
+            ),
+            cost=sum(costs) if costs else None,
+        )
+
+
+def two_specs(argument: str, judge: str) -> tuple[str, str]:
+    """Split `RULE,LLM`; the second may hold commas of its own.
+
+    Raises:
+        UsageError: there are not two.
+    """
+    first, second = split_first(argument)
+    if not (first and second):
+        raise UsageError(f"judge {judge!r}: wanted {read_name(judge).kind}:RULE,LLM")
+    return first, second
+
+
+def spec_times(argument: str, judge: str) -> tuple[str, int]:
+    """Split `SPEC*K`.
+
+    Raises:
+        UsageError: it is of another form, or K is no number of votes.
+    """
+    spec, star, count = argument.rpartition("*")
+    if not (star and spec.strip() and count.isdigit() and 2 <= int(count) <= MOST_VOTES):
+        raise UsageError(f"judge {judge!r}: wanted majority:SPEC*K with K from 2 to {MOST_VOTES}")
+    return spec.strip(), int(count)
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _identity(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

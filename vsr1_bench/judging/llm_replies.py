@@ -1,0 +1,114 @@
+"""What a judging model has replied, kept beside the verdicts: no reply is paid for twice.
+
+A verdict hangs on more than the model's words: on the rule before it, on the votes beside it, on
+how the words are read. So the words are kept by themselves, each under the hash of what was asked,
+in one journal a model, prompt and way of sampling. Whatever judge asks the same of that model (by
+itself, in a cascade whose rule was edited, as a vote of a majority that was killed) finds them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from vsr1_bench.errors import StoreError
+from vsr1_bench.records import SCHEMA_VERSION, Completion, Usage
+from vsr1_bench.store.journal import Journal, Lock, read_journal
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A model's words and what they cost."""
+
+    completion: Completion
+    cost: float | None = None
+    """None where no price is known."""
+
+
+def replies_path(folder: Path, name: str, identity: str) -> Path:
+    """Journal of one model's replies in a folder."""
+    return folder / f"{quote(name, safe='')}-{identity[:8]}.jsonl"
+
+
+def read_replies(path: Path) -> dict[str, Reply]:
+    """Hash of what was asked -> the last reply to it.
+
+    Raises:
+        StoreError: the journal is damaged, or of another version.
+    """
+    found: dict[str, Reply] = {}
+    for number, record in enumerate(read_journal(path), start=1):
+        try:
+            if record["schema"] != SCHEMA_VERSION:
+                raise ValueError(f"schema {record['schema']!r}")
+            key, usage = record["key"], Usage(**record["usage"])
+            completion = Completion(key, record["text"], record["finish_reason"], usage=usage)
+            found[key] = Reply(completion, record["cost"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{path}:{number}: not a judge's reply ({type(error).__name__}: {error}); restore "
+                "the file from a copy, or move it away to have the judge asked anew"
+            ) from error
+    return found
+
+
+class ReplyJournal:
+    """The writing end; replies may come in any thread."""
+
+    def __init__(self, path: Path, held: set[str]) -> None:
+        """Lock the journal; its file is made by the first reply.
+
+        Args:
+            path: The journal.
+            held: Keys of the replies that stand there and need not be written again.
+
+        Raises:
+            StoreError: another process writes it, or the folder is not writable.
+        """
+        self.path = path
+        self._lock = Lock(path.with_name(f".{path.stem}.lock"))
+        self.held = held
+        self._journal: Journal | None = None
+        self._turn = threading.Lock()
+        self._closed = False
+
+    def add(self, key: str, reply: Reply) -> None:
+        """Write a reply down, once; when this returns, no death of the process can lose it.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        with self._turn:
+            if key in self.held or self._closed:
+                return
+            self._lock.check()
+            if self._journal is None:
+                self._journal = Journal(self.path)
+            completion = reply.completion
+            self._journal.append(
+                {
+                    "schema": SCHEMA_VERSION,
+                    "key": key,
+                    "text": completion.text,
+                    "finish_reason": completion.finish_reason,
+                    "usage": asdict(completion.usage),
+                    "cost": reply.cost,
+                }
+            )
+            self.held.add(key)
+
+    def close(self) -> None:
+        """Sync, close and let the next writer in.
+
+        Raises:
+            StoreError: the disk refuses what it had accepted.
+        """
+        with self._turn:
+            self._closed = True
+            try:
+                if self._journal is not None:
+                    self._journal.close()
+            finally:
+                self._lock.release()

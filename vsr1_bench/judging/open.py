@@ -1,0 +1,204 @@
+"""Judges at work: opened from what the command line names, whether they decide by rule or by model.
+
+A spec is `NAME`, `NAME[MODEL]`, or `NAME:ARGUMENT` for judges made of others: `cascade:RULE,LLM`,
+`majority:SPEC*K`, nested as one likes (see `judge_names`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vsr1_bench import answers
+from vsr1_bench._util.closing import Closing
+from vsr1_bench.errors import JudgeMissingError, UsageError
+from vsr1_bench.judge import (
+    Estimate,
+    Item,
+    Judged,
+    JudgeOptions,
+    ModelJudge,
+    Opening,
+    RuleJudge,
+    RunningJudge,
+    Verdicts,
+)
+from vsr1_bench.judging.worker import grade_all
+from vsr1_bench.registry import find_judge, get_judge
+from vsr1_bench.store.environment import GRADERS, package_versions
+from vsr1_bench.store.judge_names import read_name
+from vsr1_bench.task import Task
+
+
+class RuleRunner(RunningJudge):
+    """A rule judge at work."""
+
+    def __init__(self, judge: RuleJudge, include_path: Sequence[str] = ()) -> None:
+        """Take a judge; its worker, if it needs one, starts with the first item."""
+        self.name, self.answer_type = judge.name, judge.answer_type
+        self.identity = judge_digest(judge)
+        self._judge, self._include_path = judge, tuple(include_path)
+
+    def judge(self, items: Iterable[Item]) -> Verdicts:
+        """Judge items in their order."""
+        with closing(grade_all(self._judge, items, self._include_path)) as graded:
+            for item, verdict in graded:
+                yield Judged(item, verdict)
+
+    def estimate(self, items: Iterable[Item]) -> Estimate:
+        """A rule calls nobody."""
+        return Estimate()
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+
+def judge_digest(judge: RuleJudge) -> str:
+    """Hash of what a rule judge does: name, version, what it was told, and the code that decides.
+
+    That code is its folder's files, the reading of answers and the libraries that compare. Rule
+    judges cost nothing to repeat, so an edit judges anew rather than mixing verdicts. (Verdicts of
+    models are paid for: there versions count, of the prompt, the judge and the reading of its
+    replies.)
+    """
+    grade: Any = judge.grade
+    while isinstance(grade, partial):
+        grade = grade.func
+    folders = (Path(inspect.getfile(grade)).parent, Path(answers.__file__).parent)
+    versions = [f"{name} {package_versions().get(name)}" for name in GRADERS]
+    words = "\0".join([judge.name, str(judge.version), judge.identity, *versions, ""]).encode()
+    sources = [file.read_bytes() for folder in folders for file in sorted(folder.glob("*.py"))]
+    return hashlib.sha256(words + b"\0".join(sources)).hexdigest()
+
+
+class TaggedJudge(RunningJudge):
+    """A judge that is shown responses in which a user's own thinking tags are marked."""
+
+    def __init__(self, inner: RunningJudge, tags: Sequence[str]) -> None:
+        """Put the marking before a judge; the tags are part of what decides."""
+        self.name, self.answer_type = inner.name, inner.answer_type
+        words = "\0".join([inner.identity, *sorted(tags)])
+        self.identity = hashlib.sha256(words.encode()).hexdigest()
+        self._inner, self._tags = inner, tuple(tags)
+
+    def judge(self, items: Iterable[Item]) -> Verdicts:
+        """Judge items."""
+        given: dict[int, tuple[Item, Item]] = {}
+
+        def marked() -> Iterator[Item]:
+            for item in items:
+                shown = self._marked(item)
+                given[id(shown)] = item, shown  # held: an id is free again with its object
+                yield shown
+
+        with closing(self._inner.judge(marked())) as verdicts:
+            for judged in verdicts:
+                yield replace(judged, item=given.pop(id(judged.item))[0])
+
+    def _marked(self, item: Item) -> Item:
+        return replace(item, response=answers.mark_tags(item.response, self._tags))
+
+    def estimate(self, items: Iterable[Item]) -> Estimate:
+        """What the judge would take."""
+        return self._inner.estimate(map(self._marked, items))
+
+    def recall(self, folder: Path) -> set[str]:
+        """Know the replies that are kept."""
+        return self._inner.recall(folder)
+
+    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
+        """Keep what models reply."""
+        return self._inner.keeping(folder)
+
+    def close(self) -> None:
+        """Close the judge."""
+        self._inner.close()
+
+
+def open_judge(
+    spec: str, include_path: Sequence[str] = (), options: JudgeOptions | None = None
+) -> RunningJudge:
+    """Open a judge by its spec; no model is loaded or called before the first item.
+
+    Raises:
+        JudgeMissingError: a key, an endpoint, a model or a package that it needs is not there.
+        UsageError: an unknown judge, or one that was not told what it needs.
+    """
+    told = options or JudgeOptions()
+    if told.thinking_tags:
+        opened = open_judge(spec, include_path, replace(told, thinking_tags=()))
+        return TaggedJudge(opened, told.thinking_tags)
+    name = read_name(spec)
+    judge = find_judge(name.kind, include_path)
+    if isinstance(judge, ModelJudge):
+
+        def inner(spec: str, options: JudgeOptions) -> RunningJudge:
+            return open_judge(spec, include_path, options)
+
+        opening = Opening(spec.strip(), name.argument or "", name.brackets or "", told, inner)
+        opened = judge.open(opening)
+        if name.brackets is not None and not opened.name.startswith(f"{name.kind}["):
+            raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing in brackets")
+        return opened
+    if name.argument is not None:
+        raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing after a colon")
+    rule = get_judge(name.kind, include_path, told)
+    if name.brackets is not None and rule.name == name.kind:
+        raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing in brackets")
+    if name.brackets is not None and rule.name != spec.strip():
+        raise UsageError(
+            f"judge {spec!r}: what was given makes it {rule.name!r}; drop the brackets"
+        )
+    return RuleRunner(rule, include_path)
+
+
+class JudgePool(Closing):
+    """Opens judges for one command: each once, and only one at a time.
+
+    Two local models would not fit beside each other, and what an LLM judge knows already (equal
+    questions of another run) is known only while it stays open.
+    """
+
+    def __init__(self, include_path: Sequence[str] = (), options: JudgeOptions | None = None):
+        """Remember what judges are told."""
+        self.include_path = tuple(include_path)
+        self.options = options or JudgeOptions()
+        self._key: tuple[str, str] | None = None
+        self._open: RunningJudge | None = None
+
+    def get(self, spec: str, task: Task) -> RunningJudge:
+        """The judge of this spec for this task, whose own prompt goes before the others.
+
+        Raises:
+            UsageError: as `open_judge`.
+        """
+        key = (spec, task.judge_prompt.digest() if task.judge_prompt else "")
+        if self._open is None or key != self._key:
+            self.close()
+            told = replace(self.options, task_prompt=task.judge_prompt)
+            self._open, self._key = open_judge(spec, self.include_path, told), key
+        return self._open
+
+    def missing(self, spec: str, task: Task) -> str | None:
+        """What this judge lacks here, in one line; None = nothing.
+
+        Raises:
+            UsageError: an unknown judge, or one that is told what it does not take.
+        """
+        try:
+            self.get(spec, task)
+        except JudgeMissingError as error:
+            return str(error)
+        return None
+
+    def close(self) -> None:
+        """Close the judge that is open."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.close()

@@ -1,0 +1,262 @@
+"""Running rule judges: here where they are harmless, in a killable worker where they may hang.
+
+The worker is a fresh interpreter behind a pipe, not a fork and not a pickle: safe beside threads
+and CUDA, and it needs no `if __name__ == "__main__"` in the caller's script.
+
+An item's time is the worker's own: what it computes, and what it sleeps through. A worker that is
+stopped (SIGSTOP, a suspended job) or waits for a processor uses none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import asdict
+from typing import IO, Any
+
+import msgspec
+
+from vsr1_bench._util.closing import Closing
+from vsr1_bench.errors import JudgeError
+from vsr1_bench.judge import Item, RuleJudge, check_verdict
+from vsr1_bench.judging.worker_child import HEADER, grade_in_process
+from vsr1_bench.records import Verdict
+
+START_SECONDS = 180.0
+"""To start an interpreter and import what a judge needs, on a crowded machine."""
+_SLICE = 0.2
+"""Seconds between two looks at what a worker does. A longer wait was a pause of this process."""
+
+# The child finds modules where this process does; -P keeps a file of the working folder (a
+# `math.py`, say) from standing in for a module of the standard library.
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from vsr1_bench.judging.worker_child import serve; "
+    "serve(sys.argv[2], tuple(json.loads(sys.argv[3])), int(sys.argv[4]), sys.argv[5] == '1')"
+)
+
+
+class _TimeoutError(Exception):
+    """The worker did not answer in time."""
+
+
+class _CrashError(Exception):
+    """The worker ended, or wrote what is no frame."""
+
+
+def grade_all(
+    judge: RuleJudge, items: Iterable[Item], include_path: Sequence[str] = ()
+) -> Generator[tuple[Item, Verdict], None, None]:
+    """Grade items one after another, in order.
+
+    An item that hangs, crashes the grader or makes it raise is `unscored` with the reason
+    `grader_timeout`, `grader_crash` or `grader_error: …`; the others are not touched by it.
+
+    Args:
+        judge: The judge; a bounded one is looked up again, by name, in the worker.
+        items: What to grade; read one at a time.
+        include_path: Folders of plug-ins, needed by the worker to find the judge.
+
+    Raises:
+        JudgeError: the worker cannot start.
+    """
+    with Grader(judge, include_path) as grader:
+        for item in items:
+            yield item, grader.grade(item)
+
+
+class Grader(Closing):
+    """Grades items one at a time; for use in one thread. Close it, or use it in a `with` block."""
+
+    def __init__(self, judge: RuleJudge, include_path: Sequence[str] = ()) -> None:
+        self._judge = judge
+        self._include_path = [os.path.abspath(path) for path in include_path]
+        self._worker: _Worker | None = None
+
+    def grade(self, item: Item) -> Verdict:
+        """Grade one item.
+
+        Raises:
+            JudgeError: the worker cannot start, or the judge's verdict is none.
+        """
+        verdict = self._graded(item)
+        check_verdict(self._judge.name, item.sample_id or item.id, verdict)
+        return verdict
+
+    def _graded(self, item: Item) -> Verdict:
+        if not self._judge.bounded:
+            return grade_in_process(self._judge, item)
+        if self._worker is None:
+            self._worker = _Worker(self._judge.name, self._include_path)
+        try:
+            reply = self._worker.ask(asdict(item), self._judge.seconds)
+            verdict = msgspec.convert(reply["verdict"], Verdict)
+        except _TimeoutError:
+            self.close()
+            return Verdict("unscored", reason="grader_timeout")
+        except (_CrashError, KeyError, TypeError, msgspec.ValidationError):
+            self.close()
+            return Verdict("unscored", reason="grader_crash")
+        except BaseException:  # Ctrl-C between request and reply: the next reply would be stale
+            self.close()
+            raise
+        if reply.get("last"):
+            self.close()
+        return verdict
+
+    def close(self) -> None:
+        """End the worker, if there is one; a later `grade` starts another."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+
+class _Worker:
+    """A child process that grades, killed rather than waited for."""
+
+    def __init__(self, judge_name: str, include_path: list[str]) -> None:
+        # PDEATHSIG fires when the starting THREAD ends: only the main thread may leash a child.
+        leash = threading.current_thread() is threading.main_thread()
+        arguments = (json.dumps(sys.path), judge_name, json.dumps(include_path), str(os.getpid()))
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, *arguments, "1" if leash else "0"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is the parent's; a kill reaches what the judge started
+        )
+        try:
+            for stream in (self._stdin, self._stdout):
+                os.set_blocking(stream.fileno(), False)
+            reply = self._reply(_Clock(self._process.pid, START_SECONDS))
+            if "failed" in reply:
+                raise JudgeError(f"judge {judge_name!r} cannot start: {reply['failed']}")
+        except _TimeoutError:
+            self.close()
+            raise JudgeError(
+                f"judge {judge_name!r} is not ready after {START_SECONDS:.0f} s: its file hangs at "
+                "import or in warm_up"
+            ) from None
+        except _CrashError:
+            code = self._process.poll()
+            self.close()
+            raise JudgeError(
+                f"judge {judge_name!r} cannot start: its worker ended with status {code}"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Send a request and wait for its reply.
+
+        Raises:
+            _TimeoutError: no whole reply came within `seconds` of the worker's own time.
+            _CrashError: the process ended.
+        """
+        clock = _Clock(self._process.pid, seconds)
+        body = json.dumps(request).encode()
+        unsent = memoryview(HEADER.pack(len(body)) + body)
+        try:
+            while unsent:
+                self._wait(self._stdin, selectors.EVENT_WRITE, clock)
+                unsent = unsent[os.write(self._stdin.fileno(), unsent) :]
+        except OSError as error:
+            raise _CrashError from error
+        return self._reply(clock)
+
+    def close(self) -> None:
+        """Kill the process with all that it started, and collect it."""
+        if self._process.poll() is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):  # before it made its session, or gone
+                self._process.kill()
+        self._process.wait()
+        self._stdin.close()
+        self._stdout.close()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def _reply(self, clock: _Clock) -> dict[str, Any]:
+        (length,) = HEADER.unpack(self._read(HEADER.size, clock))
+        try:
+            reply = json.loads(self._read(length, clock))
+        except (ValueError, RecursionError) as error:
+            raise _CrashError from error
+        if not isinstance(reply, dict):
+            raise _CrashError
+        return reply
+
+    def _read(self, size: int, clock: _Clock) -> bytes:
+        content = bytearray()
+        while len(content) < size:
+            self._wait(self._stdout, selectors.EVENT_READ, clock)
+            chunk = os.read(self._stdout.fileno(), min(size - len(content), 1 << 16))
+            if not chunk:
+                raise _CrashError
+            content += chunk
+        return bytes(content)
+
+    @staticmethod
+    def _wait(stream: IO[bytes], event: int, clock: _Clock) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, event)
+            while not selector.select(_SLICE):
+                clock.look()
+
+
+class _Clock:
+    """The time that a process has used: its processor time, and the time in which it slept."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._pid, self._left = pid, seconds
+        self._at, self._cpu = time.monotonic(), _state(pid)[1]
+
+    def look(self) -> None:
+        """Charge what was used since the last look.
+
+        Raises:
+            _TimeoutError: nothing is left.
+        """
+        now = time.monotonic()
+        state, cpu = _state(self._pid)
+        computed = cpu - self._cpu
+        # A wait that lasted much longer than a slice: this process was the one that was paused.
+        slept = min(now - self._at, 2 * _SLICE) if state == "S" else 0.0
+        self._left -= max(computed, slept)
+        self._at, self._cpu = now, cpu
+        if self._left <= 0:
+            raise _TimeoutError
+
+
+def _state(pid: int) -> tuple[str, float]:
+    """What a process does, and the processor time that it has used.
+
+    Returns:
+        `S` where it sleeps, another letter where it runs, waits for a processor or is stopped.
+        Without /proc every wait counts as sleep.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return "S", 0.0
+    ticks = int(fields[11]) + int(fields[12])
+    state = fields[0].decode()
+    return ("S" if state in "SD" else state), ticks / os.sysconf("SC_CLK_TCK")

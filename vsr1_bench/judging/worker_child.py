@@ -1,0 +1,132 @@
+"""The far side of the grading worker: a process that grades one item at a time until it is killed.
+
+It looks the judge up by name, so nothing but JSON crosses the border. Frames are a length of four
+bytes (big-endian) and that many bytes of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import threading
+import time
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+from vsr1_bench._util.processes import die_with_parent
+from vsr1_bench.judge import Item, RuleJudge
+from vsr1_bench.records import Verdict
+
+MEMORY_BYTES = 4 * 1024**3
+HEADER = struct.Struct(">I")
+
+
+def grade_in_process(judge: RuleJudge, item: Item) -> Verdict:
+    """Grade an item here; an exception of the judge becomes its verdict."""
+    try:
+        verdict = judge.grade(item)
+        if not isinstance(verdict, Verdict):
+            raise TypeError(f"grade returned {type(verdict).__name__}, not a Verdict")
+    # A plug-in's code: anything may come, sys.exit too, and one item must not end all.
+    except (Exception, SystemExit) as error:
+        return Verdict("unscored", reason=describe(error))
+    return verdict
+
+
+def describe(error: BaseException) -> str:
+    """The reason that an exception gives, in one short line."""
+    try:
+        said = " ".join(str(error).split())
+    except Exception:  # str() of a strange exception is code of the plug-in, too
+        said = ""
+    return f"grader_error: {type(error).__name__}: {said[:200]}".rstrip(": ")
+
+
+def serve(name: str, include_path: tuple[str, ...], parent: int, leash: bool) -> None:
+    """Answer requests on standard input until it ends.
+
+    Args:
+        name: The judge.
+        include_path: Folders of plug-ins.
+        parent: Process id of the parent.
+        leash: Die with the parent's thread that started this process, where the system can do so.
+    """
+    if leash:
+        die_with_parent(parent)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    requests, replies = _private_pipes()
+    _limit_memory()
+    try:
+        from vsr1_bench.registry import get_judge
+
+        judge = get_judge(name, include_path)
+        if judge.warm_up is not None:
+            judge.warm_up()
+    except BaseException as error:
+        _send(replies, {"failed": f"{type(error).__name__}: {error}"})
+        raise SystemExit(1) from None
+    _send(replies, {"ready": True})
+    while (request := _receive(requests)) is not None:
+        choices = request["choices"]
+        item = Item(**{**request, "choices": tuple(choices) if choices is not None else None})
+        # Should the parent be gone or stuck, the system ends a hanging grader: the default action
+        # of SIGPROF needs no interpreter, so it works in the middle of a long multiplication. It
+        # counts processor time: a worker that was paused for an hour has used none.
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, judge.seconds + 5)
+        verdict = grade_in_process(judge, item)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        # After a MemoryError the heap may be full for good: the next item gets a fresh process.
+        last = (verdict.reason or "").startswith("grader_error: MemoryError")
+        try:
+            _send(replies, {"verdict": asdict(verdict), "last": last})
+        except (TypeError, ValueError, RecursionError) as error:  # values that are not JSON
+            verdict = Verdict("unscored", reason=describe(error))
+            _send(replies, {"verdict": asdict(verdict), "last": last})
+        if last:
+            return
+
+
+def _watch(parent: int) -> None:
+    """End this process when its parent is gone, also in the middle of a judge that sleeps."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
+
+
+def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Take the protocol off file descriptors 0 and 1.
+
+    A judge that prints writes to standard error, one that reads finds the end of the file.
+    """
+    requests, replies = os.dup(0), os.dup(1)  # not inherited by what the judge may start
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
+
+
+def _limit_memory() -> None:
+    import resource
+
+    for kind, wanted in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_CORE, 0)):
+        _, hard = resource.getrlimit(kind)
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (limit, limit))
+
+
+def _receive(stream: BinaryIO) -> dict[str, Any] | None:
+    header = stream.read(HEADER.size)
+    if len(header) < HEADER.size:
+        return None
+    body = stream.read(HEADER.unpack(header)[0])
+    return dict(json.loads(body))
+
+
+def _send(stream: BinaryIO, message: dict[str, Any]) -> None:
+    body = json.dumps(message).encode()  # ASCII: lone surrogates travel as escapes
+    stream.write(HEADER.pack(len(body)) + body)
+    stream.flush()

@@ -1,1 +1,0 @@
-"""Judging by a language model: what it is asked, how its reply is read, what it costs."""

@@ -1,0 +1,171 @@
+"""The documents of an lmms-eval task as samples: asked in its own words, one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from vsr1_bench.data.dataset import DataInfo, OwnWays, TaskData
+from vsr1_bench.data.rows import Rows, go_offline, keep_encoded
+from vsr1_bench.errors import TaskError
+from vsr1_bench.lmms_eval.identity import digest_of
+from vsr1_bench.lmms_eval.loading import FEWSHOT_SEED, Plan, load_task, seeded
+from vsr1_bench.lmms_eval.messages import read_messages, sampling_of
+from vsr1_bench.records import ImagePlace, Sample
+from vsr1_bench.task import ROW_NUMBER, Borrowed, Row, Task
+
+
+def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> TaskData:
+    """Open a task's documents.
+
+    Raises:
+        UsageError: lmms-eval is not installed, or has no such task.
+        TaskError: it does not load, or cannot write its few-shot examples.
+    """
+    if offline:
+        go_offline()
+    with seeded():
+        theirs, plan = load_task(source.name, source.include_path)
+    _try_examples(source.name, theirs)
+    documents = _Documents(theirs)
+    config = theirs.config
+    where = str(theirs.DATASET_PATH)
+    info = DataInfo(
+        Path(where).name if Path(where).exists() else where,
+        theirs.DATASET_NAME,
+        documents.split,
+        None,
+        fingerprint(theirs.eval_docs),
+        len(documents),
+    )
+    own = OwnWays(
+        prompt_hash=digest_of(source.name, plan)[:16],
+        sampling={**own_sampling(config, plan), "n": int(config.repeats or 1)},
+    )
+    return TaskData(task, documents, info, documents.sample, own)
+
+
+def own_sampling(config: Any, plan: Plan) -> dict[str, Any]:
+    """Its settings. A blank line as `until` is put in where the file says nothing: left out."""
+    told = config.generation_kwargs or {}
+    if plan.config is not None:
+        stop = "until" in (plan.config.get("generation_kwargs") or {})
+    else:  # a Python class: nobody knows what it said before
+        stop = told.get("until") != [config.fewshot_delimiter]
+    return sampling_of(told, stop=stop)
+
+
+def _try_examples(name: str, theirs: Any) -> None:
+    """Have few-shot examples written once, by the call that its evaluator begins with.
+
+    Its gsm8k asks for five and says nothing of how they are drawn: it makes no sampler then.
+    """
+    shots = theirs.config.num_fewshot
+    if not shots:
+        return
+    try:
+        theirs.fewshot_context(theirs.eval_docs_no_media[0], shots)
+    except Exception as error:  # its code
+        way = "num_fewshot: 0"
+        if theirs.config.fewshot_config is None:
+            way = "fewshot_config: {sampler: default}, or " + way
+        raise TaskError(
+            f"lmms_eval/{name} cannot write its {shots} few-shot examples: {type(error).__name__}: "
+            f"{error}; lmms-eval's own evaluator ends with the same error. The way out: a file "
+            f"that includes its own and says {way} (docs/lmms-eval.md)"
+        ) from error
+
+
+class _Documents(Rows):
+    """Documents by their number; what a row holds is made into a sample by the task itself."""
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__(())
+        self._theirs = theirs
+        config = theirs.config
+        self.split = str(config.test_split if theirs.has_test_docs() else config.validation_split)
+
+    def __len__(self) -> int:
+        return len(self._theirs.eval_docs)
+
+    def raw(self, number: int) -> Row:
+        """A document is read when its sample is made."""
+        return {}
+
+    def sample(self, row: Row) -> Sample:
+        """Have the task write its messages for a document.
+
+        Raises:
+            TaskError: the task cannot, or shows what no image model takes.
+        """
+        number = int(row[ROW_NUMBER])
+        try:
+            self._theirs.set_fewshot_seed(seed=FEWSHOT_SEED)
+            request = instance(self._theirs, number, self.split)
+            document = self._theirs.dataset[self.split][number]
+            told = request.args[1](document)
+            gold = self._theirs.doc_to_target(document)
+        except Exception as error:  # its code, on one document: that one fails, the run goes on
+            raise TaskError(f"its own code fails: {type(error).__name__}: {error}") from error
+        messages, images = read_messages(told)
+        extra: dict[str, Any] = {}
+        if len(messages) != 1 or messages[0].role != "user":
+            extra["turns"] = [
+                [
+                    m.role,
+                    [{"image": p.index} if isinstance(p, ImagePlace) else p for p in m.content],
+                ]
+                for m in messages
+            ]
+        return Sample(
+            id=str(number),
+            question=tuple(part for message in messages for part in message.content),
+            answer=gold if isinstance(gold, str) else json.dumps(gold, default=str),
+            answer_type="text",
+            images=images,
+            extra=extra,
+        )
+
+
+def instance(theirs: Any, number: int, split: str) -> Any:
+    """Its request for one document; chat models read nothing of the context it is built with."""
+    metadata = {
+        "task": theirs.config.task,
+        "doc_id": number,
+        "repeats": theirs.config.repeats,
+        "split": split,
+    }
+    told = theirs.config.metadata
+    if told and type(told) is dict:
+        metadata.update(told)
+    found = theirs.construct_requests(doc_id=number, ctx="", metadata=metadata)
+    return found[0] if isinstance(found, list) else found
+
+
+def fingerprint(documents: Any) -> str:
+    """Hash every document, images as they are stored: the same in each process."""
+    digest = hashlib.sha256()
+    for row in keep_encoded(documents):
+        digest.update(json.dumps(_canonical(row), sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _canonical(value: Any) -> Any:
+    """A document's value as JSON; an image by its bytes, wherever somebody's disk has it."""
+    from PIL.Image import Image
+
+    if isinstance(value, dict):
+        if value.keys() == {"bytes", "path"}:
+            file = Path(str(value["path"]))
+            data = value["bytes"] or (file.read_bytes() if file.is_file() else b"")
+            return hashlib.sha256(data).hexdigest()
+        return {key: _canonical(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(inner) for inner in value]
+    if isinstance(value, bytes | bytearray):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, Image):  # where `datasets` has opened it, deep in a document
+        return [value.mode, value.size, hashlib.sha256(value.tobytes()).hexdigest()]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

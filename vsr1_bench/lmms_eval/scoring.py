@@ -1,0 +1,346 @@
+"""Scores a run of an lmms-eval task by its own scorer, into the run store's usual places."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from vsr1_bench._util.progress import progress_bar
+from vsr1_bench.errors import JudgeError, UsageError
+from vsr1_bench.lmms_eval import own_judge
+from vsr1_bench.lmms_eval.index import MISSING, installed, package_version
+from vsr1_bench.records import Generation as Made
+from vsr1_bench.records import Judgment, Verdict
+from vsr1_bench.scoring import score_responses
+from vsr1_bench.scoring.join import join_responses
+from vsr1_bench.scoring.metrics import Response, compute
+from vsr1_bench.store.journal import Journal, Lock
+from vsr1_bench.store.run_folder import RunFolder, utc_now
+from vsr1_bench.store.spec import canonical_json
+from vsr1_bench.task import BORROWED, Borrowed, Metric, Task
+
+Replies = Generator[dict[str, Any], Mapping[str, Any] | None, None]
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from vsr1_bench.lmms_eval.worker import serve; "
+    "serve(int(sys.argv[2]), sys.argv[3] == '1')"
+)
+OWN_UNIT = "own"
+"""Unit of a value that is no share: shown as lmms-eval prints it, not in percent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A document with all of its responses."""
+
+    sample_id: str
+    made: tuple[Made, ...]
+
+    @property
+    def texts(self) -> list[str]:
+        return [one.text for one in self.made]
+
+    @property
+    def text_hash(self) -> str:
+        return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()[:16]
+
+
+def lacking() -> str | None:
+    """What scoring lacks here, in one line; None = nothing."""
+    return None if installed() else MISSING
+
+
+def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str, Any]:
+    """Have lmms-eval score a run; write and return the score document (see `assess.score_run`).
+
+    Each document's values are journalled as they are there, so that what a scorer's judge was paid
+    for is not asked again; its files go to a folder of these very responses.
+
+    Raises:
+        UsageError: lmms-eval is not installed, or the run is of another version of this mapping.
+        JudgeError: its scorer cannot go on; what it has told is safe.
+        StoreError: the run cannot be read or written.
+    """
+    assert isinstance(task.source, Borrowed)
+    spec, source = run.spec(), task.source
+    if spec.task.version != task.asked:
+        raise UsageError(
+            f"{run.path} was made with version {spec.task.version} of the mapping of "
+            f"{task.name!r}, this is version {task.version}; generate it again"
+        )
+    of_task = {
+        "name": source.name,
+        "include_path": [os.path.abspath(path) for path in source.include_path],
+        "folder": str((run.path / BORROWED).resolve()),
+    }
+    with closing(_worker().ask(of_task)) as replies:
+        digest = next(replies)["digest"]
+        scorer = _scorer(digest)
+        path = run.judgment_path(BORROWED, scorer)
+        lock = Lock(path.with_name(f".{path.stem}.lock"))
+        try:
+            heads, told = _have_scored(run, _answered(run), path, scorer, replies, progress)
+        finally:
+            lock.release()
+    document = _document(run, task, path, heads, told)
+    if spec.prompt.hash != digest[:16]:
+        document["footnote"] = "asked by another definition or version of lmms-eval than scored by"
+    run.write_scores(BORROWED, document)
+    return document
+
+
+def _scorer(digest: str) -> str:
+    """Whose verdicts these are: those of a task's files, and of the judge that they ask."""
+    chosen = own_judge.settings()
+    if not chosen:
+        return digest
+    return hashlib.sha256(canonical_json([digest, chosen]).encode()).hexdigest()
+
+
+def _answered(run: RunFolder) -> dict[int, _Asked]:
+    """Documents, by number, of which every response is there."""
+    per_sample = run.spec().responses_per_sample
+    made: dict[str, dict[int, Made]] = {}
+    for one in run.generations().values():
+        if one.error is None:
+            made.setdefault(one.sample_id, {})[one.index] = one
+    placed = {place.row: place.id for place in run.places() if place.id is not None}
+    return {
+        row: _Asked(known, tuple(made[known][i] for i in range(per_sample)))
+        for row, known in sorted(placed.items())
+        if row < run.wanted() and len(made.get(known, ())) == per_sample
+    }
+
+
+def _have_scored(
+    run: RunFolder,
+    asked: Mapping[int, _Asked],
+    path: Path,
+    scorer: str,
+    replies: Replies,
+    progress: bool,
+) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
+    """Each document's own values (those that are numbers), and what lmms-eval says of them all."""
+    stored = run.judgments(path)
+    heads: dict[int, dict[str, Any]] = {}
+    known: dict[int, Any] = {}
+    fresh = set(asked)
+    for number, one in asked.items():
+        judgment = stored.get(one.made[0].key)
+        if judgment is not None and judgment.text_hash == one.text_hash and judgment.raw:
+            fresh.discard(number)
+            values = json.loads(judgment.raw)["values"]
+            if values is not None:
+                known[number] = values
+    texts = {number: one.texts for number, one in asked.items()}
+    mark = hashlib.sha256(json.dumps([scorer, texts]).encode()).hexdigest()[:16]
+    folder = str((run.path / BORROWED / mark).resolve())
+    fingerprint = run.spec().data.fingerprint
+    first = replies.send(
+        {"folder": folder, "fingerprint": fingerprint, "texts": texts, "known": known}
+    )
+    told: dict[str, Any] = {}
+    bar = progress_bar(len(asked), f"score {run.spec().task.name}", "doc", shown=progress)
+    with Journal(path) as lines, bar:
+        for reply in chain((first,), replies):
+            if "document" not in reply:
+                told |= reply
+                continue
+            number = int(reply["document"])
+            heads[number] = reply.get("heads", {})
+            if number in fresh or "error" in reply:
+                for judgment in _judgments(asked[number], reply, told):
+                    lines.append(asdict(judgment))
+            bar.update()
+    return {number: heads[number] for number in asked}, told
+
+
+def _judgments(one: _Asked, reply: Mapping[str, Any], told: Mapping[str, Any]) -> list[Judgment]:
+    verdict, raw = Verdict("unscored", reason=f"its scorer: {reply.get('error')}"), None
+    if "error" not in reply:
+        verdict = _verdict(reply["heads"], told)
+        raw = json.dumps({"values": reply["values"]})
+    return [
+        Judgment(
+            made.key,
+            one.sample_id,
+            made.index,
+            verdict,
+            created=utc_now(),
+            text_hash=one.text_hash,
+            raw=raw,
+        )
+        for made in one.made
+    ]
+
+
+def _verdict(heads: Mapping[str, Any], told: Mapping[str, Any]) -> Verdict:
+    """The first of a document's values that is a share, as a verdict to look at and compare by."""
+    for metric in told["order"]:
+        value = heads.get(metric)
+        if isinstance(value, dict):
+            value = value.get(told["score_key"])
+        if value is None or not 0 <= value <= 1 or metric.rpartition(",")[0] in told["falling"]:
+            continue
+        graded = None if value in (0, 1) else value
+        return Verdict("correct" if value == 1 else "incorrect", score=graded)
+    return Verdict("unscored", reason="scored with the whole set, not by itself")
+
+
+def _document(
+    run: RunFolder,
+    task: Task,
+    path: Path,
+    heads: Mapping[int, Mapping[str, Any]],
+    told: Mapping[str, Any],
+) -> dict[str, Any]:
+    spec, package = run.spec(), package_version()
+    responses = join_responses(run, path)
+    score = score_responses(responses, (), cluster=None, per_sample=1)
+    scored = sum(bool(found) for found in heads.values()) * spec.responses_per_sample
+    score = replace(score, metrics={}, by={}, rates=replace(score.rates, scored=scored))
+    metrics = {}
+    for name in told["order"]:
+        items = [found.get(name) for found in heads.values() if found]
+        for part, value in told["metrics"].get(name, {}).items():
+            shown = name.removesuffix(",none") + (f".{part}" if part else "")
+            low, high = _interval(items, value)
+            size = told["n"][name]
+            metrics[shown] = {
+                "value": value,
+                "low": low,
+                "high": high,
+                "n": size,
+                "unit": OWN_UNIT,
+            }
+    return {
+        "schema": 1,
+        "model": spec.model.id,
+        "task": spec.task.name,
+        "version": f"{told['version']} (lmms-eval {package})",
+        "judge": BORROWED,
+        "prompt": spec.prompt.format,
+        "variant": spec.variant,
+        "spec_hash": spec.digest(),
+        "verdicts": path.name,
+        "footnote": None,
+        "judging": None,
+        **score.document(),
+        "metrics": metrics,
+        BORROWED: {
+            "package": package,
+            "values": {key: found.get("") for key, found in told["metrics"].items()},
+            "samples": told["samples"],
+            "groups": told["groups"],
+        },
+    }
+
+
+def _interval(items: Sequence[Any], value: float | None) -> tuple[float | None, float | None]:
+    """The interval of a metric that is plainly the mean of its documents' shares; else none."""
+    shares = [item for item in items if isinstance(item, int | float)]
+    if value is None or not items or len(shares) < len(items):
+        return None, None
+    if any(not 0 <= share <= 1 for share in shares):
+        return None, None
+    if abs(sum(shares) / len(shares) - value) > 1e-12:
+        return None, None
+    responses = [Response(str(i), {}, share) for i, share in enumerate(shares)]
+    found = compute(Metric("accuracy"), responses, None)
+    return found.low, found.high
+
+
+class _Worker:
+    """The process that lmms-eval's code runs in: one a command, a fork of it a run."""
+
+    def __init__(self) -> None:
+        # PDEATHSIG fires when the starting THREAD ends: only the main thread may leash a child.
+        leash = threading.current_thread() is threading.main_thread()
+        arguments = (json.dumps(sys.path), str(os.getpid()), "1" if leash else "0")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is ours; a kill reaches what its tasks have started
+        )
+
+    def ask(self, request: Mapping[str, Any]) -> Replies:
+        """Yield what it says of one run: its digest, and when it is sent more, what it has scored.
+
+        Raises:
+            JudgeError: it could not score it.
+        """
+        assert self._process.stdout is not None
+        finished, failed, summed_up = False, "", False
+        try:
+            self._write(request)
+            for reply in _lines(self._process.stdout):
+                if "failed" in reply:
+                    failed = reply["failed"]
+                elif "done" in reply:
+                    # After any other end, a line that it has not read may stand in its way.
+                    finished = reply["done"] in (0, 1)
+                    if reply["done"] and not failed:
+                        failed = f"the process of its scorer ended with {reply['done']}"
+                    elif not summed_up and not failed:  # a task has ended it, as if all were well
+                        failed = "its scorer ended before it had summed up"
+                    break
+                else:
+                    summed_up = "metrics" in reply
+                    if (more := (yield reply)) is not None:
+                        self._write(more)
+            if failed:
+                raise JudgeError(f"lmms_eval/{request['name']}: {failed}")
+            if not finished:
+                raise JudgeError(f"lmms_eval/{request['name']}: its scorer's process was ended")
+        except BrokenPipeError as error:
+            raise JudgeError(f"lmms_eval/{request['name']}: its scorer cannot start") from error
+        finally:
+            if not finished:  # what else it may say belongs to nobody
+                self.close()
+
+    def _write(self, told: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        """End it, and what its tasks have started."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
+
+
+def _lines(stream: IO[str]) -> Iterator[dict[str, Any]]:
+    for line in stream:
+        yield json.loads(line)
+
+
+_running: list[_Worker] = []
+
+
+def _worker() -> _Worker:
+    """The worker of this process; importing lmms-eval takes seconds, so it is kept."""
+    if not _running or not _running[-1].alive:
+        _running.append(_Worker())
+        atexit.register(_running[-1].close)
+    return _running[-1]

@@ -1,0 +1,1 @@
+"""The second pass: a reader answers from the description, without the image."""

@@ -1,0 +1,230 @@
+"""Who reads the descriptions of the second pass, and how: part of every perception's key.
+
+The reader `self` is the model that wrote them. Any other is an LLM reached as a judge is, on the
+same generation path: `openai`, `gemini` (the paper's way) or `vllm`. All read greedily, whatever
+the first pass's sampling, because the question is what the description holds, not what a draw does
+with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
+from vsr1_bench.answers import final_region, mark_tags, read_description
+from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.costs import Spending
+from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.judging import llm_open
+from vsr1_bench.judging.llm import Connection
+from vsr1_bench.prompts.formats import (
+    CAPTION,
+    CAPTION_VERSION,
+    FORMATS,
+    ImageOrder,
+    reader_hash,
+    wording_hash,
+)
+from vsr1_bench.records import Sampling
+from vsr1_bench.store.spec import RunSpec, SamplingSpec, Strict, canonical_json
+
+SELF = "self"
+Descriptions = Literal["response", "caption"]
+"""Where descriptions are: in the responses, or asked for in a call of their own."""
+CONNECT = {
+    "openai": llm_open.connect_openai,
+    "gemini": llm_open.connect_gemini,
+    "vllm": llm_open.connect_vllm,
+}
+READERS = (SELF, *CONNECT)
+PAID = ("openai", "gemini")
+"""Readers whose calls somebody may bill."""
+KEY_VARIABLE = "VSR1_READER_API_KEY"
+"""Key of an OpenAI-compatible reader; where it is not set, OPENAI_API_KEY goes to the reader."""
+_FLAG = re.compile(r"--(?:judge_)?(model_args|model|base_url|args)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderOptions:
+    """What the command line says about the reader."""
+
+    name: str = SELF
+    model: str | None = None
+    base_url: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """`--reader_args`: max_tokens, seed, and what the reader's backend takes."""
+    spending: Spending = field(default_factory=Spending)
+    """Prices and the bound on the cost, of judges and reader together."""
+    thinking_tags: tuple[str, ...] = ()
+    """Further tags of thinking (`answers.mark_tags`): no description stands in them."""
+
+
+class ReaderSpec(Strict):
+    """Everything that decides what a reader answers, the description and the question left out."""
+
+    name: str
+    """`self`, `openai`, `gemini` or `vllm`."""
+    model: str
+    fingerprint: str
+    verified: bool
+    sampling: SamplingSpec
+    told: dict[str, Any]
+    """What else was set and can change an answer (`safety`, `dtype`)."""
+    prompt_hash: str
+    system: str | None
+    descriptions: Descriptions
+    caption_hash: str | None
+    """Of the prompt that asks for a description; None where the responses hold them."""
+    thinking_tags: tuple[str, ...] = ()
+    """Further tags of thinking, which decide what is a description."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out tags where there are none: such readers are what they were before tags."""
+        found: dict[str, Any] = write(self)
+        if not self.thinking_tags:
+            found.pop("thinking_tags", None)
+        return found
+
+    @property
+    def label(self) -> str:
+        """How it is shown: `self`, or `gemini:gemini-2.5-flash`."""
+        return SELF if self.name == SELF else f"{self.name}:{self.model}"
+
+    @property
+    def images(self) -> ImageOrder:
+        """Which layout's second pass its prompt is."""
+        return "end" if self.prompt_hash == reader_hash("end") else "mark"
+
+    def digest(self) -> str:
+        """Hash over every field."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+
+
+def self_reader(
+    spec: RunSpec, descriptions: Descriptions, thinking_tags: tuple[str, ...] = ()
+) -> ReaderSpec:
+    """The model of a run as the reader of its own descriptions.
+
+    It reads greedily, in the layout of the run's prompt format; system message, limits, stop
+    strings and repetition penalty stay as they are.
+
+    Raises:
+        UsageError: the run's responses were made elsewhere: its model cannot be asked here.
+    """
+    if spec.sampling is None:
+        raise UsageError("responses made elsewhere can only be read by another model: --reader …")
+    return _spec(
+        SELF,
+        (spec.model.id, spec.model.fingerprint, spec.model.verified),
+        greedy(Sampling(**spec.sampling.model_dump())),
+        {},
+        spec.prompt.system,
+        descriptions,
+        thinking_tags,
+        FORMATS[spec.prompt.format].images if spec.prompt.format in FORMATS else "mark",
+    )
+
+
+def greedy(sampling: Sampling) -> Sampling:
+    """The same limits, drawn without chance."""
+    return replace(sampling, temperature=0.0, top_p=1.0, top_k=-1, min_p=0.0, n=1)
+
+
+def external_reader(
+    options: ReaderOptions, descriptions: Descriptions
+) -> tuple[ReaderSpec, Connection]:
+    """Another model as the reader, and the way to it; nothing is loaded or called.
+
+    Raises:
+        UsageError: an unknown reader, one that was not told what it needs, or one without a price
+            where the cost has a bound.
+    """
+    if options.name not in CONNECT:
+        raise UsageError(f"--reader {options.name}: {nearest(options.name, READERS)}")
+    told = JudgeOptions(model=options.model, base_url=options.base_url, args=options.args)
+    try:
+        connection = CONNECT[options.name](told, KEY_VARIABLE)
+    except UsageError as error:
+        raise UsageError(reworded(str(error))) from None
+    if options.name in PAID:
+        options.spending.check(connection.model)
+    sampling = greedy(connection.sampling)
+    if connection.sampling.temperature != 0:
+        raise UsageError("--reader_args temperature: readers are greedy; drop it")
+    model = (connection.model, connection.mark, options.name == "vllm")
+    told_apart = (dict(connection.told), None, descriptions, options.thinking_tags)
+    spec = _spec(options.name, model, sampling, *told_apart)
+    return spec, connection
+
+
+def reworded(said: str) -> str:
+    """Name the reader's flags in an error about a model that is reached as a judge is."""
+    named = _FLAG.sub(lambda found: f"--reader_{found[1].replace('model_args', 'args')}", said)
+    return named.replace("judge '", "reader '")
+
+
+def _spec(
+    name: str,
+    model: tuple[str, str, bool],
+    sampling: Sampling,
+    told: dict[str, Any],
+    system: str | None,
+    descriptions: Descriptions,
+    thinking_tags: tuple[str, ...],
+    images: ImageOrder = "mark",
+) -> ReaderSpec:
+    captions = descriptions == "caption"
+    return ReaderSpec(
+        name=name,
+        model=model[0],
+        fingerprint=model[1],
+        verified=model[2],
+        sampling=SamplingSpec(**asdict(sampling)),
+        told=told,
+        prompt_hash=reader_hash(images),
+        system=system,
+        descriptions=descriptions,
+        caption_hash=wording_hash(CAPTION_VERSION, CAPTION) if captions else None,
+        thinking_tags=thinking_tags,
+    )
+
+
+def description_in(
+    text: str, descriptions: Descriptions, thinking_tags: Sequence[str] = ()
+) -> str | None:
+    """The description in a response, or that a caption is; None where there is none.
+
+    What stands in `thinking_tags`, as in those of all known families, is thinking. A caption was
+    asked for nothing but the description: where it has no description tags, all that it says
+    outside its thinking is one.
+    """
+    text = mark_tags(text, thinking_tags)
+    found = read_description(text)
+    if found is None and descriptions == "caption":
+        return final_region(text).strip() or None
+    return found
+
+
+def description_hash(description: str) -> str:
+    """Hash of a description's text."""
+    return hashlib.sha256(description.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def perception_key(source: str, reader: str, description: str) -> str:
+    """Key of a reading: whose description, who reads, and what it says.
+
+    The source's key holds the run's spec, the sample and its images.
+    """
+    return reading_key(source, reader, description_hash(description))
+
+
+def reading_key(source: str, reader: str, hashed: str) -> str:
+    """`perception_key` where the description's hash is known."""
+    words = canonical_json([source, reader, hashed])
+    return hashlib.sha256(words.encode()).hexdigest()[:32]

@@ -1,0 +1,267 @@
+"""One line of requests for all runs: first pass, and what follows from each answer.
+
+An answer is written down the moment it is there; what follows from it (a caption, a reading of its
+description) then goes to the engine before any new question does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from vsr1_bench._util.closing import Closing
+from vsr1_bench._util.progress import progress_bar
+from vsr1_bench.data.blind import NONE, LeftOut, open_variant
+from vsr1_bench.data.dataset import TaskData
+from vsr1_bench.errors import GenerationError, TaskError
+from vsr1_bench.generation import Generator
+from vsr1_bench.perception.second_pass import SecondPass, Tally, generation_of
+from vsr1_bench.pipeline.key_memo import KeyMemo
+from vsr1_bench.prompts.formats import OWN, build_messages, get_format
+from vsr1_bench.records import Completion, Request, Sample, Sampling
+from vsr1_bench.store.provenance import Maker
+from vsr1_bench.store.run_folder import RunFolder, Shard
+from vsr1_bench.store.spec import RunSpec, request_key
+from vsr1_bench.store.writer import RunWriter
+from vsr1_bench.task import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class TaskRun:
+    """One task of a run: its data, its spec and where its records go."""
+
+    task: Task
+    data: TaskData
+    spec: RunSpec
+    folder: RunFolder
+    samples: int
+    """Samples asked for, shards taken together."""
+    total: int
+    """Responses wanted (of this shard)."""
+    sampling: Sampling
+    answers: Tally = field(default_factory=lambda: Tally("responses"))
+    further: list[Tally] = field(default_factory=list)
+    """Of the second pass: captions, readings."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Why samples have no part in a blind run -> how many (of this shard)."""
+    reused: int = 0
+    """Responses that were in the store already."""
+    makers: list[Maker] = field(default_factory=list)
+    """The commands that had made them."""
+    digest: str = ""
+    """Of the spec."""
+
+    def __post_init__(self) -> None:
+        """Hash the spec once."""
+        self.digest = self.spec.digest()
+
+    @property
+    def blind(self) -> bool:
+        """Whether its images were tampered with."""
+        return self.spec.variant != NONE
+
+    @property
+    def failed(self) -> int:
+        """Requests that have no answer, of whatever kind."""
+        return sum(tally.failed for tally in (self.answers, *self.further))
+
+
+@dataclass(slots=True)
+class Open:
+    """A run with its journals."""
+
+    run: TaskRun
+    writer: RunWriter
+    second: SecondPass | None
+    memo: KeyMemo | None = None
+    """Keys of its requests, where they can be remembered."""
+
+    @property
+    def safe(self) -> int:
+        """Responses of this shard that are stored.
+
+        Not `run.answers.finished`: of a resumed run that knows only as far as the stream has come.
+        """
+        return min(self.run.total, self.writer.safe)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request on its way."""
+
+    of: Open
+    sample: Sample
+    request: Request
+    since: float
+
+
+def _requests(run: TaskRun, sample: Sample) -> list[Request]:
+    """The first-pass requests of a sample."""
+    fmt = get_format(run.spec.prompt.format) if run.data.own is None else OWN
+    messages = build_messages(
+        sample, fmt, native=run.task.native_prompt, system=run.spec.prompt.system
+    )
+    digest = run.digest
+    return [
+        Request(
+            request_key(digest, sample.id, messages, sample.images, index),
+            messages,
+            run.sampling,
+            sample.images,
+            sample.id,
+            index,
+        )
+        for index in range(run.sampling.n)
+    ]
+
+
+class Stream(Closing):
+    """Requests of all runs in one line, and the journals their completions go to."""
+
+    def __init__(
+        self,
+        runs: list[Open],
+        *,
+        limit: int | None,
+        shard: Shard,
+        progress: bool,
+    ) -> None:
+        """Line up what is missing; nothing is read yet."""
+        self._runs = runs
+        self._limit, self._shard, self._progress = limit, shard, progress
+        self._pending: dict[str, _Asked] = {}
+        self._following: deque[_Asked] = deque()
+        self._missing = self._first_pass()
+        passes = sum(opened.run.total * (2 if opened.second else 1) for opened in runs)
+        self._bar = progress_bar(passes, "generate", "resp", shown=progress)
+
+    def close(self) -> None:
+        """Clear the bar."""
+        self._bar.close()
+
+    def waits(self) -> bool:
+        """Whether anything is missing that an engine must answer."""
+        if not self._following:
+            asked = next(self._missing, None)
+            self._following.extend([asked] if asked else [])
+        return bool(self._following)
+
+    def run(self, generator: Generator) -> None:
+        """Answer everything.
+
+        Raises:
+            GenerationError: the engine cannot go on.
+            StoreError: a journal cannot be written.
+        """
+        for completion in generator.serve(self._next):
+            self._acknowledge(completion)
+
+    def _next(self) -> Request | None:
+        asked = self._following.popleft() if self._following else next(self._missing, None)
+        if asked is None:
+            return None
+        self._pending[asked.request.key] = replace(asked, since=time.monotonic())
+        return asked.request
+
+    def _follow(self, of: Open, sample: Sample, request: Request | None) -> None:
+        if request is not None:
+            self._following.append(_Asked(of, sample, request, 0.0))
+        elif of.second is not None:
+            self._bar.update()
+
+    def _first_pass(self) -> Iterator[_Asked]:
+        """Yield a request for each response without a finished record, and what is behind those."""
+        for opened in self._runs:
+            run, writer = opened.run, opened.writer
+            variant = open_variant(
+                run.spec.variant, run.data, run.sampling.seed, progress=self._progress
+            )
+            unusable = partial(self._unusable, run)
+            done, known = self._pass_over(opened), writer.known_samples.items()
+            taken = (name for name, place in known if place < len(done) and done[place])
+            for place, sample in run.data.placed_samples(self._limit, unusable, done, taken):
+                if place % self._shard[1] != self._shard[0]:
+                    continue
+                shown = variant(place, sample)
+                if isinstance(shown, LeftOut):
+                    writer.leave_out(place, shown.reason)
+                    run.left_out[shown.reason] = run.left_out.get(shown.reason, 0) + 1
+                    run.total -= run.sampling.n
+                    self._bar.update(run.sampling.n)
+                    continue
+                writer.add_sample(shown, place)
+                requests = _requests(run, shown)
+                if opened.memo is not None:
+                    opened.memo.note(place, [request.key for request in requests])
+                for request in requests:
+                    if request.key not in writer.finished:
+                        yield _Asked(opened, shown, request, 0.0)
+                        continue
+                    run.answers.note(None)
+                    run.reused += 1
+                    self._bar.update()
+                    if opened.second is not None:
+                        following = opened.second.after_stored(shown, request)
+                        if following is None:
+                            self._bar.update()
+                        else:
+                            yield _Asked(opened, shown, following, 0.0)
+
+    def _pass_over(self, opened: Open) -> bytearray:
+        """Count the samples whose responses are all there; a 1 for each of them, by its place."""
+        run, memo = opened.run, opened.memo
+        if memo is None:
+            return bytearray()
+
+        def keys_of(place: int) -> list[str]:
+            try:
+                return [request.key for request in _requests(run, run.data.sample(place))]
+            except TaskError:  # a row that can be read no more: the stream says so
+                return []
+
+        done = memo.complete(run.samples, opened.writer.finished, keys_of)
+        count = sum(done) * run.sampling.n
+        if count:
+            run.answers.note(None, count)
+            run.reused += count
+            self._bar.update(count)
+        return done
+
+    def _unusable(self, run: TaskRun, places: range, error: TaskError) -> None:
+        """Count a row that cannot be mapped: its samples (of this shard) fail, the run goes on."""
+        index, shards = self._shard
+        count = sum(place % shards == index for place in places) * run.sampling.n
+        if count:
+            run.answers.note(str(error), count)
+            self._bar.update(count)
+
+    def _acknowledge(self, completion: Completion) -> None:
+        """Write a completion down; after this it cannot be lost."""
+        asked = self._pending.pop(completion.key, None)
+        if asked is None:
+            raise GenerationError(f"the engine answered {completion.key!r}, which nobody asked")
+        opened, sample, request = asked.of, asked.sample, asked.request
+        seconds = time.monotonic() - asked.since
+        if completion.error is not None:
+            log.debug("%s %s: %s", opened.run.task.name, request.sample_id, completion.error)
+        self._bar.set_description(opened.run.task.name, refresh=False)
+        self._bar.update()
+        if request.stage != "answer":
+            assert opened.second is not None
+            following = opened.second.keep(sample, request, completion, seconds)
+            if following is not None:
+                self._following.append(_Asked(opened, sample, following, 0.0))
+            return
+        opened.writer.add(generation_of(request, completion, seconds))
+        opened.run.answers.note(completion.error)
+        if opened.second is not None:
+            following = None
+            if completion.error is None:
+                following = opened.second.after_answer(sample, request, completion.text)
+            self._follow(opened, sample, following)

@@ -1,0 +1,1 @@
+"""Bundles of runs: pack, publish, download, verify."""

@@ -1,0 +1,221 @@
+"""A folder as a place of bundles: of this machine, or another file system that fsspec reaches.
+
+    manifest.json          names what counts, and the folder that it lies in
+    bundle-<16 hex>/runs/  the files of the manifest
+    .publish.lock          on this machine: one publish at a time
+
+A publish writes a new `bundle-` folder, whole (what stays is linked into it, or copied), and then
+puts the new manifest in the place of the old one, which is one step. So at any instant the manifest
+names files that are there, and what a killed publish has left is passed over by readers and cleared
+away by the next publish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vsr1_bench.errors import ExchangeError, StoreError, TransferError, UsageError
+from vsr1_bench.publish.bundle import MANIFEST, ROOT, Manifest
+from vsr1_bench.publish.place import BLOCK, WANTED, Moved, NotThereError, Place, shown
+from vsr1_bench.store.journal import Lock
+
+LOCK = ".publish.lock"
+PART = f"{MANIFEST}.part"
+
+
+class FolderPlace(Place):
+    """A folder that fsspec reaches: of this machine, or s3://, gs:// where its package is there."""
+
+    def __init__(self, address: str) -> None:
+        """Take a `file://` address, a plain path, or another of fsspec's."""
+        import fsspec
+
+        try:
+            fs, self._root = fsspec.core.url_to_fs(address)
+        except (ValueError, ImportError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UsageError(f"{shown(address)}: {reason}; {WANTED}") from error
+        self._fs: Any = fs
+        self._local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
+        if self._local:
+            self._root = str(Path(self._root).expanduser())
+        self.name = f"folder {Path(self._root).name}" if self._local else shown(address)
+
+    def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
+        """Read on from where the target ends."""
+        source = f"{self._root}/{path}"
+        self._refuse_links(path)
+        self._refuse_odd(path)
+        have = target.stat().st_size if target.exists() else 0
+        try:
+            with self._fs.open(source, "rb") as file, target.open("ab") as out:
+                file.seek(have)
+                while block := file.read(BLOCK):
+                    have += len(block)
+                    if have > most:
+                        raise ExchangeError(
+                            f"{self.name}: {path} is longer than the {most:,} bytes it may have"
+                        )
+                    out.write(block)
+                    moved(len(block))
+        except FileNotFoundError as error:
+            raise NotThereError(f"{self.name}: has no {path}") from error
+        except OSError as error:
+            raise TransferError(f"{self.name}: {path}: {type(error).__name__}: {error}") from error
+
+    def _refuse_links(self, path: str) -> None:
+        """A link in a folder that somebody else has filled may lead anywhere."""
+        if not self._local:
+            return
+        place = Path(self._root)
+        for part in path.split("/"):
+            place = place / part
+            if place.is_symlink():
+                raise ExchangeError(f"{self.name}: {path}: a link where a file is wanted; refused")
+
+    def _refuse_odd(self, path: str) -> None:
+        """A FIFO or a device would be waited for, or never end."""
+        if not self._local:
+            return
+        with contextlib.suppress(OSError):  # what is not there is said by who opens it
+            if not stat.S_ISREG(os.stat(Path(self._root, path)).st_mode):
+                raise ExchangeError(f"{self.name}: {path}: not a regular file; refused")
+
+    def listing(self) -> list[str]:
+        """Every file below, links to folders not followed."""
+        found = self._fs.find(self._root)
+        cut = len(self._fs._strip_protocol(self._root).rstrip("/")) + 1
+        return [str(path)[cut:] for path in found]
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Lock the folder; of another file system nobody can."""
+        if not self._local:
+            yield
+            return
+        self._refuse_links(LOCK)
+        try:
+            lock = Lock(Path(self._root, LOCK))
+        except StoreError as error:
+            busy = re.search(r"is being written (by process \d+|on another host)", str(error))
+            raise ExchangeError(
+                f"--to {self.name}: {f'another publish {busy[0]}; wait for it' if busy else error}"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def next_root(self, known: Manifest | None) -> str:
+        """Return a name that nothing has had."""
+        return f"bundle-{secrets.token_hex(8)}"
+
+    def push(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        packed: Sequence[str],
+        known: Manifest | None,
+        note: str,
+    ) -> str:
+        """Fill a folder of its own, then let the manifest name it, then clear away the others."""
+        self._refuse_links(PART)
+        self._refuse_links(MANIFEST)
+        brought = set(packed)
+        try:
+            for file in manifest.files:
+                target = f"{self._root}/{manifest.place(file.path)}"
+                self._fs.makedirs(self._fs._parent(target), exist_ok=True)
+                if file.path in brought:
+                    self._bring(folder / file.path, target)
+                else:
+                    assert known is not None
+                    self._keep(known.place(file.path), target)
+            self._name(folder / MANIFEST)
+            self._clear(manifest, known)
+        except OSError as error:
+            raise ExchangeError(
+                f"--to {self.name}: {error.strerror or error}; give a folder you may write"
+            ) from error
+        return str(self._root) if self._local else self.name
+
+    def _bring(self, source: Path, target: str) -> None:
+        if not self._local:
+            self._fs.put_file(str(source), target)
+            return
+        shutil.copyfile(source, target)
+        _sync(Path(target))
+
+    def _keep(self, path: str, target: str) -> None:
+        """Bring a file of the present manifest into the new folder."""
+        self._refuse_links(path)
+        source = f"{self._root}/{path}"
+        try:
+            if not self._local:
+                self._fs.cp_file(source, target)
+                return
+            try:
+                os.link(source, target)
+            except FileNotFoundError:
+                raise
+            except OSError:  # a file system without hard links
+                shutil.copyfile(source, target)
+        except FileNotFoundError as error:
+            raise ExchangeError(
+                f"--to {self.name}: its manifest names {path}, which is not there; give another "
+                "folder, or publish all of its runs anew to it after deleting its manifest.json"
+            ) from error
+
+    def _name(self, manifest: Path) -> None:
+        """Put the manifest in its place: from here on the new files count."""
+        if not self._local:
+            self._fs.put_file(str(manifest), f"{self._root}/{MANIFEST}")
+            return
+        part = Path(self._root, PART)
+        shutil.copyfile(manifest, part)
+        _sync(part)
+        part.replace(Path(self._root, MANIFEST))
+
+    def _clear(self, manifest: Manifest, known: Manifest | None) -> None:
+        """Take away folders of other publishes, and the files that the last manifest named."""
+        for path in self._fs.ls(self._root, detail=False):
+            name = str(path).rstrip("/").rpartition("/")[2]
+            if not re.fullmatch(ROOT, name) or name == manifest.root:
+                continue
+            if self._local and not Path(self._root, name).is_symlink():
+                shutil.rmtree(Path(self._root, name))
+            elif not self._local:
+                self._fs.rm(f"{self._root}/{name}", recursive=True)
+        if known is None or known.root:
+            return
+        for path in sorted(known.names()):  # a bundle of the form without a folder of its own
+            self._refuse_links(path)
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(f"{self._root}/{path}")
+            if self._local:
+                _remove_empty(Path(self._root), Path(path).parent)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's bytes to the disk before anything names it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_empty(top: Path, inside: Path) -> None:
+    """Remove a folder and those above it, as far as they are empty."""
+    while inside.parts:
+        try:
+            (top / inside).rmdir()
+        except OSError:
+            return
+        inside = inside.parent

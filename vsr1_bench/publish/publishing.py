@@ -1,0 +1,68 @@
+"""`publish`: a bundle goes to its place, beside what is published there already."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from vsr1_bench.publish.bundle import MANIFEST, MAX_MANIFEST, Manifest, read_manifest
+from vsr1_bench.publish.pack import PackOptions, pack
+from vsr1_bench.publish.place import NotThereError, Place
+from vsr1_bench.publish.places import open_place
+from vsr1_bench.store.run_folder import RunFolder
+
+
+def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tuple[str, Manifest]:
+    """Pack runs and bring them to a place; those that are published there already stay.
+
+    Args:
+        runs: Stored runs.
+        target: `hf://datasets/ORG/NAME[@BRANCH]`, `file://FOLDER`, or a folder.
+        options: What goes in.
+
+    Returns:
+        Where it went (a hub address names the commit), and the manifest as it is there.
+
+    Raises:
+        UsageError: golds or images that may not be handed on, a place that cannot be written.
+        ExchangeError: something must not be told, or the place refuses.
+        StoreError: a run cannot be read.
+    """
+    place = open_place(target)
+    with tempfile.TemporaryDirectory(prefix="vsr1-publish-") as name:
+        folder = Path(name)
+        packed = pack(runs, folder, options)
+        with place.writing():
+            known = _published(place, folder)
+            ours = {run.path for run in packed.runs}
+            kept = [run for run in known.runs if run.path not in ours] if known else []
+            staying = [file for run in kept for file in known.files_of(run)] if known else []
+            manifest = packed.model_copy(
+                update={
+                    "root": place.next_root(known),
+                    "runs": (*kept, *packed.runs),
+                    "files": (*staying, *packed.files),
+                }
+            )
+            (folder / MANIFEST).write_text(manifest.text(), "utf-8")
+            read_manifest((folder / MANIFEST).read_bytes(), "this bundle")
+            plural = "s" if len(packed.runs) > 1 else ""
+            note = f"Publish {len(packed.runs)} run{plural} of vsr1-bench"
+            paths = [file.path for file in packed.files]
+            went = place.push(folder, manifest, paths, known, note)
+    return went, manifest
+
+
+def _published(place: Place, folder: Path) -> Manifest | None:
+    """The manifest of what is at a place already; None = there is nothing."""
+    try:
+        if MANIFEST not in (place.listing() or ()):
+            return None
+    except NotThereError:  # it is made
+        return None
+    target = folder / "known.json"
+    place.fetch(MANIFEST, target, None, MAX_MANIFEST, lambda _: None)
+    text = target.read_bytes()
+    target.unlink()
+    return read_manifest(text, f"{place.name}/{MANIFEST}")

@@ -1,0 +1,277 @@
+"""`download` of a bundle: everything is checked before any of it is put where runs are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from tqdm import tqdm
+
+from vsr1_bench._util.progress import progress_bar
+from vsr1_bench.errors import ExchangeError, TransferError, UsageError
+from vsr1_bench.publish.bundle import (
+    MANIFEST,
+    MAX_DOCUMENT,
+    MAX_MANIFEST,
+    SUFFIX,
+    TOP,
+    BundleFile,
+    BundleRun,
+    Manifest,
+    foreign_names,
+    read_manifest,
+    strict_json,
+)
+from vsr1_bench.publish.place import STAGING, Place
+from vsr1_bench.publish.places import open_place
+from vsr1_bench.publish.verify import check_run
+from vsr1_bench.store.journal import Lock, write_atomic
+from vsr1_bench.store.run_folder import RunFolder, utc_now
+from vsr1_bench.store.spec import canonical_json
+
+BLOCK = 1 << 20
+SPARE = 1 << 28
+"""Bytes that a download leaves free on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What a download brought."""
+
+    new: list[RunFolder]
+    known: list[RunFolder]
+    """Runs of this very bundle that were there already; left as they are."""
+    origin: str
+    """Where from; an address of the hub names the commit."""
+
+
+def download(
+    source: str, to: Path, include_path: Sequence[str] = (), *, progress: bool = True
+) -> Downloaded:
+    """Bring a bundle's runs below a folder.
+
+    Files come to `<to>/.download`, named by their hash; what is there from an earlier call is taken
+    up. Only when every file of every run has been checked are the runs moved into place, each at
+    once.
+
+    Args:
+        source: `hf://datasets/ORG/NAME[@REVISION]`, `https://…`, `file://…`, or a folder.
+        to: Where runs are kept.
+        include_path: Folders of plug-ins, whose tasks are then known.
+        progress: Show a bar.
+
+    Raises:
+        UsageError: the address is none.
+        ExchangeError: the bundle is not what its manifest says, or asks for what is not done.
+        TransferError: the transfer broke off; the same call goes on from there.
+    """
+    place = open_place(source)
+    with _staging(to) as staging:
+        text = _fetch_manifest(place, staging)
+        manifest = read_manifest(text, f"{place.name}/{MANIFEST}")
+        foreign = foreign_names(manifest, place.listing() or ())
+        if foreign:
+            raise ExchangeError(
+                f"{place.name}: {foreign[0]!r} is not in the manifest"
+                + (f", and {len(foreign) - 1} more" if len(foreign) > 1 else "")
+                + "; refused"
+            )
+        origin = {
+            "source": place.name,
+            "manifest": hashlib.sha256(text).hexdigest(),
+            "made_by": manifest.made_by,
+        }
+        new, known = _sort_out(manifest, to)
+        files = [file for run in new for file in manifest.files_of(run)]
+        _check_room(to, files)
+        total = sum(file.size for file in files)
+        with progress_bar(total, "download", "B", shown=progress) as bar:
+            for file in files:
+                _fetch(place, manifest.place(file.path), file, staging, bar)
+        runs = [(run, _assemble(manifest, run, staging)) for run in new]
+        with progress_bar(len(new), "check", "run", shown=progress) as bar:
+            for run, folder in runs:  # once all are there: a score speaks of blind runs, too
+                check_run(folder, run, include_path)
+                bar.update()
+        for run, folder in runs:
+            _move_in(folder, to / _inside(run), origin | {"content": _content(manifest, run)})
+        for file in files:
+            (staging / file.sha256).unlink(missing_ok=True)
+    return Downloaded(
+        [RunFolder(to / _inside(run)) for run in new],
+        [RunFolder(to / _inside(run)) for run in known],
+        place.name,
+    )
+
+
+@contextmanager
+def _staging(to: Path) -> Iterator[Path]:
+    """The folder of what is on its way, for one download at a time; gone when it is empty."""
+    folder = to / STAGING
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise ExchangeError(f"{path}: a link; nothing is written through it")
+    lock = Lock(folder / ".lock")
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder / "whole", ignore_errors=True)
+        if not [path for path in folder.iterdir() if path.name != ".lock"]:
+            shutil.rmtree(folder)
+
+
+def _fetch_manifest(place: Place, staging: Path) -> bytes:
+    target = staging / f"{MANIFEST}.part"
+    target.unlink(missing_ok=True)
+    try:
+        place.fetch(MANIFEST, target, None, MAX_MANIFEST, lambda _: None)
+        return target.read_bytes()
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def _inside(run: BundleRun) -> Path:
+    return Path(run.path).relative_to(TOP)
+
+
+def _content(manifest: Manifest, run: BundleRun) -> str:
+    """Hash of all that a manifest says of a run; other runs may come and go beside it."""
+    said = [one.model_dump(mode="json") for one in (run, *manifest.files_of(run))]
+    return hashlib.sha256(canonical_json(said).encode()).hexdigest()
+
+
+def _sort_out(manifest: Manifest, to: Path) -> tuple[list[BundleRun], list[BundleRun]]:
+    """Runs to bring, and those that are here as this bundle has them.
+
+    Raises:
+        UsageError: another run stands where one is to go.
+    """
+    new, known = [], []
+    for run in manifest.runs:
+        target = to / _inside(run)
+        for folder in (target.parent, target):
+            if folder.is_symlink():
+                raise ExchangeError(f"{folder}: a link; nothing is written through it")
+        if not target.exists():
+            new.append(run)
+        elif RunFolder(target).meta().get("origin", {}).get("content") == _content(manifest, run):
+            known.append(run)
+        else:
+            raise UsageError(
+                f"{target} is there already, and not as this bundle has it; give another folder "
+                "by --to"
+            )
+    return new, known
+
+
+def _check_room(to: Path, files: list[BundleFile]) -> None:
+    needed = sum(file.size + file.unpacked for file in files)
+    free = shutil.disk_usage(to).free
+    if needed + SPARE > free:
+        raise ExchangeError(
+            f"{to}: {needed:,} bytes are needed and {free:,} are free; give another --to"
+        )
+
+
+def _fetch(place: Place, path: str, file: BundleFile, staging: Path, bar: tqdm[Any]) -> None:
+    """Bring a file and compare its hash; what is wrong is deleted."""
+    staged, part = staging / file.sha256, staging / f"{file.sha256}.part"
+    if staged.exists() and _digest(staged) == file.sha256:
+        bar.update(file.size)
+        return
+    found = ""
+    # A piece of an earlier call may be of another file; then all of it is asked for again, once.
+    for resumed in (True, False) if part.exists() else (False,):
+        if not resumed:
+            part.unlink(missing_ok=True)
+        place.fetch(path, part, file.size, file.size, bar.update)
+        found = _digest(part)
+        if found == file.sha256:
+            part.replace(staged)
+            return
+        part.unlink()
+    raise ExchangeError(
+        f"{place.name}: {file.path} has sha256 {found[:16]}…, its manifest says "
+        f"{file.sha256[:16]}…; deleted. Ask who published it, or run the same command again"
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
+    """Put a run's files together beside the place of runs.
+
+    Raises:
+        ExchangeError: a journal does not unpack to what the manifest says.
+    """
+    folder = staging / "whole" / _inside(run)
+    shutil.rmtree(folder, ignore_errors=True)
+    for file in manifest.files_of(run):
+        inside = file.path.removeprefix(f"{run.path}/")
+        target = folder / inside.removesuffix(SUFFIX if file.content_size is not None else "")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.content_size is None:
+            shutil.copyfile(staging / file.sha256, target)
+        else:
+            _decompress(staging / file.sha256, target, file)
+    return folder
+
+
+def _decompress(packed: Path, target: Path, file: BundleFile) -> None:
+    """Decompress a journal; more than its manifest says is never written."""
+    content, size, rest = hashlib.sha256(), 0, b""
+    wanted = file.content_size or 0
+    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    try:
+        with packed.open("rb") as source, target.open("wb") as out:
+            stream = reader.stream_reader(source, read_across_frames=False)
+            while block := stream.read(BLOCK):
+                size += len(block)
+                if size > wanted:
+                    raise ExchangeError(
+                        f"{file.path}: unpacks to more than the {wanted:,} bytes that its manifest "
+                        "says; a decompression bomb, refused"
+                    )
+                content.update(block)
+                out.write(block)
+                rest = _check_lines(rest + block, file.path)
+    except zstandard.ZstdError as error:
+        raise ExchangeError(f"{file.path}: not readable as zstd ({error}); refused") from error
+    if rest or size != wanted or content.hexdigest() != file.content_sha256:
+        raise ExchangeError(
+            f"{file.path}: unpacks to {size:,} bytes that are not those that its manifest names "
+            "or end within a line; refused"
+        )
+
+
+def _check_lines(text: bytes, where: str) -> bytes:
+    """Check each whole line, return what follows the last."""
+    *lines, rest = text.split(b"\n")
+    for line in lines:
+        if not isinstance(strict_json(line, where), dict):
+            raise ExchangeError(f"{where}: a line that is no record; refused")
+    if len(rest) > MAX_DOCUMENT:
+        raise ExchangeError(f"{where}: a line of over {MAX_DOCUMENT >> 20} MiB; refused")
+    return rest
+
+
+def _move_in(folder: Path, target: Path, origin: dict[str, str]) -> None:
+    """Note where a run came from, and put it where runs are, all of it at once."""
+    meta = RunFolder(folder).meta() | {"origin": origin | {"downloaded": utc_now()}}
+    write_atomic(folder / "run.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.rename(target)
+    except OSError as error:
+        raise TransferError(f"{target}: {error.strerror}; give another --to") from error

@@ -1,0 +1,213 @@
+"""Whether a folder that somebody else has filled is the run it is said to be."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import ValidationError
+
+from vsr1_bench.errors import ExchangeError, StoreError, UsageError
+from vsr1_bench.judging.llm_replies import read_replies
+from vsr1_bench.judging.runs import score_document
+from vsr1_bench.perception.reader import ReaderSpec
+from vsr1_bench.publish.bundle import FACTS, GOLDS, QUESTION, BundleRun, image_kind, strict_json
+from vsr1_bench.publish.claims import differences
+from vsr1_bench.records import Sample
+from vsr1_bench.registry import get_task
+from vsr1_bench.store.lines import meta_fault, score_fault
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.store.spec import RunSpec
+from vsr1_bench.task import Task
+
+MAX_SAMPLES = 1_000_000
+_KNOWN_META = {*FACTS, "spec", "spec_hash", "withheld"}
+_MAY_BE_WITHHELD = {*GOLDS, *QUESTION}
+# Letters that turn the order of what follows them: a name then reads as another.
+_TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def check_run(folder: Path, about: BundleRun, include_path: Sequence[str] = ()) -> None:
+    """Check a run's files against each other and against what its bundle says of it.
+
+    Raises:
+        ExchangeError: names the file and what is wrong.
+    """
+    run = RunFolder(folder)
+    spec = _check_meta(folder, about)
+    try:
+        samples = {sample.id: sample for sample in run.placed_samples().values()}
+        _check_samples(run, samples, about)
+        for made in (run.generations(), run.captions(), run.perceptions()):
+            if {one.sample_id for one in made.values()} - samples.keys():
+                raise ExchangeError(
+                    f"{about.path}: responses to samples that it does not hold; refused"
+                )
+        for path in sorted(folder.glob("*judgments/*.jsonl")):
+            _check_judgments(run, path, about)
+        for path in sorted(folder.glob("replies/*.jsonl")):
+            _check_replies(path, about)
+        for path in sorted(folder.glob("readers/*.json")):
+            _check_reader(path, about)
+        check_scores(run, spec, _known_task(spec.task.name, include_path), about.path, include_path)
+    except (StoreError, TypeError, AttributeError, ValueError, KeyError) as error:
+        where = str(error).replace(f"{folder}/", "")
+        raise ExchangeError(f"{about.path}: {where[:300]}; refused") from error
+    for path in sorted(folder.glob("images/*")):
+        data = path.read_bytes()
+        if image_kind(data) != path.suffix[1:]:
+            raise ExchangeError(f"{about.path}: images/{path.name} is no such picture; refused")
+
+
+def _check_meta(folder: Path, about: BundleRun) -> RunSpec:
+    meta = strict_json((folder / "run.json").read_bytes(), f"{about.path}/run.json")
+    if fault := meta_fault(meta):
+        raise ExchangeError(f"{about.path}/run.json: not a run's run.json ({fault}); refused")
+    if unknown := sorted(meta.keys() - _KNOWN_META):
+        raise ExchangeError(f"{about.path}/run.json: unknown field {unknown[0]!r}; refused")
+    try:
+        spec = RunSpec.model_validate(meta["spec"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ExchangeError(f"{about.path}/run.json: spec.{place}: {first['msg']}") from error
+    named = (about.spec_hash, about.model, about.task, about.version)
+    if named != (spec.digest(), spec.model.id, spec.task.name, spec.task.version):
+        raise ExchangeError(f"{about.path}: its spec is not that of the manifest; refused")
+    if meta.get("spec_hash") != spec.digest() or about.path != _path_of(spec):
+        raise ExchangeError(f"{about.path}: its spec has another hash than its name; refused")
+    _check_words(meta, f"{about.path}/run.json")
+    samples, each = meta["samples"], spec.responses_per_sample
+    counts = isinstance(samples, int) and not isinstance(samples, bool)
+    if not counts or not 0 <= samples <= MAX_SAMPLES or samples * each > 10 * MAX_SAMPLES:
+        raise ExchangeError(f"{about.path}: asks for {samples!r} samples; refused")
+    withheld = meta.get("withheld", [])
+    if not isinstance(withheld, list) or not set(map(str, withheld)) <= _MAY_BE_WITHHELD:
+        raise ExchangeError(f"{about.path}/run.json: withheld {withheld!r}; refused")
+    return spec
+
+
+def _known_task(name: str, include_path: Sequence[str]) -> Task | None:
+    try:
+        return get_task(name, include_path)
+    except UsageError:
+        return None
+
+
+def _path_of(spec: RunSpec) -> str:
+    return RunFolder.of(Path("runs"), spec).path.as_posix()
+
+
+def _check_words(value: Any, where: str) -> None:
+    """No name that writes to a terminal what is not in it: escapes, and reversed text."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_words(name, where)
+            _check_words(inner, where)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_words(inner, where)
+    elif isinstance(value, str):
+        for sign in value:
+            control = unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t"
+            if control or sign in _TURNING:
+                raise ExchangeError(f"{where}: a control character ({sign!r}) in a name; refused")
+
+
+def _check_samples(run: RunFolder, samples: dict[str, Sample], about: BundleRun) -> None:
+    empty = "answer" in run.withheld()
+    for row, sample in run.placed_samples().items():
+        texts = [sample.id, sample.answer, *sample.groups, *sample.groups.values()]
+        texts += [*(sample.choices or ()), *(p for p in sample.question if isinstance(p, str))]
+        if row < 0 or not all(isinstance(text, str) for text in texts):
+            raise ExchangeError(f"{about.path}: row {row!r} is no sample; refused")
+        if empty and sample.answer:
+            raise ExchangeError(f"{about.path}: row {row} has the answer it is to lack; refused")
+        _check_words([sample.id, *sample.groups, *sample.groups.values()], f"{about.path}: {row}")
+    left_out: dict[Any, Any] = run.left_out()
+    for row, reason in left_out.items():
+        if not isinstance(row, int) or not isinstance(reason, str):
+            raise ExchangeError(f"{about.path}: row {row!r} is no sample; refused")
+        _check_words(reason, f"{about.path}: {row}")
+
+
+def _check_judgments(run: RunFolder, path: Path, about: BundleRun) -> None:
+    for judgment in run.judgments(path).values():
+        score = judgment.verdict.score
+        if score is not None and not 0 <= score <= 1:
+            raise ExchangeError(
+                f"{about.path}: judgments/{path.name}: score {score!r} is not from 0 to 1; refused"
+            )
+
+
+def _check_replies(path: Path, about: BundleRun) -> None:
+    for reply in read_replies(path).values():
+        said: Any = reply.completion
+        if not isinstance(said.text, str) or not isinstance(said.finish_reason, str):
+            raise ExchangeError(f"{about.path}: replies/{path.name}: not a judge's reply; refused")
+
+
+def _check_reader(path: Path, about: BundleRun) -> None:
+    where = f"{about.path}/readers/{path.name}"
+    document = strict_json(path.read_bytes(), where)
+    fields = {"digest": str, "used": str, "spec": dict}
+    if not isinstance(document, dict) or document.keys() != fields.keys():
+        raise ExchangeError(f"{where}: not a reader's file; refused")
+    _check_words(document, where)
+    try:
+        right = ReaderSpec.model_validate(document["spec"]).digest() == document["digest"]
+    except ValidationError:
+        right = False
+    if not right or not isinstance(document["used"], str):
+        raise ExchangeError(f"{where}: not a reader's file; refused")
+
+
+def check_scores(
+    run: RunFolder,
+    spec: RunSpec,
+    task: Task | None,
+    where: str,
+    include_path: Sequence[str] = (),
+) -> None:
+    """Compute a run's scores again from its verdicts, and compare them with those it states.
+
+    Scores are claims. Where the task is not known here, or in another version, they stay so.
+
+    Raises:
+        ExchangeError: a score that is none, or not that of its verdicts.
+    """
+    for path in sorted((run.path / "scores").glob("*.json")):
+        name = f"{where}: scores/{path.name}"
+        document = strict_json(path.read_bytes(), name)
+        if fault := score_fault(document):
+            raise ExchangeError(f"{name}: not a score ({fault}); refused")
+        _check_words(document, name)
+        said = (document["model"], document["task"], document["spec_hash"])
+        if said != (spec.model.id, spec.task.name, spec.digest()):
+            raise ExchangeError(f"{name}: the score of another run; refused")
+        if task is not None and task.asked == spec.task.version:
+            _compare(run, document, name, include_path)
+
+
+def _compare(
+    run: RunFolder, document: dict[str, Any], where: str, include_path: Sequence[str]
+) -> None:
+    judge = document["judge"]
+    stated = Path(str(document.get("verdicts") or run.judged().get(str(judge), "none-"))).name
+    if unquote(stated.removesuffix(".jsonl").rpartition("-")[0]) != judge:
+        raise ExchangeError(f"{where}: its verdicts are not those of {judge!r:.60}; refused")
+    verdicts = run.path / "judgments" / stated
+    again = score_document(run, judge, include_path, verdicts=verdicts)
+    again["version"] = document[
+        "version"
+    ]  # its second number is about reading: not done again here
+    for place, told, found in differences(document, json.loads(json.dumps(again))):
+        name = ".".join(place).removeprefix("metrics.").removesuffix(".value")
+        raise ExchangeError(
+            f"{where}: states {name} {told!r:.60}, its verdicts give {found!r:.60}; run "
+            "`vsr1-bench score` before publishing; refused"
+        )

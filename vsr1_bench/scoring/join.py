@@ -1,0 +1,228 @@
+"""Joins what a run has stored: samples, responses, readings of their descriptions, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+from vsr1_bench._util.uncollected import uncollected
+from vsr1_bench.answers import extract, mark_tags, states_answer
+from vsr1_bench.errors import DamagedRunError
+from vsr1_bench.perception.reader import ReaderSpec, description_in, perception_key
+from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample
+from vsr1_bench.scoring.metrics import Response
+from vsr1_bench.scoring.shortcuts import Seen
+from vsr1_bench.store.journal_index import Made, Told
+from vsr1_bench.store.run_folder import RunFolder
+
+MISSING, WHOLE, TRUNCATED, FAILED = range(4)
+"""States of a response."""
+_MARKS = {"correct": 1.0, "incorrect": 0.0}
+
+
+@uncollected
+def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
+    """Join samples, generations and verdicts: one entry for each response that was asked for.
+
+    No text is read into memory (see `journal_index`), and no verdict is held twice.
+
+    Args:
+        run: A stored run.
+        verdicts: The judge's journal.
+    """
+    return list(stream_responses(run, verdicts))
+
+
+def stream_responses(run: RunFolder, verdicts: Path) -> Iterator[Response]:
+    """Yield the entries of `join_responses`, in data order."""
+    table = _Table(run)
+    for told in run.told(verdicts):
+        table.judge(told)
+    return table.responses()
+
+
+class _Table:
+    """A run's responses by their place, in columns: a row of objects each would be far larger."""
+
+    def __init__(self, run: RunFolder) -> None:
+        """Read who was asked for, and what was made."""
+        self._n, wanted = run.spec().responses_per_sample, run.wanted()
+        self._left_out: set[int] = set()
+        self._ids: list[str | None] = [None] * wanted
+        """Of each place in the data; None = not come to."""
+        self._groups: list[dict[str, str]] = [{}] * wanted
+        self._numbers: dict[str, int] = {}
+        """Sample id -> its number, from which the places in the columns follow."""
+        self._read_places(run)
+        size = len(self._numbers) * self._n
+        self._keys: list[str | None] = [None] * size
+        self._states = bytearray(size)
+        self._verdicts: list[Told | None] = [None] * size
+        self._place_of: dict[str, int] = {}
+        """Key -> its place in the columns, of those that count."""
+        lost = {made.sample_id for made in run.made() if not self._place(made)}
+        check_asked(run, self._numbers.keys(), self._numbers.keys() | lost)
+        self._shared: dict[tuple[object, ...], Told] = {}
+
+    def _read_places(self, run: RunFolder) -> None:
+        shared: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        for place in run.places():
+            if place.left_out is not None:
+                self._left_out.add(place.row)
+                continue
+            assert place.id is not None and place.groups is not None
+            self._numbers.setdefault(place.id, len(self._numbers))
+            if 0 <= place.row < len(self._ids):
+                groups = shared.setdefault(tuple(place.groups.items()), place.groups)
+                self._ids[place.row], self._groups[place.row] = place.id, groups
+
+    def _place(self, made: Made) -> bool:
+        """Take a response in: the last key of a sample's index counts, its last record, too.
+
+        Returns:
+            Whether its sample is known.
+        """
+        number = self._numbers.get(made.sample_id)
+        if number is None:
+            return False
+        if made.index >= self._n:
+            return True
+        at = number * self._n + made.index
+        if made.key not in self._place_of:
+            self._place_of[made.key] = at
+            self._keys[at] = made.key
+        elif self._keys[at] != made.key or (made.failed and self._states[at] != FAILED):
+            return True  # another key has come since, or a failure after a success
+        self._states[at] = FAILED if made.failed else TRUNCATED if made.truncated else WHOLE
+        return True
+
+    def judge(self, told: Told) -> None:
+        """Take a verdict in; the last one on a key counts."""
+        at = self._place_of.get(told.key)
+        if at is None or self._keys[at] != told.key:
+            return
+        # Most verdicts are alike but for their key.
+        alike = (told.outcome, told.score, told.extracted, told.unparsed)
+        self._verdicts[at] = self._shared.setdefault(alike, told)
+
+    def responses(self) -> Iterator[Response]:
+        """Yield an entry for each response asked for."""
+        self._place_of, self._shared, self._keys = {}, {}, []
+        for row, known in enumerate(self._ids):
+            if row in self._left_out:
+                continue
+            for index in range(self._n):
+                if known is None:
+                    # Asked for and never made: another shard's, or the run ended early.
+                    yield Response(f"row {row}", {}, None, made=False)
+                    continue
+                at = self._numbers[known] * self._n + index
+                yield _response(known, self._groups[row], self._states[at], self._verdicts[at])
+
+
+@uncollected
+def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Seen]:
+    """Join both passes: one entry for each response that was asked for.
+
+    A reading counts only for the very description that it was made of.
+
+    Args:
+        run: A stored run.
+        verdicts: A judge's journal on the first pass; its verdicts on the second stand beside it.
+        reader: Whose readings.
+    """
+    digest, captioned = reader.digest(), reader.descriptions == "caption"
+    judged, perceptions = run.judgments(verdicts), run.perceptions()
+    of_readings = run.judgments(run.perception_judgment_path(verdicts))
+    captions = {c.sample_id: c for c in run.captions().values()} if captioned else {}
+    seen = []
+    golds = "answer" not in run.withheld()
+    for row, sample, generation in _asked(run, run.placed_samples()):
+        if sample is None:
+            seen.append(Seen(f"row {row}", {}, None))
+            continue
+        groups = dict(sample.groups)
+        source = captions.get(sample.id) if captioned else generation
+        if generation is None or generation.error is not None:
+            seen.append(Seen(sample.id, groups, None))
+            continue
+        correct = _correct(judged.get(generation.key))
+        if source is None or source.error is not None:
+            # A sample without an image has no caption; one whose caption failed may have one yet.
+            shown = any(isinstance(part, ImagePlace) for part in sample.question)
+            described = None if source is not None or shown else False
+            seen.append(Seen(sample.id, groups, correct, described))
+            continue
+        description = description_in(source.text, reader.descriptions, reader.thinking_tags)
+        if description is None:
+            seen.append(Seen(sample.id, groups, correct, False))
+            continue
+        perception = perceptions.get(perception_key(source.key, digest, description))
+        read = perception is not None and perception.error is None
+        sufficient = _correct(of_readings.get(perception.key)) if perception and read else None
+        cut = perception is not None and perception.truncated
+        said = mark_tags(generation.text, reader.thinking_tags)
+        leaks = _leaks(sample, said, description) if golds else None
+        seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
+    return seen
+
+
+def _asked(
+    run: RunFolder, placed: dict[int, Sample]
+) -> Iterator[tuple[int, Sample | None, Generation | None]]:
+    """Yield (place in the data, sample, response) for every response that was asked for."""
+    left_out, per_sample = run.left_out(), run.spec().responses_per_sample
+    made = run.generations().values()
+    check_asked(run, {sample.id for sample in placed.values()}, {g.sample_id for g in made})
+    found = {(g.sample_id, g.index): g for g in made}
+    for row in range(run.wanted()):
+        if row in left_out:
+            continue
+        sample = placed.get(row)
+        for index in range(per_sample):
+            yield row, sample, found.get((sample.id, index)) if sample else None
+
+
+def check_asked(run: RunFolder, asked: Set[str], answered: Set[str]) -> None:
+    """See to it that a run holds the samples that its responses answer.
+
+    Raises:
+        DamagedRunError: `samples.jsonl` has lost some.
+    """
+    if lost := sorted(answered - asked):
+        raise DamagedRunError(
+            f"{run.path / 'samples.jsonl'}: lacks {len(lost)} of the samples that have responses "
+            f"(first {lost[0]!r:.60}); restore it from a copy, or run the command that made this "
+            "run again",
+            run.path,
+        )
+
+
+def _response(sample_id: str, groups: dict[str, str], state: int, verdict: Told | None) -> Response:
+    if state in (MISSING, FAILED) or verdict is None:
+        truncated = state == TRUNCATED
+        return Response(sample_id, groups, None, truncated=truncated, failed=state == FAILED)
+    correct = None
+    if verdict.outcome != "unscored":
+        correct = verdict.score if verdict.score is not None else _MARKS[verdict.outcome]
+    return Response(
+        sample_id,
+        groups,
+        correct,
+        extracted=verdict.extracted,
+        truncated=state == TRUNCATED,
+        unparsed=verdict.unparsed,
+    )
+
+
+def _correct(judgment: Judgment | None) -> bool | None:
+    """A verdict as yes or no (a graded one is yes at full marks); None where there is none."""
+    if judgment is None or judgment.verdict.outcome == "unscored":
+        return None
+    return judgment.verdict.outcome == "correct"
+
+
+def _leaks(sample: Sample, response: str, description: str) -> bool:
+    final = extract(response, sample.answer_type, sample.choices).value
+    finals = (final, sample.answer)
+    return states_answer(description, sample.answer_type, sample.choices, finals)

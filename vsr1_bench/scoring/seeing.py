@@ -1,0 +1,209 @@
+"""What a score says about seeing: rates over the second pass, and the gain over blind runs."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from pydantic import ValidationError
+
+from vsr1_bench.data.blind import NONE, VARIANTS
+from vsr1_bench.errors import DamagedRunError, StoreError
+from vsr1_bench.perception.reader import ReaderSpec
+from vsr1_bench.scoring.join import join_readings, join_responses
+from vsr1_bench.scoring.metrics import Response, Value, compute
+from vsr1_bench.scoring.paired import paired_difference
+from vsr1_bench.scoring.shortcuts import shortcut_document, undescribed_note
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.task import Metric, Task
+
+log = logging.getLogger(__name__)
+
+
+def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: Path) -> None:
+    """Add to a run's score what its second pass and its blind runs say.
+
+    Metrics `lsr`, `self_contained`, `saw_but_wrong`, `leakage`, `no_description` of the reader that
+    was asked last, with table and categories under `perception` (other readers under its
+    `others`); metrics `blind_accuracy[V]` and `gain[V]` for each blind run that the same judge has
+    judged, with what they rest on under `blind`.
+    """
+    read = perception_parts(run, task, verdicts)
+    if read:
+        document["metrics"] |= read[0]["metrics"]
+        document["perception"] = {**read[0], "others": read[1:]}
+    blind = {
+        variant: part
+        for variant in VARIANTS
+        if (part := _whole_blind_part(run, task, verdicts, variant)) is not None
+    }
+    for variant, part in blind.items():
+        document["metrics"][f"blind_accuracy[{variant}]"] = part["blind_accuracy"]
+        document["metrics"][f"gain[{variant}]"] = part["gain"]
+    if blind:
+        document["blind"] = blind
+
+
+def score_notes(document: dict[str, Any], notes: Sequence[str | None]) -> list[str]:
+    """What a reader of a score must know: the given notes, and whether descriptions are missing."""
+    found = [note for note in notes if note is not None]
+    if "perception" in document:
+        undescribed = undescribed_note(document["perception"])
+        found += [f"{undescribed}: lsr and saw_but_wrong"] if undescribed else []
+    return list(dict.fromkeys(found))
+
+
+def keep_leakage(document: dict[str, Any], stored: Sequence[dict[str, Any]]) -> None:
+    """Take `leakage` over from a stored score of the same judge: to count it takes the golds.
+
+    A run that was published without them keeps the published number, which hangs on nobody's
+    verdict; where there is none for a reader, it stays open.
+    """
+    parts, known = (
+        {part["reader"]["digest"]: part for d in found for part in _parts(d)}
+        for found in ([document], stored)
+    )
+    for digest, part in parts.items():
+        if digest in known:
+            _keep(part, known[digest])
+    for part in _parts(document)[:1]:
+        document["metrics"]["leakage"] = part["metrics"]["leakage"]
+
+
+def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a score says of each reader, the one that was asked last in front."""
+    first = document.get("perception")
+    return [first, *first["others"]] if first else []
+
+
+def _keep(part: dict[str, Any], known: dict[str, Any]) -> None:
+    part["metrics"]["leakage"] = known["metrics"]["leakage"]
+    for name, groups in part.get("by", {}).items():
+        for group, inner in groups.items():
+            stored = known.get("by", {}).get(name, {}).get(group)
+            if stored is not None:
+                _keep(inner, stored)
+
+
+def readers_of(run: RunFolder) -> list[ReaderSpec]:
+    """Who has read a run's descriptions, the one that was asked last in front.
+
+    Raises:
+        StoreError: a reader was written by another version.
+    """
+    try:
+        return [ReaderSpec.model_validate(found["spec"]) for found in run.readers()]
+    except ValidationError as error:
+        raise StoreError(f"{run.path / 'readers'}: {error.errors()[0]['msg']}") from error
+
+
+def perception_parts(run: RunFolder, task: Task, verdicts: Path) -> list[dict[str, Any]]:
+    """For each reader its identity and its rates."""
+    return [
+        {
+            "reader": identity(reader),
+            **shortcut_document(join_readings(run, verdicts, reader), task.cluster),
+        }
+        for reader in readers_of(run)
+    ]
+
+
+def pooled_perception(
+    members: Mapping[str, tuple[RunFolder, Path]], cluster: str | None
+) -> dict[str, Any] | None:
+    """The second pass over several tasks as one set; None where one reader has not read them all.
+
+    Args:
+        members: Task -> its run and a judge's journal of verdicts on it.
+        cluster: Group key whose members depend on each other.
+    """
+    readers = [readers_of(run)[:1] for run, _ in members.values()]
+    if not readers or not all(readers) or len({found[0].digest() for found in readers}) > 1:
+        return None
+    ((reader,), *_) = readers
+    seen = [s for run, verdicts in members.values() for s in join_readings(run, verdicts, reader)]
+    return {
+        "reader": identity(reader),
+        **shortcut_document(seen, cluster),
+        "members": sorted(members),
+        "others": [],
+    }
+
+
+def identity(reader: ReaderSpec) -> dict[str, Any]:
+    """Who a reader is, in a score document."""
+    told = reader.model_dump(mode="json", exclude={"sampling", "told", "system"})
+    return {"label": reader.label, "digest": reader.digest(), **told}
+
+
+def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict[str, Any] | None:
+    """Compare a run with its blind twin on the samples that both have a score on.
+
+    Returns:
+        Accuracy with and without seeing, their difference with its paired interval, and how many
+        samples have no part; None where there is no such run, or this judge has not judged it.
+    """
+    spec = run.spec().model_copy(update={"variant": variant})
+    twin = RunFolder(run.path.parent / RunFolder.of(Path(), spec).path.name)
+    theirs = twin.path / "judgments" / verdicts.name
+    if not theirs.is_file():
+        return None
+    seeing, blind = (_by_sample(join_responses(*one)) for one in ((run, verdicts), (twin, theirs)))
+    shared = [sample for sample in seeing if sample in blind]
+    left_out = list(twin.left_out().values())
+    part: dict[str, Any] = {
+        "n": len(shared),
+        "spec_hash": spec.digest(),
+        "left_out": {reason: left_out.count(reason) for reason in sorted(set(left_out))},
+    }
+    # A sample counts once, as in the gain, however many of its responses have a verdict.
+    seen, unseen = (
+        [Response(s, found[s][0].groups, fmean(r.correct or 0.0 for r in found[s])) for s in shared]
+        for found in (seeing, blind)
+    )
+    accuracies = [compute(Metric("accuracy"), means, task.cluster) for means in (seen, unseen)]
+    part |= {"accuracy": asdict(accuracies[0]), "blind_accuracy": asdict(accuracies[1])}
+    if not shared:
+        return {**part, "gain": asdict(Value(None))}
+    first, second = ([r.correct or 0.0 for r in means] for means in (unseen, seen))
+    clusters = [seeing[s][0].groups.get(task.cluster, s) for s in shared] if task.cluster else None
+    gain = paired_difference(first, second, clusters)
+    value = Value(gain.difference, gain.low, gain.high, gain.n)
+    return {**part, "gain": asdict(value), "p_value": gain.p_value, "test": gain.test}
+
+
+def _whole_blind_part(
+    run: RunFolder, task: Task, verdicts: Path, variant: str
+) -> dict[str, Any] | None:
+    """`blind_part`; None with a warning where the twin is damaged, which is no fault of the run."""
+    try:
+        return blind_part(run, task, verdicts, variant)
+    except DamagedRunError as error:
+        if error.folder in (None, run.path):
+            raise
+        log.warning("no gain over a blind run that cannot be read: %s", error)
+        return None
+
+
+def _by_sample(responses: Sequence[Response]) -> dict[str, list[Response]]:
+    """Sample -> its scored responses."""
+    found: dict[str, list[Response]] = defaultdict(list)
+    for response in responses:
+        if response.correct is not None:
+            found[response.sample_id].append(response)
+    return dict(found)
+
+
+def seeing_runs(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Leave blind runs out: their descriptions are of nothing."""
+    return [run for run in runs if run.spec().variant == NONE]
+
+
+def blind_first(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Put blind runs in front: what is gained over them is part of the others' scores."""
+    return sorted(runs, key=lambda run: run.spec().variant == NONE)

@@ -1,0 +1,1 @@
+"""The run store: folders, journals, specs and their lines."""

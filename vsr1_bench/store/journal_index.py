@@ -1,0 +1,352 @@
+"""A journal's records without their texts, from an index beside it.
+
+Most of a journal is text that joining, counting and resuming do not read. Beside a large journal
+stands `.<name>.index`: what they do read, a few dozen bytes a record. It holds nothing of its own.
+It counts only for the very file that it was made of (inode, size, time of change, and the bytes
+before its end), or for that file with more appended, of which the rest is read from the journal
+itself. A missing, stale or damaged index is made anew; where it cannot be written, reading takes
+longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
+
+import msgspec
+
+from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Outcome, Perception
+from vsr1_bench.store.journal import bad_line, parse_line, read_lines
+from vsr1_bench.store.lines import (
+    decoded,
+    generation_of_record,
+    judgment_of_record,
+    perception_of_record,
+)
+
+log = logging.getLogger(__name__)
+
+VERSION = 2
+WORTH_BYTES = 4_000_000
+"""An index is written where so much of a journal is not in one."""
+BATCH = 500
+"""Records in a line of an index."""
+TAIL_BYTES = 65_536
+TRAILER_BYTES = 1024
+
+
+class Made(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is known of a response, a caption or a reading without its text."""
+
+    key: str
+    sample_id: str
+    index: int
+    failed: bool
+    truncated: bool
+
+
+class Told(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is known of a verdict without the words of who judged."""
+
+    key: str
+    outcome: Outcome
+    score: float | None
+    extracted: str | None
+    unparsed: bool
+    reason: str | None
+    """Why there is none; of others it is not kept."""
+    judge_model: str | None
+    prompt_hash: str | None
+    asked: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost: float | None
+
+
+Slim = TypeVar("Slim", Made, Told)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Slim]):
+    """A kind of journal."""
+
+    record: type[Any]
+    """The dataclass of its lines."""
+    of_record: Callable[[dict[str, Any]], Any]
+    slim: type[Slim]
+    shorten: Callable[[Any], Slim]
+
+    def reader(self, path: Path) -> Callable[[int, bytes], Slim]:
+        """A function from a line and its number to what is kept of it; checks every field."""
+        hints = get_type_hints(self.record)
+        # Not the dataclass itself, which takes unknown fields and is slower to make.
+        line = msgspec.defstruct(
+            self.record.__name__,
+            [
+                (field.name, hints[field.name])
+                if field.default is field.default_factory  # neither is given: both are MISSING
+                else (field.name, hints[field.name], field.default)
+                for field in fields(self.record)
+                if field.name != "schema"
+            ]
+            + [("schema", int)],
+            kw_only=True,
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        decode = msgspec.json.Decoder(line).decode
+
+        def read(number: int, text: bytes) -> Slim:
+            with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+                found: Any = decode(text)
+                if found.schema == SCHEMA_VERSION:
+                    return self.shorten(found)
+            # What msgspec cannot read, and what is wrong with a line that nobody can.
+            record = parse_line(text)
+            if record is None:
+                raise bad_line(path, number)
+            return self.shorten(decoded(path, number, record, self.of_record))
+
+        return read
+
+
+def _made(record: Any) -> Made:
+    return Made(
+        record.key,
+        record.sample_id,
+        record.index,
+        record.error is not None,
+        record.finish_reason == "length",
+    )
+
+
+def _told(record: Any) -> Told:
+    verdict, usage = record.verdict, record.usage
+    return Told(
+        record.key,
+        verdict.outcome,
+        verdict.score,
+        verdict.extracted,
+        verdict.unparsed,
+        verdict.reason if verdict.outcome == "unscored" else None,
+        record.judge_model,
+        record.prompt_hash,
+        record.asked,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        record.cost,
+    )
+
+
+GENERATIONS = Kind(Generation, generation_of_record, Made, _made)
+PERCEPTIONS = Kind(Perception, perception_of_record, Made, _made)
+JUDGMENTS = Kind(Judgment, judgment_of_record, Told, _told)
+
+
+def index_path(journal: Path) -> Path:
+    """Where the index of a journal stands."""
+    return journal.with_name(f".{journal.name}.index")
+
+
+class _Trailer(msgspec.Struct, frozen=True):
+    """The last line of an index: of which journal it is, and that it is whole."""
+
+    version: int
+    kind: str
+    inode: int
+    modified: int
+    """Nanoseconds."""
+    size: int
+    """Bytes of the journal that the index holds."""
+    lines: int
+    tail: str
+    """Hash of the journal's bytes before that size."""
+    body: int
+    """Bytes of the index before this line."""
+    checksum: int
+    """Of those."""
+
+
+def slim_records(path: Path, kind: Kind[Slim]) -> Iterator[Slim]:
+    """Yield what is kept of a journal's records, in their order; a torn last line is left out.
+
+    Raises:
+        StoreError: the journal is damaged, or of another version; names file:line.
+    """
+    try:
+        journal = path.open("rb")
+    except OSError:  # none, or one of which `read_lines` says why it cannot be read
+        yield from (kind.reader(path)(number, line) for number, line in read_lines(path))
+        return
+    read = kind.reader(path)
+    with journal, contextlib.ExitStack() as stack:
+        known = _open_index(path, journal, kind)
+        end, lines = 0, 0
+        if known is not None:
+            index, trailer = known
+            stack.callback(index.close)
+            yield from _stored(index, trailer.body, kind)
+            end, lines = trailer.size, trailer.lines
+        if os.fstat(journal.fileno()).st_size - end < WORTH_BYTES:
+            for number, line in read_lines(path, end, lines):
+                yield read(number, line)
+            return
+        writer = _Writer(path, journal, kind)
+        stack.callback(writer.discard)
+        if known is not None:
+            writer.copy(*known)
+        batch: list[Slim] = []
+        for number, line in read_lines(path, end, lines):
+            record = read(number, line)
+            end, lines = end + len(line), number
+            batch.append(record)
+            if len(batch) == BATCH:
+                writer.add(batch)
+                batch = []
+            yield record
+        writer.add(batch)
+        writer.finish(end, lines)
+
+
+def _tail(journal: BinaryIO, size: int) -> str:
+    """Hash of the bytes before a place in the journal."""
+    start = max(0, size - TAIL_BYTES)
+    return hashlib.sha256(os.pread(journal.fileno(), size - start, start)).hexdigest()
+
+
+def _open_index(
+    path: Path, journal: BinaryIO, kind: Kind[Slim]
+) -> tuple[BinaryIO, _Trailer] | None:
+    """The index of a journal, at its beginning; None where there is none that counts."""
+    try:
+        index = index_path(path).open("rb")
+    except OSError:
+        return None
+    try:
+        end = index.seek(0, os.SEEK_END)
+        index.seek(max(0, end - TRAILER_BYTES))
+        trailer = msgspec.json.decode(index.read().rpartition(b"\n")[2], type=_Trailer)
+        if _counts(trailer, journal, kind) and _checksum(index, trailer.body) == trailer.checksum:
+            index.seek(0)
+            return index, trailer
+        log.debug("%s is stale", index.name)
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        log.debug("%s is damaged (%s)", index.name, error)
+    index.close()
+    return None
+
+
+def _counts(trailer: _Trailer, journal: BinaryIO, kind: Kind[Slim]) -> bool:
+    """Whether an index is of the journal as it is now, or as it was before more was appended."""
+    stat = os.fstat(journal.fileno())
+    return (
+        (trailer.version, trailer.kind, trailer.inode)
+        == (VERSION, kind.record.__name__, stat.st_ino)
+        and stat.st_size >= trailer.size
+        and (stat.st_size > trailer.size or stat.st_mtime_ns == trailer.modified)
+        and _tail(journal, trailer.size) == trailer.tail
+    )
+
+
+def _checksum(index: BinaryIO, size: int) -> int:
+    index.seek(0)
+    found = 0
+    while size > 0 and (piece := index.read(min(size, 1 << 20))):
+        found, size = zlib.crc32(piece, found), size - len(piece)
+    return found if size == 0 else -1
+
+
+def _stored(index: BinaryIO, size: int, kind: Kind[Slim]) -> Iterator[Slim]:
+    """Yield what stands in the first `size` bytes of an index."""
+    decode = msgspec.json.Decoder(list[kind.slim]).decode  # type: ignore[name-defined]
+    while size > 0:
+        line = index.readline()
+        size -= len(line)
+        try:
+            yield from decode(line)
+        except msgspec.MsgspecError:  # half a surrogate pair is read by json alone
+            yield from msgspec.convert(json.loads(line), list[kind.slim])  # type: ignore[name-defined]
+
+
+class _Writer:
+    """Writes an index, which appears only complete; that it cannot be written is no error."""
+
+    def __init__(self, path: Path, journal: BinaryIO, kind: Kind[Any]) -> None:
+        self._path, self._journal, self._kind = index_path(path), journal, kind
+        self._temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        self._body, self._checksum = 0, 0
+        self._file: BinaryIO | None = None
+        self._encode = msgspec.json.Encoder().encode
+        self._try(self._open)
+
+    def _open(self) -> None:
+        self._file = self._temporary.open("wb")
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except OSError as error:
+            log.debug("%s cannot be written (%s)", self._path, error)
+            self.discard()
+
+    def _write(self, piece: bytes) -> None:
+        if self._file is not None:
+            self._file.write(piece)
+            self._body += len(piece)
+            self._checksum = zlib.crc32(piece, self._checksum)
+
+    def copy(self, index: BinaryIO, trailer: _Trailer) -> None:
+        """Take over what an older index holds."""
+        index.seek(0)
+        left = trailer.body
+        while left > 0 and (piece := index.read(min(left, 1 << 20))):
+            self._try(lambda piece=piece: self._write(piece))  # type: ignore[misc]
+            left -= len(piece)
+
+    def add(self, batch: list[Any]) -> None:
+        """Write records."""
+        if not batch or self._file is None:
+            return
+        try:
+            line = self._encode(batch)
+        except UnicodeEncodeError:  # half a surrogate pair
+            line = json.dumps(msgspec.to_builtins(batch)).encode("ascii")
+        self._try(lambda: self._write(line + b"\n"))
+
+    def finish(self, size: int, lines: int) -> None:
+        """Put the index in its place."""
+        self._try(lambda: self._finish(size, lines))
+
+    def _finish(self, size: int, lines: int) -> None:
+        if self._file is None:
+            return
+        stat = os.fstat(self._journal.fileno())
+        if not os.path.samestat(stat, os.stat(self._journal.name)):
+            return self.discard()  # another file was put in its place meanwhile
+        # Of a journal that is being written: what has come since is more, if it is anything.
+        modified = stat.st_mtime_ns if stat.st_size == size else 0
+        kind, tail = self._kind.record.__name__, _tail(self._journal, size)
+        trailer = _Trailer(
+            VERSION, kind, stat.st_ino, modified, size, lines, tail, self._body, self._checksum
+        )
+        self._file.write(self._encode(trailer))
+        self._file.close()
+        self._temporary.replace(self._path)
+        self._file = None
+
+    def discard(self) -> None:
+        """Leave nothing half-written behind."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()

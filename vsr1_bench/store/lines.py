@@ -1,0 +1,286 @@
+"""Journal lines of records: JSON values out of them, and back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
+
+import msgspec
+
+from vsr1_bench.errors import StoreError
+from vsr1_bench.records import (
+    SCHEMA_VERSION,
+    Generation,
+    ImagePlace,
+    Judgment,
+    Perception,
+    Sample,
+)
+from vsr1_bench.store.journal import bad_line, parse_line, read_journal
+
+Kind = TypeVar("Kind")
+LINES: tuple[type[Any], ...] = (Generation, Perception, Judgment)
+FIELDS = {kind: frozenset(field.name for field in fields(kind)) for kind in LINES}
+
+
+def record_of_sample(sample: Sample, row: int) -> dict[str, Any]:
+    """Write a sample as JSON values; images become the hashes of their bytes."""
+    return {
+        "schema": SCHEMA_VERSION,
+        "row": row,
+        "id": sample.id,
+        "question": [
+            {"image": part.index} if isinstance(part, ImagePlace) else part
+            for part in sample.question
+        ],
+        "answer": sample.answer,
+        "answer_type": sample.answer_type,
+        "choices": sample.choices,
+        "choices_in_image": sample.choices_in_image,
+        "groups": dict(sample.groups),
+        "extra": dict(sample.extra),
+        "images": [image.sha256() for image in sample.images],
+    }
+
+
+def sample_of_record(record: dict[str, Any]) -> Sample:
+    """Read what `record_of_sample` wrote; the images themselves are not in it.
+
+    What a published run came without (`RunFolder.withheld`) is null there, and empty here.
+    """
+    return Sample(
+        id=record["id"],
+        question=tuple(
+            part if isinstance(part, str) else ImagePlace(part["image"])
+            for part in record["question"] or ()
+        ),
+        answer=record["answer"] or "",
+        answer_type=record["answer_type"],
+        choices=tuple(record["choices"]) if record["choices"] is not None else None,
+        choices_in_image=record["choices_in_image"],
+        groups=record["groups"],
+        extra=record["extra"] or {},
+    )
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """What joining has to know of a sample: where it stands, and which groups it is in."""
+
+    row: int
+    """Place in the data set, from 0."""
+    schema: int
+    id: str | None = None
+    groups: dict[str, str] | None = None
+    left_out: str | None = None
+    """Why it has no part in the run; such a record has neither an id nor groups."""
+
+
+_place = msgspec.json.Decoder(Place).decode
+
+
+def place_of_line(path: Path, number: int, line: bytes) -> Place:
+    """Read what joining has to know from a line of `samples.jsonl`.
+
+    Raises:
+        StoreError: the line is no such record; names file:line.
+    """
+    with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+        found = _place(line)
+        whole = found.id is not None and found.groups is not None
+        if found.schema == SCHEMA_VERSION and (whole or found.left_out is not None):
+            return found
+    record = parse_line(line)
+    if record is None:
+        raise bad_line(path, number)
+    return decoded(path, number, record, _place_of_record)
+
+
+def _place_of_record(record: dict[str, Any]) -> Place:
+    if "left_out" in record:
+        return Place(record["row"], SCHEMA_VERSION, left_out=record["left_out"])
+    return Place(record["row"], SCHEMA_VERSION, record["id"], record["groups"])
+
+
+def generation_of_record(record: dict[str, Any]) -> Generation:
+    """Read a generation's journal line."""
+    return _convert(record, Generation)
+
+
+def perception_of_record(record: dict[str, Any]) -> Perception:
+    """Read a perception's journal line."""
+    return _convert(record, Perception)
+
+
+def judgment_of_record(record: dict[str, Any]) -> Judgment:
+    """Read a judgment's journal line."""
+    return _convert(record, Judgment)
+
+
+def read_records(path: Path, decode: Callable[[dict[str, Any]], Kind]) -> Iterator[Kind]:
+    """Yield a journal's records, decoded.
+
+    Raises:
+        StoreError: a line is not what `decode` reads; names file:line.
+    """
+    for number, record in enumerate(read_journal(path), start=1):
+        yield decoded(path, number, record, decode)
+
+
+def decoded(
+    path: Path, number: int, record: dict[str, Any], decode: Callable[[dict[str, Any]], Kind]
+) -> Kind:
+    """Decode a journal's record.
+
+    Args:
+        path: The journal.
+        number: Of the record's line, from 1.
+        record: Its JSON values.
+        decode: Reads them.
+
+    Raises:
+        StoreError: they are of another version, or not what `decode` reads; names file:line.
+    """
+    if (schema := record.get("schema")) != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}:{number}: a record of schema {schema!r}, this vsr1-bench reads "
+            f"{SCHEMA_VERSION}; use the version that run.json names"
+        )
+    try:
+        return decode(record)
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}:{number}: not a record of this journal ({type(error).__name__}: {error}); "
+            "restore the file from a copy"
+        ) from error
+
+
+def _convert(record: dict[str, Any], kind: type[Kind]) -> Kind:
+    """Build a record from its JSON values; msgspec does so several times faster than Python.
+
+    Raises:
+        TypeError: a field is missing, unknown, or of another kind.
+    """
+    if unknown := record.keys() - FIELDS[kind]:
+        raise TypeError(f"unknown {', '.join(sorted(unknown))}")
+    try:
+        return msgspec.convert(record, kind)
+    except msgspec.ValidationError as error:
+        raise TypeError(str(error)) from error
+
+
+class _ValueLine(TypedDict):
+    """A number with its interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unit: NotRequired[str]
+
+
+class _RatesLine(TypedDict):
+    total: int
+    scored: int
+    ranked: bool
+    unparsed: float
+    truncated: float
+    failed: float
+
+
+class _JudgingLine(TypedDict):
+    models: list[str]
+    prompts: list[str]
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+
+
+class _ReaderLine(TypedDict):
+    label: str
+    digest: str
+
+
+class _CellsLine(TypedDict):
+    """The 2 x 2 table of one category."""
+
+    n: int
+    metrics: dict[str, _ValueLine]
+    cut_readings: NotRequired[int]
+
+
+class _PassLine(_CellsLine):
+    """What one reader's second pass says."""
+
+    reader: _ReaderLine
+    uncounted: int
+    by: NotRequired[dict[str, dict[str, _CellsLine]]]
+    members: NotRequired[list[str]]
+
+
+class _FirstPassLine(_PassLine):
+    others: list[_PassLine]
+
+
+class _BlindLine(TypedDict):
+    spec_hash: str
+    n: int
+
+
+class _ScoreLine(TypedDict):
+    """What everything that reads a score relies on; it may say more."""
+
+    model: str
+    task: str
+    version: int | str
+    judge: str
+    prompt: str
+    variant: str
+    spec_hash: str
+    metrics: Annotated[dict[str, _ValueLine], msgspec.Meta(min_length=1)]
+    rates: _RatesLine
+    by: dict[str, dict[str, _ValueLine]]
+    n: NotRequired[int]
+    verdicts: NotRequired[str | None]
+    footnote: NotRequired[str | None]
+    judging: NotRequired[_JudgingLine | None]
+    perception: NotRequired[_FirstPassLine]
+    blind: NotRequired[dict[str, _BlindLine]]
+
+
+class _MetaLine(TypedDict):
+    """`run.json`, the spec's own fields left to the spec."""
+
+    spec: dict[str, Any]
+    samples: Annotated[int, msgspec.Meta(ge=0)]
+    spec_hash: NotRequired[str]
+    limit: NotRequired[Annotated[int, msgspec.Meta(ge=0)] | None]
+    versions: NotRequired[dict[str, str] | None]
+    withheld: NotRequired[list[str]]
+    origin: NotRequired[dict[str, Any]]
+    backend: NotRequired[str | None]
+    command: NotRequired[str | None]
+    git: NotRequired[str | None]
+    created: NotRequired[str]
+    updated: NotRequired[str]
+    gen_kwargs: NotRequired[dict[str, Any]]
+
+
+def score_fault(document: Any) -> str | None:
+    """Why a document is no score file, field and type; None = it is one."""
+    return _fault(document, _ScoreLine)
+
+
+def meta_fault(document: Any) -> str | None:
+    """Why a document is no `run.json`, field and type; None = it is one."""
+    return _fault(document, _MetaLine)
+
+
+def _fault(document: Any, kind: Any) -> str | None:
+    try:
+        msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return None

