@@ -27,8 +27,8 @@ SMALL: dict[str, Any] = {
 
 
 def small_recipe(folder: Path, **changes: Any) -> Recipe:
-    """`tiny/vision_sr1` with tiny batches and transformers rollouts."""
-    base = load_recipe("tiny/vision_sr1").model_dump()
+    """`tiny/decoupled` with tiny batches and transformers rollouts."""
+    base = load_recipe("tiny/decoupled").model_dump()
     return Recipe.model_validate(base | SMALL | {"output_dir": folder} | changes)
 
 

@@ -112,7 +112,7 @@ def test_fetched_then_run_without_the_hub(bench: Bench, tmp_path: Path) -> None:
     assert (bench.data / "HuggingFaceH4/MATH-500/test.parquet").is_file()
 
     script = tmp_path / "script.jsonl"
-    script.write_text("{}\n")
+    script.write_text('{"id": "*", "response": "4"}\n')
     run = ("run", "--model", "m", "--tasks", "gsm8k,realworldqa,math500", "--backend", "scripted")
     run += ("--model_args", f"script={script}", "--predict_only")
     bench(*run, "-o", tmp_path / "online")

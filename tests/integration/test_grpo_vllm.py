@@ -33,7 +33,7 @@ from vsr1_bench.train import sft  # noqa: E402
 from vsr1_bench.train.core.checkpoints import read_mark  # noqa: E402
 from vsr1_bench.train.recipe import Recipe  # noqa: E402
 
-RECIPE = "tiny/vision_sr1"
+RECIPE = "tiny/decoupled"
 VLLM = {"backend": "vllm", "engine_args": {"max_model_len": 512}}
 
 

@@ -236,7 +236,7 @@ def test_a_pinned_revision(served: Served) -> None:
 @pytest.mark.parametrize("name", ["nowhere", "private", "short", "no_split", "some/set@no"])
 def test_what_cannot_be_had_is_said_in_one_line(served: Served, name: str) -> None:
     error = served.found[name]["error"]
-    assert error.startswith("TaskError: task 'gsm8k': data set ") and "\n" not in error
+    assert error.startswith("MissingDataError: task 'gsm8k': data set ") and "\n" not in error
     hub_id = "some/set" if "/" in name else f"faulty/{name}"
     for needed in (hub_id, "'test'", "--data_root"):
         assert needed in error
@@ -294,6 +294,6 @@ def test_no_server(tmp_path: Path) -> None:
     began = time.monotonic()
     (found,) = ask(client_environment("http://127.0.0.1:9", tmp_path), {"task": "gsm8k"})
     error = found["error"]
-    assert error.startswith("TaskError: task 'gsm8k': data set openai/gsm8k")
+    assert error.startswith("MissingDataError: task 'gsm8k': data set openai/gsm8k")
     assert "Connect" in error and "--data_root" in error and "\n" not in error
     assert time.monotonic() - began < 20
