@@ -73,7 +73,7 @@ def problem_row(
         problem,
         row["answer"],
         (*_images(row.get("images")), *_images(row.get("image"))),
-        options=() if wants is not None else list_cells(row.get("options")),
+        options=() if wants is not None else _options(row.get("options")),
         judged=judged,
         extra=extra,
     )
@@ -112,7 +112,8 @@ def problem_sample(
         RowError: an answer that is no single value or none of the options, or a mark without its
             image.
     """
-    if not isinstance(answer, str | int | float) or isinstance(answer, bool) or answer != answer:
+    no_value = isinstance(answer, bool) or (isinstance(answer, float) and not math.isfinite(answer))
+    if not isinstance(answer, str | int | float) or no_value:
         raise RowError(f"answer {_short(answer)}: wanted a text or a number")
     if not str(answer).strip():
         raise RowError("an empty answer")
@@ -172,8 +173,11 @@ def _of_column(
         answer = LETTERS[sum(option is not None for option in options[:place])]
     kind, gold, choices = read_kind(answer, texts)
     if kind != "choice" or choices is None:
-        way_out = "; write its letter or its text" if answer.lstrip("-").isdigit() else ""
-        raise RowError(f"answer {_short(answer)} is none of the {listed}{way_out}")
+        raise RowError(
+            f"answer {_short(answer)} is none of the {listed}; write its letter or its text"
+        )
+    if not lone and sum(same_text(texts[LETTERS.index(gold)], text) for text in texts) > 1:
+        raise RowError(f"answer {_short(answer)} is several of the {listed}; write its letter")
     return kind, gold, choices
 
 
@@ -238,6 +242,18 @@ def _images(cell: Any) -> tuple[EncodedImage, ...]:
     if cell is None:
         return ()
     return (cell,) if isinstance(cell, EncodedImage) else tuple(cell)
+
+
+def _options(cell: Any) -> tuple[str | None, ...]:
+    """The texts of a column `options`.
+
+    Raises:
+        RowError: as `list_cells`; names the column.
+    """
+    try:
+        return list_cells(cell)
+    except RowError as error:
+        raise RowError(f"column options: {error}") from error
 
 
 def list_cells(cell: Any) -> tuple[str | None, ...]:
