@@ -67,6 +67,7 @@ def problem_row(
     given = None if given != given else given  # NaN: how a table without the id was written
     if not isinstance(problem, str):
         raise RowError(f"problem {_short(problem)}: wanted a text")
+    refuse_videos(row)
     digest = hashlib.sha256(problem.encode(errors="surrogatepass")).hexdigest()[:8]
     sample = problem_sample(
         f"{row.get(ROW_NUMBER, 0):05d}-{digest}" if given in (None, "") else str(given),
@@ -80,6 +81,17 @@ def problem_row(
     if wants is None:
         return sample
     return replace(_open(sample), answer=str(row["answer"]).strip(), answer_type=wants)
+
+
+def refuse_videos(row: Row) -> None:
+    """Refuse a row whose videos nothing here shows: it would be asked, or learnt, blind.
+
+    Raises:
+        RowError: its column `videos` is not empty.
+    """
+    videos = row.get("videos")
+    if isinstance(videos, str | list | tuple | dict | bytes) and len(videos):
+        raise RowError(f"column videos: {_short(videos)}; videos are not read, wanted images")
 
 
 def problem_sample(
