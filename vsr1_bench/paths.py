@@ -18,7 +18,7 @@ def user_text(text: Any) -> Any:
     """Expand `~` at the start of a text; everything else comes back as it was.
 
     Raises:
-        UsageError: `~name` of nobody on this machine; a folder of that name is nobody's wish either.
+        UsageError: `~name` of nobody on this machine.
     """
     if not isinstance(text, str) or not text.startswith("~"):
         return text
