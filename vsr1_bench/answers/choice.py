@@ -14,14 +14,21 @@ from vsr1_bench.records import LETTERS
 _NOUN = (
     r"(?:the\s+|la\s+|el\s+|a\s+|l'|die\s+)?(?:(?:correct|final|best|right)\s+)?"
     r"(?:option|choice|answer|letter|选项|選項|選択肢|선택지|보기|opción|opcion|letra|opção|opcao|"
-    r"alternativa|lettre|réponse|antwort|вариант|الخيار)"
+    r"alternativa|lettre|réponse|antwort|вариант|الخيار|ans\.?)"
 )
+# What heads a line of its own; with a colon only, because `Solution A` may be an option.
+_LABEL = (
+    r"(?:(?:my|the)\s+)?(?:(?:final|selected|chosen|best)\s+)?(?:solution|result|conclusion|response|output|"
+    r"decision|verdict|selection|pick|guess|prediction|final|selected|chosen|option|choice|conclude)"
+)
+_MARKED_LINE = re.compile(r"^(?:(?:[>#•*→-]{1,6}|=>)\s+){1,3}")
 _ADVERB = (
     r"(?:(?:clearly|definitely|certainly|obviously|therefore|thus|hence|indeed|simply|then|"
-    r"most\s+likely|likely|probably|actually|again|just|either)[,\s]\s*)?"
+    r"most\s+likely|likely|probably|actually|again|just|either|surely|yes|ok|okay|sure|"
+    r"in\s+conclusion)[,!\s]\s*)?"
 )
 LONE = re.compile(
-    rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*|(?:la|el|die|le)\s+)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
+    rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*|{_LABEL}(?:\s+is)?\s?:\s*|(?:la|el|die|le)\s+)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
     r"\s?[.:,;!)*]{0,3}(?:\s?(?:です|である|だ|입니다|이다|번))?[.]?$",
     re.I,
 )
@@ -38,6 +45,11 @@ _ANOTHER = re.compile(
     r"(?!\s+(?!(?:and|or|are)\b)[a-z])"
 )
 _ANOTHER_AFTER_AND = re.compile(r"^(?:and|or|&|/|\+|,|;)\s*(?:option\s+)?[(\[]?([A-Za-z])(?![\w'])")
+# `A, or maybe B`, `A (or B)`, `A, but it could be B`
+_PERHAPS = re.compile(
+    r"^\W{0,3}(?:or\s[^.;\n]{0,40}?|but\s[^.;\n]{0,40}?\b(?:could|might|may)\b[^.;\n]{0,40}?)"
+    r"(?<![\w'])[(\[*]{0,3}([A-HJ-Z])(?![\w'])(?!\s+(?!(?:as|too|also|is|are)\b)[a-z])"
+)
 _JUDGED = re.compile(
     r"^(?:-\s?)?(?:incorrect|wrong|not\b(?!\s[(\[]?[A-Z]\b)|no\b|false|untrue)", re.I
 )
@@ -71,7 +83,7 @@ def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
     if not plain:
         return NOTHING
     options = options_of(choices)
-    lone = LONE.match(plain)
+    lone = LONE.match(plain) or LONE.match(_MARKED_LINE.sub("", plain))
     # `(c)` among the options (c), (a), (b) is the text: the letters shown with them are capitals.
     verbatim = lone and lone[1].islower() and any(plain == tidy(c) for c in options.choices)
     if lone and not verbatim and lone[1].upper() in options.letters:
@@ -105,7 +117,7 @@ def _read_leading(found: re.Match[str], options: Options) -> Reading:
     if marked and ends is not None and own >= 0 and not options.same_text(ends, own):
         return Reading(None, "conflict")
     pattern = _ANOTHER if mark or closing else _ANOTHER_AFTER_AND
-    another = pattern.match(rest)
+    another = pattern.match(rest) or _PERHAPS.match(rest)
     if another and another[1].upper() != letter:
         return AMBIGUOUS
     if refuted(rest, 0) or (_JUDGED.match(rest) and not options.choices_unknown):

@@ -39,7 +39,7 @@ Russian, Arabic."""
 _STATEMENT = re.compile(
     rf"{_NOUN}(?:[ ](?:to|for|of)[ ][^\n.:;?!]{{1,80}}?)?[*_\"]{{0,3}},?[ ]?"
     r"(?:(?:therefore|thus|then|hence|clearly|so)[, ]{1,2})?"
-    r"(?:(?:is|was|would[ ](?:then[ ])?be|should[ ]be|must[ ]be|will[ ]be)\b[*_]{0,3}[ ]?:?"
+    r"(?:\b(?:is|was|would[ ](?:then[ ])?be|should[ ]be|must[ ]be|will[ ]be)\b[*_]{0,3}[ ]?:?"
     r"|:|=(?!=)|(?:->|→|⇒)"
     r"|(?=(?:cannot|can't|can[ ]not)[ ]be[ ]|(?:does[ ]not|doesn't)[ ]exist))"
     r"|^[ \t#*_>]{0,8}(?:final[ ]|correct[ ])?answer[ \t*_#]{0,6}$"
