@@ -93,10 +93,17 @@ def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
         return options.reading(hits[0]) if len(hits) == 1 else AMBIGUOUS
     if lone:
         return Reading(None, "not_an_option")
-    if options.polar and _POLAR.match(plain) and (polar := read_yes_no(plain)).value:
+    if options.polar and (polar := _polar(plain)).value:
         return Reading(LETTERS[options.polar[polar.value]])
     leading = _LEADING.match(plain)
     return _read_leading(leading, options) if leading and not _PLURAL.match(plain) else NOTHING
+
+
+def _polar(plain: str) -> Reading:
+    """Yes or no at the start of a phrase, in another language only where it is all of it."""
+    if _POLAR.match(plain):
+        return read_yes_no(plain)
+    return NOTHING if len(plain) > 12 else read_yes_no(plain)
 
 
 def _read_leading(found: re.Match[str], options: Options) -> Reading:
