@@ -8,7 +8,7 @@ from vsr1_bench.answers.mentions import denied, list_items, read_mentions, refut
 from vsr1_bench.answers.normalize import MAX_ANSWER, tidy
 from vsr1_bench.answers.options import Options, bare, options_of
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
-from vsr1_bench.answers.yes_no import read_yes_no
+from vsr1_bench.answers.yes_no import read_abroad, read_yes_no
 from vsr1_bench.records import LETTERS
 
 _NOUN = (
@@ -27,9 +27,15 @@ _ADVERB = (
     r"most\s+likely|likely|probably|actually|again|just|either|surely|yes|ok|okay|sure|"
     r"in\s+conclusion)[,!\s]\s*)?"
 )
+# `Image C` is C where the options are the pictures themselves, not texts that name them.
+_PICTURED = re.compile(
+    rf"^{_ADVERB}(?:the\s+)?(?:image|figure|fig\.|picture|diagram|graph|shape|pattern|panel|drawing|cube|"
+    r"box|tile|net|set)\s+[(]?([A-Z])[)]?[.!]?$",
+    re.I,
+)
 LONE = re.compile(
     rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*|{_LABEL}(?:\s+is)?\s?:\s*|(?:la|el|die|le)\s+)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
-    r"\s?[.:,;!)*]{0,3}(?:\s?(?:です|である|だ|입니다|이다|번))?[.]?$",
+    r"\s?[.:,;!)*#]{0,3}(?:\s?(?:です|である|だ|입니다|이다|번))?[.]?$",
     re.I,
 )
 _LEADING = re.compile(
@@ -93,6 +99,9 @@ def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
         return options.reading(hits[0]) if len(hits) == 1 else AMBIGUOUS
     if lone:
         return Reading(None, "not_an_option")
+    if (pictured := _PICTURED.match(plain)) and options.only_letters:
+        letter = pictured[1].upper()
+        return Reading(letter) if letter in options.letters else Reading(None, "not_an_option")
     if options.polar and (polar := _polar(plain)).value:
         return Reading(LETTERS[options.polar[polar.value]])
     leading = _LEADING.match(plain)
@@ -103,7 +112,7 @@ def _polar(plain: str) -> Reading:
     """Yes or no at the start of a phrase, in another language only where it is all of it."""
     if _POLAR.match(plain):
         return read_yes_no(plain)
-    return NOTHING if len(plain) > 12 else read_yes_no(plain)
+    return NOTHING if len(plain) > 12 else read_abroad(plain)
 
 
 def _read_leading(found: re.Match[str], options: Options) -> Reading:

@@ -199,7 +199,8 @@ def option_value(said: Said) -> Found | None:
     for start, sentence in [*sentences[-1:], *sentences[:1]]:
         if len(sentence) > _SHORT or sentence.endswith("?"):
             continue
-        hits = {hit[0] for value in stated_values(sentence) if len(hit := options.like(value)) == 1}
+        values = [v for v in stated_values(sentence) if not re.fullmatch(r"\W*[A-Za-z]\W*", v)]
+        hits = {hit[0] for value in values if len(hit := options.like(value)) == 1}
         if not hits and (number := number_of(with_digits(sentence))):
             hits = {hit[0] for hit in [options.like(number)] if len(hit) == 1}
         if len(hits) == 1:

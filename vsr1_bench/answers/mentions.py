@@ -28,7 +28,7 @@ class Mention(NamedTuple):
 
 _MARKS = r"[(\[{\"'*_`$]{0,4}"
 _ENDS = r"[)\]}\"'*_`$]{0,4}"
-_STOP = r"(?=\s{0,2}(?:[.,;:!?)*\]\"'`\n]|-\s|$|\b(?:because|since|as|for|and|or|but|not)\b))"
+_STOP = r"(?=\s{0,2}(?:[.,;:!?)*\]\"'`\n]|-\s|$|\b(?:because|since|as|for|and|or|but|not|from)\b))"
 _NOUN = r"(?i:options?|choices?|answers?|letters?|alternatives?)"
 _FIRM = (
     r"(?i:clearly|definitely|certainly|obviously|therefore|thus|hence|indeed|simply|then|"

@@ -45,7 +45,7 @@ def read_yes_no(phrase: str) -> Reading:
         return AMBIGUOUS
     words = [(m.start(), _MEANING[m[1].lower()]) for m in _WORD.finditer(plain)]
     if not words:
-        return _read_abroad(plain)
+        return read_abroad(plain)
     if not re.search(r"\w", plain[: words[0][0]]):
         return Reading(words[0][1])
     if len({meaning for _, meaning in words}) > 1:
@@ -53,7 +53,7 @@ def read_yes_no(phrase: str) -> Reading:
     return NOTHING if _NEGATED.search(plain) else Reading(words[0][1])
 
 
-def _read_abroad(plain: str) -> Reading:
+def read_abroad(plain: str) -> Reading:
     """The first word, where it is yes or no in another language; `ja oder nein` is neither."""
     head = _HEAD.match(plain)
     meaning = _ABROAD.get(head[1].lower()) if head else None
@@ -84,7 +84,7 @@ def read_yes_no_in_region(region: str) -> Reading:
     }
     named = {_MEANING[word] for word in alone}
     if not named:
-        if (abroad := _read_abroad(region)) != NOTHING:
+        if (abroad := read_abroad(region)) != NOTHING:
             return abroad
         words = [m for m in _WORD.finditer(region) if m[1].lower() in ("yes", "no")]
         words = [
