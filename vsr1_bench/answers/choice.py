@@ -19,8 +19,15 @@ _NOUN = (
 # What heads a line of its own; with a colon only, because `Solution A` may be an option.
 _LABEL = (
     r"(?:(?:my|the)\s+)?(?:(?:final|selected|chosen|best)\s+)?(?:solution|result|conclusion|response|output|"
-    r"decision|verdict|selection|pick|guess|prediction|final|selected|chosen|option|choice|conclude)"
+    r"decision|verdict|selection|pick|guess|prediction|final|selected|chosen|choose|select|option|"
+    r"choice|conclude)"
 )
+# Tags of HTML, and pictures like a tick.
+_DRESSED = re.compile(
+    r"</?(?:b|i|u|p|em|strong|span|div|h[1-6]|br\s?/?)>"
+    r"|[\u2600-\u27bf\ufe0f\U0001f300-\U0001faff]"
+)
+_WRAPPED = "[]{}()<>\"'*# "
 _MARKED_LINE = re.compile(r"^(?:(?:[>#•*→-]{1,6}|=>)\s+){1,3}")
 _ADVERB = (
     r"(?:(?:clearly|definitely|certainly|obviously|therefore|thus|hence|indeed|simply|then|"
@@ -35,7 +42,7 @@ _PICTURED = re.compile(
 )
 LONE = re.compile(
     rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*|{_LABEL}(?:\s+is)?\s?:\s*|(?:la|el|die|le)\s+)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
-    r"\s?[.:,;!)*#]{0,3}(?:\s?(?:です|である|だ|입니다|이다|번))?[.]?$",
+    r"\s?[.:,;!)*#]{0,3}(?:\s?(?:です|である|だ|번?\s?(?:입니다|이다)|번))?[.]?$",
     re.I,
 )
 _LEADING = re.compile(
@@ -61,6 +68,7 @@ _JUDGED = re.compile(
 )
 _NUMBERED = re.compile(r"^\d{1,2}[.)]\s+(?=[(\[]?[A-Z]\b)")
 _POLAR = re.compile(r"\W*(?:yes|no|true|false)\b", re.I)
+_IN_BRACKETS = re.compile(r"\(([^()]+)\)[.!]?")
 _PLURAL = re.compile(r"^(?:options|choices|answers|letters)\b", re.I)
 
 
@@ -89,7 +97,11 @@ def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
     if not plain:
         return NOTHING
     options = options_of(choices)
-    lone = LONE.match(plain) or LONE.match(_MARKED_LINE.sub("", plain))
+    lone = (
+        LONE.match(plain)
+        or LONE.match(_MARKED_LINE.sub("", plain))
+        or LONE.match(_DRESSED.sub("", plain).strip(_WRAPPED))
+    )
     # `(c)` among the options (c), (a), (b) is the text: the letters shown with them are capitals.
     verbatim = lone and lone[1].islower() and any(plain == tidy(c) for c in options.choices)
     if lone and not verbatim and lone[1].upper() in options.letters:
@@ -121,6 +133,8 @@ def _read_leading(found: re.Match[str], options: Options) -> Reading:
     letter = written.upper()
     own, named = options.own(letter), options.at_start(rest)
     marked = bool(closing or mark) and not (bracket and not closing)
+    if inner := _IN_BRACKETS.fullmatch(rest):  # `B (cat)`
+        marked, named = True, options.at_start(inner[1])
     if written.islower() and not (closing or mark in (".", ":", ")")):
         return NOTHING
     if named is not None and letter not in options.letters:  # `(C) No` of two options

@@ -54,6 +54,8 @@ _STRONG = tuple(
         rf"(?<![\w'.]){_MARKS}(?P<l>[A-Z]){_ENDS}[ ](?:(?:is|must[ ]be|would[ ]be)[ ]|(?=the[ ]))"
         rf"(?:{_FIRM}[ ])?(?:an?[ ]|the[ ]|my[ ])?(?:only[ ])?(?:final[ ])?(?:most[ ]\w+[ ])?"
         r"(?:correct|right|best|answer|true)\b",
+        rf"(?<![A-Za-z']){_MARKS}(?P<l>[A-Z]){_ENDS}(?:选项|選項)?(?:是|为|為)?"
+        r"(?:正确|正確|对的|對的)",
     )
 )
 _WEAK = tuple(
