@@ -25,7 +25,7 @@ _LABEL = (
 # Tags of HTML, and pictures like a tick.
 _DRESSED = re.compile(
     r"</?(?:b|i|u|p|em|strong|span|div|h[1-6]|br\s?/?)>"
-    r"|[\u2600-\u27bf\ufe0f\U0001f300-\U0001faff]"
+    r"|[\u2600-\u2714\u2719-\u274b\u2753-\u27bf\ufe0f\U0001f300-\U0001faff]"
 )
 _WRAPPED = "[]{}()<>\"'*# "
 _MARKED_LINE = re.compile(r"^(?:(?:[>#•*→-]{1,6}|=>)\s+){1,3}")

@@ -166,6 +166,7 @@ def option_text(said: Said) -> Found | None:
     """
     options = options_of(said.choices)
     sentences = list(sentences_of(said.text)) if options.choices else []
+    sentences = [(start, words) for start, words in sentences if not words.endswith("?")]
     if not sentences or list_items(said.text):
         return None
     parts = [

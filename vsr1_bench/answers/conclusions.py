@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from vsr1_bench.answers.lines import claim, sentences_of
+from vsr1_bench.answers.mentions import denied, supposed
 from vsr1_bench.answers.number_words import with_digits
 from vsr1_bench.answers.numbers import NUMBER, read_number, same_number
 from vsr1_bench.answers.statements import COUNTED, before_reasons
@@ -147,6 +148,9 @@ def _stated(verbs: re.Pattern[str], sentence: str, found: re.Match[str]) -> str 
 def stated_values(sentence: str) -> Iterator[str]:
     """What stands behind each verb that states something, to the end or to the reasons."""
     for verb in _SAYS.finditer(sentence):
+        before = sentence[max(0, verb.end() - 120) : verb.end()]
+        if denied(before) or supposed(before):
+            continue
         rest = sentence[verb.end() :].strip()
         yield rest
         if (head := before_reasons(rest, "number")) is not None:

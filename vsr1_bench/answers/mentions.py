@@ -91,7 +91,7 @@ _THINKS = re.compile(
     r"(?:n't|\bnot|\bnever|\bcannot|\bdoubt)\s(?:\w+\s)?(?:think|believe|say|claim|suppose|assume|"
     r"agree|expect|see|mean|conclude|choose|select|pick|that|the\scase)\b"
     r"|\b(?:unlikely|improbable|impossible|implausible|doubtful|false|untrue|incorrect|wrong)\sthat\b"
-    r"|\bno\s(?:way|chance)\b",
+    r"|\bno\s(?:way|chance)\b|(?<!\bno\s)(?<!without\s)(?<!without\sa\s)\bdoubt\b",
     re.IGNORECASE,
 )
 # What is supposed, asked, or said by others is not answered.
@@ -99,6 +99,10 @@ _SUPPOSED = re.compile(
     r"\b(?:if(?!\s(?:I|we|you|one|forced|anything|so)\b)|suppos(?:e|ing)|assum(?:e|ing)|whether|unless|"
     r"might|may|could(?!\sonly)|tempt\w+|(?:was|were)\sgoing\sto"
     r"|(?:one|some|many|people|someone|others)\s(?:\w+\s)?would)\b",
+    re.IGNORECASE,
+)
+_MAY_BE = re.compile(
+    r"\b(?:it|this|that|answer)\s(?:could|might|may)\s(?:also\s)?be\s(?:(?:an?|the)\s)?$",
     re.IGNORECASE,
 )
 _LOOKED_AT = re.compile(
@@ -213,22 +217,22 @@ def _set_aside(text: str, mention: Mention) -> bool:
         return True
     if _ASKED.match(text, mention.end) or _RANGE.match(text, mention.end):
         return True
-    if _supposed(before) or (not mention.strong and _LOOKED_AT.search(before)):
+    if supposed(before) or (not mention.strong and _LOOKED_AT.search(before)):
         return True
     return denied(before) or bool(_WRONG_IS.search(before)) or refuted(text, mention.end)
 
 
-def _supposed(before: str) -> bool:
+def supposed(before: str) -> bool:
     """Whether its clause only supposes what follows: `if it is`, `it might be`."""
     cut = max((m.end() for m in _CLAUSE.finditer(before)), default=0)
     return _SUPPOSED.search(before, cut) is not None
 
 
 def denied(before: str) -> bool:
-    """Whether the words before something in its clause rule it out."""
+    """Whether the words before something in its clause rule it out, or only suppose it."""
     cut = max((m.end() for m in _CLAUSE.finditer(before)), default=0)
     clause = before[cut:]
-    if _THINKS.search(clause):
+    if _THINKS.search(clause) or _MAY_BE.search(clause):
         return True
     found = _DENIED.search(clause)
     return found is not None and not _ASSERTED.search(found["between"])
@@ -242,4 +246,4 @@ def refuted(text: str, end: int) -> bool:
 def doubted(before: str) -> bool:
     """Whether the words before a statement take it back: `I do not think that`, `if the`."""
     cut = max((m.end() for m in _CLAUSE.finditer(before)), default=0)
-    return bool(_THINKS.search(before[cut:]) or _WRONG_BEFORE.search(before) or _supposed(before))
+    return bool(_THINKS.search(before[cut:]) or _WRONG_BEFORE.search(before) or supposed(before))

@@ -294,7 +294,8 @@ _NAME = (
     r"(?:_(?:\w|\{[^{}]{1,24}\})|['\u2032])*\|?"
     r"(?:\s?\(\s?-?[\w.]+\s?(?:,\s?-?[\w.]+\s?)?\))?"
 )
-_SYMBOL = re.compile(_NAME)
+_PRODUCT = re.compile(r"[a-z]{2}")  # `xy` is a product, `AB` a line
+_SYMBOL = re.compile(rf"(?!{_PRODUCT.pattern}\Z){_NAME}")
 _TUPLE_OF_NAMES = re.compile(rf"\((?:\s?{_NAME}\s?,)+\s?{_NAME}\s?\)")
 _WORDS = re.compile(r"(?:[A-Za-z']+\s)*[A-Za-z]{2,}")
 _PROSE_NAME = re.compile(rf"(?:[A-Za-z']+\s+)*{_NAME}")
@@ -317,6 +318,8 @@ def _named(sides: list[str], *, lead_in: bool) -> str | None:
         return ""  # `≈ 5`
     if any(_APART.search(side) for side in sides[1:]):
         return None  # `x = 1, y = 2` is not 2
+    if _PRODUCT.fullmatch(first):
+        return None
     if _SYMBOL.fullmatch(first):
         return "".join(first.split())
     if not lead_in:

@@ -106,7 +106,7 @@ class Options:
             return []
         wanted = normalize_text(plain)
         hits = [i for i, text in enumerate(self.texts) if text == wanted]
-        if not hits and re.search(r"[\d\\^=√π]", plain):
+        if not hits and re.search(r"[\d\\^=√π½⅓⅔¼¾]", plain):
             written = formula(plain)
             hits = [i for i, choice in enumerate(self.choices) if formula(choice) == written]
             hits = hits or [i for i, c in enumerate(self.choices) if same_quantity(plain, c)]
