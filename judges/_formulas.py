@@ -179,7 +179,10 @@ def _point(a: Form, b: Form) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         return None
     others, also = _named_values(b)
     if others:
-        return (values, also) if names == others and (a.sides or b.sides) else None
+        if set(names) != set(others) or not (a.sides or b.sides):
+            return None
+        given, gold = dict(zip(names, values, strict=True)), dict(zip(others, also, strict=True))
+        return tuple(given[name] for name in names), tuple(gold[name] for name in names)
     in_order = names == tuple(sorted(names)) and b.brackets == ("(", ")")
     return (values, b.parts) if in_order and len(b.parts) == len(values) else None
 

@@ -47,7 +47,7 @@ _SO = re.compile(
 )
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,80}>>")
 _UNKNOWN = re.compile(
-    r"(?:\d[a-z]|(?<![a-z])[a-wyz]\s?[-+]\s?\d+|\d\s?[-+]\s?[a-z])[\s$)]{0,3}=[^=]*$|\dx[\s$)]{0,3}=[^=]*$"
+    r"(?:\d[a-z]{1,2}|(?<![a-z])[a-z]{2}|(?<![a-z])[a-wyz]\s?[-+]\s?\d+|\d\s?[-+]\s?[a-z])[\s$)]{0,3}=[^=]*$|\dx[\s$)]{0,3}=[^=]*$"
     r"|(?<![a-z\d])x\s?[-+]\s?\d+[\s$)]{0,3}=[^=]*$",
     re.IGNORECASE,
 )
@@ -149,7 +149,7 @@ def stated_values(sentence: str) -> Iterator[str]:
     """What stands behind each verb that states something, to the end or to the reasons."""
     for verb in _SAYS.finditer(sentence):
         before = sentence[max(0, verb.end() - 120) : verb.end()]
-        if denied(before) or supposed(before):
+        if denied(before) or supposed(before) or _UNKNOWN.search(before):
             continue
         rest = sentence[verb.end() :].strip()
         yield rest
