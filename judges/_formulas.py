@@ -7,6 +7,7 @@ multiply, units, bases, a right side for its equation, six absolute decimals.
 import logging
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from vsr1_bench.answers import (
@@ -20,6 +21,7 @@ from vsr1_bench.answers import (
 )
 from vsr1_bench.answers.forms import Form, read_form
 from vsr1_bench.answers.notation import read_base, to_latex, understood, written
+from vsr1_bench.answers.numbers import names_value
 from vsr1_bench.answers.units import measured, read_after
 
 TOLERANCE = 1e-6
@@ -32,6 +34,10 @@ _UNIT = re.compile(
     r"|(?P<sign>\^\{\\circ\}|\\%|%)|(?<=[\d})\s])(?P<bare>[A-Za-z]+(?:/[a-z]+)?(?:\^\{?\d\}?)?))",
     re.DOTALL,
 )
+_OPTION = re.compile(r"\(?([A-Z])\)?\.?")
+_POINT = re.compile(r"^[A-Z]'?\s?(?=\([^()]*,[^()]*\)$)")  # `A(1, 2)`
+_REALS = ("\\mathbb{R}", "(-\\infty,\\infty)")
+_TURNED = {"<": ">", ">": "<", "\\leq": "\\geq", "\\geq": "\\leq", "\\lt": ">", "\\gt": "<"}
 _UNITS = re.compile(r"\s*(?:square |cubic |sq\. )?units?\.?\s*(?:\^.*)?")
 _LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]|\\(?!sqrt|pi|frac|cdot|times|left|right)[a-z]+")
 
@@ -40,6 +46,9 @@ def same_formula(given: str, gold: str) -> bool:
     """Whether two formulas are equal; the worker bounds math-verify's time, not itself."""
     if any(_LETTERS_ONLY.fullmatch(tidy(text)) for text in (given, gold)):
         return same_text(given, gold)
+    letters = _OPTION.fullmatch(tidy(given)), _OPTION.fullmatch(tidy(gold))
+    if letters[0] and letters[1]:  # `(A)` is A
+        return letters[0][1] == letters[1][1]
     given, gold = (boxed(text) or text if "\\boxed" in text else text for text in (given, gold))
     if is_date(given) or is_date(gold):  # 2021-05-03 is not 2013
         return same_text(given, gold)
@@ -54,6 +63,7 @@ def _same(given: str, gold: str, depth: int = 0) -> bool:
         return False
     if any(_LETTERS_ONLY.fullmatch(tidy(text)) for text in (given, gold)):
         return same_text(given, gold)
+    given, gold = (_REALS[1] if text == _REALS[0] else text for text in (given, gold))
     if written(given) == written(gold):
         return True
     known = _quantities(given, gold) if depth else None
@@ -62,7 +72,14 @@ def _same(given: str, gold: str, depth: int = 0) -> bool:
     bases = read_base(given), read_base(gold)
     if any(bases):
         return bases[0] == bases[1]
+    if bool(_POINT.match(given)) != bool(_POINT.match(gold)):
+        given, gold = _POINT.sub("", given), _POINT.sub("", gold)
     a, b = read_form(given), read_form(gold)
+    if not (a.sides or b.sides) and (_union(a) or _union(b)):
+        return _same(_union(a) or a.whole, _union(b) or b.whole, depth + 1)
+    pair = _point(a, b) or _point(b, a)
+    if pair is not None:
+        return all(_same(x, y, depth + 1) for x, y in zip(*pair, strict=True))
     if a.sides or b.sides:
         return _same_relation(a, b, depth)
     parts = _parts(a), _parts(b)
@@ -96,8 +113,9 @@ def _same_relation(a: Form, b: Form, depth: int) -> bool:
             return _same(a.sides[-1], b.sides[-1], depth + 1)
         return _verified(a.text, b.text)
     relation, other = (a, b) if a.sides else (b, a)
-    if relation.name:
-        pair = (relation.sides[-1], other.whole)
+    value = relation.sides[-1] if relation.name or _holds(relation) else _interval(relation)
+    if value is not None:
+        pair = (value, other.whole)
         return _same(*(pair if a.sides else pair[::-1]), depth + 1)
     if not other.parts and not relation.equation:
         return False
@@ -106,10 +124,82 @@ def _same_relation(a: Form, b: Form, depth: int) -> bool:
     return b is relation and _verified(other.whole, relation.text)  # 1 < x < 2 is (1, 2)
 
 
+def _holds(form: Form) -> bool:
+    """Whether a chain of equations holds by arithmetic: `3 + 4 = 7` concludes 7."""
+    if set(form.relations) != {"="}:
+        return False
+    sides = [_without_unit(side)[0] for side in form.sides]
+    return not any(map(_LETTER.search, sides)) and all(_verified(x, y) for x, y in pairwise(sides))
+
+
+def _interval(form: Form) -> str | None:
+    r"""The interval that a symbol is bounded to, of `x \geq 2` or `1 < x \leq 3`."""
+    signs, sides = form.relations, form.sides
+    if not set(signs) <= set(_TURNED):
+        return None
+    if len(sides) == 2 and names_value(sides[1]) and not _LETTER.search(sides[0]):
+        sides, signs = sides[::-1], (_TURNED[signs[0]],)
+    if len(sides) == 2 and names_value(sides[0]) and not _LETTER.search(sides[1]):
+        below = signs[0] in ("<", "\\lt", "\\leq")
+        closed = signs[0] in ("\\leq", "\\geq")
+        if below:
+            return f"(-\\infty,{sides[1]}{']' if closed else ')'}"
+        return f"{'[' if closed else '('}{sides[1]},\\infty)"
+    if len(sides) != 3 or not names_value(sides[1]):
+        return None
+    if signs[0] in (">", "\\gt", "\\geq"):
+        sides, signs = sides[::-1], (_TURNED[signs[1]], _TURNED[signs[0]])
+    if not {*signs} <= {"<", "\\lt", "\\leq"} or _LETTER.search(sides[0] + sides[2]):
+        return None
+    opening, closing = ("[" if signs[0] == "\\leq" else "("), ("]" if signs[1] == "\\leq" else ")")
+    return f"{opening}{sides[0]},{sides[2]}{closing}"
+
+
+def _union(form: Form) -> str | None:
+    """The intervals of `x < 2 or x > 3`, joined."""
+    parts = [read_form(part) for part in form.parts if not form.brackets[0]]
+    intervals = [_interval(part) for part in parts if part.sides]
+    if not parts or len(intervals) < len(parts) or None in intervals:
+        return None
+    if len({side for part in parts for side in part.sides if names_value(side)}) != 1:
+        return None
+    return "\\cup".join(map(str, intervals))
+
+
 def _assignments(a: Form, b: Form, depth: int) -> bool:
     return (
         len(_parts(a)) > 1 and len(_parts(b)) > 1 and _same_parts(a, b, _parts(a), _parts(b), depth)
     )
+
+
+def _point(a: Form, b: Form) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The coordinates of `x = 3, y = 4` (or `(x, y) = (3, 4)`) and of the pair `(3, 4)`."""
+    names, values = _named_values(a)
+    if not names:
+        return None
+    others, also = _named_values(b)
+    if others:
+        if set(names) != set(others) or not (a.sides or b.sides):
+            return None
+        given, gold = dict(zip(names, values, strict=True)), dict(zip(others, also, strict=True))
+        return tuple(given[name] for name in names), tuple(gold[name] for name in names)
+    in_order = names == tuple(sorted(names)) and b.brackets == ("(", ")")
+    return (values, b.parts) if in_order and len(b.parts) == len(values) else None
+
+
+def _named_values(form: Form) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of a tuple and their values: of `x = 3, y = 4`, of `(x, y) = (3, 4)`."""
+    if form.relations == ("=",):
+        left, right = map(read_form, form.sides)
+        same = left.brackets == right.brackets == ("(", ")") and len(left.parts) == len(right.parts)
+        names, values = (left.parts, right.parts) if same else ((), ())
+    else:
+        parts = [read_form(part) for part in form.parts if not form.brackets[0]]
+        given = parts and all(part.relations == ("=",) and part.name for part in parts)
+        names = tuple(part.sides[0] for part in parts) if given else ()
+        values = tuple(part.sides[1] for part in parts) if given else ()
+    plain = all(re.fullmatch(r"[A-Za-z]", name) for name in names)
+    return (names, values) if plain and len(set(names)) == len(names) > 1 else ((), ())
 
 
 def _parts(form: Form) -> tuple[str, ...]:
@@ -228,7 +318,10 @@ def _near(a: Any, b: Any) -> bool:
     from sympy import Float
 
     decimals = a.has(Float), b.has(Float)
-    x, y = a.doit().evalf(30), b.doit().evalf(30)
+    a, b = a.doit(), b.doit()
+    if a.is_Rational and b.is_Rational and not any(decimals):
+        return bool(a == b)
+    x, y = a.evalf(30), b.evalf(30)
     if not (x.is_number and y.is_number) or not (x.is_finite and y.is_finite):
         return bool(a == b)
     most = TOLERANCE if decimals[0] or decimals[1] else _EXACT

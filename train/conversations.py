@@ -8,7 +8,8 @@ is the reply to learn.
     instruction    with input, output, system, history: [[asked, replied], …]
     problem        with answer: the reply to learn is the answer as it stands
 
-`images` (or `image`) holds paths, bytes or nothing; `<image>` marks take them in order.
+`images` (or `image`) holds paths, bytes or nothing; `<image>` marks take them in order, and
+`<image N>` marks take image N where there are no plain ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.data.dataset import files_memo
-from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row
+from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row, refuse_videos
 from vsr1_bench.data.rows import ChainedRows, LoadedRows, load_files
 from vsr1_bench.errors import RowError, UsageError
 from vsr1_bench.prompts.formats import PromptFormat, build_messages
@@ -36,6 +37,8 @@ ROLES: dict[str, Role] = {
 COLUMNS = ("conversations", "messages", "instruction", "problem")
 KINDS = ("parquet", "jsonl", "json")
 _MARK = r"<image()>"
+_NUMBERED = r"<image ?(\d*)>"
+"""What is a mark in a row without plain ones, as in `problem_rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,15 @@ def examples_of(row: Row, prompt: PromptFormat) -> list[Example]:
         reply = str(row["answer"])
         return [Example(build_messages(sample, prompt, native=""), reply, sample.images)]
     turns = _turns(row)
+    refuse_videos(row)
     images: list[EncodedImage] = []
     for column in IMAGE_COLUMNS:
         cell = row.get(column)
         images += [] if cell is None else [cell] if isinstance(cell, EncodedImage) else cell
     shown = [text if role == "user" else "" for role, text in turns]
     first = next((i for i, (role, _) in enumerate(turns) if role == "user"), 0)
-    parts, _ = interleave_all(shown[first:], images, _MARK)
+    mark = _MARK if any("<image>" in text for text in shown) else _NUMBERED
+    parts, _ = interleave_all(shown[first:], images, mark, one_for_all=False)
     if any(role == "system" and "<image>" in text for role, text in turns):
         raise RowError("an <image> mark in a system turn; wanted in a user's, where images stand")
     messages = [

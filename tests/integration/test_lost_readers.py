@@ -79,6 +79,19 @@ def test_no_reader_from_the_start(run: list[Any], runs: Path, script: Path) -> N
     assert cli.finished(runs) == cli.ids(60)
 
 
+def test_a_log_on_a_full_disk(run: list[Any], runs: Path, script: Path) -> None:
+    cli.script(script, cli.ANSWER)
+    words = [sys.executable, "-m", "vsr1_bench", *map(str, run)]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(words, stdout=subprocess.DEVNULL, stderr=full).returncode == 0
+        assert cli.finished(runs) == cli.ids(60)
+        # What was asked for did not get into its file: no success, as before.
+        done = subprocess.run(
+            [*words[:3], "ls", "tasks"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1 and "No space left" in done.stderr
+
+
 def test_lone_surrogates_are_printed_as_escapes() -> None:
     said = "from vsr1_bench.cli.streams import keep_printing\nkeep_printing()\nprint('a\\ud800b')"
     done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True)

@@ -21,6 +21,12 @@ def parts(*found: Any) -> dict[str, Any]:
     return body
 
 
+def with_logprobs(found: Any) -> dict[str, Any]:
+    body = chat("8")
+    body["choices"][0]["logprobs"] = found
+    return body
+
+
 def text(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
@@ -44,6 +50,13 @@ ANSWERS: dict[str, tuple[Any, str, str]] = {
     "max_tokens": (chat("There are", "max_tokens"), "There are", "length"),
     "MAX_TOKENS": (chat("There are", "MAX_TOKENS"), "There are", "length"),
     "model_length": (chat(None, "model_length"), "", "length"),
+    "MaxTokens": (chat("There are", "MaxTokens"), "There are", "length"),
+    "max-tokens": (chat("There are", "max-tokens"), "There are", "length"),
+    "FINISH_REASON_MAX_TOKENS": (chat("8", "FINISH_REASON_MAX_TOKENS"), "8", "length"),
+    "a number as finish reason": (chat("8", 1), "8", "stop"),
+    "logprobs of another protocol": (with_logprobs({"tokens": ["8"]}), "8", "stop"),
+    "logprobs without numbers": (with_logprobs({"content": [{"token": "8"}]}), "8", "stop"),
+    "logprobs as a list": (with_logprobs([-0.1]), "8", "stop"),
     "byte order mark": ("\ufeff" + json.dumps(chat("8")), "8", "stop"),
     "half a character": (json.dumps(chat("8 \ud83d legs")), "8 \ud83d legs", "stop"),
 }
@@ -63,6 +76,9 @@ FAILED: dict[str, tuple[Any, str]] = {
     "a number": (parts() | {"choices": [{"message": {"content": 8}}]}, "a number, not text"),
     "a number in a list": (parts(8), "a part of its content is a number"),
     "a refusal among parts": (parts({"type": "refusal", "refusal": "No."}), "refused: No."),
+    "no message": ({"choices": [{"text": "8", "finish_reason": "stop"}]}, "its message is null"),
+    "ERROR_TOXIC": (chat("There", "ERROR_TOXIC"), "the endpoint cut the answer (ERROR_TOXIC)"),
+    "contentFiltered": (chat("There", "contentFiltered"), "cut the answer (contentFiltered)"),
     "SAFETY": (chat("There", "SAFETY"), "the endpoint cut the answer (SAFETY)"),
 }
 

@@ -11,10 +11,22 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vsr1_bench.errors import UsageError
+
 
 def user_text(text: Any) -> Any:
-    """Expand `~` at the start of a text; everything else comes back as it was."""
-    return os.path.expanduser(text) if isinstance(text, str) and text.startswith("~") else text
+    """Expand `~` at the start of a text; everything else comes back as it was.
+
+    Raises:
+        UsageError: `~name` of nobody on this machine.
+    """
+    if not isinstance(text, str) or not text.startswith("~"):
+        return text
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        name = text.partition("/")[0]
+        raise UsageError(f"{text}: {name} is no user's home here; for a name with ~: ./{text}")
+    return expanded
 
 
 def user_path(text: str) -> Path:

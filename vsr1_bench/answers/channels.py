@@ -31,7 +31,7 @@ _ANSWERED = re.compile(
     r"|<\|end_of_box\|>|答案|\b(?:therefore|thus|hence|in\sconclusion)\b",
     re.IGNORECASE,
 )
-_NEXT = re.compile(r"\n\s{0,8}\n[#* \t]{0,8}(?:Question|Problem|Q)\*{0,2}:")
+_NEXT = re.compile(r"\n\s{0,8}\n[#* \t]{0,8}(?:Question|Problem|Q)(?:[ ]\d{1,3})?\*{0,2}:")
 _OPENERS = re.compile(r"(?:let|sure|ok|okay|certainly|here|first|look)\b", re.IGNORECASE)
 _ANOTHER_MESSAGE = re.compile(r"\s{0,4}<\|(?:start|begin)\|>\s{0,2}assistant")
 _LAST_TOKEN = re.compile(

@@ -8,21 +8,41 @@ from vsr1_bench.answers.mentions import denied, list_items, read_mentions, refut
 from vsr1_bench.answers.normalize import MAX_ANSWER, tidy
 from vsr1_bench.answers.options import Options, bare, options_of
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
-from vsr1_bench.answers.yes_no import read_yes_no
+from vsr1_bench.answers.yes_no import read_abroad, read_yes_no
 from vsr1_bench.records import LETTERS
 
 _NOUN = (
     r"(?:the\s+|la\s+|el\s+|a\s+|l'|die\s+)?(?:(?:correct|final|best|right)\s+)?"
     r"(?:option|choice|answer|letter|选项|選項|選択肢|선택지|보기|opción|opcion|letra|opção|opcao|"
-    r"alternativa|lettre|réponse|antwort|вариант|الخيار)"
+    r"alternativa|lettre|réponse|antwort|вариант|الخيار|ans\.?)"
 )
+# What heads a line of its own; with a colon only, because `Solution A` may be an option.
+_LABEL = (
+    r"(?:(?:my|the)\s+)?(?:(?:final|selected|chosen|best)\s+)?(?:solution|result|conclusion|response|output|"
+    r"decision|verdict|selection|pick|guess|prediction|final|selected|chosen|choose|select|option|"
+    r"choice|conclude)"
+)
+# Tags of HTML, and pictures like a tick.
+_DRESSED = re.compile(
+    r"</?(?:b|i|u|p|em|strong|span|div|h[1-6]|br\s?/?)>"
+    r"|[\u2600-\u2714\u2719-\u274b\u2753-\u27bf\ufe0f\U0001f300-\U0001faff]"
+)
+_WRAPPED = "[]{}()<>\"'*# "
+_MARKED_LINE = re.compile(r"^(?:(?:[>#•*→-]{1,6}|=>)\s+){1,3}")
 _ADVERB = (
     r"(?:(?:clearly|definitely|certainly|obviously|therefore|thus|hence|indeed|simply|then|"
-    r"most\s+likely|likely|probably|actually|again|just|either)[,\s]\s*)?"
+    r"most\s+likely|likely|probably|actually|again|just|either|surely|yes|ok|okay|sure|"
+    r"in\s+conclusion)[,!\s]\s*)?"
+)
+# `Image C` is C where the options are the pictures themselves, not texts that name them.
+_PICTURED = re.compile(
+    rf"^{_ADVERB}(?:the\s+)?(?:image|figure|fig\.|picture|diagram|graph|shape|pattern|panel|drawing|cube|"
+    r"box|tile|net|set)\s+[(]?([A-Z])[)]?[.!]?$",
+    re.I,
 )
 LONE = re.compile(
-    rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*|(?:la|el|die|le)\s+)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
-    r"\s?[.:,;!)*]{0,3}(?:\s?(?:です|である|だ|입니다|이다|번))?[.]?$",
+    rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?[:\-]?\s*|{_LABEL}(?:\s+is)?\s?:\s*|(?:la|el|die|le)\s+)?[(\[{{<]?\s?([A-Za-z])\s?[)\]}}>]?"
+    r"\s?[.:,;!)*#]{0,3}(?:\s?(?:です|である|だ|번?\s?(?:입니다|이다)|번))?[.]?$",
     re.I,
 )
 _LEADING = re.compile(
@@ -38,11 +58,17 @@ _ANOTHER = re.compile(
     r"(?!\s+(?!(?:and|or|are)\b)[a-z])"
 )
 _ANOTHER_AFTER_AND = re.compile(r"^(?:and|or|&|/|\+|,|;)\s*(?:option\s+)?[(\[]?([A-Za-z])(?![\w'])")
+# `A, or maybe B`, `A (or B)`, `A, but it could be B`
+_PERHAPS = re.compile(
+    r"^\W{0,3}(?:or\s[^.;\n]{0,40}?|but\s[^.;\n]{0,40}?\b(?:could|might|may)\b[^.;\n]{0,40}?)"
+    r"(?<![\w'])[(\[*]{0,3}([A-HJ-Z])(?![\w'])(?!\s+(?!(?:as|too|also|is|are)\b)[a-z])"
+)
 _JUDGED = re.compile(
     r"^(?:-\s?)?(?:incorrect|wrong|not\b(?!\s[(\[]?[A-Z]\b)|no\b|false|untrue)", re.I
 )
 _NUMBERED = re.compile(r"^\d{1,2}[.)]\s+(?=[(\[]?[A-Z]\b)")
 _POLAR = re.compile(r"\W*(?:yes|no|true|false)\b", re.I)
+_IN_BRACKETS = re.compile(r"\(([^()]+)\)[.!]?")
 _PLURAL = re.compile(r"^(?:options|choices|answers|letters)\b", re.I)
 
 
@@ -71,7 +97,11 @@ def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
     if not plain:
         return NOTHING
     options = options_of(choices)
-    lone = LONE.match(plain)
+    lone = (
+        LONE.match(plain)
+        or LONE.match(_MARKED_LINE.sub("", plain))
+        or LONE.match(_DRESSED.sub("", plain).strip(_WRAPPED))
+    )
     # `(c)` among the options (c), (a), (b) is the text: the letters shown with them are capitals.
     verbatim = lone and lone[1].islower() and any(plain == tidy(c) for c in options.choices)
     if lone and not verbatim and lone[1].upper() in options.letters:
@@ -81,10 +111,20 @@ def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
         return options.reading(hits[0]) if len(hits) == 1 else AMBIGUOUS
     if lone:
         return Reading(None, "not_an_option")
-    if options.polar and _POLAR.match(plain) and (polar := read_yes_no(plain)).value:
+    if (pictured := _PICTURED.match(plain)) and options.only_letters:
+        letter = pictured[1].upper()
+        return Reading(letter) if letter in options.letters else Reading(None, "not_an_option")
+    if options.polar and (polar := _polar(plain)).value:
         return Reading(LETTERS[options.polar[polar.value]])
     leading = _LEADING.match(plain)
     return _read_leading(leading, options) if leading and not _PLURAL.match(plain) else NOTHING
+
+
+def _polar(plain: str) -> Reading:
+    """Yes or no at the start of a phrase, in another language only where it is all of it."""
+    if _POLAR.match(plain):
+        return read_yes_no(plain)
+    return NOTHING if len(plain) > 12 else read_abroad(plain)
 
 
 def _read_leading(found: re.Match[str], options: Options) -> Reading:
@@ -93,6 +133,8 @@ def _read_leading(found: re.Match[str], options: Options) -> Reading:
     letter = written.upper()
     own, named = options.own(letter), options.at_start(rest)
     marked = bool(closing or mark) and not (bracket and not closing)
+    if inner := _IN_BRACKETS.fullmatch(rest):  # `B (cat)`
+        marked, named = True, options.at_start(inner[1])
     if written.islower() and not (closing or mark in (".", ":", ")")):
         return NOTHING
     if named is not None and letter not in options.letters:  # `(C) No` of two options
@@ -105,7 +147,7 @@ def _read_leading(found: re.Match[str], options: Options) -> Reading:
     if marked and ends is not None and own >= 0 and not options.same_text(ends, own):
         return Reading(None, "conflict")
     pattern = _ANOTHER if mark or closing else _ANOTHER_AFTER_AND
-    another = pattern.match(rest)
+    another = pattern.match(rest) or _PERHAPS.match(rest)
     if another and another[1].upper() != letter:
         return AMBIGUOUS
     if refuted(rest, 0) or (_JUDGED.match(rest) and not options.choices_unknown):

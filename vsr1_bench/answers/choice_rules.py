@@ -166,6 +166,7 @@ def option_text(said: Said) -> Found | None:
     """
     options = options_of(said.choices)
     sentences = list(sentences_of(said.text)) if options.choices else []
+    sentences = [(start, words) for start, words in sentences if not words.endswith("?")]
     if not sentences or list_items(said.text):
         return None
     parts = [
@@ -199,7 +200,8 @@ def option_value(said: Said) -> Found | None:
     for start, sentence in [*sentences[-1:], *sentences[:1]]:
         if len(sentence) > _SHORT or sentence.endswith("?"):
             continue
-        hits = {hit[0] for value in stated_values(sentence) if len(hit := options.like(value)) == 1}
+        values = [v for v in stated_values(sentence) if not re.fullmatch(r"\W*[A-Za-z]\W*", v)]
+        hits = {hit[0] for value in values if len(hit := options.like(value)) == 1}
         if not hits and (number := number_of(with_digits(sentence))):
             hits = {hit[0] for hit in [options.like(number)] if len(hit) == 1}
         if len(hits) == 1:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from vsr1_bench.answers.lines import claim, sentences_of
+from vsr1_bench.answers.mentions import denied, supposed
 from vsr1_bench.answers.number_words import with_digits
 from vsr1_bench.answers.numbers import NUMBER, read_number, same_number
 from vsr1_bench.answers.statements import COUNTED, before_reasons
@@ -28,7 +29,29 @@ _FILLER = re.compile(
     r"[\s:*_$(\"']*){0,3}",
     re.IGNORECASE,
 )
-_HEDGED = re.compile(r"\?\W*$|^\W*(?:if|suppose|assume|assuming|let)\b(?![^.]*,)", re.IGNORECASE)
+_HEDGED = re.compile(
+    r"\?\W*$|^\W*(?:(?:so|then|now),?\s)?(?:if|suppose|assume|assuming|let)\b(?![^.]*,)",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"^\W*(?:so|therefore|thus|hence|finally|altogether|in\s(?:total|all|the\send)|(?:this|that)\smeans|"
+    r"leaving|giving|making)\b",
+    re.IGNORECASE,
+)
+_PLACED = re.compile(
+    r"\b(?:in|on|at|by|from|since|until|for|with|of|after|before|during|around|age|aged)\W{0,3}$",
+    re.IGNORECASE,
+)
+_SO = re.compile(
+    r"[,;]\s(?:and\s)?(?=(?:so|thus|therefore|hence|leaving|giving|making|which\s(?:leaves|gives|makes))\b)"
+)
+_ANNOTATION = re.compile(r"<<[^<>\n]{0,80}>>")
+_UNKNOWN = re.compile(
+    r"(?:\d[a-z]{1,2}|(?<![a-z])[a-z]{2}|(?<![a-z])[a-wyz]\s?[-+]\s?\d+|\d\s?[-+]\s?[a-z])[\s$)]{0,3}=[^=]*$|\dx[\s$)]{0,3}=[^=]*$"
+    r"|(?<![a-z\d])x\s?[-+]\s?\d+[\s$)]{0,3}=[^=]*$",
+    re.IGNORECASE,
+)
+"""The last equation says what `2x` or `x + 1` is, which is no answer."""
 _NOT_ONE = re.compile(
     r"\b(?:not|n't|never|no|neither|nor|least|most|than|over|under|between|up to|up|almost|nearly|"
     r"first|step|figure|fig|equation|eq|question|question|part|number|the)\W{0,3}$|n't\W{0,3}$",
@@ -61,10 +84,14 @@ def concluded_number(text: str) -> tuple[str, int, int] | None:
     if len(text) > _LONG and not _ENDS.search(text.rstrip()[-2:]):
         return None
     for start, sentence in reversed(list(sentences_of(text))[-8:]):
-        said = with_digits(sentence)
+        said = _ANNOTATION.sub("", sentence)
+        said = with_digits(said) if len(said) <= _LONG else said
         if _ITEM.match(said) or not re.search(r"\d", said):
             continue
-        number = number_of(said)
+        *_, tail = _SO.split(said)
+        number = number_of(said) or next(
+            (n for part in (tail, claim(said)) if part != said and (n := number_of(part))), None
+        )
         if number:
             return number, start, start + len(sentence)
         break
@@ -89,13 +116,16 @@ def number_of(sentence: str) -> str | None:
     """The number that a sentence concludes, None where it is not one."""
     if len(sentence) > _LONG or _HEDGED.search(sentence):
         return None
-    if (counted := COUNTED.match(sentence)) and not re.search(r"\band\b[^.]*\d", sentence):
-        return read_number(counted[1])
+    counted = None if re.search(r"\band\b[^.]*\d", sentence) else COUNTED.match(sentence)
+    if counted and (number := read_number(counted[1])):
+        return number
     numbers = list(NUMBER.finditer(sentence))
     given = _CONDITION.search(sentence) is not None  # `when x = 2` states nothing
     chain = -1 if given else sentence.rfind("=")
     if chain >= 0 and numbers and numbers[-1].start() > chain:
-        return None if _EQUATIONS.search(sentence) else _stated(_SAYS, sentence, numbers[-1])
+        if _EQUATIONS.search(sentence) or _UNKNOWN.search(sentence):
+            return None
+        return _stated(_SAYS, sentence, numbers[-1])
     verbs = _SAYS_IN_WORDS if given else _SAYS
     said = [n for m in numbers if (n := _stated(verbs, sentence, m))]
     if said and all(same_number(n, said[0]) for n in said):
@@ -104,7 +134,9 @@ def number_of(sentence: str) -> str | None:
     if said or not one:
         return None
     opens = not sentence[: numbers[0].start()].strip(" *_$(\"'")
-    if opens or _NAMED.match(sentence, numbers[0].end()):
+    before = sentence[: numbers[0].start()]
+    concludes = _CONCLUDES.match(sentence) and not _PLACED.search(before)
+    if opens or concludes or _NAMED.match(sentence, numbers[0].end()):
         return _value(sentence, numbers[0])
     return _stated(_SHOWS, sentence, numbers[0])
 
@@ -116,6 +148,9 @@ def _stated(verbs: re.Pattern[str], sentence: str, found: re.Match[str]) -> str 
 def stated_values(sentence: str) -> Iterator[str]:
     """What stands behind each verb that states something, to the end or to the reasons."""
     for verb in _SAYS.finditer(sentence):
+        before = sentence[max(0, verb.end() - 120) : verb.end()]
+        if denied(before) or supposed(before) or _UNKNOWN.search(before):
+            continue
         rest = sentence[verb.end() :].strip()
         yield rest
         if (head := before_reasons(rest, "number")) is not None:

@@ -20,8 +20,9 @@ from vsr1_bench.answers.statements import statements, tries
 _ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _SPACE = re.compile(r"\s*")
 _JSON = re.compile(
-    r"[\"'](?:final[_ ]?|correct[_ ]?)?(?:answer|choice|option)(?:[_ ](?:letter|choice|option))?"
-    r"[\"']\s{0,4}:\s{0,4}\[?\s{0,4}"
+    r"[\"'](?:final[_ ]?|correct[_ ]?)?(?:answer|choice|option|prediction)"
+    r"(?:[_ ](?:letter|choice|option))?[\"']\s{0,4}:\s{0,4}\[?\s{0,4}"
+    r"(?:\{\s{0,9}[\"'](?:letter|option|choice|value|label|answer)[\"']\s{0,4}:\s{0,4})?"
     r"(?:\"(?P<text>(?:[^\"\\\n]|\\.){0,400})\"|(?P<bare>[^\s\",\[\]{}][^\",\[\]{}\n]{0,60}))"
     r"\s{0,4}(?!\s{0,9},\s{0,9}\"[^\"]{0,400}\"\s{0,9}[,\]])",
     re.IGNORECASE,

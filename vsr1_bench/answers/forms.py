@@ -59,6 +59,8 @@ def read_form(latex: str) -> Form:
         latex: As `notation.to_latex` writes it.
     """
     text = latex.strip().rstrip(".;,").strip()
+    if text[:1] == "{" and all(depth for _, _, depth in _tokens(text)[1:-1]):
+        text = text.removeprefix("{").removesuffix("}").strip()
     parts = _split(_OR.sub(" , ", text), (",", ";"), thousands=True)
     if len(parts) > 1:
         return Form(text, parts=parts)

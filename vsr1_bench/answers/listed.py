@@ -17,6 +17,7 @@ _IN_LINE = tuple(
     for letters in ("([A-Z])", "([a-z])")
     for style in (rf"\({letters}\)", rf"{letters}[.)](?=\s)", rf"{letters}:(?=\s)")
 )
+_NO_TEXT = re.compile(r"[ \t]*[,;/&.]?[ \t]*(?:(?:and|or)[ \t]*)?(?:[,;.]?\s*)")
 
 
 def read_options(problem: str) -> tuple[str, ...] | None:
@@ -35,6 +36,15 @@ def read_options(problem: str) -> tuple[str, ...] | None:
 
 def _split(problem: str, mark: re.Pattern[str]) -> tuple[str, ...] | None:
     marks = list(mark.finditer(problem))
+    if not marks:
+        return None
+    # `Choose from (A), (B) or (C). (A) 5 …`: letters with no text but a comma or a word.
+    ends = [*(m.start() for m in marks[1:]), len(problem)]
+    parted = [
+        bool(_NO_TEXT.fullmatch(problem, m.end(), end)) for m, end in zip(marks, ends, strict=True)
+    ]
+    if not all(parted):
+        marks = marks[parted.index(False) :]
     # A letter beyond J marks an option where all up to J do; else it is a variable, a Roman V.
     usual = [m for m in marks if m[1].upper() <= "J"]
     marks = marks if len(usual) == 10 else usual

@@ -40,7 +40,7 @@ _WORDS = {  # <word> … </word>, by family: either word closes the other
     "think": ("think", "thinking"),
     "seed": ("seed:think",),
     "thought": ("thought", "thoughts"),
-    "reasoning": ("reasoning", "reason"),
+    "reasoning": ("reasoning", "reason", "rationale", "reflection"),
     "analysis": ("analysis",),
     "scratchpad": ("scratchpad", "inner_thoughts", "inner_monologue"),
     "longcat": ("longcat_think",),
@@ -54,6 +54,10 @@ _PAIRS = {  # family: what opens, what closes, what begins the final words
     "apertus": ("<|inner_prefix|>", "<|inner_suffix|>", ()),
     "working": ("<start_working_out>", "<end_working_out>", ()),
     "apriel": ("[BEGIN REASONING]", "[END REASONING]", ("[BEGIN FINAL RESPONSE]",)),
+    "medgemma": ("<unused94>", "<unused95>", ()),
+    "thinking": ("<|thinking|>", "<|/thinking|>", ()),
+    "begun": ("<|begin_of_thinking|>", "<|end_of_thinking|>", ()),
+    "started": ("<|think_start|>", "<|think_end|>", ()),
     NAMED: (_NAMED_OPEN, _NAMED_CLOSE, ()),
     TRANSCRIPT: ("[INST]", "[/INST]", ()),
 }
@@ -93,6 +97,7 @@ def _table() -> dict[str, tuple[Kind, str]]:
             marks[token] = ("turn", role)
     marks |= {"<|channel|>": ("channel", HARMONY), "<|channel>": ("channel", "gemma")}
     marks |= {"<channel|>": ("close", "gemma"), "<|think|>": ("open", HARMONY)}
+    marks |= {"<|/think|>": ("close", HARMONY)}
     marks |= {"<|content|>": ("final", HARMONY), "assistantfinal": ("final", HARMONY)}
     marks |= dict.fromkeys(("assistantanalysis", "assistantcommentary"), ("open", HARMONY))
     return marks
@@ -108,7 +113,7 @@ _SHAPES = (
 # Harmony, its tokens taken off by the server: nobody else writes these as one word.
 _JOINED = r"|assistant(?:final|analysis|commentary)"
 _LABELS = ("Question", "Problem", "Human", "User", "Instruction")
-_NEXT = "".join(rf"|{label}\*{{0,2}}:" for label in _LABELS) + r"|Q:(?=[^\n]{15})"
+_NEXT = "".join(rf"|{label}(?:[ ]\d{{1,3}})?\*{{0,2}}:" for label in _LABELS) + r"|Q:(?=[^\n]{15})"
 _NEW_PARAGRAPH = re.compile(r"\n[ \t]{0,8}\n[ \t]{0,8}(?:\#{1,4}[ ])?\*{0,2}\Z")
 _SHAPE = {
     (joined, following): re.compile(_SHAPES + _JOINED * joined + _NEXT * following)

@@ -28,9 +28,12 @@ class Mention(NamedTuple):
 
 _MARKS = r"[(\[{\"'*_`$]{0,4}"
 _ENDS = r"[)\]}\"'*_`$]{0,4}"
-_STOP = r"(?=\s{0,2}(?:[.,;:!?)*\]\"'`\n]|-\s|$|\b(?:because|since|as|for|and|or|but|not)\b))"
+_STOP = r"(?=\s{0,2}(?:[.,;:!?)*\]\"'`\n]|-\s|$|\b(?:because|since|as|for|and|or|but|not|from)\b))"
 _NOUN = r"(?i:options?|choices?|answers?|letters?|alternatives?)"
-_FIRM = r"(?i:clearly|definitely|certainly|obviously|therefore|thus|hence|indeed|simply|then)"
+_FIRM = (
+    r"(?i:clearly|definitely|certainly|obviously|therefore|thus|hence|indeed|simply|then|"
+    r"(?:most[ ])?likely|probably)"
+)
 # Letters that name a part of the question or of a figure, not an option.
 _PART = re.compile(
     r"\b(?:fig(?:ure)?s?|points?|panels?|parts?|eqs?|equations?|steps?|vert(?:ex|ices)|nodes?|"
@@ -41,14 +44,18 @@ _PART = re.compile(
 _STRONG = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
-        r"\b(?:is|be|it's|It's|say|select|choose|chose|pick|picked|selected|with|for"
-        r"|(?<!anything[ ])but)[ ]"
+        r"\b(?:is|be|it's|It's|[Tt]hat's|leaves|leaving|say|guess|conclude|select|choose|chose|pick|"
+        r"picked|selected|with|for|(?<!thing[ ])(?<![Aa]ll[ ])but)[ ]"
         rf"(?:{_FIRM}[ ])?(?:the[ ])?(?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z])(?![\w']){_ENDS}{_STOP}",
         rf"\b(?i:therefore|thus|hence|so),?[ ](?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z])(?![\w'])"
         rf"{_ENDS}{_STOP}",
-        rf"(?<![\w'.]){_MARKS}(?P<l>[A-Z]){_ENDS}[ ](?:is|must[ ]be|would[ ]be)[ ]"
-        rf"(?:{_FIRM}[ ])?(?:an?[ ]|the[ ])?(?:only[ ])?(?:most[ ]\w+[ ])?"
+        rf"\b[Oo]nly[ ](?:{_NOUN}[ ])?{_MARKS}(?P<l>[A-Z]){_ENDS}[ ]"
+        r"(?:fits|remains|matches|works|applies|satisfies|is[ ]left|makes[ ]sense)\b",
+        rf"(?<![\w'.]){_MARKS}(?P<l>[A-Z]){_ENDS}[ ](?:(?:is|must[ ]be|would[ ]be)[ ]|(?=the[ ]))"
+        rf"(?:{_FIRM}[ ])?(?:an?[ ]|the[ ]|my[ ])?(?:only[ ])?(?:final[ ])?(?:most[ ]\w+[ ])?"
         r"(?:correct|right|best|answer|true)\b",
+        rf"(?<![A-Za-z']){_MARKS}(?P<l>[A-Z]){_ENDS}(?:选项|選項)?(?:是|为|為)?"
+        r"(?:正确|正確|对的|對的)",
     )
 )
 _WEAK = tuple(
@@ -75,23 +82,45 @@ _CLAUSE = re.compile(
 _DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor|without|except|excluding|exclud\w+|eliminat\w+|"
     r"rul\w{1,5}\s(?:out|off)|discard\w*|reject\w*|besides|unlike|instead\sof|rather\sthan|other\s"
-    r"than|apart\sfrom|none|no|doubt\w*)\b|n't\b)(?P<between>[^.]*)$",
+    r"than|apart\sfrom|far\sfrom|none|no|nobody|nothing|doubt\w*|unlikely|improbable|hardly|"
+    r"scarcely|refus\w+|contradict\w*|dismiss\w*)\b|n't\b)(?P<between>[^.]*)$",
     re.IGNORECASE,
 )
 _ASSERTED = re.compile(r"\b(?:is|are|was|were|must|should)\b|'s\b", re.IGNORECASE)
 _THINKS = re.compile(
     r"(?:n't|\bnot|\bnever|\bcannot|\bdoubt)\s(?:\w+\s)?(?:think|believe|say|claim|suppose|assume|"
-    r"agree|expect|see|mean|conclude|choose|select|pick|that|the\scase)\b",
+    r"agree|expect|see|mean|conclude|choose|select|pick|that|the\scase)\b"
+    r"|\b(?:unlikely|improbable|impossible|implausible|doubtful|false|untrue|incorrect|wrong)\sthat\b"
+    r"|\bno\s(?:way|chance)\b|(?<!\bno\s)(?<!without\s)(?<!without\sa\s)\bdoubt\b",
     re.IGNORECASE,
 )
+# What is supposed, asked, or said by others is not answered.
+_SUPPOSED = re.compile(
+    r"\b(?:if(?!\s(?:I|we|you|one|forced|anything|so)\b)|suppos(?:e|ing)|assum(?:e|ing)|whether|unless|"
+    r"might|may|could(?!\sonly)|tempt\w+|(?:was|were)\sgoing\sto"
+    r"|(?:one|some|many|people|someone|others)\s(?:\w+\s)?would)\b",
+    re.IGNORECASE,
+)
+_MAY_BE = re.compile(
+    r"\b(?:it|this|that|answer)\s(?:could|might|may)\s(?:also\s)?be\s(?:(?:an?|the)\s)?$",
+    re.IGNORECASE,
+)
+_LOOKED_AT = re.compile(
+    r"\b(?:consider\w*|check\w*|examin\w+|look\w*\sat|analy[sz]\w+|test\w*|try\w*|evaluat\w+|"
+    r"verif\w+)\s(?:the\s)?(?:option|choice|answer)?\s?[(\[*]{0,3}$",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(rf"{_ENDS}(?:-|\sto\s){_MARKS}[A-Z](?![\w'])")
+_ASKED = re.compile(r"[^.!?\n]{0,80}\?")
 _REFUTED = re.compile(
     rf"{_ENDS}(?:\s?\([^()]{{0,80}}\))?[\s,:.]{{0,3}}(?:(?:option|choice|answer)\s)?"
     r"(?:(?:is|are|was|were|does|do|did|has|have|had|can|could|would|will|should|may|might|must)"
     r"(?:n't|\s(?:also\s|clearly\s|definitely\s)?not)\b|can't\b|won't\b|cannot\b|never\b"
     r"|(?:is|are|was|were|be|been|seems?|looks?|appears?|(?:can|could|may|must|should)\sbe)\s(?:\w+ly\s|also\s|thus\s|hence\s|therefore\s)?"
     r"(?:an?\s|the\s)?(?:incorrect|wrong|false|untrue|invalid|impossible|unlikely|implausible|"
-    r"inconsistent|irrelevant|eliminated|excluded|out\b|ruled|discarded|rejected|inaccurate)"
-    r"|(?:incorrect|wrong|false|no)\b\s?(?:[.;,\n]|$)|fails?\b|contradicts?\b)",
+    r"inconsistent|irrelevant|eliminated|excluded|out\b|ruled|discarded|rejected|inaccurate|"
+    r"dismissed|misleading|distractor|worst|less\s)"
+    r"|(?:incorrect|wrong|false|no)\b\s?(?:[.;,\n]|$)|fails?\b|contradicts?\b|makes?\sno\b)",
     re.IGNORECASE,
 )
 _CHOOSE_FROM = re.compile(
@@ -142,7 +171,7 @@ def mentions(text: str) -> list[Mention]:
                 at = m.start("l")
                 if at in found or (at in listed and not strong):
                     continue
-                if not strong and _PART.search(
+                if (not strong or m.group().endswith("true")) and _PART.search(
                     text[max(0, at - 16) : at].rstrip("([{*_`\"' ") + " "
                 ):
                     continue
@@ -186,14 +215,24 @@ def _set_aside(text: str, mention: Mention) -> bool:
     before = text[max(0, mention.start - 120) : mention.start]
     if len(mention.letters) > 2 or (_CHOOSE_FROM.search(before[-60:]) and len(mention.letters) > 1):
         return True
+    if _ASKED.match(text, mention.end) or _RANGE.match(text, mention.end):
+        return True
+    if supposed(before) or (not mention.strong and _LOOKED_AT.search(before)):
+        return True
     return denied(before) or bool(_WRONG_IS.search(before)) or refuted(text, mention.end)
 
 
+def supposed(before: str) -> bool:
+    """Whether its clause only supposes what follows: `if it is`, `it might be`."""
+    cut = max((m.end() for m in _CLAUSE.finditer(before)), default=0)
+    return _SUPPOSED.search(before, cut) is not None
+
+
 def denied(before: str) -> bool:
-    """Whether the words before something in its clause rule it out."""
+    """Whether the words before something in its clause rule it out, or only suppose it."""
     cut = max((m.end() for m in _CLAUSE.finditer(before)), default=0)
     clause = before[cut:]
-    if _THINKS.search(clause):
+    if _THINKS.search(clause) or _MAY_BE.search(clause):
         return True
     found = _DENIED.search(clause)
     return found is not None and not _ASSERTED.search(found["between"])
@@ -205,6 +244,6 @@ def refuted(text: str, end: int) -> bool:
 
 
 def doubted(before: str) -> bool:
-    """Whether the words before a statement take it back: `I do not think that`, `the wrong`."""
+    """Whether the words before a statement take it back: `I do not think that`, `if the`."""
     cut = max((m.end() for m in _CLAUSE.finditer(before)), default=0)
-    return bool(_THINKS.search(before[cut:]) or _WRONG_BEFORE.search(before))
+    return bool(_THINKS.search(before[cut:]) or _WRONG_BEFORE.search(before) or supposed(before))

@@ -19,6 +19,9 @@ _CHARACTERS: dict[int, int | str | None] = {
     **dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2007\u2009\u200a\u202f\u3000"), " "),
     **dict.fromkeys(map(ord, "\u2018\u2019\u02bc"), "'"),
     **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"), '"'),
+    **dict.fromkeys(map(ord, "「」『』《》"), '"'),
+    **dict.fromkeys(map(ord, "【〖"), "["),
+    **dict.fromkeys(map(ord, "】〗"), "]"),
     ord("。"): ".",
 }
 # NFKC would turn 5² into 52 and ½ into 1, a slash and 2: these characters stay as they are.

@@ -69,7 +69,7 @@ _DIALECT = tuple(
         (r"\\(?:big|Big|bigg|Bigg)[lr](?![A-Za-z])", ""),
         (r"\\(?:displaystyle|textstyle|limits|nolimits|strut|rm|bf|it)(?![A-Za-z])", ""),
         (r"\\!", ""),
-        (r"\\[,;:> ]|\\q?quad(?![A-Za-z])|\\(?:thin|med|thick)?space(?![A-Za-z])|~", " "),
+        (r"(?<!\\)\\[,;:> ]|\\q?quad(?![A-Za-z])|\\(?:thin|med|thick)?space(?![A-Za-z])|~", " "),
         (r"\\[()\[\]]|\$", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
@@ -100,9 +100,11 @@ _REPEATING = re.compile(
 _SCIENTIFIC = re.compile(r"(?<=\d)[eE]([-+]?\d{1,4})(?![\w.])")
 _LOG = re.compile(r"\\log\s?_\s?(?:\{([^{}]*)\}|(\w))\s*")
 _BASE = re.compile(
-    r"(?<![\w.])\(?(-?(?=[A-F]{0,20}\d)[0-9A-F]{1,60})\)?\s?_\s?\{?\s?(?:\\text\s?\{\s?(?:base\s?)?)?(\d{1,2}|"
-    r"[a-z]+)\s?\}?\s?\}?(?!\w)"
+    r"(?<![\w.])\(?(-?(?=[A-F]{0,20}\d)[0-9A-F]{1,60})\)?\s?(?:_\s?\{?\s?"
+    r"(?:\\text\s?\{\s?)?(?:base\s?)?\}?\s?|\\text\s?\{\s?\(?\s?(?:in\s)?base\s?)\(?(\d{1,2}|[a-z]+)\)?"
+    r"\s?\}?\s?\}?(?!\w)"
 )
+_TEXT_DIGITS = re.compile(r"\\text\s?\{\s*(-?[0-9][0-9.,]*|[0-9A-F]+(?=\}\s?_))\s*\}")
 _WORD_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
                "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "sixteen": 16}  # fmt: skip
 
@@ -118,13 +120,13 @@ def to_latex(text: str) -> str:
 @lru_cache(maxsize=4096)
 def _to_latex(text: str) -> str:
     text = _thin_thousands(text)
-    text = repeating(fold(text))
+    text = repeating(fold(text.replace("\u211d", r"\mathbb{R}")))
     text = _RAISED.sub(lambda m: "^{" + "".join(_SUPER[c] for c in m[0]) + "}", text)
     text = _LOWERED.sub(lambda m: "_{" + "".join(_SUB[c] for c in m[0]) + "}", text)
     text = text.translate(_TABLE)
     for pattern, plain in _DIALECT:
         text = pattern.sub(plain, text)
-    text = _TEXT_AND.sub(" , ", text)
+    text = _TEXT_DIGITS.sub(r"\1", _TEXT_AND.sub(" , ", text))
     for _ in range(3):
         text, changed = _STYLE.subn(r"\1", text)
         if not changed:

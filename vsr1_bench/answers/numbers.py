@@ -41,6 +41,7 @@ _POWER_OF_TEN = re.compile(r"(?<=10)[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _FRACTION = re.compile(r"\\frac\s?\{\s?([-+]?[\d.]+)\s?\}\s?\{\s?([\d.]+)\s?\}")
 _SHORT_FRACTION = re.compile(r"\\frac\s?\{?(\d)\}?\s?\{?(\d)\}?(?!\d)")
 _LOOSE_SIGN = re.compile(r"^([-+])\s+(?=[\d.])")
+_NEGATIVE = re.compile(r"(?<![\d)}] )\b(?:negative|minus)\s(?=[\d.])", re.IGNORECASE)
 _BECAUSE = re.compile(r"\b(?:because|since)\b", re.IGNORECASE)
 _CONDITION = re.compile(r"\b(?:where|when|if|with|for|given|as|so|but|not|or|and)\b", re.IGNORECASE)
 _EQUALS = re.compile(r"=|≈|\\approx\b|\\simeq\b")
@@ -101,6 +102,7 @@ def _read(text: str, lead_in: bool) -> Quantity | None:
         return None
     plain = tidy(_CURRENCY.sub(_currency, _DOLLAR.sub(_MARK, _thousands(text)))).rstrip(" .,;:")
     plain = repeating(plain.replace(_MARK, "$"))
+    plain = _NEGATIVE.sub("-", plain)
     plain = _POWER_OF_TEN.sub(lambda m: f"^{m[0].translate(_LOWER)}", _vulgar(plain))
     plain = _UNIT_POWER.sub(lambda m: m[1].lstrip("+").translate(_RAISE), plain)
     plain = _DEGREES.sub(_degrees, plain).strip()
@@ -292,7 +294,8 @@ _NAME = (
     r"(?:_(?:\w|\{[^{}]{1,24}\})|['\u2032])*\|?"
     r"(?:\s?\(\s?-?[\w.]+\s?(?:,\s?-?[\w.]+\s?)?\))?"
 )
-_SYMBOL = re.compile(_NAME)
+_PRODUCT = re.compile(r"[a-z]{2}")  # `xy` is a product, `AB` a line
+_SYMBOL = re.compile(rf"(?!{_PRODUCT.pattern}\Z){_NAME}")
 _TUPLE_OF_NAMES = re.compile(rf"\((?:\s?{_NAME}\s?,)+\s?{_NAME}\s?\)")
 _WORDS = re.compile(r"(?:[A-Za-z']+\s)*[A-Za-z]{2,}")
 _PROSE_NAME = re.compile(rf"(?:[A-Za-z']+\s+)*{_NAME}")
@@ -315,6 +318,8 @@ def _named(sides: list[str], *, lead_in: bool) -> str | None:
         return ""  # `≈ 5`
     if any(_APART.search(side) for side in sides[1:]):
         return None  # `x = 1, y = 2` is not 2
+    if _PRODUCT.fullmatch(first):
+        return None
     if _SYMBOL.fullmatch(first):
         return "".join(first.split())
     if not lead_in:

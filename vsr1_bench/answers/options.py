@@ -64,6 +64,10 @@ class Options:
         self.letters = LETTERS[: len(choices)] if choices else LETTERS
         self.texts = tuple(normalize_text(choice) for choice in self.choices)
         self.choices_unknown = not choices
+        self.only_letters = all(
+            not text or text == letter.lower()
+            for text, letter in zip(self.texts, LETTERS, strict=False)
+        )
         self._written = tuple(" ".join(choice.split()) for choice in self.choices)
         self._differ = len(set(self._written)) > 1
         self.bare = tuple(bare(choice) for choice in self.choices)
@@ -102,7 +106,7 @@ class Options:
             return []
         wanted = normalize_text(plain)
         hits = [i for i, text in enumerate(self.texts) if text == wanted]
-        if not hits and re.search(r"[\d\\^=√π]", plain):
+        if not hits and re.search(r"[\d\\^=√π½⅓⅔¼¾]", plain):
             written = formula(plain)
             hits = [i for i, choice in enumerate(self.choices) if formula(choice) == written]
             hits = hits or [i for i, c in enumerate(self.choices) if same_quantity(plain, c)]

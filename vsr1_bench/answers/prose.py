@@ -15,17 +15,25 @@ SHORT = 200
 _PROSE = 400
 """Characters of a region in which a single number is taken for the answer."""
 _PROSE_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
+_NO_ANSWER = re.compile(
+    r"^\W*(?:(?:so|then|now),?\s)?(?:if|suppose|assume|assuming)\b(?![^.]*,)|^\W*Q:"
+    r"|\b(?:steps?|fig(?:ure)?|rooms?|pages?|questions?|chapters?|tables?|sections?|problems?|exercises?)"
+    r"[\s.]{1,2}\d",
+    re.IGNORECASE,
+)
 _NUMERIC = re.compile(r"[-+−$€£.\d*\\]")
 
 
 def only_number(said: Said) -> Found | None:
     """The one number of a short response.
 
-    Not: `5 cats and 3 dogs`, `more than 5`.
+    Not: `5 cats and 3 dogs`, `more than 5`, `in step 5`, `if there are 5`.
     """
     if len(said.text.strip()) > _PROSE or len(sentences_of(said.text)) > 1 or "?" in said.text[-9:]:
         return None
     if said.text.lstrip().startswith("A:"):  # `answer_line` found no answer there
+        return None
+    if _NO_ANSWER.search(said.text):
         return None
     number = read_number(" ".join(said.text.split()))
     return _found(Reading(number), said.text) if number else None

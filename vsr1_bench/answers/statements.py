@@ -20,17 +20,21 @@ _NOUN = (
     r"(?:[ ]letter)?)"
 )
 _ABROAD = (
-    r"(?:最终|最終|正确|正確|最后)?(?:的)?答案[ ]?(?:应该|應該|应|應)?(?:是|为|為|选|選|:)[ ]?:?",
+    r"\[答案\][ ]?:?|(?<![回解])答:|而是[ ]?(?=[(]?[A-Z](?![A-Za-z]))",
+    r"(?:最终|最終|最后)?(?:的)?(?:答案|(?:正确|正確)(?:的)?(?:答案|选项|選項))[ ]?"
+    r"(?:应该|應該|应|應)?(?:是|为|為|选|選|:)[ ]?:?",
     r"(?:故|应|應|所以|因此|我)(?:选择|選擇|选|選)(?:项|項|:)?[ ]?(?=[(]?[A-Z](?![A-Za-z]))",
     r"^(?:选择|選擇|选|選)(?:项|項|:)?[ ]?(?=[(]?[A-Z](?![A-Za-z]))",
     r"(?:答え|正解|解答|回答)[ ]?(?:は|:|=)[ ]?:?",
     r"(?:정답|답변|답)[ ]?(?:은|는|:)[ ]?:?",
     r"\b(?:antwort|lösung)[ ]?(?:(?:ist|lautet|wäre)\b[ ]?:?|:)",
     r"\bréponse(?:[ ](?:correcte|finale|juste|exacte))?[ ]?(?:est\b[ ]?:?|:)",
-    r"\brespuesta(?:[ ](?:correcta|final))?[ ]?(?:es\b[ ]?:?|:)",
-    r"\bresposta(?:[ ](?:correta|certa|final))?[ ]?(?:é\b[ ]?:?|:)",
+    r"\b(?:respuesta(?:[ ](?:correcta|final))?|(?:opción|alternativa|letra)[ ]correcta)[ ]?"
+    r"(?:es\b[ ]?:?|:)",
+    r"\b(?:resposta(?:[ ](?:correta|certa|final))?|(?:opção|alternativa|letra)[ ](?:correta|certa))"
+    r"[ ]?(?:é\b(?:[ ]a(?=[ ][A-Z]\b))?[ ]?:?|:)",
     r"\brisposta(?:[ ](?:corretta|esatta|finale))?[ ]?(?:è\b[ ]?:?|:)",
-    r"\bответ(?:ом)?[ ]?(?::|-|это\b|является\b|будет\b)",  # noqa: RUF001
+    r"\bответ(?:ом)?[ ]?(?::|-|это\b|является\b|будет\b|(?=[ ]?[A-Z](?![A-Za-z])))",  # noqa: RUF001
     r"(?:الإجابة|الاجابة|الجواب)(?:[ ](?:الصحيحة|الصحيح|النهائية|النهائي))?[ ]?"
     r"(?:(?:هي|هو)\b[ ]?:?|:)",
 )
@@ -39,7 +43,7 @@ Russian, Arabic."""
 _STATEMENT = re.compile(
     rf"{_NOUN}(?:[ ](?:to|for|of)[ ][^\n.:;?!]{{1,80}}?)?[*_\"]{{0,3}},?[ ]?"
     r"(?:(?:therefore|thus|then|hence|clearly|so)[, ]{1,2})?"
-    r"(?:(?:is|was|would[ ](?:then[ ])?be|should[ ]be|must[ ]be|will[ ]be)\b[*_]{0,3}[ ]?:?"
+    r"(?:\b(?:is|was|would[ ](?:then[ ])?be|should[ ]be|must[ ]be|will[ ]be)\b[*_]{0,3}[ ]?:?"
     r"|:|=(?!=)|(?:->|→|⇒)"
     r"|(?=(?:cannot|can't|can[ ]not)[ ]be[ ]|(?:does[ ]not|doesn't)[ ]exist))"
     r"|^[ \t#*_>]{0,8}(?:final[ ]|correct[ ])?answer[ \t*_#]{0,6}$"

@@ -68,7 +68,7 @@ _NOT_UNDERSTOOD = frozenset(
     "hundreds tens ones score myriad googol "
     "january february march april june july august september october november december jan feb mar "
     "apr jun jul aug sep sept oct nov dec may "
-    "bc ad bce ce st nd rd th x times fold factorial squared cubed".split()
+    "mil bc ad bce ce st nd rd th x times fold factorial squared cubed".split()
 ) - {"quarter", "third"}  # a coin; `third` follows no number
 _NUMBER_WORDS = frozenset(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import weakref
 from array import array
 from bisect import bisect_right
@@ -21,7 +22,13 @@ from vsr1_bench.errors import RowError, TaskError
 
 MOST_FIELDS = 256
 """A nested object with more names than this over all rows is a dictionary, and is not filled."""
-BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+OTHER_FILES = (
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-32"),
+    (rb"\xff\xfe|\xfe\xff|[\[{ ]\0|\0[\[{ ]", "UTF-16"),
+    (rb"\x1f\x8b|\x28\xb5\x2f\xfd|BZh|PK\x03\x04|\xfd7zXZ", "packed"),
+    (rb"PAR1", "parquet"),
+)
+"""What a file that is no JSON in UTF-8 begins with, and what it is; with or without a mark."""
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
@@ -110,9 +117,11 @@ class JsonFile:
 
     def _open(self, file: BinaryIO, shape: Shape) -> None:
         first = file.read(64)
-        for mark, name in BYTE_ORDER_MARKS.items():
-            if first.startswith(mark):
-                raise TaskError(f"{self.path}, line 1: {name}, wanted UTF-8; write the file anew")
+        for begins, name in OTHER_FILES:
+            if re.match(begins, first):
+                raise TaskError(
+                    f"{self.path}, line 1: {name}, wanted JSON in UTF-8; write the file anew"
+                )
         begin = len(UTF8_MARK) if first.startswith(UTF8_MARK) else 0
         if first[begin:].lstrip().startswith(b"["):
             self._hold(file, begin, shape)

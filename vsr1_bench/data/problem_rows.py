@@ -67,19 +67,31 @@ def problem_row(
     given = None if given != given else given  # NaN: how a table without the id was written
     if not isinstance(problem, str):
         raise RowError(f"problem {_short(problem)}: wanted a text")
+    refuse_videos(row)
     digest = hashlib.sha256(problem.encode(errors="surrogatepass")).hexdigest()[:8]
     sample = problem_sample(
         f"{row.get(ROW_NUMBER, 0):05d}-{digest}" if given in (None, "") else str(given),
         problem,
         row["answer"],
         (*_images(row.get("images")), *_images(row.get("image"))),
-        options=() if wants is not None else list_cells(row.get("options")),
+        options=() if wants is not None else _options(row.get("options")),
         judged=judged,
         extra=extra,
     )
     if wants is None:
         return sample
     return replace(_open(sample), answer=str(row["answer"]).strip(), answer_type=wants)
+
+
+def refuse_videos(row: Row) -> None:
+    """Refuse a row whose videos nothing here shows: it would be asked, or learnt, blind.
+
+    Raises:
+        RowError: its column `videos` is not empty.
+    """
+    videos = row.get("videos")
+    if isinstance(videos, str | list | tuple | dict | bytes) and len(videos):
+        raise RowError(f"column videos: {_short(videos)}; videos are not read, wanted images")
 
 
 def problem_sample(
@@ -112,7 +124,8 @@ def problem_sample(
         RowError: an answer that is no single value or none of the options, or a mark without its
             image.
     """
-    if not isinstance(answer, str | int | float) or isinstance(answer, bool) or answer != answer:
+    no_value = isinstance(answer, bool) or (isinstance(answer, float) and not math.isfinite(answer))
+    if not isinstance(answer, str | int | float) or no_value:
         raise RowError(f"answer {_short(answer)}: wanted a text or a number")
     if not str(answer).strip():
         raise RowError("an empty answer")
@@ -172,8 +185,11 @@ def _of_column(
         answer = LETTERS[sum(option is not None for option in options[:place])]
     kind, gold, choices = read_kind(answer, texts)
     if kind != "choice" or choices is None:
-        way_out = "; write its letter or its text" if answer.lstrip("-").isdigit() else ""
-        raise RowError(f"answer {_short(answer)} is none of the {listed}{way_out}")
+        raise RowError(
+            f"answer {_short(answer)} is none of the {listed}; write its letter or its text"
+        )
+    if not lone and sum(same_text(texts[LETTERS.index(gold)], text) for text in texts) > 1:
+        raise RowError(f"answer {_short(answer)} is several of the {listed}; write its letter")
     return kind, gold, choices
 
 
@@ -238,6 +254,18 @@ def _images(cell: Any) -> tuple[EncodedImage, ...]:
     if cell is None:
         return ()
     return (cell,) if isinstance(cell, EncodedImage) else tuple(cell)
+
+
+def _options(cell: Any) -> tuple[str | None, ...]:
+    """The texts of a column `options`.
+
+    Raises:
+        RowError: as `list_cells`; names the column.
+    """
+    try:
+        return list_cells(cell)
+    except RowError as error:
+        raise RowError(f"column options: {error}") from error
 
 
 def list_cells(cell: Any) -> tuple[str | None, ...]:

@@ -179,6 +179,8 @@ def _of_struct(cell: dict[str, Any], base: Path | None) -> EncodedImage:
 def _image_path(written: str, base: Path | None) -> Path:
     """The file of an image path."""
     shown = written if len(written) <= 80 else f"{written[:80]}…"
+    if re.match(r"data:|[A-Za-z][A-Za-z0-9+.-]+://", written):
+        raise RowError(f"image {shown!r} is a URL; wanted a file's path, or bytes in parquet")
     if not written.strip():
         raise RowError("an empty image path; wanted a path, or null where there is no image")
     if base is None:

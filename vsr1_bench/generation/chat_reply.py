@@ -14,19 +14,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 AT_LIMIT = frozenset(
     "length max_tokens max_output_tokens max_completion_tokens max_new_tokens max_length "
-    "model_length token_limit context_length context_window_exceeded "
-    "model_context_window_exceeded".split()
+    "model_length token_limit token_limit_reached context_length context_length_exceeded "
+    "context_window_exceeded model_context_window_exceeded max_tokens_reached error_limit".split()
 )
-"""Finish reasons of an answer that the token limit has cut, in lower case."""
+"""Finish reasons of an answer that the token limit has cut, as `read_finish` writes them."""
 WITHHELD = frozenset(
-    "content_filter abort aborted error cancelled safety recitation blocklist prohibited_content "
-    "spii image_safety malformed_response".split()
+    "content_filter content_filtered abort aborted error error_toxic cancelled canceled safety "
+    "recitation blocklist prohibited_content spii image_safety malformed_response sensitive "
+    "guardrail_intervened network_error timeout insufficient_system_resource".split()
 )
 """Finish reasons of an answer that was cut by something other than the model or the limit."""
 _TEXT = ("text", "output_text")
@@ -76,12 +78,40 @@ def parse_body(body: bytes, content_type: str = "") -> tuple[dict[str, Any], boo
     return reply, marked
 
 
-def read_message(message: Mapping[str, Any]) -> Said:
+def read_finish(reason: Any) -> str:
+    """A finish reason in lower case, its words joined by `_`; empty where there is none.
+
+    Servers write one reason in many ways: `max_tokens`, `MAX_TOKENS`, `MaxTokens`, `max-tokens`,
+    `FINISH_REASON_MAX_TOKENS`.
+    """
+    if not isinstance(reason, str):
+        return ""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", reason.strip())
+    return words.lower().removeprefix("finish_reason_")
+
+
+def read_logprobs(logprobs: Any) -> tuple[float, ...] | None:
+    """The log-probability of each token; None where a reply has them in another form, or not all.
+
+    They are an extra: an odd form of them is no reason to lose the answer.
+    """
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not tokens or not isinstance(tokens, list):
+        return None
+    found = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in found):
+        return None
+    return tuple(float(one) for one in found if one is not None)
+
+
+def read_message(message: Any) -> Said:
     """Read the message of a choice.
 
     Raises:
-        OddFormError: its content is neither text nor a list of parts.
+        OddFormError: it is no object, or its content is neither text nor a list of parts.
     """
+    if not isinstance(message, Mapping):
+        raise OddFormError(f"its message is {_kind(message)}")
     content, refusal = message.get("content"), message.get("refusal")
     reasoned = any(bool(message.get(name)) for name in _REASONING)
     if isinstance(content, list):
@@ -108,5 +138,11 @@ def read_message(message: Mapping[str, Any]) -> Said:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
+    names = {
+        dict: "an object",
+        list: "a list",
+        bool: "true or false",
+        type(None): "null",
+        str: "a text",
+    }
     return names.get(type(value), "a number")

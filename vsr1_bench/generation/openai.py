@@ -36,6 +36,8 @@ from vsr1_bench.generation.chat_reply import (
     NoCompletionError,
     OddFormError,
     parse_body,
+    read_finish,
+    read_logprobs,
     read_message,
 )
 from vsr1_bench.generation.images import data_url
@@ -207,7 +209,7 @@ class OpenAIGenerator(CallingGenerator):
         if not reply.choices:
             return failed(request, "the reply has no choices", usage)
         choice = reply.choices[0]
-        finish = (choice.finish_reason or "").lower()
+        finish = read_finish(choice.finish_reason)
         try:
             said = read_message(choice.message)
         except OddFormError as error:
@@ -219,8 +221,7 @@ class OpenAIGenerator(CallingGenerator):
         # No text at the limit: a server that keeps the reasoning apart spent all tokens on it.
         if said.text is None and finish not in AT_LIMIT and not said.reasoned:
             return failed(request, f"the reply has no text ({choice.finish_reason})", usage)
-        tokens = (choice.logprobs or {}).get("content")
-        logprobs = tuple(token.logprob for token in tokens) if tokens else None
+        logprobs = read_logprobs(choice.logprobs)
         how = "length" if finish in AT_LIMIT else "stop"
         return Completion(request.key, said.text or "", how, logprobs=logprobs, usage=usage)
 
@@ -246,14 +247,10 @@ def _http(url: str) -> Any:
     return bounded_client(kind, url, timeout=None, limits=limits)
 
 
-class _Token(BaseModel):
-    logprob: float
-
-
 class _Choice(BaseModel):
-    message: dict[str, Any]
-    finish_reason: str | None = None
-    logprobs: dict[str, list[_Token] | None] | None = None
+    message: Any = None
+    finish_reason: Any = None
+    logprobs: Any = None
 
 
 class _Reply(BaseModel):

@@ -107,7 +107,8 @@ def _unreadable(sample: Sample) -> Iterator[str]:
         try:
             decode(image, 1, SMALL_PIXELS)
         except ImageError as error:
-            yield f"sample {sample.id}: image {number} of {len(sample.images)}: {error}"
+            file = f" ({image.path.name})" if image.path else ""
+            yield f"sample {sample.id}: image {number} of {len(sample.images)}{file}: {error}"
 
 
 def _shown(response: str, verdict: Verdict) -> str:

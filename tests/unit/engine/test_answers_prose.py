@@ -315,7 +315,7 @@ NUMBERS = (
     ("There are seven apples.", "7"),
     ("Answer: twelve", "12"),
     ("twenty", "20"),
-    ("twenty-five", None),
+    ("twenty-five", "25"),
     ("The answer is one.", "1"),
     ("答案是18", "18"),
     ("答案：18元", "18"),

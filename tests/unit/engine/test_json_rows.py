@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,11 @@ def test_shards_have_each_others_names_and_places(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b'{"a": 1}\n{"a": "\xe9t\xe9"}\n', r"line 2: not UTF-8 \(byte 0xe9\).*Latin-1"),
-        ('{"a": "é"}'.encode("utf-16"), "line 1: UTF-16, wanted UTF-8"),
+        ('{"a": "é"}'.encode("utf-16"), "line 1: UTF-16, wanted JSON in UTF-8"),
+        ('{"a": "é"}'.encode("utf-16-le"), "line 1: UTF-16, wanted JSON in UTF-8"),
+        ('[{"a": "é"}]'.encode("utf-16-be"), "line 1: UTF-16, wanted JSON in UTF-8"),
+        ('{"a": "é"}'.encode("utf-32"), "line 1: UTF-32, wanted JSON in UTF-8"),
+        (gzip.compress(b'{"a": 1}'), "line 1: packed, wanted JSON in UTF-8"),
         (b'{"a": 1}\n{"a": 2\n', "line 2, column 8: no JSON"),
         (b'{"a": 1}{"a": 2}\n', "line 1, column 9: no JSON: Extra data"),
         (b'{"a": 1}\n[1, 2]\n', "line 2: list; wanted an object"),

@@ -76,7 +76,7 @@ def test_what_a_notebook_made_can_be_made_again(
     (path,) = asyncio.run(cell()).runs
     run = RunFolder(path)
     assert "kernel" not in run.meta()["command"]
-    assert "--limit=5" in rerun_arguments(run, tmp_path / "again")
+    assert "--limit=5" in rerun_arguments(run, tmp_path / "again")[0]
     again = plan_rerun(run, tmp_path / "again")
     assert again.unknown is None and again.differences == ()
 

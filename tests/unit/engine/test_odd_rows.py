@@ -101,6 +101,9 @@ MARKED = {"problem": "<image>Which color?", "answer": "red"}
         ({"problem": "  ", "answer": "blue"}, "an empty problem without an image"),
         ({"problem": "Why?"}, "answer None: wanted a text or a number"),
         ({"problem": "Why?", "answer": float("nan")}, "answer nan: wanted"),
+        ({"problem": "Why?", "answer": float("-inf")}, "answer -inf: wanted"),
+        (MARKED | {"images": ["https://example.org/r.png"]}, "is a URL; wanted a file's path"),
+        (MARKED | {"images": "data:image/png;base64,iVBO"}, "is a URL; wanted a file's path"),
         ({"problem": "Why?", "answer": ["a", "b"]}, "wanted a text or a number"),
         ({"problem": "Why?", "answer": ""}, "an empty answer"),
     ],
@@ -123,7 +126,10 @@ def test_an_odd_row_fails_alone_and_is_named(
         (["dog", "cat"], 0, "answer '0' is none of the 2 options"),
         (["dog", "cat"], "2", "answer '2' is none of"),
         (["A", "B", "C"], 2, "answer '2' is none of the 3 options"),
-        (["dog", "cat"], "C", "answer 'C' is none of"),
+        (["dog", "cat"], "C", "answer 'C' is none of .*write its letter or its text"),
+        (["dog", "cat"], 1.0, "answer '1.0' is none of .*write its letter or its text"),
+        (["dog", "cat", "Cat"], "cat", "answer 'cat' is several of the 3 options .*its letter"),
+        (["1.5", "2", "2"], 2, "answer '2' is several of the 3 options"),
         (["dog", "cat"], "horse", "answer 'horse' is none of"),
         (["dog", "cat"], "no", "answer 'no' is none of"),
         ("['dog' 'cat']", "B", "no commas between its texts"),
@@ -132,7 +138,7 @@ def test_an_odd_row_fails_alone_and_is_named(
         ("[1 2 3]", "B", "wanted a list"),
         ("[1. 2.5]", "B", "wanted a list"),
         ("array(['dog', 'cat'], dtype=object)", "B", "wanted a list"),
-        ("dog, cat", "B", "wanted a list"),
+        ("dog, cat", "B", "column options: 'dog, cat': wanted a list"),
         ("A. dog\nB. cat", "B", "wanted a list"),
         ("{'dog', 'cat'}", "B", "wanted a list"),
         ({"A": "dog", "B": "cat"}, "B", "wanted a list"),
@@ -306,8 +312,8 @@ def test_validate_fails_on_odd_rows_and_images_of_the_users_own(tmp_path: Path) 
     assert code == 0 and out.startswith("ok   custom: gold 1, empty 0 on 3 rows")
     code, out, _ = tried_command(*command, "--all")
     assert code == 1 and out.startswith("FAIL custom: 3 faults")
-    assert "sample gone: image 1 of 1: image cannot be read: FileNotFoundError" in out
-    assert "sample text: image 2 of 2: image cannot be decoded" in out
+    assert "sample gone: image 1 of 1 (gone.png): image cannot be read: FileNotFoundError" in out
+    assert "sample text: image 2 of 2 (text.png): image cannot be decoded" in out
     assert "row 5 of rows.jsonl (all; line 6): answer '1' is none of the 2 options" in out
 
 

@@ -299,7 +299,8 @@ def test_a_damaged_score_file_is_named(
     for layout in ("wide", "long"):
         words = ["table", str(run.path), "--layout", layout, "--include_path", include]
         assert main(words) == 1
-        assert f"{path}: not a score file; delete it" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"{path}: not a score file" in said and "delete it, then run: vsr1-bench" in said
     path.unlink()
     assert main(["score", str(run.path), "--include_path", include]) == 0  # as it says
     assert main(["table", str(run.path), "--include_path", include]) == 0

@@ -90,6 +90,13 @@ ASKED = {"role": "user", "content": "<image>What is it?"}
 SAID = {"role": "assistant", "content": "a cat"}
 
 
+def test_numbered_marks_take_their_images() -> None:
+    row = {"instruction": "Is <image 2> like <image 1>?", "output": "no", "images": IMAGES}
+    (one,) = learnt(row | {"videos": []})
+    words = ("Is ", ImagePlace(1), " like ", ImagePlace(0), "?")
+    assert one.messages == (Message("user", words),) and one.images == IMAGES
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
@@ -102,6 +109,10 @@ SAID = {"role": "assistant", "content": "a cat"}
         ({"instruction": "?", "output": "x", "history": [["<image>", "y"]]}, "the row has none"),
         ({"problem": "<image>?", "answer": "x", "images": None}, "the row has none"),
         ({"problem": "<image 1>?", "answer": "x"}, "the row has none"),
+        ({"instruction": "<image 1>?", "output": "x"}, "the row has none"),
+        ({"instruction": "<image 1> or <image2>?", "output": "x", "image": IMAGES[0]}, "image 2"),
+        ({"instruction": "<video>?", "output": "x", "videos": ["v.mp4"]}, "videos are not read"),
+        ({"problem": "<video>?", "answer": "x", "videos": ["v.mp4"]}, "videos are not read"),
         (
             {"messages": [{"role": "system", "content": "<image>"}, SAID], "images": IMAGES[:1]},
             "mark in a system turn",
