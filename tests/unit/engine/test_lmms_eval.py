@@ -19,9 +19,10 @@ from PIL import Image
 from tree import ROOT, python_files
 
 from vsr1_bench.cli.main import main
-from vsr1_bench.data.dataset import DataOptions, open_data
+from vsr1_bench.data.dataset import DataInfo, DataOptions, open_data
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.images import decode
+from vsr1_bench.harness import TaskOverrides
 from vsr1_bench.leaderboard import render
 from vsr1_bench.lmms_eval.data import fingerprint, own_sampling
 from vsr1_bench.lmms_eval.groups import score_groups
@@ -117,6 +118,60 @@ def test_offline_holds_for_its_code_and_for_the_process_that_scores(
     monkeypatch.setattr("vsr1_bench.lmms_eval.data.load_task", load_task)
     with pytest.raises(TaskError, match="asked no hub"):
         open_data(get_task("lmms_eval/anything"), DataOptions(offline=True))
+
+
+class Documents:
+    """A task object as lmms-eval makes it, as far as its rows are asked for."""
+
+    DATASET_PATH, DATASET_NAME = "org/sums", "main"
+
+    def __init__(self) -> None:
+        self.config = SimpleNamespace(
+            task="sums",
+            test_split=None,
+            validation_split="val",
+            num_fewshot=0,
+            repeats=2,
+            generation_kwargs={"max_new_tokens": 16, "until": ["\n\n"]},
+            metadata=None,
+        )
+        self.eval_docs = [{"asked": f"{n} + {n}?", "answer": 2 * n} for n in range(3)]
+        self.dataset = {"val": self.eval_docs}
+
+    def has_test_docs(self) -> bool:
+        return False
+
+    def set_fewshot_seed(self, seed: int) -> None: ...
+
+    def doc_to_target(self, document: dict[str, Any]) -> int:
+        return int(document["answer"])
+
+    def construct_requests(self, doc_id: int, ctx: str, metadata: dict[str, Any]) -> Any:
+        def messages(document: dict[str, Any]) -> list[dict[str, Any]]:
+            if doc_id == 2:
+                raise KeyError("asked")
+            return [{"role": "user", "content": document["asked"]}]
+
+        return SimpleNamespace(args=(ctx, messages))
+
+
+def test_documents_are_samples_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, plan = Documents(), Plan("sums", {"generation_kwargs": {}}, None, ())
+    monkeypatch.setattr("vsr1_bench.lmms_eval.data.load_task", lambda *told: (theirs, plan))
+    monkeypatch.setattr("vsr1_bench.lmms_eval.data.digest_of", lambda *told: "0123456789abcdef++")
+    monkeypatch.setattr("vsr1_bench.lmms_eval.data.fingerprint", lambda documents: "f")
+    data = open_data(get_task("lmms_eval/sums"), DataOptions())
+    assert data.info == DataInfo("org/sums", "main", "val", None, "f", 3)
+    assert data.own == TaskOverrides(
+        "0123456789abcdef", {"temperature": 0.0, "max_tokens": 16, "n": 2}
+    )
+    found = list(data.samples(2))
+    assert [(s.id, s.question, s.answer) for s in found] == [
+        ("0", ("0 + 0?",), "0"),
+        ("1", ("1 + 1?",), "2"),
+    ]
+    with pytest.raises(TaskError, match=r"row 2 of org/sums \(val\): its own code fails: KeyError"):
+        data.sample(2)
 
 
 def test_an_image_deep_in_a_document_has_one_fingerprint() -> None:
