@@ -21,8 +21,9 @@ from pathlib import Path
 from types import ModuleType
 
 from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.harness import harness_of
 from vsr1_bench.judge import ConfiguredJudge, Judge, JudgeOptions, ModelJudge, RuleJudge
-from vsr1_bench.task import BORROWED, Chosen, Group, Task
+from vsr1_bench.task import Chosen, Group, Task
 
 log = logging.getLogger(__name__)
 
@@ -150,10 +151,8 @@ def get_task(name: str, include_path: Sequence[str | Path] = ()) -> Task:
     Raises:
         UsageError: no task has this name; the nearest ones are offered.
     """
-    if name.startswith(f"{BORROWED}/"):
-        from vsr1_bench.lmms_eval.tasks import borrowed_task
-
-        return borrowed_task(name, [str(path) for path in include_path])
+    if (harness := harness_of(name)) is not None:
+        return harness.task(name, [*map(str, include_path)])
     registry = load_registry(include_path)
     if name not in registry.tasks:
         close = nearest(name, tuple(registry.tasks))
@@ -202,12 +201,9 @@ def resolve_tasks(names: str, include_path: Sequence[str | Path] = ()) -> list[T
     for name in (part.strip() for part in names.split(",")):
         if not name:
             continue
-        if name.startswith(f"{BORROWED}/"):
-            from vsr1_bench.lmms_eval.tasks import borrowed_tasks
-
-            chosen.update(
-                {task.name: task for task in borrowed_tasks(name, [*map(str, include_path)])}
-            )
+        if (harness := harness_of(name)) is not None:
+            external = harness.tasks(name, [*map(str, include_path)])
+            chosen.update({task.name: task for task in external})
             continue
         if name in registry.tasks:
             found = [name]

@@ -58,15 +58,12 @@ class Procedural:
     images: tuple[str, ...] = ()
 
 
-BORROWED = "lmms_eval"
-"""Name of the harness whose tasks can be borrowed; `lmms_eval/NAME` is its task NAME, and its own
-scorer stands where a judge's name stands."""
-
-
 @dataclass(frozen=True, slots=True)
-class Borrowed:
-    """Rows, prompts and scoring of another harness's task (`vsr1_bench.lmms_eval`)."""
+class ExternalTask:
+    """Rows, prompts and scoring of another harness's task (`vsr1_bench.harness`)."""
 
+    harness: str
+    """The harness's name, which also stands where a judge's name stands: its own scorer."""
     name: str
     """The task's name there; `GROUP/NAME` as a member of a group, which may change its settings."""
     include_path: tuple[str, ...] = ()
@@ -104,7 +101,7 @@ class Task:
     """`2`, or `"2.1"`: shown in every table. The first number rises when rows, mapping or prompt
     change: another question, another run. The second rises when only reading or scoring change:
     stored responses are judged anew, and nothing is generated again."""
-    source: Source | Procedural | Chosen | Borrowed
+    source: Source | Procedural | Chosen | ExternalTask
     to_sample: Callable[[Row], Sample | tuple[Sample, ...]]
     """One row -> its sample, or its `per_row` samples."""
     answer_type: AnswerType | None

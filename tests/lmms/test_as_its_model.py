@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from borrowed import copy_tasks
+from lmms_tasks import copy_tasks
 from servers import ChatServer
 
 if not find_spec("lmms_eval"):

@@ -1,6 +1,6 @@
 """On the same responses, our number and that of lmms-eval's own evaluator: equal to the last digit.
 
-Both sides run its own files (`borrowed.copy_tasks`); its side is `simple_evaluate` itself.
+Both sides run its own files (`lmms_tasks.copy_tasks`); its side is `simple_evaluate` itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from borrowed import SUBJECTS, copy_tasks, gsm8k_row, gsm8k_shot, responses
+from lmms_tasks import SUBJECTS, copy_tasks, gsm8k_row, gsm8k_shot, responses
 from trapped import USUAL, make
 
 if not find_spec("lmms_eval"):

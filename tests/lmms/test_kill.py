@@ -1,4 +1,4 @@
-"""SIGKILL while a borrowed task is answered, and while it is scored: nothing is done twice."""
+"""SIGKILL while a task of lmms-eval is answered, and while it is scored: nothing is done twice."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from borrowed import their_tasks
+from lmms_tasks import their_tasks
 from servers import Asked, ChatServer, Reply, chat, failure
 from trapped import always, make, run
 

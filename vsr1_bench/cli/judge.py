@@ -113,14 +113,14 @@ def known_runs(
     """
     from vsr1_bench.judging.runs import check_version
     from vsr1_bench.registry import get_task
-    from vsr1_bench.task import Borrowed
+    from vsr1_bench.task import ExternalTask
 
     known = []
     for run in runs:
         try:
             spec = run.spec()
             task = get_task(spec.task.name, include_path)
-            if not isinstance(task.source, Borrowed):  # whose own scorer knows its version
+            if not isinstance(task.source, ExternalTask):  # whose own scorer knows its version
                 check_version(run, spec, task)
             known.append(run)
         except UsageError as error:

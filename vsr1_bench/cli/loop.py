@@ -94,13 +94,13 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
 def execute(options: argparse.Namespace) -> int:
     """Run what is missing; print the summary."""
     from vsr1_bench.cli.train import check_installed
-    from vsr1_bench.pipeline.run import check_borrowed
+    from vsr1_bench.pipeline.run import check_external
     from vsr1_bench.registry import resolve_tasks
     from vsr1_bench.train.loop import run_loop
 
     chosen = loop_options(options)
     tasks = resolve_tasks(chosen.tasks, chosen.include_path)
-    check_borrowed(tasks, changed=bool(chosen.blind or chosen.perception))
+    check_external(tasks, changed=bool(chosen.blind or chosen.perception))
     check_installed()
     summary, incomplete = run_loop(chosen)
     print(summary.read_text("utf-8"), end="")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.errors import UsageError
-from vsr1_bench.task import BORROWED
+from vsr1_bench.harness import find_harness, harness_names
 
 if TYPE_CHECKING:
     from vsr1_bench.task import Task
@@ -27,21 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_include_path(parser)
     parser.add_argument(
         "--source",
-        choices=[BORROWED],
-        help="tasks of another harness, which run as lmms_eval/NAME where it is installed",
+        choices=harness_names(),
+        help="tasks of another harness, which run as HARNESS/NAME where it is installed",
     )
 
 
 def execute(options: argparse.Namespace) -> int:
     """Print the list."""
     if options.source is not None:
-        from vsr1_bench.lmms_eval.index import list_entries
-
         if options.kind != "tasks":
             raise UsageError(f"--source {options.source} goes with `ls tasks`, not {options.kind}")
-        found = list_entries(options.include_path).values()
-        borrowed = [(f"{BORROWED}/{e.name}", e.kind, " ".join(e.members) or "–") for e in found]
-        print(_columns(("task", "kind", "tasks of a tag"), borrowed))
+        harness = find_harness(options.source)
+        found = harness.entries([*map(str, options.include_path)])
+        rows = [(f"{harness.name}/{e.name}", e.kind, " ".join(e.members) or "–") for e in found]
+        print(_columns(("task", "kind", "tasks of a tag"), rows))
         return 0
     if options.kind == "runs":
         print(

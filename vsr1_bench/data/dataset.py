@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vsr1_bench._util.memo import memo_file
 from vsr1_bench._util.paths import user_text
@@ -29,13 +29,10 @@ from vsr1_bench.data.rows import (
     mirror_files,
 )
 from vsr1_bench.errors import RowError, TaskError, UsageError, nearest
+from vsr1_bench.harness import TaskOverrides, find_harness
 from vsr1_bench.records import LETTERS, EncodedImage, Sample
 from vsr1_bench.store.spec import DataSpec
-from vsr1_bench.task import ROW_NUMBER, Borrowed, Chosen, Procedural, Row, Source, Task
-
-if TYPE_CHECKING:
-    pass
-
+from vsr1_bench.task import ROW_NUMBER, Chosen, ExternalTask, Procedural, Row, Source, Task
 
 FIRST_ROWS = 3
 """If none of so many rows has what the task reads, the data are not this task's."""
@@ -97,16 +94,6 @@ class DataOptions:
         return cls(Path(root) if root else None, offline, copy, dataset, split)
 
 
-@dataclass(frozen=True, slots=True)
-class OwnWays:
-    """What a borrowed task decides by itself, where other tasks leave it to the run."""
-
-    prompt_hash: str
-    """Of everything that makes its prompts and its score."""
-    sampling: Mapping[str, Any]
-    """Fields of `Sampling` that it sets."""
-
-
 class TaskData:
     """The samples of one task, read lazily in data order."""
 
@@ -116,7 +103,7 @@ class TaskData:
         rows: Rows,
         info: DataInfo,
         to_sample: Mapper,
-        own: OwnWays | None = None,
+        own: TaskOverrides | None = None,
     ) -> None:
         """Bind a task to its rows; use `open_data`."""
         self.task = task
@@ -220,7 +207,7 @@ class TaskData:
             raise RowError(f"{self._where(number)}: {error}") from error
         except Exception as error:  # untrusted data: whatever a row does to its mapping
             detail = error if isinstance(error, TaskError) else f"{type(error).__name__} {error}"
-            # A borrowed task's code says itself why it fails; it need not be the columns.
+            # An external task's code says itself why it fails; it need not be the columns.
             why = "" if self.own else "; the rows do not have the columns that this task reads"
             raise TaskError(f"{self._where(number)}: {detail}{why}") from error
         if len(samples) != self.task.per_row:
@@ -253,10 +240,8 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
         UsageError: the task has no such copy, or leaves its rows to the user, who names none.
     """
     source, to_sample = task.source, task.to_sample
-    if isinstance(source, Borrowed):
-        from vsr1_bench.lmms_eval.data import open_borrowed
-
-        return open_borrowed(task, source, offline=options.offline)
+    if isinstance(source, ExternalTask):
+        return _open_external(task, source, offline=options.offline)
     files: list[Path] = []
     if options.copy is not None:
         if options.copy not in task.copies:
@@ -281,6 +266,14 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
     revision = revisions.pop() if len(revisions) == 1 else None
     info = DataInfo(source.hub_id, config, source.split, revision, fingerprint, n)
     return TaskData(task, rows, info, to_sample)
+
+
+def _open_external(task: Task, source: ExternalTask, *, offline: bool) -> TaskData:
+    """The rows of another harness's task, which makes its samples by their number."""
+    found = find_harness(source.harness).open(source, offline=offline)
+    rows = MadeRows(Procedural(lambda number: {}, found.n, found.fingerprint))
+    info = DataInfo(found.id, found.config, found.split, None, found.fingerprint, found.n)
+    return TaskData(task, rows, info, lambda row: found.sample(row[ROW_NUMBER]), found.overrides)
 
 
 def _choose(name: str, wanted: Chosen, options: DataOptions) -> tuple[Source, list[Path]]:

@@ -29,7 +29,7 @@ from vsr1_bench.errors import (
 from vsr1_bench.publish.bundle import MAX_CONTENT
 from vsr1_bench.publish.places import HubPlace
 from vsr1_bench.store.journal import write_atomic
-from vsr1_bench.task import Borrowed, Chosen, Procedural, Source, Task
+from vsr1_bench.task import Chosen, ExternalTask, Procedural, Source, Task
 
 SCHEMA = 1
 
@@ -97,8 +97,10 @@ def _source(task: Task, copy: str | None) -> Source | Procedural:
         )
     if isinstance(source, Chosen):
         raise UsageError(f"task {task.name!r} reads rows that you name: there is nothing to fetch")
-    if isinstance(source, Borrowed):
-        raise UsageError(f"task {task.name!r} is lmms-eval's, which fetches its rows by itself")
+    if isinstance(source, ExternalTask):
+        raise UsageError(
+            f"task {task.name!r} is of {source.harness}, which fetches its rows by itself"
+        )
     return source
 
 

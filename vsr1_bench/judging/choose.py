@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vsr1_bench.errors import UsageError
+from vsr1_bench.harness import Harness, scorer_of
 from vsr1_bench.judging.open import JudgePool
-from vsr1_bench.task import BORROWED, Borrowed, Task
+from vsr1_bench.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ def choose_judges(tasks: Iterable[Task], judge: str | None, pool: JudgePool) -> 
     """
     found: dict[str, Chosen] = {}
     for task in tasks:
-        if BORROWED in (judge, task.judge) and judge in (None, BORROWED):
-            found[task.name] = _own_scorer(task)
+        if (harness := scorer_of(task, judge)) is not None:
+            found[task.name] = _own_scorer(harness, task)
         elif judge is not None:
             pool.get(judge, task)
             found[task.name] = Chosen(judge)
@@ -49,17 +49,9 @@ def choose_judges(tasks: Iterable[Task], judge: str | None, pool: JudgePool) -> 
     return found
 
 
-def _own_scorer(task: Task) -> Chosen:
-    """The scorer that a borrowed task brings with it.
-
-    Raises:
-        UsageError: the task is none.
-    """
-    if not isinstance(task.source, Borrowed):
-        raise UsageError(f"judge {BORROWED!r} scores tasks named {BORROWED}/…, not {task.name!r}")
-    from vsr1_bench.lmms_eval.index import MISSING, installed
-
-    if installed():
-        return Chosen(BORROWED)
-    said = f"task {task.name!r}: {MISSING}; its stored scores are shown by vsr1-bench table"
-    return Chosen(BORROWED, usable=False, warning=said)
+def _own_scorer(harness: Harness, task: Task) -> Chosen:
+    """The scorer that an external task brings with it."""
+    if (lack := harness.missing()) is None:
+        return Chosen(harness.name)
+    said = f"task {task.name!r}: {lack}; its stored scores are shown by vsr1-bench table"
+    return Chosen(harness.name, usable=False, warning=said)

@@ -15,6 +15,7 @@ from typing import Any
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.data.blind import NONE
 from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.harness import harness_names, scorer_of
 from vsr1_bench.judge import Estimate, Item, Judged, JudgeOptions, check_verdict
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.records import Generation, Judgment, Perception, Sample, Verdict
@@ -29,7 +30,7 @@ from vsr1_bench.store.judge_names import bare
 from vsr1_bench.store.provenance import precision_of
 from vsr1_bench.store.run_folder import RunFolder, utc_now
 from vsr1_bench.store.spec import RunSpec
-from vsr1_bench.task import BORROWED, Borrowed, Task
+from vsr1_bench.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ def judge_run(
         with JudgePool(include_path, options) as own:
             return judge_run(run, judge_name, include_path, progress=progress, pool=own)
     task = get_task(run.spec().task.name, include_path)
-    if (judge_name or task.judge) == BORROWED:
-        return path_of(run, _borrowed(run, task, progress=progress))
+    if (harness := scorer_of(task, judge_name)) is not None:
+        return path_of(run, harness.score(run, task, progress=progress))
     judge = pool.get(judge_name or task.judge, task)
     path = run.judgment_path(judge.name, judge.identity)
     lock = Lock(path.with_name(f".{path.stem}.lock"))
@@ -101,20 +102,6 @@ def judge_run(
     return path
 
 
-def _borrowed(run: RunFolder, task: Task, *, progress: bool = False) -> dict[str, Any]:
-    """Score a run of a borrowed task by its own scorer.
-
-    Raises:
-        UsageError: the task has none, or what it needs is not installed.
-        JudgeError: the scorer cannot go on.
-    """
-    if not isinstance(task.source, Borrowed):
-        raise UsageError(f"judge {BORROWED!r} scores tasks named {BORROWED}/…, not {task.name!r}")
-    from vsr1_bench.lmms_eval.scoring import assess_borrowed
-
-    return assess_borrowed(run, task, progress=progress)
-
-
 def path_of(run: RunFolder, document: Mapping[str, Any]) -> Path:
     """The journal of verdicts that a score document was made of."""
     return run.path / "judgments" / str(document["verdicts"])
@@ -129,10 +116,9 @@ def _stored(run: RunFolder, path: Path) -> list[tuple[Path, Mapping[str, Made], 
 def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tuple[str, Estimate]:
     """What judging the rest of a run would take, and the judge's name; calls no model."""
     task = get_task(run.spec().task.name, pool.include_path)
-    if (judge_name or task.judge) == BORROWED:
-        return BORROWED, Estimate(
-            cost=None
-        )  # whom its scorer calls, and how often, it does not say
+    if (harness := scorer_of(task, judge_name)) is not None:
+        # Whom its scorer calls, and how often, it does not say.
+        return harness.name, Estimate(cost=None)
     judge = pool.get(judge_name or task.judge, task)
     judge.recall(run.replies)
     total = Estimate(cost=0.0)
@@ -258,8 +244,8 @@ def score_document(
     """
     spec = run.spec()
     task = get_task(spec.task.name, include_path)
-    if judge_name == BORROWED and verdicts is None:
-        return _borrowed(run, task)
+    if verdicts is None and (harness := scorer_of(task, judge_name)) is not None:
+        return harness.score(run, task, progress=False)
     path = verdicts or run.judged().get(judge_name)
     if path is None or (verdicts is None and not path.exists()):
         raise StoreError(
@@ -365,8 +351,8 @@ def judge_and_score(
         with JudgePool(include_path, options) as own:
             return judge_and_score(run, judge_name, include_path, progress=progress, pool=own)
     task = get_task(run.spec().task.name, include_path)
-    if (judge_name or task.judge) == BORROWED:
-        return _borrowed(run, task, progress=progress)
+    if (harness := scorer_of(task, judge_name)) is not None:
+        return harness.score(run, task, progress=progress)
     path = judge_run(run, judge_name, include_path, progress=progress, pool=pool)
     name = pool.get(judge_name or task.judge, task).name
     document = score_document(run, name, include_path, verdicts=path)
@@ -412,8 +398,8 @@ def score_unjudged(
     run: RunFolder, judge_name: str, include_path: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Score a run whose judge cannot be had here: what it said before counts, the rest is open."""
-    if judge_name == BORROWED:  # only its own scorer can say more than what it has said
-        stored = [document for document in run.scores() if document["judge"] == BORROWED]
+    if judge_name in harness_names():  # only its own scorer can say more than what it has said
+        stored = [document for document in run.scores() if document["judge"] == judge_name]
         return stored[0] if stored else score_run(run, judge_name, include_path)
     judged = run.judged()
     found = [name for name in judged if bare(name) == judge_name]  # of several, which is meant?

@@ -121,7 +121,7 @@ def _interval(value: dict[str, Any]) -> str:
 
 
 def _shown(value: dict[str, Any], part: str) -> str:
-    """A value in percent, or as its own harness prints it where it is of a borrowed task."""
+    """A value in percent, or as its own harness prints it where it is of an external task."""
     number = value[part]
     if value.get("unit") == "own" and number is not None:
         return f"{number:.4f}"

@@ -59,7 +59,7 @@ class Cell:
     scored: Scored | None = None
     """What it was read from; None where it was reported."""
     digits: int = 1
-    """Decimals to show; those of a borrowed task's number, which is in its own unit, are four."""
+    """Decimals to show; those of an external task's number, which is in its own unit, are four."""
 
 
 @dataclass(slots=True)

@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.data.dataset import DataInfo, OwnWays, TaskData
-from vsr1_bench.data.rows import Rows, go_offline, keep_encoded
+from vsr1_bench.data.rows import go_offline, keep_encoded
 from vsr1_bench.errors import TaskError
+from vsr1_bench.harness import ExternalData, TaskOverrides
 from vsr1_bench.lmms_eval.identity import digest_of
 from vsr1_bench.lmms_eval.loading import FEWSHOT_SEED, Plan, load_task, seeded
 from vsr1_bench.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.records import ImagePlace, Sample
-from vsr1_bench.task import ROW_NUMBER, Borrowed, Row, Task
+from vsr1_bench.task import ExternalTask
 
 
-def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> TaskData:
+def open_documents(source: ExternalTask, *, offline: bool = False) -> ExternalData:
     """Open a task's documents.
 
     Raises:
@@ -32,19 +32,19 @@ def open_borrowed(task: Task, source: Borrowed, *, offline: bool = False) -> Tas
     documents = _Documents(theirs)
     config = theirs.config
     where = str(theirs.DATASET_PATH)
-    info = DataInfo(
-        Path(where).name if Path(where).exists() else where,
-        theirs.DATASET_NAME,
-        documents.split,
-        None,
-        fingerprint(theirs.eval_docs),
-        len(documents),
-    )
-    own = OwnWays(
+    overrides = TaskOverrides(
         prompt_hash=digest_of(source.name, plan)[:16],
         sampling={**own_sampling(config, plan), "n": int(config.repeats or 1)},
     )
-    return TaskData(task, documents, info, documents.sample, own)
+    return ExternalData(
+        id=Path(where).name if Path(where).exists() else where,
+        config=theirs.DATASET_NAME,
+        split=documents.split,
+        fingerprint=fingerprint(theirs.eval_docs),
+        n=len(theirs.eval_docs),
+        sample=documents.sample,
+        overrides=overrides,
+    )
 
 
 def own_sampling(config: Any, plan: Plan) -> dict[str, Any]:
@@ -78,29 +78,20 @@ def _try_examples(name: str, theirs: Any) -> None:
         ) from error
 
 
-class _Documents(Rows):
-    """Documents by their number; what a row holds is made into a sample by the task itself."""
+class _Documents:
+    """Documents by their number, each made into a sample by the task itself."""
 
     def __init__(self, theirs: Any) -> None:
-        super().__init__(())
         self._theirs = theirs
         config = theirs.config
         self.split = str(config.test_split if theirs.has_test_docs() else config.validation_split)
 
-    def __len__(self) -> int:
-        return len(self._theirs.eval_docs)
-
-    def raw(self, number: int) -> Row:
-        """A document is read when its sample is made."""
-        return {}
-
-    def sample(self, row: Row) -> Sample:
+    def sample(self, number: int) -> Sample:
         """Have the task write its messages for a document.
 
         Raises:
             TaskError: the task cannot, or shows what no image model takes.
         """
-        number = int(row[ROW_NUMBER])
         try:
             self._theirs.set_fewshot_seed(seed=FEWSHOT_SEED)
             request = instance(self._theirs, number, self.split)

@@ -10,14 +10,14 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from vsr1_bench.lmms_eval import NAME
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.store.spec import RunSpec, canonical_json
-from vsr1_bench.task import BORROWED
 
 Member = tuple[RunSpec, dict[str, Any], RunFolder]
 
 
-def borrowed_groups(
+def score_groups(
     runs: Sequence[RunFolder], judges: Collection[str] | None
 ) -> list[tuple[dict[str, Any], tuple[RunFolder, ...]]]:
     """Score every group of which all tasks were run alike, in the form of `assess.score_run`.
@@ -25,16 +25,16 @@ def borrowed_groups(
     Returns:
         Each document with the runs that it is made of.
     """
-    if judges is not None and BORROWED not in judges:
+    if judges is not None and NAME not in judges:
         return []
     settings: dict[str, dict[str, list[Member]]] = {}
     for run in runs:
         spec = run.spec()
-        top, slash, member = spec.task.name.removeprefix(f"{BORROWED}/").partition("/")
-        if not (slash and spec.task.name.startswith(f"{BORROWED}/")):
+        top, slash, member = spec.task.name.removeprefix(f"{NAME}/").partition("/")
+        if not (slash and spec.task.name.startswith(f"{NAME}/")):
             continue
         for document in run.scores():
-            if document["judge"] == BORROWED:
+            if document["judge"] == NAME:
                 facts = run.meta()
                 told = [
                     spec.model.model_dump(),
@@ -43,7 +43,7 @@ def borrowed_groups(
                     facts.get("limit"),
                     # What the run has set for all members; the rest of its sampling is each one's.
                     facts.get("gen_kwargs") or {},
-                    document[BORROWED]["package"],
+                    document[NAME]["package"],
                     top,
                 ]
                 members = settings.setdefault(canonical_json(told), {})
@@ -67,13 +67,13 @@ def borrowed_groups(
 
 
 def _groups(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = document[BORROWED]["groups"]
+    found: list[dict[str, Any]] = document[NAME]["groups"]
     return found
 
 
 def _score(group: Mapping[str, Any], members: Sequence[Member]) -> dict[str, Any]:
     specs, documents = [m[0] for m in members], [m[1] for m in members]
-    told = [document[BORROWED] for document in documents]
+    told = [document[NAME] for document in documents]
     names = dict.fromkeys(name for one in told for name in one["values"])
     metrics, callables = {}, False
     for name in names:
@@ -99,9 +99,9 @@ def _score(group: Mapping[str, Any], members: Sequence[Member]) -> dict[str, Any
     return {
         "schema": 1,
         "model": specs[0].model.id,
-        "task": f"{BORROWED}/{group['name']}",
+        "task": f"{NAME}/{group['name']}",
         "version": f"{'–' if version is None else version} (lmms-eval {told[0]['package']})",
-        "judge": BORROWED,
+        "judge": NAME,
         "prompt": specs[0].prompt.format,
         "variant": specs[0].variant,
         "spec_hash": hashlib.sha256("".join(s.digest() for s in specs).encode()).hexdigest(),

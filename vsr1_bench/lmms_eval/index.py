@@ -16,8 +16,9 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from vsr1_bench import harness
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.task import BORROWED
+from vsr1_bench.lmms_eval import NAME
 
 _FIELD = re.compile(
     rb"^[\"']?(task|group|tag|include|class)[\"']?[ \t]*:[ \t]*([^\r\n]*)"
@@ -33,16 +34,11 @@ MISSING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(harness.Entry):
     """A name that lmms-eval knows."""
 
-    name: str
-    kind: str
-    """`task`, `group` (has its own overall numbers, perhaps) or `tag` (a list of tasks)."""
-    file: Path | None
+    file: Path | None = None
     """Its YAML file; None for tags."""
-    members: tuple[str, ...] = ()
-    """Tasks of a tag."""
 
 
 def installed() -> bool:
@@ -98,7 +94,7 @@ def find_entry(name: str, include_path: Sequence[str] = ()) -> Entry:
         close = close if len(close) < 300 else "none comes near it"
         raise UsageError(
             f"lmms-eval {package_version()} has no task {name!r}; {close} (all of them: "
-            f"vsr1-bench ls tasks --source {BORROWED}; YAML files of your own: --include_path DIR)"
+            f"vsr1-bench ls tasks --source {NAME}; YAML files of your own: --include_path DIR)"
         )
     return entries[name]
 
@@ -115,14 +111,14 @@ def _entries(folder: Path) -> dict[str, Entry]:
         fields = _fields(file)
         task, group = fields.get("task"), fields.get("group", [])
         if isinstance(task, str):
-            found[task] = Entry(task, "task", file)
+            found[task] = Entry(task, "task", file=file)
             if "class" not in fields:
                 for tag in (*_listed(fields.get("tag")), *_listed(group)):
                     tags.setdefault(tag, []).append(task)
         elif task is not None and isinstance(group, str):
-            found[group] = Entry(group, "group", file)
+            found[group] = Entry(group, "group", file=file)
     for tag, members in tags.items():
-        found.setdefault(tag, Entry(tag, "tag", None, tuple(members)))
+        found.setdefault(tag, Entry(tag, "tag", tuple(members)))
     return found
 
 

@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.errors import JudgeError, UsageError
-from vsr1_bench.lmms_eval import own_judge
-from vsr1_bench.lmms_eval.index import MISSING, installed, package_version
+from vsr1_bench.lmms_eval import NAME, own_judge
+from vsr1_bench.lmms_eval.index import package_version
 from vsr1_bench.records import Generation as Made
 from vsr1_bench.records import Judgment, Verdict
 from vsr1_bench.scoring import score_responses
@@ -29,7 +29,7 @@ from vsr1_bench.scoring.metrics import Response, compute
 from vsr1_bench.store.journal import Journal, Lock
 from vsr1_bench.store.run_folder import RunFolder, utc_now
 from vsr1_bench.store.spec import canonical_json
-from vsr1_bench.task import BORROWED, Borrowed, Metric, Task
+from vsr1_bench.task import ExternalTask, Metric, Task
 
 Replies = Generator[dict[str, Any], Mapping[str, Any] | None, None]
 _BOOT = (
@@ -57,12 +57,7 @@ class _Asked:
         return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()[:16]
 
 
-def lacking() -> str | None:
-    """What scoring lacks here, in one line; None = nothing."""
-    return None if installed() else MISSING
-
-
-def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str, Any]:
+def score_run(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str, Any]:
     """Have lmms-eval score a run; write and return the score document (see `assess.score_run`).
 
     Each document's values are journalled as they are there, so that what a scorer's judge was paid
@@ -73,7 +68,7 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
         JudgeError: its scorer cannot go on; what it has told is safe.
         StoreError: the run cannot be read or written.
     """
-    assert isinstance(task.source, Borrowed)
+    assert isinstance(task.source, ExternalTask)
     spec, source = run.spec(), task.source
     if spec.task.version != task.asked:
         raise UsageError(
@@ -83,12 +78,12 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
     of_task = {
         "name": source.name,
         "include_path": [os.path.abspath(path) for path in source.include_path],
-        "folder": str((run.path / BORROWED).resolve()),
+        "folder": str((run.path / NAME).resolve()),
     }
     with closing(_worker().ask(of_task)) as replies:
         digest = next(replies)["digest"]
         scorer = _scorer(digest)
-        path = run.judgment_path(BORROWED, scorer)
+        path = run.judgment_path(NAME, scorer)
         lock = Lock(path.with_name(f".{path.stem}.lock"))
         try:
             heads, told = _have_scored(run, _answered(run), path, scorer, replies, progress)
@@ -97,7 +92,7 @@ def assess_borrowed(run: RunFolder, task: Task, *, progress: bool = True) -> dic
     document = _document(run, task, path, heads, told)
     if spec.prompt.hash != digest[:16]:
         document["footnote"] = "asked by another definition or version of lmms-eval than scored by"
-    run.write_scores(BORROWED, document)
+    run.write_scores(NAME, document)
     return document
 
 
@@ -146,7 +141,7 @@ def _have_scored(
                 known[number] = values
     texts = {number: one.texts for number, one in asked.items()}
     mark = hashlib.sha256(json.dumps([scorer, texts]).encode()).hexdigest()[:16]
-    folder = str((run.path / BORROWED / mark).resolve())
+    folder = str((run.path / NAME / mark).resolve())
     fingerprint = run.spec().data.fingerprint
     first = replies.send(
         {"folder": folder, "fingerprint": fingerprint, "texts": texts, "known": known}
@@ -230,7 +225,7 @@ def _document(
         "model": spec.model.id,
         "task": spec.task.name,
         "version": f"{told['version']} (lmms-eval {package})",
-        "judge": BORROWED,
+        "judge": NAME,
         "prompt": spec.prompt.format,
         "variant": spec.variant,
         "spec_hash": spec.digest(),
@@ -239,7 +234,7 @@ def _document(
         "judging": None,
         **score.document(),
         "metrics": metrics,
-        BORROWED: {
+        NAME: {
             "package": package,
             "values": {key: found.get("") for key, found in told["metrics"].items()},
             "samples": told["samples"],

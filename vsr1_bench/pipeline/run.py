@@ -45,7 +45,7 @@ from vsr1_bench.store.provenance import Provenance, discard_if_empty
 from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part
 from vsr1_bench.store.spec import ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
 from vsr1_bench.store.writer import RunWriter
-from vsr1_bench.task import Borrowed, Chosen, Task
+from vsr1_bench.task import Chosen, ExternalTask, Task
 
 log = logging.getLogger(__name__)
 
@@ -224,8 +224,8 @@ def _discard(
         discard_if_empty(run.folder, part)
 
 
-def check_borrowed(tasks: list[Task], *, changed: bool) -> None:
-    """Refuse to ask borrowed tasks in our ways.
+def check_external(tasks: list[Task], *, changed: bool) -> None:
+    """Refuse to ask external tasks in our ways.
 
     Args:
         tasks: What is asked.
@@ -234,11 +234,11 @@ def check_borrowed(tasks: list[Task], *, changed: bool) -> None:
     Raises:
         UsageError: names one of them.
     """
-    borrowed = [task.name for task in tasks if isinstance(task.source, Borrowed)]
-    if borrowed and changed:
+    external = [task.name for task in tasks if isinstance(task.source, ExternalTask)]
+    if external and changed:
         raise UsageError(
-            f"{borrowed[0]}: --blind, --perception and --reader go with this project's own tasks; "
-            "a borrowed one is asked and scored in its own way only"
+            f"{external[0]}: --blind, --perception and --reader go with this project's own tasks; "
+            "one of another harness is asked and scored in its own way only"
         )
 
 
@@ -267,14 +267,14 @@ def plan(
     usual = make_sampling(options.gen_kwargs, model)
     if options.data.offline and (missing := missing_data(tasks, options.data)):
         raise TaskError("--offline, and data are missing:\n  " + "\n  ".join(missing))
-    if any(not isinstance(task.source, Borrowed) for task in tasks):
+    if any(not isinstance(task.source, ExternalTask) for task in tasks):
         warn_of_format(model, fmt)
     if options.descriptions == "response" and not fmt.describes:
         log.warning(
             "prompt %r asks for no description: --prompt see_think, or --perception caption",
             fmt.name,
         )
-    check_borrowed(tasks, changed=bool(options.blind) or options.descriptions is not None)
+    check_external(tasks, changed=bool(options.blind) or options.descriptions is not None)
     runs = []
     for task, data in _found(tasks, options):
         sampling = usual

@@ -154,7 +154,7 @@ TRAINED_WITH = {
 and evaluates them. The cold starts are the start of Vision-SR1 and of Vision-R1."""
 DEFAULT_FORMAT = "see_think"
 OWN = PromptFormat("own", 1, "", "as the task writes it: every message is its own")
-"""Of borrowed tasks (lmms-eval), and theirs alone: `--prompt` does not name it."""
+"""Of external tasks (`vsr1_bench.harness`), and theirs alone: `--prompt` does not name it."""
 
 
 def get_format(name: str) -> PromptFormat:
@@ -312,7 +312,7 @@ def build_messages(
 
 
 def own_messages(sample: Sample, system: str | None) -> tuple[Message, ...]:
-    """The messages of a borrowed task, to the letter; `system` goes before its system message.
+    """The messages of an external task, to the letter; `system` goes before its system message.
 
     `Sample.extra` holds the turns where they are more than one question of the user's.
     """

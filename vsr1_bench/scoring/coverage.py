@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.store.spec import RunSpec
-from vsr1_bench.task import Borrowed, Source, Task
+from vsr1_bench.task import ExternalTask, Source, Task
 
 
 def limited(run: RunFolder) -> int | None:
@@ -41,6 +41,6 @@ def _stated(task: Task, spec: RunSpec) -> int | None:
     for source in sources:
         if isinstance(source, Source) and source.hub_id == spec.data.id:
             return source.n
-        if isinstance(source, Borrowed) and source is task.source:
+        if isinstance(source, ExternalTask) and source is task.source:
             return source.n
     return None

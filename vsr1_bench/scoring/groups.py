@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.lmms_eval.groups import borrowed_groups
+from vsr1_bench.harness import harness_of
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.coverage import slice_note
@@ -72,7 +72,9 @@ def score_members(
             whole = bool(group.metrics) and all(name in members for name in group.tasks)
             if (ready or whole) and not _one_file(judge, members):
                 documents.append(_score(group, ready, members, judge, cluster, whole, include_path))
-    documents += borrowed_groups(runs, judges)
+    others = {h.name: h for run in runs if (h := harness_of(run.spec().task.name)) is not None}
+    for harness in others.values():
+        documents += harness.groups(runs, judges)
     return [(document, members) for document, members in documents if document["metrics"]]
 
 

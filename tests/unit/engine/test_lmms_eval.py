@@ -19,12 +19,13 @@ from PIL import Image
 from tree import ROOT, python_files
 
 from vsr1_bench.cli.main import main
-from vsr1_bench.data.dataset import DataOptions, open_data
+from vsr1_bench.data.dataset import DataInfo, DataOptions, open_data
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.images import decode
+from vsr1_bench.harness import TaskOverrides
 from vsr1_bench.leaderboard import render
 from vsr1_bench.lmms_eval.data import fingerprint, own_sampling
-from vsr1_bench.lmms_eval.groups import borrowed_groups
+from vsr1_bench.lmms_eval.groups import score_groups
 from vsr1_bench.lmms_eval.loading import Plan
 from vsr1_bench.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.lmms_eval.worker import _head, numbers, packed, unpacked
@@ -117,6 +118,60 @@ def test_offline_holds_for_its_code_and_for_the_process_that_scores(
     monkeypatch.setattr("vsr1_bench.lmms_eval.data.load_task", load_task)
     with pytest.raises(TaskError, match="asked no hub"):
         open_data(get_task("lmms_eval/anything"), DataOptions(offline=True))
+
+
+class Documents:
+    """A task object as lmms-eval makes it, as far as its rows are asked for."""
+
+    DATASET_PATH, DATASET_NAME = "org/sums", "main"
+
+    def __init__(self) -> None:
+        self.config = SimpleNamespace(
+            task="sums",
+            test_split=None,
+            validation_split="val",
+            num_fewshot=0,
+            repeats=2,
+            generation_kwargs={"max_new_tokens": 16, "until": ["\n\n"]},
+            metadata=None,
+        )
+        self.eval_docs = [{"asked": f"{n} + {n}?", "answer": 2 * n} for n in range(3)]
+        self.dataset = {"val": self.eval_docs}
+
+    def has_test_docs(self) -> bool:
+        return False
+
+    def set_fewshot_seed(self, seed: int) -> None: ...
+
+    def doc_to_target(self, document: dict[str, Any]) -> int:
+        return int(document["answer"])
+
+    def construct_requests(self, doc_id: int, ctx: str, metadata: dict[str, Any]) -> Any:
+        def messages(document: dict[str, Any]) -> list[dict[str, Any]]:
+            if doc_id == 2:
+                raise KeyError("asked")
+            return [{"role": "user", "content": document["asked"]}]
+
+        return SimpleNamespace(args=(ctx, messages))
+
+
+def test_documents_are_samples_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, plan = Documents(), Plan("sums", {"generation_kwargs": {}}, None, ())
+    monkeypatch.setattr("vsr1_bench.lmms_eval.data.load_task", lambda *told: (theirs, plan))
+    monkeypatch.setattr("vsr1_bench.lmms_eval.data.digest_of", lambda *told: "0123456789abcdef++")
+    monkeypatch.setattr("vsr1_bench.lmms_eval.data.fingerprint", lambda documents: "f")
+    data = open_data(get_task("lmms_eval/sums"), DataOptions())
+    assert data.info == DataInfo("org/sums", "main", "val", None, "f", 3)
+    assert data.own == TaskOverrides(
+        "0123456789abcdef", {"temperature": 0.0, "max_tokens": 16, "n": 2}
+    )
+    found = list(data.samples(2))
+    assert [(s.id, s.question, s.answer) for s in found] == [
+        ("0", ("0 + 0?",), "0"),
+        ("1", ("1 + 1?",), "2"),
+    ]
+    with pytest.raises(TaskError, match=r"row 2 of org/sums \(val\): its own code fails: KeyError"):
+        data.sample(2)
 
 
 def test_an_image_deep_in_a_document_has_one_fingerprint() -> None:
@@ -229,7 +284,7 @@ def test_aggregates_as_numbers() -> None:
 
 
 def stored(root: Path, member: str, value: float | None, samples: int, **told: Any) -> RunFolder:
-    """A scored run of a member of group `both`, as `assess_borrowed` leaves it."""
+    """A scored run of a member of group `both`, as `lmms_eval.scoring` leaves it."""
     spec = json.loads(SPEC)
     spec["task"]["name"] = f"lmms_eval/both/{member}"
     spec["sampling"] |= told
@@ -301,7 +356,7 @@ SPEC = json.dumps(
 
 def test_a_groups_number_is_made_of_stored_scores_and_shown_in_its_own_unit(tmp_path: Path) -> None:
     runs = [stored(tmp_path, "one", 0.25, 3), stored(tmp_path, "two", 1200.5, 1, max_tokens=32)]
-    ((document, members),) = borrowed_groups(runs, None)
+    ((document, members),) = score_groups(runs, None)
     assert [run.path for run in members] == [run.path for run in runs]
     assert document["task"] == "lmms_eval/both"
     assert document["metrics"]["acc"]["value"] == (0.25 * 3 + 1200.5 * 1) / 4
@@ -311,10 +366,10 @@ def test_a_groups_number_is_made_of_stored_scores_and_shown_in_its_own_unit(tmp_
     assert " 1200.5000 " in text
     assert " 300.3125 " in text
     assert "1.0 (lmms-eval 9.9)" in text
-    assert borrowed_groups(runs[:1], None) == []  # a member is missing
-    assert borrowed_groups(runs, {"math"}) == []
+    assert score_groups(runs[:1], None) == []  # a member is missing
+    assert score_groups(runs, {"math"}) == []
     twice = [*runs, stored(tmp_path, "two", 0.5, 1)]
-    assert borrowed_groups(twice, None) == []  # nobody knows which goes with the other
+    assert score_groups(twice, None) == []  # nobody knows which goes with the other
 
 
 def test_a_group_run_twice_with_other_settings_has_both_numbers(tmp_path: Path) -> None:
@@ -323,19 +378,19 @@ def test_a_group_run_twice_with_other_settings_has_both_numbers(tmp_path: Path) 
     drawn = [stored(tmp_path, name, 0.75, 1, **warm) for name in ("one", "two")]
     for run in drawn:
         run.write_meta(run.spec(), 1, {"limit": None, "gen_kwargs": warm})
-    found = borrowed_groups([*greedy, *drawn], None)
+    found = score_groups([*greedy, *drawn], None)
     assert [one["metrics"]["acc"]["value"] for one, _ in found] == [0.25, 0.75]
     # Scored by another version: a group of its own, which is not whole.
     ((document,),) = [run.scores() for run in drawn[:1]]
     document["lmms_eval"]["package"] = "9.10"
     drawn[0].write_scores("lmms_eval", document)
-    found = borrowed_groups([*greedy, *drawn], None)
+    found = score_groups([*greedy, *drawn], None)
     assert [one["metrics"]["acc"]["value"] for one, _ in found] == [0.25]
 
 
 def test_a_group_with_an_unscored_member_has_no_number(tmp_path: Path) -> None:
     runs = [stored(tmp_path, "one", 0.25, 3), stored(tmp_path, "two", None, 1)]
-    ((document, members),) = borrowed_groups(runs, None)
+    ((document, members),) = score_groups(runs, None)
     assert [run.path for run in members] == [run.path for run in runs]
     assert document["metrics"]["acc"]["value"] is None
 
