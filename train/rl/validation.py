@@ -13,9 +13,9 @@ from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.judging.choose import choose_judges
 from vsr1_bench.judging.open import JudgePool
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.train.core.ranks import Ranks
 from vsr1_bench.train.recipe import Recipe
 

@@ -80,9 +80,9 @@ def assess(
 
     Runs that turn out to be damaged are left out.
     """
-    from vsr1_bench.judging.runs import judge_and_score, score_unjudged
     from vsr1_bench.leaderboard import render
     from vsr1_bench.scoring.groups import score_groups
+    from vsr1_bench.scoring.runs import judge_and_score, score_unjudged
     from vsr1_bench.scoring.seeing import blind_first
 
     progress = options.verbosity in ("DEBUG", "INFO")
@@ -111,8 +111,8 @@ def known_runs(
     So are runs of another version of their task, which nobody could score. They must not keep the
     others from their judge. A single run is not left out.
     """
-    from vsr1_bench.judging.runs import check_version
     from vsr1_bench.registry import get_task
+    from vsr1_bench.scoring.runs import check_version
     from vsr1_bench.task import Borrowed
 
     known = []

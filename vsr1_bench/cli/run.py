@@ -303,9 +303,9 @@ def _assess(
     runs: list[TaskRun], judges: dict[str, Chosen], chosen: RunOptions, pool: JudgePool
 ) -> int:
     """Judge, score and print; return how many responses stay without a verdict."""
-    from vsr1_bench.judging.runs import judge_and_score, score_unjudged
     from vsr1_bench.leaderboard import render
     from vsr1_bench.scoring.groups import score_groups
+    from vsr1_bench.scoring.runs import judge_and_score, score_unjudged
 
     documents = []
     for run in sorted(runs, key=lambda run: not run.blind):  # the gain is part of the others' score

@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Score and print."""
-    from vsr1_bench.judging.runs import score_run
     from vsr1_bench.leaderboard import render
     from vsr1_bench.scoring.groups import score_groups
+    from vsr1_bench.scoring.runs import score_run
     from vsr1_bench.store.run_folder import stored_judge
 
     left_out = LeftOut()

@@ -63,10 +63,10 @@ def _damage(run: RunFolder, deep: bool) -> DamagedRunError | None:
 
 def _read_all(run: RunFolder) -> None:
     from vsr1_bench.judging.llm_replies import read_replies
-    from vsr1_bench.scoring.join import check_asked
+    from vsr1_bench.store.journal_index import check_asked
 
     made = run.generations().values()
-    check_asked(run, run.samples().keys(), {one.sample_id for one in made})
+    check_asked(run.path, run.samples().keys(), {one.sample_id for one in made})
     for read in (run.left_out, run.captions, run.perceptions):
         read()
     for path in sorted(run.path.glob("*judgments/*.jsonl")):
