@@ -13,7 +13,7 @@ from scored import spec_of, stored_run
 import vsr1_bench
 from vsr1_bench import evaluate, load_runs
 from vsr1_bench.api import HEADLINE_COLUMNS, SAMPLE_COLUMNS, SCORE_COLUMNS, Results
-from vsr1_bench.cli.rerunning import plan_rerun, rerun_arguments
+from vsr1_bench.cli.rerun import plan_rerun, rerun_arguments
 from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.store.run_folder import RunFolder
 
