@@ -223,12 +223,12 @@ def _spec_today(arguments: list[str], variant: str) -> RunSpec:
     Raises:
         UsageError: the command makes no run of this variant.
     """
-    from vsr1_bench.cli import run as command
     from vsr1_bench.cli.main import parse
+    from vsr1_bench.cli.run import run_flags
     from vsr1_bench.pipeline.run import plan
 
     _, options = parse(arguments)
-    planned, *_ = plan(command.run_options(options))
+    planned, *_ = plan(run_flags(options).run_options())
     for one in planned:  # with --blind there are several
         if one.spec.variant == variant:
             return one.spec

@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vsr1_bench.data.blind import NONE
-from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.errors import BenchError, DamagedRunError, StoreError, UsageError
 from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.judging.choose import Chosen
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.judging.runs import judge_run, score_borrowed
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.coverage import slice_note
+from vsr1_bench.scoring.groups import score_groups
 from vsr1_bench.scoring.join import join_responses
-from vsr1_bench.scoring.seeing import add_seeing, keep_leakage, score_notes
+from vsr1_bench.scoring.seeing import add_seeing, blind_first, keep_leakage, score_notes
 from vsr1_bench.store.journal_index import Told
-from vsr1_bench.store.judge_names import bare
+from vsr1_bench.store.judge_names import LABELS, bare
 from vsr1_bench.store.provenance import precision_of
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.store.spec import RunSpec
@@ -229,3 +231,136 @@ def score_unjudged(
     name = found[0] if len(found) == 1 else judge_name
     path = judged.get(name) or run.judgment_path(name, "0" * 8)
     return score_run(run, name, include_path, verdicts=path)
+
+
+Skip = Callable[[BenchError], None]
+"""Told of a run that is left out, and why."""
+
+
+def judge_and_score_runs(
+    runs: Sequence[RunFolder],
+    judges: Mapping[str, Chosen],
+    pool: JudgePool,
+    *,
+    progress: bool = True,
+    skip: Skip | None = None,
+) -> list[dict[str, Any]]:
+    """Judge what has no verdict yet, and score: every run, then the groups that they make up.
+
+    Args:
+        runs: Stored runs.
+        judges: The judge of each task, by the task's name (`choose_judges`).
+        pool: Opens them.
+        progress: Show bars.
+        skip: As for `each_run`.
+
+    Returns:
+        A score document for each run, blind ones first, and for each group.
+
+    Raises:
+        DamagedRunError: see `each_run`.
+        JudgeError, ModelError, GenerationError: a judge cannot go on; verdicts so far are safe.
+    """
+    documents: list[dict[str, Any]] = []
+    paths = pool.include_path
+
+    def work(run: RunFolder) -> None:
+        judge = judges[run.spec().task.name]
+        if judge.usable:
+            document = judge_and_score(run, judge.spec, paths, progress=progress, pool=pool)
+        else:
+            document = score_unjudged(run, judge.spec, paths)
+        documents.append(document)
+
+    # The gain over blind runs is part of the other runs' scores.
+    done = each_run(blind_first(runs), work, skip)
+    counted = {document["judge"] for document in documents}
+    return documents + score_groups([run for run in runs if run in done], paths, judges=counted)
+
+
+def score_runs(
+    runs: Sequence[RunFolder], judge: str | None, include_path: Sequence[str], skip: Skip
+) -> list[dict[str, Any]]:
+    """Score judged runs, then the groups that they make up; `judge` None = every judge's verdicts.
+
+    Raises:
+        StoreError, UsageError: the only run cannot be scored. One of several is skipped.
+    """
+    documents: list[dict[str, Any]] = []
+    readable = []
+    for run in runs:
+        try:
+            names = [judge] if judge else sorted(run.judged())
+            if not names:
+                raise StoreError(f"{run.path}: not judged; run: vsr1-bench judge {run.path}")
+            documents += [score_run(run, name, include_path) for name in names]
+            readable.append(run)
+        except (StoreError, UsageError) as error:
+            if len(runs) == 1:
+                raise
+            skip(error)
+            if not isinstance(error, DamagedRunError):
+                readable.append(run)
+    counted = {document["judge"] for document in documents}
+    return documents + score_groups(readable, include_path, judges=counted)
+
+
+def each_run(
+    runs: Sequence[RunFolder], work: Callable[[RunFolder], object], skip: Skip | None = None
+) -> list[RunFolder]:
+    """Do work on every run, and go on without those that turn out to be damaged.
+
+    Args:
+        runs: Stored runs.
+        work: What to do.
+        skip: Told of each damaged run; None = such a run is an error.
+
+    Returns:
+        The runs on which it was done.
+
+    Raises:
+        DamagedRunError: there is but one run, none could be read, or nobody skips it.
+    """
+    done: list[RunFolder] = []
+    last: DamagedRunError | None = None
+    for run in runs:
+        try:
+            work(run)
+        except DamagedRunError as error:
+            if skip is None:
+                raise
+            last = error
+            if len(runs) > 1:
+                skip(error)
+        else:
+            done.append(run)
+    if last is not None and not done:
+        raise last
+    return done
+
+
+def unscored(documents: Sequence[Mapping[str, Any]]) -> int:
+    """How many verdicts are missing: on responses, and on readings of their descriptions."""
+    answers: int = sum(
+        d.get("left_unscored", d["rates"]["total"] - d["rates"]["scored"]) for d in documents
+    )
+    return answers + sum(int(d["perception"]["uncounted"]) for d in _judged_readings(documents))
+
+
+def unread_notices(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each document whose second pass lacks readings that no judging can make."""
+    notices = []
+    for document in _judged_readings(documents):
+        part, rates = document["perception"], document["rates"]
+        if "members" not in part and part["uncounted"] > rates["total"] - rates["scored"]:
+            notices.append(
+                f"{document['task']}: {part['uncounted']} of {rates['total']} responses have no "
+                f"place in the second pass by {part['reader']['label']} yet; `run` with "
+                "--perception, or `perceive`, makes what is missing"
+            )
+    return notices
+
+
+def _judged_readings(documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    # People label responses, not what was read from their descriptions.
+    return [d for d in documents if "perception" in d and bare(d["judge"]) != LABELS]
