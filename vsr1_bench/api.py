@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsr1_bench._util.flag_values import command_words
 from vsr1_bench.errors import StoreError, UsageError, nearest
 from vsr1_bench.judging.choose import Chosen, choose_judges
 from vsr1_bench.judging.open import JudgePool
-from vsr1_bench.pipeline.flags import RunFlags, command_words
+from vsr1_bench.pipeline.flags import RunFlags
 from vsr1_bench.pipeline.report import notice, report_responses
 from vsr1_bench.pipeline.run import generate
 from vsr1_bench.records import Generation, Judgment, Sample

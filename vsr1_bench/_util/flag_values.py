@@ -1,7 +1,9 @@
-"""Values of flags as a user writes them: `a=1,b=x`, `0/4`."""
+"""Values of flags as a user types them, `a=1,b=x` or `0/4`, and values as they would be typed."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vsr1_bench._util.paths import user_text
@@ -61,3 +63,29 @@ def read_shard(text: str) -> tuple[int, int]:
     if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise ValueError(f"{text!r}: wanted i/n with i from 0 to n-1, e.g. 0/4")
     return int(index), int(count)
+
+
+def command_words(flags: Mapping[str, Any]) -> list[str]:
+    """Flags as somebody would type them, for the record of what made a run."""
+    words = []
+    for name, value in flags.items():
+        if value is None or value is False:
+            continue
+        if value is True:
+            words.append(f"--{name}")
+        elif isinstance(value, Mapping):
+            words.append(f"--{name}={','.join(f'{k}={_typed(v)}' for k, v in value.items())}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            if name == "include_path":
+                words += [f"--{name}={one}" for one in value]
+            else:
+                words.append(f"--{name}={('/' if name == 'shard' else ',').join(map(str, value))}")
+        else:
+            words.append(f"--{name}={value}")
+    return words
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return json.dumps(value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -396,29 +396,3 @@ def _check_sampled(sampled: bool | None, temperature: float) -> None:
 def _refuse_key(url: str | None, flag: str, variable: str) -> None:
     if "@" in urlsplit(url or "").netloc:
         raise UsageError(f"{flag} holds a user or password; give the key by {variable}")
-
-
-def command_words(flags: Mapping[str, Any]) -> list[str]:
-    """Flags as somebody would type them, for the record of what made a run."""
-    words = []
-    for name, value in flags.items():
-        if value is None or value is False:
-            continue
-        if value is True:
-            words.append(f"--{name}")
-        elif isinstance(value, Mapping):
-            words.append(f"--{name}={','.join(f'{k}={_typed(v)}' for k, v in value.items())}")
-        elif isinstance(value, Sequence) and not isinstance(value, str):
-            if name == "include_path":
-                words += [f"--{name}={one}" for one in value]
-            else:
-                words.append(f"--{name}={('/' if name == 'shard' else ',').join(map(str, value))}")
-        else:
-            words.append(f"--{name}={value}")
-    return words
-
-
-def _typed(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return json.dumps(value)
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -12,12 +12,13 @@ from scored import spec_of, stored_run
 
 import vsr1_bench
 from vsr1_bench import evaluate, load_runs
+from vsr1_bench._util.flag_values import command_words
 from vsr1_bench.api import HEADLINE_COLUMNS, SAMPLE_COLUMNS, SCORE_COLUMNS, Results
 from vsr1_bench.cli.main import parse
 from vsr1_bench.cli.rerun import plan_rerun, rerun_arguments
 from vsr1_bench.cli.run import run_flags
 from vsr1_bench.errors import StoreError, UsageError
-from vsr1_bench.pipeline.flags import RunFlags, command_words
+from vsr1_bench.pipeline.flags import RunFlags
 from vsr1_bench.store.run_folder import RunFolder
 
 
