@@ -14,7 +14,7 @@ import zstandard
 
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.imports.responses import ImportOptions, import_responses
-from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder
 
 ROWS = [{"question": f"{n} + 0?", "answer": f"so\n#### {n}"} for n in range(12)]

@@ -8,11 +8,11 @@ from typing import Any
 
 from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.models import ModelInfo, default_pixels, find_model
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.pipeline.stream import TaskRun
 from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import Completion, EncodedImage, ImagePlace, Request, Sample, Sampling
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.tiny.scenes import make_row, to_sample
 
 

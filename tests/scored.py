@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.judging.runs import score_run
 from vsr1_bench.records import Generation, Judgment, Sample, Verdict
+from vsr1_bench.scoring.runs import score_run
 from vsr1_bench.store.lines import record_of_sample
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.store.spec import DataSpec, ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec

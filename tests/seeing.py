@@ -7,9 +7,9 @@ from typing import Any
 
 from cli import script
 
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.pipeline.stream import TaskRun
+from vsr1_bench.scoring.runs import judge_and_score
 
 PLUGIN = '''
 """How many? A picture of one grey each, every third one the same; two questions a figure."""

@@ -1,24 +1,35 @@
-"""The Python API: run an evaluation, and read stored runs as tables."""
+"""The Python API: run an evaluation, and read stored runs as tables.
+
+`vsr1-bench run` and `evaluate` call the same function, `run_evaluation`.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import html
-import io
-import json
+import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from vsr1_bench._util.flag_values import command_words
 from vsr1_bench.errors import StoreError, UsageError, nearest
+from vsr1_bench.judging.choose import Chosen, choose_judges
+from vsr1_bench.judging.open import JudgePool
+from vsr1_bench.pipeline.flags import RunFlags
+from vsr1_bench.pipeline.report import notice, report_responses
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.records import Generation, Judgment, Sample
+from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.scoring.runs import judge_and_score_runs, unread_notices, unscored
 from vsr1_bench.store.environment import typed_as
 from vsr1_bench.store.provenance import precision_of
-from vsr1_bench.store.run_folder import RunFolder, find_runs, run_folders, stored_judge
+from vsr1_bench.store.run_folder import RunFolder, find_runs, stored_judge
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PathLike = str | os.PathLike[str]
 
@@ -82,7 +93,11 @@ class Results:
         if shown.empty:
             return f"<p>{said}</p>"
         for name in shown.columns:
-            shown[name] = ["" if pd.isna(cell) else _one_line(str(cell)) for cell in shown[name]]
+            empty = shown[name].isna()
+            shown[name] = [
+                "" if gone else _one_line(str(cell))
+                for cell, gone in zip(shown[name], empty, strict=True)
+            ]
         table = shown.rename(columns={n: f"{n}, %" for n in ("value", "low", "high")})
         return f"<p>{said}</p>\n" + table.to_html(index=False, escape=True, border=0)
 
@@ -155,20 +170,63 @@ def evaluate(
         "verbosity": "INFO" if progress else "WARNING",
         **flags,
     }
-    from vsr1_bench.cli.main import parse
-
-    words = ["run", *_words(given)]
     if flags.get("help"):
         raise UsageError("evaluate(help=…): help(evaluate), or vsr1-bench run --help")
-    module, options = parse(words)
-    before = _written(Path(output_path))
-    # The table that the command prints is in `scores`; its warnings are let through.
-    with contextlib.redirect_stdout(io.StringIO()), typed_as(words):
-        code = module.execute(options)
-    written = _written(Path(output_path))
-    mine = [path for path, mark in written.items() if before.get(path) != mark]
-    found = load_runs(*mine)
-    return Results(found.samples, found.scores, found.runs, complete=code == 0)
+    with typed_as(["run", *command_words(given)]):
+        done = run_evaluation(RunFlags.of(given))
+    for line in unread_notices(done.documents or ()):
+        notice(line)
+    return replace(load_runs(*sorted(run.path for run in done.runs)), complete=done.complete)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a call of `run_evaluation` made or continued."""
+
+    runs: tuple[RunFolder, ...]
+    documents: tuple[dict[str, Any], ...] | None
+    """Scores of the runs and of their groups; None where nothing was to be judged."""
+    complete: bool
+    """Whether every response is there and has its verdict."""
+
+
+def run_evaluation(flags: RunFlags) -> Evaluation:
+    """Generate what is missing, judge and score; warnings go to standard error.
+
+    Raises:
+        UsageError, TaskError, ModelError, StoreError: before anything is generated.
+        Interrupted: generation ended before its end; says what is safe.
+        JudgeError: a judge cannot go on; verdicts so far are safe.
+    """
+    judging = flags.judge_options()
+    options = flags.run_options(judging.spending)
+    with JudgePool(options.include_path, judging) as pool:
+        tasks = resolve_tasks(options.tasks, options.include_path)
+        # Before anything is generated: a missing key or a typing error must not cost a run.
+        judges: dict[str, Chosen] = {}
+        if not flags.predict_only:
+            judges = choose_judges(tasks, flags.judge, pool)
+        elif flags.judge:
+            pool.missing(flags.judge, tasks[0])  # it may lack its key, not be unknown
+        for judge in judges.values():
+            if judge.warning:
+                notice(judge.warning)
+        runs = generate(options)
+        failed = sum(run.failed for run in runs)
+        left_out = len(tasks) - len({run.task.name for run in runs})
+        for run in runs:
+            report_responses(run)
+        folders = tuple(run.folder for run in runs)
+        then = f"judge and score with: vsr1-bench judge {options.output_path}"
+        if flags.predict_only:
+            print(f"generated; {then}", file=sys.stderr)
+        elif options.shard != (0, 1):
+            print(f"this shard is generated; when all are, {then}", file=sys.stderr)
+        else:
+            documents = judge_and_score_runs(folders, judges, pool, progress=options.progress)
+            complete = not (failed or left_out or unscored(documents))
+            return Evaluation(folders, tuple(documents), complete)
+        return Evaluation(folders, None, not (failed or left_out))
 
 
 def load_runs(*paths: PathLike, judge: str | None = None) -> Results:
@@ -207,6 +265,8 @@ def load_runs(*paths: PathLike, judge: str | None = None) -> Results:
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd  # heavy; the command `run` does without
+
     more = dict.fromkeys(name for row in rows for name in row if name not in columns)
     return pd.DataFrame(rows, columns=[*columns, *more])
 
@@ -305,45 +365,10 @@ def _score_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None or pd.isna(share) else f"{100 * share:.1f}"
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}"
 
 
 def _one_line(text: str) -> str:
     from vsr1_bench.leaderboard.sheet import one_line
 
     return one_line(text)
-
-
-def _written(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Run folder -> what changes whenever its run.json is written."""
-    found = {path: (path / "run.json").stat() for path in run_folders(folder)}
-    return {path: (status.st_mtime_ns, status.st_ino) for path, status in found.items()}
-
-
-def _words(flags: Mapping[str, Any]) -> list[str]:
-    """Flags as the command line has them.
-
-    Raises:
-        UsageError: a value that no flag can hold.
-    """
-    words = []
-    for name, value in flags.items():
-        if value is None or value is False:
-            continue
-        if value is True:
-            words.append(f"--{name}")
-        elif isinstance(value, Mapping):
-            words.append(f"--{name}={','.join(f'{k}={_text(v)}' for k, v in value.items())}")
-        elif isinstance(value, str | int | float | os.PathLike):
-            words.append(f"--{name}={value}")
-        elif isinstance(value, Sequence):
-            words += [f"--{name}={one}" for one in value]
-        else:
-            raise UsageError(f"evaluate({name}={value!r}): wanted a text, a number or a mapping")
-    return words
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return json.dumps(value)
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -19,12 +19,12 @@ from vsr1_bench.compare.delta import compare_judges
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError
 from vsr1_bench.judge import JudgeOptions
-from vsr1_bench.judging.runs import judge_and_score, score_run
 from vsr1_bench.pipeline.run import generate
 from vsr1_bench.publish.golds import restore_golds
 from vsr1_bench.publish.pack import PackOptions
 from vsr1_bench.publish.publishing import publish
 from vsr1_bench.publish.unpack import download
+from vsr1_bench.scoring.runs import judge_and_score, score_run
 from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 CELLS = [(1, 1)] * 4 + [(1, 0)] + [(0, 1)] * 3

@@ -43,7 +43,7 @@ def test_the_leaderboard_has_every_reported_row_and_a_measured_one() -> None:
 
 
 def test_the_scores_follow_from_the_verdicts(measured: RunFolder) -> None:
-    from vsr1_bench.judging.runs import score_run
+    from vsr1_bench.scoring.runs import score_run
 
     (stored,) = measured.scores()
     made = score_run(measured, stored["judge"])

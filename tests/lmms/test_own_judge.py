@@ -16,8 +16,8 @@ if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
 
 from vsr1_bench.errors import JudgeError
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.lmms_eval import own_judge
+from vsr1_bench.scoring.runs import judge_and_score
 
 # As they come: each asks in its way, catches what goes wrong, prints or logs it, and says 0.
 SCORER = """

@@ -11,11 +11,11 @@ from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.models import ModelInfo
-from vsr1_bench.judging.choose import choose_judges
+from vsr1_bench.judging.choose import Chosen, choose_judges
 from vsr1_bench.judging.open import JudgePool
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.registry import resolve_tasks
+from vsr1_bench.scoring.runs import judge_and_score_runs
 from vsr1_bench.train.core.ranks import Ranks
 from vsr1_bench.train.recipe import Recipe
 
@@ -23,7 +23,7 @@ FOLDER = "validation"
 """In `output_dir`: a folder of runs for each step."""
 
 
-def validation_judges(recipe: Recipe) -> dict[str, str]:
+def validation_judges(recipe: Recipe) -> dict[str, Chosen]:
     """The judge of each validation task; empty where the recipe validates nothing.
 
     Raises:
@@ -36,7 +36,7 @@ def validation_judges(recipe: Recipe) -> dict[str, str]:
     lacking = [judge.warning for judge in chosen.values() if not judge.usable]
     if lacking:
         raise UsageError(f"eval_tasks={recipe.eval_tasks}: {lacking[0]}")
-    return {task: judge.spec for task, judge in chosen.items()}
+    return chosen
 
 
 def forget_validations(output_dir: Path, step: int) -> None:
@@ -52,7 +52,7 @@ def validate(
     generator: SyncableGenerator,
     ranks: Ranks,
     step: int,
-    judges: dict[str, str],
+    judges: dict[str, Chosen],
 ) -> dict[str, float]:
     """Run the recipe's validation tasks; all ranks call, each generates its share.
 
@@ -93,11 +93,13 @@ def validate(
     ranks.gather(None)  # the others have generated theirs, too
     scores: dict[str, float] = {}
     if ranks.first:
-        for run in runs:
-            document = judge_and_score(run.folder, judges[run.task.name], progress=False)
+        with JudgePool() as pool:
+            folders = [run.folder for run in runs]
+            documents = judge_and_score_runs(folders, judges, pool, progress=False)
+        for document in documents[: len(runs)]:  # not those of groups
             value = next(iter(document["metrics"].values()))["value"]
             if value is not None:
-                scores[f"validation/{run.task.name}"] = 100 * value
+                scores[f"validation/{document['task']}"] = 100 * value
     scores = ranks.gather(scores)[0]
     if scores:
         scores["validation/mean"] = sum(scores.values()) / len(scores)

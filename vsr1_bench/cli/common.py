@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from vsr1_bench._util import flag_values
 from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.errors import (
     EXIT_DONE,
     EXIT_INCOMPLETE,
     BenchError,
     DamagedRunError,
-    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from vsr1_bench.generation.costs import Spending
     from vsr1_bench.judge import JudgeOptions
     from vsr1_bench.perception.reader import ReaderOptions
-    from vsr1_bench.perception.second_pass import Tally
     from vsr1_bench.store.run_folder import RunFolder
 
 
@@ -150,33 +148,11 @@ def judge_options(options: argparse.Namespace) -> JudgeOptions:
     Raises:
         UsageError: a price file or a value that cannot be read.
     """
-    from vsr1_bench.generation.costs import Spending, read_prices
-    from vsr1_bench.judge import JudgeOptions
-    from vsr1_bench.prompts.judge_prompts import get_prompt
+    from vsr1_bench.pipeline.flags import JudgeFlags
 
-    get_prompt(options.judge_prompt)
-    prices = read_prices(options.price_file) if options.price_file else {}
-    if options.max_cost is not None and not prices:
-        raise UsageError("--max_cost needs prices: give --price_file FILE.json, too")
     given = vars(options)
-    if "@" in urlsplit(options.judge_base_url or "").netloc:
-        raise UsageError(
-            "--judge_base_url holds a user or password; give the key by VSR1_JUDGE_API_KEY"
-        )
-    if options.judge_all and "cascade" not in (given.get("judge") or ""):
-        raise UsageError("--judge_all goes with --judge cascade:RULE,LLM; other judges see all")
-    return JudgeOptions(
-        labels=given.get("labels"),
-        model=options.judge_model,
-        base_url=options.judge_base_url,
-        judge_all=options.judge_all,
-        concurrency=options.judge_concurrency,
-        prompt=options.judge_prompt,
-        args=key_values(options.judge_args, "--judge_args"),
-        spending=Spending(prices, options.max_cost),
-        thinking_tags=options.thinking_tags,
-        dry_run=given.get("dry_run", False),
-    )
+    flags = JudgeFlags.of_command(given)
+    return flags.judge_options(given.get("labels"), dry_run=given.get("dry_run", False))
 
 
 def add_seeing(parser: argparse.ArgumentParser) -> None:
@@ -230,64 +206,24 @@ def reader_options(options: argparse.Namespace, spending: Spending | None = None
     Raises:
         UsageError: flags about a reader that is the model itself, or that cannot be used.
     """
-    from vsr1_bench.generation.costs import Spending
-    from vsr1_bench.perception.reader import SELF, ReaderOptions
+    from vsr1_bench.pipeline.flags import ReaderFlags
 
-    name = options.reader or SELF
-    if name == SELF and any((options.reader_model, options.reader_base_url, options.reader_args)):
-        raise UsageError(
-            "--reader_model, --reader_base_url, --reader_args go with --reader openai, gemini or "
-            "vllm; the reader `self` is the model itself"
-        )
-    if "@" in urlsplit(options.reader_base_url or "").netloc:
-        raise UsageError(
-            "--reader_base_url holds a user or password; give the key by VSR1_READER_API_KEY"
-        )
-    args = key_values(options.reader_args, "--reader_args")
-    told = (options.reader_model, options.reader_base_url, args, spending or Spending())
-    return ReaderOptions(name, *told, thinking_tags=options.thinking_tags)
+    return ReaderFlags.of_command(vars(options)).reader_options(spending)
 
 
-def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
-    """Print the commonest reasons for which requests of one kind have failed."""
-    count = tally.finished + tally.failed if total is None else total
-    if tally.what == "readings" and count == 0:
-        print(
-            f"vsr1-bench: {name}: no description to read: it has no `lsr`; for models "
-            "that write none: --perception caption",
-            file=sys.stderr,
-        )
-    what = "" if tally.what == "responses" else f" {tally.what}"
-    reasons = sorted(tally.reasons.items(), key=lambda pair: -pair[1])
-    if rest := sum(failed for _, failed in reasons[3:]):
-        reasons[3:] = [(f"for {len(reasons) - 3} other reasons", rest)]
-    for reason, failed in reasons:
-        print(
-            f"vsr1-bench: {name}: {failed} of {count}{what} failed: {reason}; the same command "
-            "tries them again",
-            file=sys.stderr,
-        )
+def print_scores(documents: Sequence[dict[str, Any]]) -> None:
+    """Print the table of score documents."""
+    from vsr1_bench.leaderboard import render
+
+    print(render(list(documents), "markdown"))
 
 
-def unscored(documents: Sequence[dict[str, Any]]) -> int:
-    """How many verdicts are missing; says what no verdict can be given on: what nobody has read."""
-    from vsr1_bench.store.judge_names import LABELS, bare
+def tell_unread(documents: Sequence[dict[str, Any]]) -> None:
+    """Say what no verdict can be given on: what nobody has read."""
+    from vsr1_bench.scoring.runs import unread_notices
 
-    answers: int = sum(
-        d.get("left_unscored", d["rates"]["total"] - d["rates"]["scored"]) for d in documents
-    )
-    # People label responses, not what was read from their descriptions.
-    read = [d for d in documents if "perception" in d and bare(d["judge"]) != LABELS]
-    for document in read:
-        part, rates = document["perception"], document["rates"]
-        if "members" not in part and part["uncounted"] > rates["total"] - rates["scored"]:
-            print(
-                f"vsr1-bench: {document['task']}: {part['uncounted']} of {rates['total']} "
-                f"responses have no place in the second pass by {part['reader']['label']} yet; "
-                "`run` with --perception, or `perceive`, makes what is missing",
-                file=sys.stderr,
-            )
-    return answers + sum(int(d["perception"]["uncounted"]) for d in read)
+    for line in unread_notices(documents):
+        print(f"vsr1-bench: {line}", file=sys.stderr)
 
 
 def _money(text: str) -> float:
@@ -365,47 +301,6 @@ def whole_runs(paths: Sequence[Path], damaged: Damaged, *, least: int = 1) -> li
     return found
 
 
-def key_values(text: str, flag: str) -> dict[str, Any]:
-    """Read `a=1,b=x` with numbers, true, false and null as such.
-
-    A value that begins with `~` is a path. Commas inside a value are not split where the next
-    piece has no `=`.
-
-    Raises:
-        UsageError: a piece without a name.
-    """
-    found: dict[str, Any] = {}
-    for piece in (p for p in pieces(text) if p.strip()):
-        name, equals, value = piece.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"{flag} {piece!r}: wanted name=value,name=value")
-        found[name.strip()] = _value(value.strip())
-    return found
-
-
-def pieces(text: str) -> list[str]:
-    """Split at commas, except where the next piece has no `=`: it belongs to the value before."""
-    found: list[str] = []
-    for piece in text.split(","):
-        if "=" in piece or not found:
-            found.append(piece)
-        else:
-            found[-1] += f",{piece}"
-    return found
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return user_text(text)
-
-
 def positive_int(text: str) -> int:
     """Read a whole number above zero (argparse type).
 
@@ -422,20 +317,17 @@ def positive_int(text: str) -> int:
 
 def thinking_tags(text: str) -> tuple[str, ...]:
     """Read `cot,[[note]]…[[/note]]` (argparse type)."""
-    from vsr1_bench.answers import tag_pair
+    from vsr1_bench.pipeline.flags import read_tags
 
-    names = tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
-    for name in names:
-        try:
-            tag_pair(name)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-    return names
+    try:
+        return read_tags(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def shard(text: str) -> tuple[int, int]:
     """Read `i/n` with 0 <= i < n (argparse type)."""
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted i/n with i from 0 to n-1, e.g. 0/4")
-    return int(index), int(count)
+    try:
+        return flag_values.read_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

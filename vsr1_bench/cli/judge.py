@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
-from vsr1_bench.cli.stored import LeftOut, each_run, sound_runs
+from vsr1_bench.cli.stored import LeftOut, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def execute(options: argparse.Namespace) -> int:
         unknown += lacking
         if options.dry_run:
             return dry_run(runs, options.judge, pool, left_out)
-        code = assess(runs, choose(runs, options, pool), options, pool, left_out)
+        code = judge_and_print(runs, options, pool, choose(runs, options, pool), left_out)
     return EXIT_INCOMPLETE if unknown or left_out.count else code
 
 
@@ -69,38 +69,24 @@ def choose(
     return chosen
 
 
-def assess(
+def judge_and_print(
     runs: Sequence[RunFolder],
-    chosen: dict[str, Chosen],
     options: argparse.Namespace,
     pool: JudgePool,
+    judges: dict[str, Chosen],
     left_out: LeftOut,
 ) -> int:
     """Judge and score runs and print the table; the exit code says whether all is scored.
 
     Runs that turn out to be damaged are left out.
     """
-    from vsr1_bench.judging.runs import judge_and_score, score_unjudged
-    from vsr1_bench.leaderboard import render
-    from vsr1_bench.scoring.groups import score_groups
-    from vsr1_bench.scoring.seeing import blind_first
+    from vsr1_bench.scoring.runs import judge_and_score_runs, unscored
 
     progress = options.verbosity in ("DEBUG", "INFO")
-    paths = options.include_path
-    documents = []
-
-    def work(run: RunFolder) -> None:
-        one = chosen[run.spec().task.name]
-        if one.usable:
-            documents.append(judge_and_score(run, one.spec, paths, progress=progress, pool=pool))
-        else:
-            documents.append(score_unjudged(run, one.spec, paths))
-
-    whole = each_run(blind_first(runs), left_out, work)
-    judges = {document["judge"] for document in documents}
-    documents += score_groups([run for run in runs if run in whole], paths, judges=judges)
-    print(render(documents, "markdown"))
-    return EXIT_INCOMPLETE if common.unscored(documents) else EXIT_DONE
+    documents = judge_and_score_runs(runs, judges, pool, progress=progress, skip=left_out.note)
+    common.print_scores(documents)
+    common.tell_unread(documents)
+    return EXIT_INCOMPLETE if unscored(documents) else EXIT_DONE
 
 
 def known_runs(
@@ -111,8 +97,8 @@ def known_runs(
     So are runs of another version of their task, which nobody could score. They must not keep the
     others from their judge. A single run is not left out.
     """
-    from vsr1_bench.judging.runs import check_version
     from vsr1_bench.registry import get_task
+    from vsr1_bench.scoring.runs import check_version
     from vsr1_bench.task import ExternalTask
 
     known = []
@@ -138,6 +124,7 @@ def dry_run(
 
     from vsr1_bench.judge import Estimate
     from vsr1_bench.judging.runs import estimate_run
+    from vsr1_bench.scoring.runs import each_run
 
     rows, total = [], Estimate(cost=0.0)
 
@@ -148,7 +135,7 @@ def dry_run(
         rows.append((spec.model.id, spec.task.name, name, *_cells(found)))
         total = total + found
 
-    each_run(runs, left_out, work)
+    each_run(runs, work, left_out.note)
     if len(rows) > 1:
         rows.append(("all", "", "", *_cells(total)))
     headers = ("model", "task", "judge", "calls", "prompt tokens ≈", "reply tokens ≤", "cost ≤")

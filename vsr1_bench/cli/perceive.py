@@ -34,10 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Read what this reader has not read yet, judge, score, and print the table."""
-    from vsr1_bench.cli.judge import assess, choose, known_runs
+    from vsr1_bench.cli.judge import choose, judge_and_print, known_runs
     from vsr1_bench.judging.open import JudgePool
     from vsr1_bench.perception.reader import SELF, external_reader
     from vsr1_bench.perception.second_pass import read_runs
+    from vsr1_bench.pipeline.report import report_failures
     from vsr1_bench.scoring.seeing import seeing_runs
 
     judging = common.judge_options(options)
@@ -73,7 +74,7 @@ def execute(options: argparse.Namespace) -> int:
             progress=progress,
         )
         for run, tally in zip(read, tallies, strict=True):
-            common.report_failures(run.spec().task.name, tally)
-        code = assess(runs, chosen, options, pool, left_out)
+            report_failures(run.spec().task.name, tally)
+        code = judge_and_print(runs, options, pool, chosen, left_out)
     failed = any(tally.failed for tally in tallies)
     return EXIT_INCOMPLETE if failed or unknown or left_out.count else code

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from vsr1_bench._util.flag_values import key_values
 from vsr1_bench._util.paths import user_text
-from vsr1_bench.cli import common
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.tools.serve import STOP_SECONDS, free_port, serve, server_command
 
     port = free_port(options.host, options.port)
-    settings = common.key_values(options.model_args, "--model_args")
+    settings = key_values(options.model_args, "--model_args")
     command, flags = server_command(
         options.model,
         options.host,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,40 +63,13 @@ def _damage(run: RunFolder, deep: bool) -> DamagedRunError | None:
 
 def _read_all(run: RunFolder) -> None:
     from vsr1_bench.judging.llm_replies import read_replies
-    from vsr1_bench.scoring.join import check_asked
+    from vsr1_bench.store.journal_index import check_asked
 
     made = run.generations().values()
-    check_asked(run, run.samples().keys(), {one.sample_id for one in made})
+    check_asked(run.path, run.samples().keys(), {one.sample_id for one in made})
     for read in (run.left_out, run.captions, run.perceptions):
         read()
     for path in sorted(run.path.glob("*judgments/*.jsonl")):
         run.judgments(path)
     for path in sorted(run.replies.glob("*.jsonl")):
         read_replies(path)
-
-
-def each_run(
-    runs: Sequence[RunFolder], left_out: LeftOut, work: Callable[[RunFolder], object]
-) -> list[RunFolder]:
-    """Do work on every run, and go on without those that turn out to be damaged.
-
-    Returns:
-        The runs on which it was done.
-
-    Raises:
-        DamagedRunError: there is but one run, or none could be read.
-    """
-    done: list[RunFolder] = []
-    last: DamagedRunError | None = None
-    for run in runs:
-        try:
-            work(run)
-        except DamagedRunError as error:
-            last = error
-            if len(runs) > 1:
-                left_out.note(error)
-        else:
-            done.append(run)
-    if last is not None and not done:
-        raise last
-    return done

@@ -37,13 +37,14 @@ from vsr1_bench.errors import (
     nearest,
 )
 from vsr1_bench.judging.open import judge_digest
-from vsr1_bench.judging.runs import item_of, score_run, text_hash
+from vsr1_bench.judging.runs import item_of, text_hash
 from vsr1_bench.judging.worker import Grader
 from vsr1_bench.publish.bundle import MAX_CONTENT, strict_json
 from vsr1_bench.publish.place import STAGING
 from vsr1_bench.publish.places import HubPlace
 from vsr1_bench.records import Generation, Judgment, Sample, Verdict
 from vsr1_bench.registry import get_judge, get_task, load_registry
+from vsr1_bench.scoring.runs import score_run
 from vsr1_bench.store.environment import package_versions
 from vsr1_bench.store.journal import Journal, Lock
 from vsr1_bench.store.run_folder import RunFolder, utc_now

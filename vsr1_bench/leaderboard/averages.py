@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
-from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedAverage, ReportedTable
+from vsr1_bench.leaderboard.settings import arrow
 from vsr1_bench.leaderboard.wide import Cell, Column, Grid, Row, Wanted, publication
 
 

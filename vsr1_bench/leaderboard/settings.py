@@ -1,4 +1,4 @@
-"""What a run was asked with, field by field: labels of rows, and what differs between two runs."""
+"""Labels: of rows (what a run was asked with), of headings (which way is up), and differences."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ PRECISION = "precision"
 _OF_SECTION = {"model": "weights", "task": "task version"}
 _SHORT = 12
 """Characters of a hash that are shown."""
+LOWER_IS_BETTER = frozenset({"lsr", "leakage", "no_description", "saw_but_wrong"})
+"""The one place that says so. `name[variant]` counts as `name`."""
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -162,3 +164,13 @@ def aspect_of(field: str) -> str:
     section = field.partition(".")[0]
     aspect = _OF_SECTION.get(section, section)
     return aspect if aspect in ASPECTS else "other"
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of this metric is the better one."""
+    return metric.partition("[")[0] in LOWER_IS_BETTER
+
+
+def arrow(metric: str) -> str:
+    """The sign that a heading carries; only what goes against expectation has one."""
+    return " ↓" if lower_is_better(metric) else ""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vsr1_bench.leaderboard.headings import arrow
+from vsr1_bench.leaderboard.settings import arrow
 from vsr1_bench.scoring.score import RANKED_FROM
 from vsr1_bench.scoring.shortcuts import METRICS, OVER_ALL, READ_METRICS, undescribed_note
 

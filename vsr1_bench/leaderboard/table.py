@@ -35,7 +35,7 @@ def build_table(documents: Sequence[dict[str, Any]], *, by: str | None = None) -
     """Lay score documents out, values in percent.
 
     Args:
-        documents: What `assess.score_run` returns.
+        documents: What `scoring.runs.score_run` returns.
         by: A group name; adds a row for each group's accuracy.
 
     Returns:

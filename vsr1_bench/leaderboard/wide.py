@@ -9,9 +9,8 @@ from typing import Any
 
 from vsr1_bench.leaderboard.collect import Scored, partial_note, unknown_precision
 from vsr1_bench.leaderboard.empty import why_empty
-from vsr1_bench.leaderboard.headings import arrow
 from vsr1_bench.leaderboard.reported import ReportedTable
-from vsr1_bench.leaderboard.settings import copy_labels, setting_labels
+from vsr1_bench.leaderboard.settings import arrow, copy_labels, setting_labels
 from vsr1_bench.leaderboard.shortcuts import (
     CUT,
     UNREAD,

@@ -20,7 +20,7 @@ Member = tuple[RunSpec, dict[str, Any], RunFolder]
 def score_groups(
     runs: Sequence[RunFolder], judges: Collection[str] | None
 ) -> list[tuple[dict[str, Any], tuple[RunFolder, ...]]]:
-    """Score every group of which all tasks were run alike, in the form of `assess.score_run`.
+    """Score every group of which all tasks were run alike, in the form of `scoring.runs.score_run`.
 
     Returns:
         Each document with the runs that it is made of.

@@ -58,7 +58,7 @@ class _Asked:
 
 
 def score_run(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str, Any]:
-    """Have lmms-eval score a run; write and return the score document (see `assess.score_run`).
+    """Have lmms-eval score a run; write and return the score document (`scoring.runs.score_run`).
 
     Each document's values are journalled as they are there, so that what a scorer's judge was paid
     for is not asked again; its files go to a folder of these very responses.

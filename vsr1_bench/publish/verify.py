@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
 from vsr1_bench.judging.llm_replies import read_replies
-from vsr1_bench.judging.runs import score_document
 from vsr1_bench.perception.reader import ReaderSpec
 from vsr1_bench.publish.bundle import FACTS, GOLDS, QUESTION, BundleRun, image_kind, strict_json
 from vsr1_bench.publish.claims import differences
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
+from vsr1_bench.scoring.runs import score_document
 from vsr1_bench.store.lines import meta_fault, score_fault
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.store.spec import RunSpec

@@ -40,7 +40,7 @@ def score_groups(
     A mean that needs a task that was not run is left out; metrics need all of the group's tasks.
 
     Returns:
-        Documents in the form of `assess.score_run`, `task` being the group's name.
+        Documents in the form of `scoring.runs.score_run`, `task` being the group's name.
     """
     return [document for document, _ in score_members(runs, include_path, judges=judges)]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from pathlib import Path
 
 from vsr1_bench._util.uncollected import uncollected
 from vsr1_bench.answers import extract, mark_tags, states_answer
-from vsr1_bench.errors import DamagedRunError
 from vsr1_bench.perception.reader import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.shortcuts import Seen
-from vsr1_bench.store.journal_index import Made, Told
+from vsr1_bench.store.journal_index import Made, Told, check_asked
 from vsr1_bench.store.run_folder import RunFolder
 
 MISSING, WHOLE, TRUNCATED, FAILED = range(4)
@@ -61,7 +60,7 @@ class _Table:
         self._place_of: dict[str, int] = {}
         """Key -> its place in the columns, of those that count."""
         lost = {made.sample_id for made in run.made() if not self._place(made)}
-        check_asked(run, self._numbers.keys(), self._numbers.keys() | lost)
+        check_asked(run.path, self._numbers.keys(), self._numbers.keys() | lost)
         self._shared: dict[tuple[object, ...], Told] = {}
 
     def _read_places(self, run: RunFolder) -> None:
@@ -173,7 +172,7 @@ def _asked(
     """Yield (place in the data, sample, response) for every response that was asked for."""
     left_out, per_sample = run.left_out(), run.spec().responses_per_sample
     made = run.generations().values()
-    check_asked(run, {sample.id for sample in placed.values()}, {g.sample_id for g in made})
+    check_asked(run.path, {sample.id for sample in placed.values()}, {g.sample_id for g in made})
     found = {(g.sample_id, g.index): g for g in made}
     for row in range(run.wanted()):
         if row in left_out:
@@ -181,21 +180,6 @@ def _asked(
         sample = placed.get(row)
         for index in range(per_sample):
             yield row, sample, found.get((sample.id, index)) if sample else None
-
-
-def check_asked(run: RunFolder, asked: Set[str], answered: Set[str]) -> None:
-    """See to it that a run holds the samples that its responses answer.
-
-    Raises:
-        DamagedRunError: `samples.jsonl` has lost some.
-    """
-    if lost := sorted(answered - asked):
-        raise DamagedRunError(
-            f"{run.path / 'samples.jsonl'}: lacks {len(lost)} of the samples that have responses "
-            f"(first {lost[0]!r:.60}); restore it from a copy, or run the command that made this "
-            "run again",
-            run.path,
-        )
 
 
 def _response(sample_id: str, groups: dict[str, str], state: int, verdict: Told | None) -> Response:

@@ -16,13 +16,14 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
 
 import msgspec
 
+from vsr1_bench.errors import DamagedRunError
 from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Outcome, Perception
 from vsr1_bench.store.journal import bad_line, parse_line, read_lines
 from vsr1_bench.store.lines import (
@@ -350,3 +351,18 @@ class _Writer:
                 file.close()
             with contextlib.suppress(OSError):
                 self._temporary.unlink()
+
+
+def check_asked(folder: Path, asked: Set[str], answered: Set[str]) -> None:
+    """See to it that a run's folder holds the samples that its responses answer.
+
+    Raises:
+        DamagedRunError: `samples.jsonl` has lost some.
+    """
+    if lost := sorted(answered - asked):
+        raise DamagedRunError(
+            f"{folder / 'samples.jsonl'}: lacks {len(lost)} of the samples that have responses "
+            f"(first {lost[0]!r:.60}); restore it from a copy, or run the command that made this "
+            "run again",
+            folder,
+        )

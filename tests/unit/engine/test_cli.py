@@ -7,13 +7,15 @@ import json
 import shlex
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from vsr1_bench._util.flag_values import key_values
 from vsr1_bench.cli import common
 from vsr1_bench.cli.main import COMMANDS, main
 from vsr1_bench.cli.main import parse as parse_words
-from vsr1_bench.cli.run import add_arguments, gen_kwargs, model_args
+from vsr1_bench.cli.run import add_arguments, run_flags
 from vsr1_bench.errors import Interrupted, UsageError
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.pipeline.run import make_sampling
@@ -58,16 +60,24 @@ def test_an_unknown_command_or_flag_offers_the_nearest(capsys: pytest.CaptureFix
 
 
 def test_values_are_read_as_what_they_are() -> None:
-    read = common.key_values("a=1,b=0.5,c=true,d=none,e=x=y,f=p,q", "--model_args")
+    read = key_values("a=1,b=0.5,c=true,d=none,e=x=y,f=p,q", "--model_args")
     assert read == {"a": 1, "b": 0.5, "c": True, "d": None, "e": "x=y", "f": "p,q"}
     with pytest.raises(UsageError, match="wanted name=value"):
-        common.key_values("batch_size", "--model_args")
+        key_values("batch_size", "--model_args")
 
 
 def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return parser.parse_args(["--model", "m", "--tasks", "t", *arguments])
+
+
+def gen_kwargs(options: argparse.Namespace) -> dict[str, Any]:
+    return run_flags(options).sampling_fields()
+
+
+def model_args(options: argparse.Namespace) -> dict[str, Any]:
+    return run_flags(options).backend_args()
 
 
 def test_sampling_fields() -> None:

@@ -17,11 +17,11 @@ from vsr1_bench.data.dataset import DataOptions, data_spec, open_data
 from vsr1_bench.data.problem_rows import open_question, problem_row, read_kind, read_list
 from vsr1_bench.errors import RowError, TaskError, UsageError
 from vsr1_bench.imports.responses import ImportOptions, import_responses
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.pipeline.run import RunOptions, plan
 from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import AnswerType, ImagePlace, Sample
 from vsr1_bench.registry import get_task
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.task import ROW_NUMBER
 
 CUSTOM = get_task("custom")

@@ -11,8 +11,8 @@ from scored import spec_of, stored_run, tasks_folder
 
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.imports.responses import ImportOptions, import_responses
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.scoring.groups import score_groups
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder
 
 SETS = {

@@ -13,7 +13,7 @@ from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import UsageError
 from vsr1_bench.imports.responses import ImportOptions, import_responses
 from vsr1_bench.judge import JudgeOptions
-from vsr1_bench.judging.runs import judge_and_score, score_run
+from vsr1_bench.scoring.runs import judge_and_score, score_run
 from vsr1_bench.store.run_folder import RunFolder
 
 ROWS = [{"question": f"{n} + 0?", "answer": f"so\n#### {n}"} for n in range(6)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vsr1_bench.errors import GenerationError, Interrupted
+from vsr1_bench.errors import GenerationError
 from vsr1_bench.pipeline import key_memo
 from vsr1_bench.pipeline.key_memo import CHECKED, KeyMemo
 from vsr1_bench.pipeline.run import RunOptions, generate

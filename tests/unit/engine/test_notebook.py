@@ -12,9 +12,13 @@ from scored import spec_of, stored_run
 
 import vsr1_bench
 from vsr1_bench import evaluate, load_runs
+from vsr1_bench._util.flag_values import command_words
 from vsr1_bench.api import HEADLINE_COLUMNS, SAMPLE_COLUMNS, SCORE_COLUMNS, Results
-from vsr1_bench.cli.rerunning import plan_rerun, rerun_arguments
+from vsr1_bench.cli.main import parse
+from vsr1_bench.cli.rerun import plan_rerun, rerun_arguments
+from vsr1_bench.cli.run import run_flags
 from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.pipeline.flags import RunFlags
 from vsr1_bench.store.run_folder import RunFolder
 
 
@@ -76,8 +80,9 @@ def test_what_a_notebook_made_can_be_made_again(
     (path,) = asyncio.run(cell()).runs
     run = RunFolder(path)
     assert "kernel" not in run.meta()["command"]
-    assert "--limit=5" in rerun_arguments(run, tmp_path / "again")[0]
-    again = plan_rerun(run, tmp_path / "again")
+    words, withheld = rerun_arguments(run, tmp_path / "again")
+    assert "--limit=5" in words
+    again = plan_rerun(run, tmp_path / "again", withheld)  # its plug-ins, allowed again
     assert again.unknown is None and again.differences == ()
 
 
@@ -147,3 +152,68 @@ def test_results_without_scores_have_a_page_too(tmp_path: Path) -> None:
     stored_run(tmp_path / "runs", spec_of("m", "alpha"), [1.0], score=False)
     found = load_runs(tmp_path / "runs")
     assert found.headline.empty and "0 scores, incomplete" in found._repr_html_()
+
+
+EVERY_KIND_OF_FLAG = {
+    "model": "~/m",
+    "tasks": "a,b",
+    "output_path": Path("out"),
+    "limit": 5,
+    "blind": "drop,noise",
+    "perception": True,
+    "reader": "openai",
+    "reader_args": {"max_tokens": 64},
+    "judge": "cascade:math,openai",
+    "judge_args": {"temperature": 0.5, "safety": None},
+    "judge_all": True,
+    "max_cost": 1.5,
+    "thinking_tags": ["note", "cot"],
+    "gen_kwargs": {"temperature": 1, "stop": ["END", "a,b"], "do_sample": True},
+    "model_args": {"dtype": "float32", "script": Path("s.jsonl"), "flags": [1, 2], "eager": False},
+    "batch_size": 4,
+    "shard": (1, 4),
+    "offline": False,
+    "seed": 3,
+    "data_root": Path("mirror"),
+    "include_path": ["~/one", Path("two")],
+}
+
+
+def test_the_recorded_command_says_what_was_given() -> None:
+    """Read as a command line, it makes the flags that `evaluate` had."""
+    flags = RunFlags.of(EVERY_KIND_OF_FLAG)
+    _, options = parse(["run", *command_words(EVERY_KIND_OF_FLAG)])
+    assert run_flags(options) == flags
+    assert flags.shard == (1, 4) and flags.perception == "self" and flags.max_cost == 1.5
+    assert flags.sampling_fields()["stop"] == ("END", "a,b")
+
+
+def test_the_api_knows_the_commands_flags_and_their_defaults() -> None:
+    _, options = parse(["run", "--model", "m", "--tasks", "t"])
+    assert vars(options).keys() == RunFlags.model_fields.keys()
+    assert run_flags(options) == RunFlags(model="m", tasks="t")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("limit", 0, "--limit 0: wanted"),
+        ("shard", "4/4", "wanted i/n"),
+        ("shard", (4, 4), "wanted i/n"),
+        ("seed", "x", "--seed 'x': wanted"),
+        ("verbosity", "loud", "--verbosity 'LOUD': wanted 'DEBUG'"),
+        ("judge_args", 5, "wanted a mapping"),
+        ("gen_kwargs", {"stop": [1]}, "wanted a text, or a list"),
+        ("max_cost", float("nan"), "--max_cost nan: wanted"),
+        ("judge_model", True, "wanted a text"),
+    ],
+)
+def test_a_value_that_a_flag_cannot_have(flag: str, value: object, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        RunFlags.of({"model": "m", "tasks": "t", flag: value})
+
+
+def test_a_mapping_need_not_be_text() -> None:
+    """A path with commas and `=`, which the command line would split, arrives whole."""
+    flags = RunFlags.of({"model": "m", "tasks": "t", "model_args": {"script": Path("a,b=c/s")}})
+    assert flags.backend_args() == {"script": "a,b=c/s"}

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from vsr1_bench._util.flag_values import key_values
 from vsr1_bench._util.paths import user_path, user_text
-from vsr1_bench.cli import common
 from vsr1_bench.cli.main import COMMANDS, MODULES, main, parse
+from vsr1_bench.cli.run import run_flags
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import parse_backend_args
@@ -88,7 +89,7 @@ def test_a_home_of_nobody_is_refused(home: Path, capsys: pytest.CaptureFixture[s
 def test_arguments_inside_flags_and_the_data_root(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = common.key_values("script=~/s.jsonl,b=a~b", "--model_args")
+    read = key_values("script=~/s.jsonl,b=a~b", "--model_args")
     assert read == {"script": f"{home}/s.jsonl", "b": "a~b"}
     args = parse_backend_args(ScriptedArgs, "scripted", {"script": "~/s.jsonl"})
     assert args.script == home / "s.jsonl"
@@ -135,11 +136,9 @@ def test_one_path_of_training_data_is_one_path(
     ],
 )
 def test_do_sample_says_what_the_temperature_says(given: str, wanted: Any) -> None:
-    from vsr1_bench.cli.run import gen_kwargs
-
     told = parse(["--model=m", "--tasks=t", f"--gen_kwargs={given}"])[1]
     if isinstance(wanted, str):
         with pytest.raises(UsageError, match=wanted):
-            gen_kwargs(told)
+            run_flags(told).sampling_fields()
     else:
-        assert gen_kwargs(told).get("temperature") == wanted
+        assert run_flags(told).sampling_fields().get("temperature") == wanted

@@ -11,7 +11,7 @@ from judged import mirrored
 
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.imports.responses import ImportOptions, import_responses
-from vsr1_bench.judging.runs import judge_and_score
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]

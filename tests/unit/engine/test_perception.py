@@ -16,13 +16,13 @@ from statsmodels.stats.proportion import proportion_confint
 
 from vsr1_bench.cli.main import main
 from vsr1_bench.errors import Interrupted, UsageError
-from vsr1_bench.judging.runs import judge_and_score, score_run
 from vsr1_bench.leaderboard import render
 from vsr1_bench.leaderboard.collect import collect
 from vsr1_bench.leaderboard.wide import Wanted, build_grid
 from vsr1_bench.perception.reader import ReaderOptions, description_hash
 from vsr1_bench.pipeline.run import generate
 from vsr1_bench.scoring.groups import score_groups
+from vsr1_bench.scoring.runs import judge_and_score, score_run
 from vsr1_bench.scoring.shortcuts import undescribed_note
 from vsr1_bench.scoring.statistics import ratio_interval
 from vsr1_bench.store.run_folder import RunFolder, find_runs

@@ -18,7 +18,7 @@ from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
 from vsr1_bench.generation.images import example_image
 from vsr1_bench.judging.llm_replies import Reply, ReplyJournal, read_replies
-from vsr1_bench.judging.runs import judge_and_score, judge_run, score_run
+from vsr1_bench.judging.runs import judge_run
 from vsr1_bench.publish.golds import restore_golds
 from vsr1_bench.publish.pack import PackOptions
 from vsr1_bench.publish.places import open_place
@@ -27,6 +27,7 @@ from vsr1_bench.publish.scrub import Private
 from vsr1_bench.publish.unpack import download
 from vsr1_bench.records import Completion
 from vsr1_bench.registry import get_task
+from vsr1_bench.scoring.runs import judge_and_score, score_run
 from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 QUIET = PackOptions(progress=False)

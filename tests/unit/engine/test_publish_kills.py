@@ -14,10 +14,10 @@ import pytest
 from bundles import Bundle, files_below, made_run
 
 from vsr1_bench.errors import ExchangeError
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.publish.pack import PackOptions
 from vsr1_bench.publish.publishing import publish
 from vsr1_bench.publish.unpack import download
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder
 
 QUIET = PackOptions(progress=False)

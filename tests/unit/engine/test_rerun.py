@@ -11,7 +11,7 @@ from cli import QUESTIONS, plugins, script
 from scored import spec_of, stored_run
 
 from vsr1_bench.cli.main import main
-from vsr1_bench.cli.rerunning import plan_rerun, rerun_arguments
+from vsr1_bench.cli.rerun import plan_rerun, rerun_arguments
 from vsr1_bench.errors import UsageError
 from vsr1_bench.store.run_folder import RunFolder, find_runs
 

@@ -12,7 +12,7 @@ from scored import spec_of, stored_run, tasks_folder
 from vsr1_bench import load_runs
 from vsr1_bench.cli.main import main
 from vsr1_bench.leaderboard.averages import mean_cell
-from vsr1_bench.leaderboard.headings import LOWER_IS_BETTER, arrow, lower_is_better
+from vsr1_bench.leaderboard.settings import LOWER_IS_BETTER, arrow, lower_is_better
 from vsr1_bench.leaderboard.wide import Cell, Column, Row
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.coverage import slice_note

@@ -15,10 +15,10 @@ from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.images import ImageError, decode
 from vsr1_bench.imports.responses import ImportOptions, import_responses
 from vsr1_bench.judge import JudgeOptions
-from vsr1_bench.judging.runs import judge_and_score
 from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.scoring.groups import score_groups
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.tasks.hallusionbench import EXAMPLE, IMAGE, TEXT, to_sample, verdict_of_label
 

@@ -1,0 +1,91 @@
+"""Values of flags as a user types them, `a=1,b=x` or `0/4`, and values as they would be typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vsr1_bench._util.paths import user_text
+from vsr1_bench.errors import UsageError
+
+_CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
+
+
+def key_values(text: str, flag: str) -> dict[str, Any]:
+    """Read `a=1,b=x` with numbers, true, false and null as such.
+
+    A value that begins with `~` is a path. Commas inside a value are not split where the next
+    piece has no `=`.
+
+    Raises:
+        UsageError: a piece without a name.
+    """
+    found: dict[str, Any] = {}
+    for piece in (p for p in pieces(text) if p.strip()):
+        name, equals, value = piece.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"{flag} {piece!r}: wanted name=value,name=value")
+        found[name.strip()] = scalar(value.strip())
+    return found
+
+
+def pieces(text: str) -> list[str]:
+    """Split at commas, except where the next piece has no `=`: it belongs to the value before."""
+    found: list[str] = []
+    for piece in text.split(","):
+        if "=" in piece or not found:
+            found.append(piece)
+        else:
+            found[-1] += f",{piece}"
+    return found
+
+
+def scalar(text: str) -> Any:
+    """Read a number, true, false or null; any other text stays one."""
+    if text.lower() in _CONSTANTS:
+        return _CONSTANTS[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return user_text(text)
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """Read `i/n` with 0 <= i < n.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise ValueError(f"{text!r}: wanted i/n with i from 0 to n-1, e.g. 0/4")
+    return int(index), int(count)
+
+
+def command_words(flags: Mapping[str, Any]) -> list[str]:
+    """Flags as somebody would type them, for the record of what made a run."""
+    words = []
+    for name, value in flags.items():
+        if value is None or value is False:
+            continue
+        if value is True:
+            words.append(f"--{name}")
+        elif isinstance(value, Mapping):
+            words.append(f"--{name}={','.join(f'{k}={_typed(v)}' for k, v in value.items())}")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            if name == "include_path":
+                words += [f"--{name}={one}" for one in value]
+            else:
+                words.append(f"--{name}={('/' if name == 'shard' else ',').join(map(str, value))}")
+        else:
+            words.append(f"--{name}={value}")
+    return words
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return json.dumps(value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -1,0 +1,398 @@
+"""The flags of `vsr1-bench run`: the command line and `evaluate()` fill the same fields.
+
+Each class holds a group of flags, checks them, and makes the options that the engine takes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+
+from vsr1_bench._util.flag_values import key_values, pieces, read_shard, scalar
+from vsr1_bench._util.paths import user_text
+from vsr1_bench.answers import tag_pair
+from vsr1_bench.data.blind import parse_variants
+from vsr1_bench.data.dataset import DataOptions
+from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation import choose_backend
+from vsr1_bench.generation.costs import Spending, read_prices
+from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.perception.reader import SELF, ReaderOptions
+from vsr1_bench.pipeline.run import RunOptions
+from vsr1_bench.prompts.formats import DEFAULT_FORMAT
+from vsr1_bench.prompts.judge_prompts import get_prompt
+
+PARALLEL = ("tensor_parallel_size", "data_parallel_size")
+BATCH = {"transformers": "batch_size", "vllm": "max_num_seqs", "openai": "concurrency"}
+"""What `batch_size` is called by each backend."""
+ALIASES = {"max_gen_toks": "max_tokens", "max_new_tokens": "max_tokens", "until": "stop"}
+"""Fields of `gen_kwargs` by the names that lm-eval and Hugging Face give them."""
+KINDS: dict[str, type] = {
+    "temperature": float,
+    "top_p": float,
+    "top_k": int,
+    "min_p": float,
+    "repetition_penalty": float,
+    "max_tokens": int,
+    "min_pixels": int,
+    "max_pixels": int,
+}
+
+
+def read_tags(text: str) -> tuple[str, ...]:
+    """Read `cot,[[note]]…[[/note]]`.
+
+    Raises:
+        ValueError: one is no tag.
+    """
+    names = tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
+    for name in names:
+        tag_pair(name)
+    return names
+
+
+def stop_strings(given: str | Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Read the stop strings of `gen_kwargs`: `stop=END`, `stop=["END","STOP"]`, or a list.
+
+    Raises:
+        UsageError: a list that is not one of texts.
+    """
+    if isinstance(given, str):
+        typed = (piece.partition("=") for piece in pieces(given))
+        raw: Any = next(value for field, _, value in typed if field.strip() == name)
+    else:
+        raw = given[name]
+    listed = raw
+    if isinstance(raw, str):
+        if not raw.startswith("["):
+            return (raw,)
+        try:
+            listed = json.loads(raw)
+        except ValueError:
+            listed = None
+    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+        raise UsageError(f'--gen_kwargs {name}={raw}: wanted a text, or a list ["…", "…"]')
+    return tuple(listed)
+
+
+def _native(value: Any) -> Any:
+    """A value of a mapping as the command line has it: a text may be a number, a list is JSON."""
+    if isinstance(value, str):
+        return scalar(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return json.dumps(value) if isinstance(value, list | tuple) else value
+
+
+def _read_mapping(value: Any, flag: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        return key_values(value, flag)
+    if not isinstance(value, Mapping):
+        raise ValueError("wanted a mapping, or a text name=value,name=value")
+    return {str(name): _native(one) for name, one in value.items()}
+
+
+def _read_gen_kwargs(value: Any) -> dict[str, Any]:
+    found = _read_mapping(value, "--gen_kwargs")
+    stops = {name: stop_strings(value, name) for name in ("stop", "until") if name in found}
+    return found | stops
+
+
+def _read_path(value: Any) -> Any:
+    return user_text(os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+def _read_text(read: Callable[[str], Any], joint: str = "") -> BeforeValidator:
+    """Read a text, or a list of what its `joint` stands between."""
+
+    def from_any(value: Any) -> Any:
+        if joint and isinstance(value, list | tuple):
+            value = joint.join(map(str, value))
+        return read(value) if isinstance(value, str) else value
+
+    return BeforeValidator(from_any)
+
+
+PathText = Annotated[str, BeforeValidator(_read_path)]
+UserPath = Annotated[Path, BeforeValidator(_read_path)]
+
+
+def _mapping(flag: str) -> BeforeValidator:
+    return BeforeValidator(partial(_read_mapping, flag=flag))
+
+
+class _Flags(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=()
+    )
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Check flags by name; None and False stand for a flag that was not given.
+
+        Raises:
+            UsageError: an unknown flag, or a value that it cannot have.
+        """
+        known = [f"--{name}" for name in cls.model_fields]
+        for name in given:
+            if name not in cls.model_fields:
+                raise UsageError(f"unknown flag --{name}; {nearest(f'--{name}', known)}")
+        told = {k: v for k, v in given.items() if v is not None and v is not False}
+        try:
+            return cls.model_validate(told)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = first["msg"].removeprefix("Value error, ")
+            reason = reason.replace("Input should be", "wanted").replace("a valid string", "a text")
+            shown = first["input"]
+            raise UsageError(f"--{first['loc'][0]} {shown!r:.200}: {reason}") from None
+
+    @classmethod
+    def of_command(cls, options: Mapping[str, Any]) -> Self:
+        """Take from a command's flags those that belong here."""
+        return cls.of({k: v for k, v in options.items() if k in cls.model_fields})
+
+
+class _ThinkingFlags(_Flags):
+    thinking_tags: Annotated[tuple[str, ...], _read_text(read_tags, ",")] = ()
+
+
+class JudgeFlags(_ThinkingFlags):
+    """What judges are told."""
+
+    judge: str | None = None
+    judge_model: PathText | None = None
+    judge_base_url: str | None = None
+    judge_all: bool = False
+    judge_concurrency: PositiveInt | None = None
+    judge_prompt: str = "strict"
+    judge_args: Annotated[dict[str, Any], _mapping("--judge_args")] = {}
+    price_file: UserPath | None = None
+    max_cost: Annotated[float, Field(ge=0, lt=1e12)] | None = None
+
+    def judge_options(self, labels: Path | None = None, *, dry_run: bool = False) -> JudgeOptions:
+        """Options of the judges; `labels` = the file of judge `labels`.
+
+        Raises:
+            UsageError: flags that do not go together, or a price file that cannot be read.
+        """
+        get_prompt(self.judge_prompt)
+        prices = read_prices(self.price_file) if self.price_file else {}
+        if self.max_cost is not None and not prices:
+            raise UsageError("--max_cost needs prices: give --price_file FILE.json, too")
+        _refuse_key(self.judge_base_url, "--judge_base_url", "VSR1_JUDGE_API_KEY")
+        if self.judge_all and "cascade" not in (self.judge or ""):
+            raise UsageError("--judge_all goes with --judge cascade:RULE,LLM; other judges see all")
+        return JudgeOptions(
+            labels=labels,
+            model=self.judge_model,
+            base_url=self.judge_base_url,
+            judge_all=self.judge_all,
+            concurrency=self.judge_concurrency,
+            prompt=self.judge_prompt,
+            args=self.judge_args,
+            spending=Spending(prices, self.max_cost),
+            thinking_tags=self.thinking_tags,
+            dry_run=dry_run,
+        )
+
+
+class ReaderFlags(_ThinkingFlags):
+    """Who reads the descriptions."""
+
+    reader: str | None = None
+    reader_model: PathText | None = None
+    reader_base_url: str | None = None
+    reader_args: Annotated[dict[str, Any], _mapping("--reader_args")] = {}
+
+    def reader_options(self, spending: Spending | None = None) -> ReaderOptions:
+        """Options of the reader; `spending` = that of the judges, which bounds both.
+
+        Raises:
+            UsageError: flags about a reader that is the model itself, or that cannot be used.
+        """
+        name = self.reader or SELF
+        if name == SELF and any((self.reader_model, self.reader_base_url, self.reader_args)):
+            raise UsageError(
+                "--reader_model, --reader_base_url, --reader_args go with --reader openai, gemini "
+                "or vllm; the reader `self` is the model itself"
+            )
+        _refuse_key(self.reader_base_url, "--reader_base_url", "VSR1_READER_API_KEY")
+        return ReaderOptions(
+            name,
+            self.reader_model,
+            self.reader_base_url,
+            self.reader_args,
+            spending or Spending(),
+            thinking_tags=self.thinking_tags,
+        )
+
+
+class RunFlags(JudgeFlags, ReaderFlags):
+    """All flags of `run`."""
+
+    model: PathText
+    tasks: str
+    limit: PositiveInt | None = None
+    output_path: UserPath = Path("runs")
+    prompt: str = DEFAULT_FORMAT
+    system_instruction: str | None = None
+    perception: Annotated[
+        Literal["self", "caption"], BeforeValidator(lambda v: SELF if v is True else v)
+    ] | None = None  # fmt: skip
+    blind: str | None = None
+    backend: str = "auto"
+    base_url: str | None = None
+    model_args: Annotated[dict[str, Any], _mapping("--model_args")] = {}
+    batch_size: str | None = None
+    device: str | None = None
+    tensor_parallel_size: PositiveInt | None = None
+    data_parallel_size: PositiveInt | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    gen_kwargs: Annotated[dict[str, Any], BeforeValidator(_read_gen_kwargs)] = {}
+    seed: int = 0
+    num_samples: PositiveInt = 1
+    data_root: PathText | None = None
+    source: str | None = None
+    dataset: PathText | None = None
+    split: str | None = None
+    offline: bool = False
+    include_path: tuple[PathText, ...] = ()
+    predict_only: bool = False
+    shard: Annotated[tuple[int, int], _read_text(read_shard, "/")] = (0, 1)
+    force_unlock: bool = False
+    verbosity: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_text(str.upper)
+    ] = "INFO"  # fmt: skip
+    # lm-eval's; they change nothing, or are refused.
+    log_samples: bool = False
+    num_fewshot: int | None = None
+    use_cache: str | None = None
+    apply_chat_template: bool = False
+
+    @property
+    def progress(self) -> bool:
+        """Whether bars are shown."""
+        return self.verbosity in ("DEBUG", "INFO")
+
+    def run_options(self, spending: Spending | None = None) -> RunOptions:
+        """Options of generation; `spending` = that of the judges.
+
+        Raises:
+            UsageError: a refused flag, or a value that cannot be used.
+        """
+        if self.num_fewshot:
+            raise UsageError(
+                "--num_fewshot: vsr1-bench is zero-shot only, as the paper's tables are; drop the "
+                "flag"
+            )
+        if self.use_cache:
+            raise UsageError(
+                "--use_cache: the run folder is the cache; rerun with the same --output_path"
+            )
+        return RunOptions(
+            model=self.model,
+            tasks=self.tasks,
+            output_path=self.output_path,
+            backend=self.backend,
+            base_url=self.base_url,
+            model_args=self.backend_args(),
+            gen_kwargs=self.sampling_fields(),
+            prompt=self.prompt,
+            system_instruction=self.system_instruction,
+            limit=self.limit,
+            shard=self.shard,
+            data=DataOptions.from_flags(
+                self.data_root, self.offline, self.source, self.dataset, self.split
+            ),
+            include_path=self.include_path,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+            force_unlock=self.force_unlock,
+            progress=self.progress,
+            perception=self.perception,
+            reader=self.reader_options(spending),
+            blind=parse_variants(self.blind),
+        )
+
+    def backend_args(self) -> dict[str, Any]:
+        """`model_args`, with `batch_size`, `device` and the like under the backend's own names.
+
+        Raises:
+            UsageError: a batch size that is no number.
+        """
+        found = dict(self.model_args)
+        for name in ("device", *PARALLEL):
+            if (value := getattr(self, name)) is not None:
+                found[name] = value
+        if self.batch_size is not None and self.batch_size != "auto":
+            backend = choose_backend(self.backend, self.base_url)
+            if not self.batch_size.isdigit() or int(self.batch_size) < 1:
+                raise UsageError(
+                    f"--batch_size {self.batch_size}: wanted a whole number of at least 1, or auto"
+                )
+            if backend in BATCH:
+                found[BATCH[backend]] = int(self.batch_size)
+        return found
+
+    def sampling_fields(self) -> dict[str, Any]:
+        """Fields of `Sampling`: `gen_kwargs`, `seed` and `num_samples`.
+
+        Raises:
+            UsageError: an unknown field or a value of the wrong kind.
+        """
+        fields: dict[str, Any] = {"seed": self.seed, "n": self.num_samples}
+        sampled: Any = None
+        for given, value in self.gen_kwargs.items():
+            name = ALIASES.get(given, given)
+            if name == "do_sample":
+                if not isinstance(value, bool):
+                    raise UsageError(f"--gen_kwargs {given}={value}: wanted true or false")
+                sampled = value
+            elif name == "stop":
+                fields[name] = value
+            elif name not in KINDS:
+                known = (*KINDS, "stop")
+                raise UsageError(f"--gen_kwargs {given}: no such field; {nearest(given, known)}")
+            else:
+                fields[name] = _number(value, KINDS[name], given)
+        _check_sampled(sampled, fields.get("temperature", 0.0))
+        return fields
+
+
+def _number(value: Any, kind: type, name: str) -> Any:
+    number = not isinstance(value, bool) and isinstance(value, int | float)
+    if not number or not math.isfinite(value) or kind(value) != value:
+        wanted = "a whole number" if kind is int else "a number"
+        raise UsageError(f"--gen_kwargs {name}={value}: wanted {wanted}")
+    return kind(value)
+
+
+def _check_sampled(sampled: bool | None, temperature: float) -> None:
+    """Refuse a `do_sample` that the temperature contradicts: it is the temperature that decides.
+
+    Raises:
+        UsageError: it does.
+    """
+    if sampled is True and temperature == 0:
+        raise UsageError(
+            "--gen_kwargs do_sample=true: sampling needs a temperature above 0; add temperature=…"
+        )
+    if sampled is False and temperature > 0:
+        raise UsageError(
+            f"--gen_kwargs do_sample=false contradicts temperature={temperature:g}; drop one"
+        )
+
+
+def _refuse_key(url: str | None, flag: str, variable: str) -> None:
+    if "@" in urlsplit(url or "").netloc:
+        raise UsageError(f"{flag} holds a user or password; give the key by {variable}")

@@ -1,0 +1,44 @@
+"""What a run says on standard error: what was reused, what failed, what is left out."""
+
+from __future__ import annotations
+
+import sys
+
+from vsr1_bench.perception.second_pass import Tally
+from vsr1_bench.pipeline.stream import TaskRun
+from vsr1_bench.store.provenance import reuse_line
+
+
+def notice(text: str) -> None:
+    """Print a line under the tool's name."""
+    print(f"vsr1-bench: {text}", file=sys.stderr)
+
+
+def report_responses(run: TaskRun) -> None:
+    """Say how many responses are not new, and which are missing."""
+    name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
+    if run.reused:
+        print(reuse_line(name, run.reused, run.total, run.makers), file=sys.stderr)
+    report_failures(name, run.answers, run.total)
+    for tally in run.further:
+        report_failures(name, tally)
+    for reason, count in run.left_out.items():
+        notice(f"{name}: {count} samples left out: {reason}")
+
+
+def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
+    """Print the commonest reasons for which requests of one kind have failed."""
+    count = tally.finished + tally.failed if total is None else total
+    if tally.what == "readings" and count == 0:
+        notice(
+            f"{name}: no description to read: it has no `lsr`; for models that write none: "
+            "--perception caption"
+        )
+    what = "" if tally.what == "responses" else f" {tally.what}"
+    reasons = sorted(tally.reasons.items(), key=lambda pair: -pair[1])
+    if rest := sum(failed for _, failed in reasons[3:]):
+        reasons[3:] = [(f"for {len(reasons) - 3} other reasons", rest)]
+    for reason, failed in reasons:
+        notice(
+            f"{name}: {failed} of {count}{what} failed: {reason}; the same command tries them again"
+        )
