@@ -21,9 +21,9 @@ from vsr1_bench.errors import (
 if TYPE_CHECKING:
     from vsr1_bench.data.dataset import DataOptions
     from vsr1_bench.generation.costs import Spending
+    from vsr1_bench.generation.tally import Tally
     from vsr1_bench.judge import JudgeOptions
     from vsr1_bench.perception.reader import ReaderOptions
-    from vsr1_bench.perception.second_pass import Tally
     from vsr1_bench.store.run_folder import RunFolder
 
 

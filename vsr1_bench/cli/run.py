@@ -142,7 +142,7 @@ def model_args(options: argparse.Namespace) -> dict[str, Any]:
         if getattr(options, name) is not None:
             found[name] = getattr(options, name)
     if options.batch_size not in (None, "auto"):
-        from vsr1_bench.generation import choose_backend
+        from vsr1_bench.generation.open import choose_backend
 
         backend = choose_backend(options.backend, options.base_url)
         if not options.batch_size.isdigit() or int(options.batch_size) < 1:
