@@ -78,8 +78,14 @@ JUDGES: dict[str, tuple[str, dict[str, Any]]] = {
             "args": {"safety": "none"},
         },
     ),
-    "VLLM_A": ("vllm", {"model": "", "dry_run": True}),
-    "VLLM_B": ("vllm", {"model": "", "concurrency": 4, "args": BF16}),
+    "9c8a5f783c4c19aa9bcbe8433049cd5859fc2fb51c72edb62ffb0e0534718b9d": (
+        "vllm",
+        {"model": "", "dry_run": True},
+    ),
+    "194ff53904df8358f9da23e5f83ece0aae62268afaae855a248317cc4b3127e6": (
+        "vllm",
+        {"model": "", "concurrency": 4, "args": BF16},
+    ),
 }
 
 
