@@ -127,8 +127,14 @@ def rooms_imported(path: Path, source: str | None = None) -> Iterator[tuple[int,
             yield line, room
 
 
-def arrows(files: Iterable[Path] = CODE, source: str | None = None) -> Arrows:
+@cache
+def arrows() -> Arrows:
     """All imports from room to room, the face's own left out."""
+    return arrows_of(CODE)
+
+
+def arrows_of(files: Iterable[Path], source: str | None = None) -> Arrows:
+    """The imports of these files from room to room, or of one file as if it had this source."""
     found: dict[tuple[str, str], list[str]] = {}
     for path in files:
         me = room_of(module_name(path))

@@ -115,7 +115,7 @@ def test_only_its_commands_start_the_training_add_on() -> None:
 )
 def test_a_breach_of_the_order_is_seen(path: str, source: str) -> None:
     file = Path(path)
-    assert house.upward(house.arrows([file], source)) or house.early_train(file, source)
+    assert house.upward(house.arrows_of([file], source)) or house.early_train(file, source)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_breach_of_the_order_is_seen(path: str, source: str) -> None:
 )
 def test_the_ways_that_are_open(path: str, source: str) -> None:
     file = Path(path)
-    assert not house.upward(house.arrows([file], source)) and not house.early_train(file, source)
+    assert not house.upward(house.arrows_of([file], source)) and not house.early_train(file, source)
 
 
 def test_the_page_shows_the_house_as_it_is() -> None:
