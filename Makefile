@@ -50,7 +50,7 @@ test: $(STAMP)  ## the whole test suite
 test-lmms-eval: $(LMMS)/.synced  ## lmms-eval both ways, in an environment of its own (.lmms)
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python -m pytest tests/lmms $(PYTEST_ARGS)
 
-lint: $(STAMP)  ## ruff, formatting, mypy --strict, the borders between the folders
+lint: $(STAMP)  ## ruff, formatting, mypy --strict, the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python scripts/lint_tree.py $(CURDIR)/$(BIN)/mypy -p vsr1_bench

@@ -6,9 +6,8 @@ import re
 
 from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row
 from vsr1_bench.errors import TaskError
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import Sample
-from vsr1_bench.task import Row, Source, Task
+from vsr1_bench.task import Row, Source, Task, example_image
 
 HUB_ID = "BUAADreamer/clevr_count_70k"
 

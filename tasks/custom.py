@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row
-from vsr1_bench.generation.images import example_image
-from vsr1_bench.task import Chosen, Row, Task
+from vsr1_bench.task import Chosen, Row, Task, example_image
 
 
 def example() -> Row:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from vsr1_bench.data.problem_rows import problem_copy
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import EncodedImage, Outcome, Sample
-from vsr1_bench.task import Copy, Group, Metric, Row, Source, Task, interleave
+from vsr1_bench.task import Copy, Group, Metric, Row, Source, Task, example_image, interleave
 
 NAMES = ("category", "subcategory", "set_id", "figure_id", "question_id", "visual_input")
 EXAMPLE = dict.fromkeys(NAMES, "1") | {"question": "Is A bigger?", "gt_answer": "1"}

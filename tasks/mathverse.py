@@ -10,9 +10,8 @@ import re
 
 from vsr1_bench.answers import read_answer, read_options
 from vsr1_bench.data.problem_rows import problem_copy
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import AnswerType, EncodedImage, Sample
-from vsr1_bench.task import Copy, Row, Source, Task, interleave
+from vsr1_bench.task import Copy, Row, Source, Task, example_image, interleave
 
 IN_IMAGE = "Answer the question shown in the image."
 LMMS = Source("CaraJ/MathVerse-lmmseval", "testmini", "testmini", images=("image",), n=3940)

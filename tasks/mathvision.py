@@ -7,9 +7,8 @@ The gold is an option's letter or a value; either is accepted for the other. Som
 from __future__ import annotations
 
 from vsr1_bench.data.problem_rows import problem_copy
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import LETTERS, Sample
-from vsr1_bench.task import Copy, Row, Source, Task, interleave
+from vsr1_bench.task import Copy, Row, Source, Task, example_image, interleave
 
 
 def to_sample(row: Row) -> Sample:

@@ -6,9 +6,8 @@ The gold of a choice is the option's text.
 from __future__ import annotations
 
 from vsr1_bench.data.problem_rows import problem_copy
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, Sample
-from vsr1_bench.task import Row, Source, Task, interleave
+from vsr1_bench.task import Row, Source, Task, example_image, interleave
 
 KINDS: dict[str, AnswerType] = {"integer": "number", "float": "number"}
 BY = "question_type answer_type source task category context grade language".split()

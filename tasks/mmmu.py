@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, open_question, problem_row, read_list
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import Sample
-from vsr1_bench.task import Copy, Row, Source, Task, interleave_all, numbered_images
+from vsr1_bench.task import Copy, Row, Source, Task, example_image, interleave_all, numbered_images
 
 COLUMNS = tuple(f"image_{n}" for n in range(1, 8))
 SUBJECTS = """Accounting Agriculture Architecture_and_Engineering Art Art_Theory

@@ -7,9 +7,8 @@ is the mean of standard (10 options) and vision; the Vision-SR1 paper's pools al
 from __future__ import annotations
 
 from vsr1_bench.data.problem_rows import problem_copy, read_list
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import Sample
-from vsr1_bench.task import Copy, Group, GroupMean, Row, Source, Task, interleave_all
+from vsr1_bench.task import Copy, Group, GroupMean, Row, Source, Task, example_image, interleave_all
 from vsr1_bench.task import numbered_images as numbered
 
 COLUMNS = tuple(f"image_{n}" for n in range(1, 8))

@@ -7,10 +7,9 @@ copy names no capabilities: only the mean over all can be told there.
 from __future__ import annotations
 
 from vsr1_bench.data.problem_rows import problem_copy
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.prompts.judge_prompts import GRADED
 from vsr1_bench.records import Sample
-from vsr1_bench.task import Copy, Metric, Row, Source, Task, interleave
+from vsr1_bench.task import Copy, Metric, Row, Source, Task, example_image, interleave
 
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
 COLUMNS = ("image",)

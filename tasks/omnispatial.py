@@ -8,9 +8,8 @@ gold by its letter. `id` repeats between sub-tasks.
 from __future__ import annotations
 
 from vsr1_bench.errors import TaskError
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import LETTERS, EncodedImage, Sample
-from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, Task, interleave
+from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, Task, example_image, interleave
 
 
 def to_sample(row: Row) -> Sample:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import Sample
-from vsr1_bench.task import Row, Source, Task
+from vsr1_bench.task import Row, Source, Task, example_image
 
 
 def to_sample(row: Row) -> Sample:

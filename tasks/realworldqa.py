@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 
 from vsr1_bench.data.problem_rows import problem_copy, problem_sample
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import Sample
-from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, Task
+from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, Task, example_image
 
 
 def to_sample(row: Row) -> Sample:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.records import EncodedImage, Sample
-from vsr1_bench.task import ROW_NUMBER, Metric, Row, Source, Task, interleave
+from vsr1_bench.task import ROW_NUMBER, Metric, Row, Source, Task, example_image, interleave
 
 IMAGES = ("image1", "image2", "image3")
 SCORE = Metric("score", only=(("image", ("2", "3")),))

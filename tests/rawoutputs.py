@@ -13,8 +13,8 @@ from typing import Any
 
 from hub import Repositories
 
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.imports.vision_sr1 import JUDGED, REPOSITORY, RUNS
+from vsr1_bench.task import example_image
 
 PARTS = ("mmmu-pro", "clevr_count_70k", "mm-vet", "mathverse", "mathvista", "mathvision")
 PARTS += ("realWorldQA",)

@@ -45,9 +45,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.generation import Generator, choose_backend, open_generator
+from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.models import find_model
-from vsr1_bench.generation.open import open_syncable
+from vsr1_bench.generation.open import choose_backend, open_generator, open_syncable
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.pipeline.run import make_sampling
 from vsr1_bench.store.journal import Journal

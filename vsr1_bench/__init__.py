@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vsr1_bench._util.version import __version__
+
 if TYPE_CHECKING:
     from vsr1_bench.api import Results, evaluate, load_runs
-
-__version__ = "0.1.0"
 
 __all__ = ["Results", "__version__", "evaluate", "load_runs"]
 

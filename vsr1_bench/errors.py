@@ -56,7 +56,7 @@ class JudgeError(BenchError):
 
 
 class JudgeMissingError(UsageError):
-    """A judge's key, endpoint, model or package is not there."""
+    """The model of a judge or a reader is not there: its name, key, endpoint or package."""
 
 
 class StoreError(BenchError):

@@ -6,6 +6,7 @@ not import torch, datasets or other heavy packages at module level, because `ls 
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -257,3 +258,12 @@ def interleave_all(
     found_parts[0] = [*unplaced, *found_parts[0]]
     kept = tuple(tuple(part for part in parts if part != "") for parts in found_parts)
     return kept, tuple(images)
+
+
+def example_image(width: int = 56, height: int = 56) -> EncodedImage:
+    """Draw a plain image, for the generated rows that `validate` falls back on."""
+    from PIL import Image as Pil
+
+    buffer = io.BytesIO()
+    Pil.new("RGB", (width, height), (200, 220, 240)).save(buffer, "PNG")
+    return EncodedImage(data=buffer.getvalue())

@@ -13,7 +13,7 @@ import pytest
 from cli import command, error_line
 from hub import Fault, Hub, Repositories, commit_of
 
-from vsr1_bench.generation.images import example_image
+from vsr1_bench.task import example_image
 
 ROWS = [{"question": f"{n} + 0?", "answer": f"#### {n}"} for n in range(4)]
 PICTURES = [

@@ -12,7 +12,7 @@ from seeing import both, options, plugins
 from servers import Asked, ChatServer, Reply, chat, failure
 
 from judges import CORRECT, INCORRECT, OPENAI, box, sums, verdicts
-from vsr1_bench.generation.base import HOPELESS
+from vsr1_bench.generation.tally import HOPELESS
 from vsr1_bench.perception.reader import ReaderOptions
 from vsr1_bench.pipeline.run import generate
 from vsr1_bench.scoring.runs import judge_and_score

@@ -25,10 +25,10 @@ from tests.cli import cli, command, error_line  # noqa: E402
 from tests.training import metrics, settings, small_recipe, small_sft, trainer  # noqa: E402
 from tests.tree import ROOT  # noqa: E402
 from tests.two_ranks import HUB_ID, KILLED, REFUSED, SFT, TWO, WAYS  # noqa: E402
-from vsr1_bench.generation.images import example_image  # noqa: E402
 from vsr1_bench.generation.models import ModelInfo  # noqa: E402
 from vsr1_bench.generation.transformers_args import TransformersArgs  # noqa: E402
 from vsr1_bench.generation.transformers_sync import SyncableTransformers  # noqa: E402
+from vsr1_bench.task import example_image  # noqa: E402
 from vsr1_bench.train import sft  # noqa: E402
 from vsr1_bench.train.core.checkpoints import read_mark  # noqa: E402
 from vsr1_bench.train.recipe import Recipe  # noqa: E402

@@ -19,9 +19,8 @@ import pytest
 from cli import command, error_line
 from hub import Fault, Hub, Repositories, client_environment, commit_of
 
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.registry import load_registry
-from vsr1_bench.task import Row, Source, Task
+from vsr1_bench.task import Row, Source, Task, example_image
 
 TASKS = {n: t for n, t in load_registry().tasks.items() if isinstance(t.source, Source)}
 # Copies `paths` name image files, which only a mirror has.

@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from vsr1_bench.errors import GenerationError
-from vsr1_bench.generation.images import example_image, fit, image_size
+from vsr1_bench.generation.images import fit, image_size
 from vsr1_bench.records import ImagePlace, Message, Request, Sampling
+from vsr1_bench.task import example_image
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,7 +23,7 @@ def execute(options: argparse.Namespace) -> int:
     import os
     from dataclasses import asdict
 
-    from vsr1_bench.data.rows import DATA_ROOT_VARIABLE
+    from vsr1_bench.store.environment import DATA_ROOT_VARIABLE
     from vsr1_bench.tools.doctor import can_run, diagnose, report
 
     # Not the usual way: a root that is no folder is a finding here, not an error.

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from vsr1_bench import __version__
 from vsr1_bench._util.terminal import plain_streams
+from vsr1_bench._util.version import __version__
 from vsr1_bench.cli.streams import keep_printing
 from vsr1_bench.cli.terminating import ended_by_sigterm
 from vsr1_bench.errors import (

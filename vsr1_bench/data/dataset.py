@@ -17,7 +17,6 @@ from typing import Any
 from vsr1_bench._util.memo import memo_file
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.data.rows import (
-    DATA_ROOT_VARIABLE,
     ChainedRows,
     LoadedRows,
     MadeRows,
@@ -31,6 +30,7 @@ from vsr1_bench.data.rows import (
 from vsr1_bench.errors import RowError, TaskError, UsageError, nearest
 from vsr1_bench.harness import TaskOverrides, find_harness
 from vsr1_bench.records import LETTERS, EncodedImage, Sample
+from vsr1_bench.store.environment import DATA_ROOT_VARIABLE
 from vsr1_bench.store.spec import DataSpec
 from vsr1_bench.task import ROW_NUMBER, Chosen, ExternalTask, Procedural, Row, Source, Task
 

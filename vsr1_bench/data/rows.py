@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 from vsr1_bench.data.json_rows import JsonTable
 from vsr1_bench.errors import MissingDataError, RowError, TaskError, UsageError
 from vsr1_bench.records import EncodedImage
+from vsr1_bench.store.environment import DATA_ROOT_VARIABLE
 from vsr1_bench.task import Procedural, Row, Source
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-DATA_ROOT_VARIABLE = "VSR1_DATA_ROOT"
 
 
 class Rows(ABC):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vsr1_bench._util.closing import Closing
 from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.records import Completion, Request
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from vsr1_bench.generation.chat import ChatRenderer
 
-HOPELESS = 32
-"""If so many requests of a kind fail, and none between them succeeds, it is not the requests."""
 NO_SCHEMA = "this backend has no structured output (json_schema)"
 """Why a backend without structured output fails a request that wants it."""
 
@@ -165,8 +164,10 @@ class BackendArgs(BaseModel):
 Args = TypeVar("Args", bound=BackendArgs)
 
 
-def parse_backend_args(kind: type[Args], backend: str, given: dict[str, Any]) -> Args:
-    """Check `--model_args` for a backend.
+def parse_backend_args(
+    kind: type[Args], backend: str, given: dict[str, Any], flags: Flags = RUN_FLAGS
+) -> Args:
+    """Check `--model_args` for a backend, or what a judge or a reader calls them.
 
     Raises:
         UsageError: an unknown name (nearest ones offered) or a value of the wrong type.
@@ -175,11 +176,11 @@ def parse_backend_args(kind: type[Args], backend: str, given: dict[str, Any]) ->
     for name in given:
         if name not in known:
             raise UsageError(
-                f"--model_args {name}: backend {backend!r} does not take it; {nearest(name, known)}"
+                f"{flags.args} {name}: backend {backend!r} does not take it; {nearest(name, known)}"
             )
     try:
         return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"--model_args {name}={first['input']!r}: {first['msg']}") from error
+        raise UsageError(f"{flags.args} {name}={first['input']!r}: {first['msg']}") from error

@@ -32,6 +32,7 @@ from pydantic import Field
 from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
 from vsr1_bench.generation.base import PACE, BackendArgs, Generator, NotInSpec
 from vsr1_bench.generation.bounded import RefusedReplyError
+from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.generation.images import ImageError
 from vsr1_bench.records import Completion, Request, Usage
 
@@ -291,7 +292,7 @@ def _named(body: bytes) -> Usage | None:
     return None
 
 
-def checked_url(url: str) -> str:
+def checked_url(url: str, flags: Flags = RUN_FLAGS) -> str:
     """Return a URL that can be called.
 
     Raises:
@@ -300,14 +301,14 @@ def checked_url(url: str) -> str:
     bare = url.partition("?")[0]
     if bare != url or "#" in url:
         raise UsageError(
-            f"--base_url {bare.partition('#')[0]!r} with a query: give the URL alone; keys come "
-            "from the environment (docs/judges.md), and are written nowhere"
+            f"{flags.base_url} {bare.partition('#')[0]!r} with a query: give the URL alone; "
+            "keys come from the environment (docs/judges.md), and are written nowhere"
         )
     with suppress(ValueError):  # brackets or a port that are none
         split = urlsplit(url)
         if re.fullmatch(r"https?://[!-~]+", url) and split.hostname and split.port != 0:
             return url
-    raise UsageError(f"--base_url {url!r}: wanted http://HOST:PORT/v1 or https://HOST/v1")
+    raise UsageError(f"{flags.base_url} {url!r}: wanted http://HOST:PORT/v1 or https://HOST/v1")
 
 
 def checked_key(variable: str) -> str:

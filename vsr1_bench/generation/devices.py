@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import BackendArgs
+from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 
 SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
-def check_devices(backend: str, args: BackendArgs, *, served: bool = False) -> None:
+def check_devices(
+    backend: str, args: BackendArgs, *, served: bool = False, flags: Flags = RUN_FLAGS
+) -> None:
     """Refuse more devices than there are.
 
     Args:
         backend: For the message.
         args: Its arguments.
         served: Whether a server runs it, which has an engine for each part of the data.
+        flags: How the arguments were given, for the message.
 
     Raises:
         UsageError: says how many there are, and the way out.
@@ -28,8 +32,8 @@ def check_devices(backend: str, args: BackendArgs, *, served: bool = False) -> N
         raise UsageError(f"{wrong} {sizes[wrong]}: wanted a whole number of at least 1")
     if sizes["data_parallel_size"] > 1 and not served:
         raise UsageError(
-            "--model_args data_parallel_size: run `vsr1-bench serve` with it and point "
-            "--base_url at the server, or use shards (--shard i/n)"
+            f"{flags.args} data_parallel_size: run `vsr1-bench serve` with it and point "
+            f"{flags.base_url} at the server, or use shards (--shard i/n)"
         )
     wanted = 1
     for size in sizes.values():
@@ -38,7 +42,8 @@ def check_devices(backend: str, args: BackendArgs, *, served: bool = False) -> N
         told = " × ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
         raise UsageError(
             f"{told}: wants {wanted} GPUs, this machine has {there or 'none'}; give at most "
-            f"{max(1, there)}, or serve the model where they are and point --base_url there"
+            f"{max(1, there)}, or serve the model where they are and point "
+            f"{flags.base_url} there"
         )
     _check_named(backend, str(given.get("device") or ""))
 

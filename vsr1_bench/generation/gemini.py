@@ -84,7 +84,8 @@ class GeminiGenerator(CallingGenerator):
         """
         self.args = args
         self.model = model.id
-        url = checked_url(model.base_url or ENDPOINT)
+        self._flags = model.flags
+        url = checked_url(model.base_url or ENDPOINT, model.flags)
         key = checked_key(key_variable())
         if not key:
             raise UsageError(f"gemini needs a key in {' or '.join(KEY_VARIABLES)}")
@@ -177,7 +178,8 @@ class GeminiGenerator(CallingGenerator):
         if status == 401 or (status == 403 and not self._answered) or _about_the_key(error):
             raise self._fatal(f"refused the key in {key_variable()} ({reason})")
         if status == 404:
-            raise self._fatal(f"does not serve model {self.model!r} ({reason}); check --model")
+            trouble = f"does not serve model {self.model!r} ({reason})"
+            raise self._fatal(f"{trouble}; check {self._flags.model}")
         if status < 500 and status not in RETRIED_STATUS:
             return failed(request, reason)
         asked = error.response.headers.get("retry-after")

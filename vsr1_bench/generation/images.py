@@ -171,12 +171,3 @@ def data_url(image: EncodedImage, min_pixels: int, max_pixels: int) -> str:
     """
     kind, data = encoded(image, min_pixels, max_pixels)
     return f"data:{kind};base64," + base64.b64encode(data).decode("ascii")
-
-
-def example_image(width: int = 56, height: int = 56) -> EncodedImage:
-    """Draw a plain image, for the generated rows that `validate` falls back on."""
-    from PIL import Image as Pil
-
-    buffer = io.BytesIO()
-    Pil.new("RGB", (width, height), (200, 220, 240)).save(buffer, "PNG")
-    return EncodedImage(data=buffer.getvalue())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from vsr1_bench._util.memo import file_sha256
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.errors import ModelError, UsageError
+from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.records import Sampling
 
 EMBEDDED = "tiny"
@@ -45,6 +46,8 @@ class ModelInfo:
     base_url: str | None = None
     origin: str | None = None
     """The name that its config.json states (`_name_or_path`)."""
+    flags: Flags = RUN_FLAGS
+    """How it was named, for messages about it."""
 
 
 def find_model(
@@ -56,6 +59,7 @@ def find_model(
     offline: bool = False,
     script: str | None = None,
     trust_remote_code: bool = False,
+    flags: Flags = RUN_FLAGS,
 ) -> ModelInfo:
     """Find a model by name.
 
@@ -67,6 +71,7 @@ def find_model(
         offline: Look in the hub's local cache only.
         script: The script's path, for backend `scripted`.
         trust_remote_code: Also take the Python files that come with the model.
+        flags: How it was named, for messages about it.
 
     Raises:
         ModelError: there is no such model, or its folder is not readable.
@@ -75,34 +80,35 @@ def find_model(
         url = (base_url or "").rstrip("/")
         if "@" in urlsplit(url).netloc:
             raise UsageError(
-                "--base_url holds a user or password, and it is recorded with the run; give the "
-                "key by the variable OPENAI_API_KEY instead"
+                f"{flags.base_url} holds a user or password, and it is recorded with the run; give "
+                "the key by the variable OPENAI_API_KEY instead"
             )
         if "?" in url or "#" in url:
             bare = url.partition("?")[0].partition("#")[0]
             raise UsageError(
-                f"--base_url {bare!r} with a query, which may be a key, and is recorded with the "
-                "run; give the URL alone, and the key by the variable OPENAI_API_KEY"
+                f"{flags.base_url} {bare!r} with a query, which may be a key, and is recorded "
+                "with the run; give the URL alone, and the key by the variable OPENAI_API_KEY"
             )
         mark = hashlib.sha256(f"{url}\0{name}".encode()).hexdigest()[:32]
-        return ModelInfo(name, mark, verified=False, base_url=url)
+        return ModelInfo(name, mark, verified=False, base_url=url, flags=flags)
     if backend == "scripted":
         script = user_text(script)
         if not script or not Path(script).is_file():
-            raise UsageError(f"backend 'scripted' needs --model_args script=FILE; got {script!r}")
+            raise UsageError(f"backend 'scripted' needs {flags.args} script=FILE; got {script!r}")
         return ModelInfo(name, file_sha256(Path(script))[:32])
     if name == EMBEDDED:
         from vsr1_bench.tiny import weights_path
 
-        return describe_folder(weights_path(), EMBEDDED)
+        return replace(describe_folder(weights_path(), EMBEDDED), flags=flags)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return describe_folder(folder, folder.resolve().name, code=trust_remote_code)
+        found = describe_folder(folder, folder.resolve().name, code=trust_remote_code)
+        return replace(found, flags=flags)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise ModelError(
             f"model {name!r}: no such folder; give a folder, a hub id (ORG/NAME), or {EMBEDDED!r}"
         )
-    return _from_hub(name, revision, offline, trust_remote_code)
+    return replace(_from_hub(name, revision, offline, trust_remote_code), flags=flags)
 
 
 def _from_hub(name: str, revision: str | None, offline: bool, code: bool) -> ModelInfo:

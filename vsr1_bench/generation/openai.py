@@ -81,7 +81,8 @@ class OpenAIGenerator(CallingGenerator):
         self._key_variable = key_variable
         self._marked = False
         """Whether a byte order mark has been told."""
-        url, key = checked_url(model.base_url or ""), checked_key(key_variable)
+        self._flags = model.flags
+        url, key = checked_url(model.base_url or "", model.flags), checked_key(key_variable)
         self._client = openai.AsyncOpenAI(
             base_url=url,
             api_key=key or "none",  # many local servers need no key; the client insists
@@ -163,18 +164,19 @@ class OpenAIGenerator(CallingGenerator):
             raise self._fatal(f"wants payment ({reason})")
         if status in (404, 405):
             raise self._fatal(
-                f"does not serve model {self.model!r} ({reason}); check --model and --base_url "
-                "(which ends in /v1 for most servers)"
+                f"does not serve model {self.model!r} ({reason}); check {self._flags.model} and "
+                f"{self._flags.base_url} (which ends in /v1 for most servers)"
             )
         if status < 500 and status not in RETRIED_STATUS:
             return failed(request, self._hint(reason))
         raise self._later(reason, asked_seconds(error.response.headers.get("retry-after")))
 
     def _hint(self, reason: str) -> str:
+        flag = self._flags.args
         if self.args.vllm_fields and any(f in reason for f in ("top_k", "min_p", "repetition_pen")):
-            return f"{reason} (an endpoint without these fields: --model_args vllm_fields=false)"
+            return f"{reason} (an endpoint without these fields: {flag} vllm_fields=false)"
         if "max_completion_tokens" in reason and not self.args.max_completion_tokens:
-            return f"{reason} (--model_args max_completion_tokens=true)"
+            return f"{reason} ({flag} max_completion_tokens=true)"
         return reason
 
     async def _raise_if_gone(self, reason: str) -> None:

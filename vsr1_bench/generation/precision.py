@@ -15,6 +15,7 @@ from typing import Any
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import BackendArgs
+from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.store.spec import PrecisionSpec
 
 AUTO = "auto"
@@ -28,12 +29,13 @@ _LARGEST_HEADER = 100 << 20
 """Bytes; the bound that safetensors itself sets."""
 
 
-def precision_of(folder: Path | None, args: BackendArgs) -> PrecisionSpec:
+def precision_of(folder: Path | None, args: BackendArgs, flags: Flags = RUN_FLAGS) -> PrecisionSpec:
     """Resolve the precision that a checkpoint is run at.
 
     Args:
         folder: Of the weights.
         args: Of a backend that loads them; its `dtype`, `quantization` and `kv_cache_dtype` count.
+        flags: How they were given, for the message.
 
     Raises:
         UsageError: a `dtype` that no backend computes in.
@@ -43,7 +45,7 @@ def precision_of(folder: Path | None, args: BackendArgs) -> PrecisionSpec:
     asked = str(given.get("dtype") or AUTO).removeprefix("torch.")
     if asked != AUTO and asked not in _NAMES:
         raise UsageError(
-            f"--model_args dtype={asked}: wanted auto (the checkpoint's own), {', '.join(DTYPES)}; "
+            f"{flags.args} dtype={asked}: wanted auto (the checkpoint's own), {', '.join(DTYPES)}; "
             "fewer bits are a matter of quantization=… and kv_cache_dtype=…"
         )
     dtype = _NAMES.get(asked) or _stated(config) or _stored(folder) or "float32"

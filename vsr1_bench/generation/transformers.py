@@ -56,8 +56,9 @@ class TransformersGenerator(Generator):
         Raises:
             ModelError: the folder does not hold a model that can be loaded.
         """
-        check_devices("transformers", args)
+        check_devices("transformers", args, flags=model.flags)
         self.args = args
+        self._flags = model.flags
         self.capacity = 2 * args.batch_size
         self._queue: deque[Request] = deque()
         device = args.device
@@ -69,7 +70,7 @@ class TransformersGenerator(Generator):
         try:
             self.model = kind.from_pretrained(
                 model.path,
-                dtype=precision_of(model.path, args).dtype,
+                dtype=precision_of(model.path, args, model.flags).dtype,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 **(attention if args.attn_implementation else {}),
@@ -135,7 +136,7 @@ class TransformersGenerator(Generator):
         except torch.cuda.OutOfMemoryError as error:
             raise GenerationError(
                 f"the GPU's memory is full at batch_size {self.args.batch_size}; resume with a "
-                "smaller one: --model_args batch_size=…"
+                f"smaller one: {self._flags.args} batch_size=…"
             ) from error
         except Exception as error:  # an odd sample (image tokens in its words, say) spoils a batch
             if len(prompts) > 1:

@@ -85,7 +85,7 @@ class VllmGenerator(Generator):
             ModelError: vLLM cannot load the model.
             UsageError: settings that this engine does not take together.
         """
-        check_devices("vllm", args)
+        check_devices("vllm", args, flags=model.flags)
         self.args = args
         self.capacity = args.capacity
         prepare_environment(args)
@@ -314,7 +314,7 @@ def engine_settings(
     settings |= {
         "model": str(model.path),
         # What `auto` means is not left to the engine: every backend loads the same numbers.
-        "dtype": precision_of(model.path, args).dtype,
+        "dtype": precision_of(model.path, args, model.flags).dtype,
         "trust_remote_code": trust_remote_code,
         "generation_config": "vllm",  # the model's own sampling defaults stay out
         "disable_log_stats": True,

@@ -6,26 +6,27 @@ import hashlib
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vsr1_bench import answers
 from vsr1_bench.errors import BenchError, JudgeError
-from vsr1_bench.generation.base import HOPELESS, NO_SCHEMA, Generator
+from vsr1_bench.generation.base import NO_SCHEMA, Generator
+from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import (
     OVERHEAD_TOKENS,
     BudgetSpentError,
     Spending,
     cost_of,
 )
+from vsr1_bench.generation.tally import HOPELESS
 from vsr1_bench.judge import Estimate, Item, Judged, RunningJudge, Verdicts
 from vsr1_bench.judging import llm_parse
 from vsr1_bench.judging.llm_replies import Reply, ReplyJournal, read_replies, replies_path
 from vsr1_bench.prompts.judge_prompts import JudgePrompt
-from vsr1_bench.records import Completion, Message, Request, Sampling, Verdict
+from vsr1_bench.records import Completion, Message, Request, Verdict
 from vsr1_bench.store.spec import canonical_json
 
 TAIL = 2000
@@ -38,21 +39,6 @@ _NO_SCHEMA = re.compile(
     r".*(?:response_format|response_mime|json_object|structured|schema|grammar)",
     re.IGNORECASE | re.DOTALL,
 )
-_FLAGS = {"model": "judge_model", "model_args": "judge_args", "base_url": "judge_base_url"}
-_FLAG = re.compile(r"(?<=--)(model_args|model|base_url)\b")
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The model behind a judge, not yet loaded or called."""
-
-    model: str
-    mark: str
-    """Fingerprint of the weights, or of endpoint and served id."""
-    open: Callable[[], Generator]
-    sampling: Sampling
-    told: Mapping[str, Any] = field(default_factory=dict)
-    """What else was set and can change a reply (`safety`, `dtype`)."""
 
 
 @dataclass(slots=True)
@@ -134,8 +120,7 @@ class LLMRunner(RunningJudge):
         except BudgetSpentError:
             raise
         except BenchError as error:
-            said = _FLAG.sub(lambda found: _FLAGS[found.group()], str(error))
-            raise type(error)(f"judge {self.name!r}: {said}") from None
+            raise type(error)(f"judge {self.name!r}: {error}") from None
 
     def estimate(self, items: Iterable[Item]) -> Estimate:
         """Count the calls of different prompts, and their tokens."""

@@ -22,16 +22,17 @@ from lmms_eval.api.model import lmms
 
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.errors import GenerationError, UsageError
-from vsr1_bench.generation import Generator, choose_backend, open_generator
+from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.identity import identify
 from vsr1_bench.generation.models import find_model
+from vsr1_bench.generation.open import choose_backend, open_generator
 from vsr1_bench.lmms_eval.messages import read_messages, sampling_of
-from vsr1_bench.perception.second_pass import generation_of
 from vsr1_bench.pipeline.run import make_sampling
 from vsr1_bench.records import Generation, Request, Usage
 from vsr1_bench.store.journal import Journal, Lock, read_journal
 from vsr1_bench.store.lines import generation_of_record
 from vsr1_bench.store.spec import canonical_json, request_key
+from vsr1_bench.store.writer import generation_of
 
 
 class Vsr1(lmms):  # type: ignore[misc, unused-ignore]

@@ -9,7 +9,6 @@ with it.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -18,10 +17,9 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from vsr1_bench.answers import final_region, mark_tags, read_description
 from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.connect import CONNECT, Connection, ConnectOptions
 from vsr1_bench.generation.costs import Spending
-from vsr1_bench.judge import JudgeOptions
-from vsr1_bench.judging import llm_open
-from vsr1_bench.judging.llm import Connection
+from vsr1_bench.generation.flags import Flags
 from vsr1_bench.prompts.formats import (
     CAPTION,
     CAPTION_VERSION,
@@ -36,17 +34,12 @@ from vsr1_bench.store.spec import RunSpec, SamplingSpec, Strict, canonical_json
 SELF = "self"
 Descriptions = Literal["response", "caption"]
 """Where descriptions are: in the responses, or asked for in a call of their own."""
-CONNECT = {
-    "openai": llm_open.connect_openai,
-    "gemini": llm_open.connect_gemini,
-    "vllm": llm_open.connect_vllm,
-}
 READERS = (SELF, *CONNECT)
 PAID = ("openai", "gemini")
 """Readers whose calls somebody may bill."""
-KEY_VARIABLE = "VSR1_READER_API_KEY"
-"""Key of an OpenAI-compatible reader; where it is not set, OPENAI_API_KEY goes to the reader."""
-_FLAG = re.compile(r"--(?:judge_)?(model_args|model|base_url|args)\b")
+READER_FLAGS = Flags(
+    "reader", "--reader_model", "--reader_base_url", "--reader_args", "VSR1_READER_API_KEY"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,26 +140,17 @@ def external_reader(
     """
     if options.name not in CONNECT:
         raise UsageError(f"--reader {options.name}: {nearest(options.name, READERS)}")
-    told = JudgeOptions(model=options.model, base_url=options.base_url, args=options.args)
-    try:
-        connection = CONNECT[options.name](told, KEY_VARIABLE)
-    except UsageError as error:
-        raise UsageError(reworded(str(error))) from None
+    asked = ConnectOptions(READER_FLAGS, options.model, options.base_url, options.args)
+    connection = CONNECT[options.name](asked)
     if options.name in PAID:
         options.spending.check(connection.model)
     sampling = greedy(connection.sampling)
     if connection.sampling.temperature != 0:
-        raise UsageError("--reader_args temperature: readers are greedy; drop it")
+        raise UsageError(f"{READER_FLAGS.args} temperature: readers are greedy; drop it")
     model = (connection.model, connection.mark, options.name == "vllm")
     told_apart = (dict(connection.told), None, descriptions, options.thinking_tags)
     spec = _spec(options.name, model, sampling, *told_apart)
     return spec, connection
-
-
-def reworded(said: str) -> str:
-    """Name the reader's flags in an error about a model that is reached as a judge is."""
-    named = _FLAG.sub(lambda found: f"--reader_{found[1].replace('model_args', 'args')}", said)
-    return named.replace("judge '", "reader '")
 
 
 def _spec(

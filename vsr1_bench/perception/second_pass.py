@@ -13,13 +13,13 @@ import logging
 import time
 from collections.abc import ItemsView, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 from vsr1_bench._util.progress import progress_bar
-from vsr1_bench.errors import BenchError, GenerationError, Interrupted
-from vsr1_bench.generation.base import HOPELESS
+from vsr1_bench.errors import BenchError, Interrupted
+from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import Spending
-from vsr1_bench.judging.llm import Connection
+from vsr1_bench.generation.tally import Tally
 from vsr1_bench.perception.reader import (
     PAID,
     Descriptions,
@@ -28,12 +28,10 @@ from vsr1_bench.perception.reader import (
     description_in,
     greedy,
     perception_key,
-    reworded,
 )
 from vsr1_bench.prompts.formats import caption_messages, describe_messages
 from vsr1_bench.records import (
     Completion,
-    Generation,
     Message,
     Perception,
     Request,
@@ -43,41 +41,9 @@ from vsr1_bench.records import (
 from vsr1_bench.store.journal import Journal, Lock
 from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part, utc_now
 from vsr1_bench.store.spec import RunSpec, request_key
+from vsr1_bench.store.writer import generation_of
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Tally:
-    """How the requests of one kind have gone."""
-
-    what: str
-    finished: int = 0
-    failed: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    in_a_row: int = 0
-    """Failures since the last success."""
-    asked_apart: bool = False
-    """By calls of their own, as another model's readings: so many failures in a row stop them, also
-    after a success. A run's own requests may fail by their samples, which can stand together."""
-
-    def note(self, error: str | None, count: int = 1) -> None:
-        """Count requests that have ended alike.
-
-        Raises:
-            GenerationError: so many have failed, and none has succeeded, that it is hopeless.
-        """
-        if error is None:
-            self.finished += count
-            self.in_a_row = 0
-            return
-        self.failed += count
-        self.in_a_row += count
-        self.reasons[error] = self.reasons.get(error, 0) + count
-        if self.failed >= HOPELESS and not self.finished:
-            raise GenerationError(f"the first {self.failed} {self.what} all failed: {error}")
-        if self.asked_apart and self.in_a_row >= HOPELESS:
-            raise GenerationError(f"the last {self.in_a_row} {self.what} all failed: {error}")
 
 
 class Readings:
@@ -290,21 +256,6 @@ def caption_key(spec_digest: str, sample: Sample, messages: Sequence[Message]) -
     return request_key(f"{spec_digest} caption", sample.id, messages, sample.images, 0)
 
 
-def generation_of(request: Request, completion: Completion, seconds: float) -> Generation:
-    """The journal line of a finished or failed request."""
-    return Generation(
-        key=request.key,
-        sample_id=request.sample_id,
-        index=request.index,
-        text=completion.text,
-        finish_reason=completion.finish_reason,
-        usage=completion.usage,
-        error=completion.error,
-        seconds=round(seconds, 4),
-        created=utc_now(),
-    )
-
-
 def read_runs(
     folders: Sequence[RunFolder],
     reader: ReaderSpec,
@@ -369,7 +320,7 @@ def read_runs(
                 calls.check()
         except (KeyboardInterrupt, BenchError) as error:
             if isinstance(error, BenchError):
-                error = type(error)(f"reader {reader.label}: {reworded(str(error))}")
+                error = type(error)(f"reader {reader.label}: {error}")
             safe = sum(readings.tally.finished for _, readings in opened)
             if safe == 0 and isinstance(error, BenchError):
                 raise error from None

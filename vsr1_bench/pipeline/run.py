@@ -22,10 +22,11 @@ from pydantic import ValidationError
 from vsr1_bench.data.blind import NONE
 from vsr1_bench.data.dataset import DataOptions, TaskData, data_spec, missing_data, open_data
 from vsr1_bench.errors import BenchError, Interrupted, TaskError, UsageError
-from vsr1_bench.generation import Generator, choose_backend, open_generator
+from vsr1_bench.generation.base import Generator
+from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.identity import identify
 from vsr1_bench.generation.models import ModelInfo, default_pixels, find_model
-from vsr1_bench.judging.llm import Connection
+from vsr1_bench.generation.open import choose_backend, open_generator
 from vsr1_bench.perception.reader import (
     SELF,
     Descriptions,

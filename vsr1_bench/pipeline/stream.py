@@ -18,15 +18,16 @@ from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.data.blind import NONE, LeftOut, open_variant
 from vsr1_bench.data.dataset import TaskData
 from vsr1_bench.errors import GenerationError, TaskError
-from vsr1_bench.generation import Generator
-from vsr1_bench.perception.second_pass import SecondPass, Tally, generation_of
+from vsr1_bench.generation.base import Generator
+from vsr1_bench.generation.tally import Tally
+from vsr1_bench.perception.second_pass import SecondPass
 from vsr1_bench.pipeline.key_memo import KeyMemo
 from vsr1_bench.prompts.formats import OWN, build_messages, get_format
 from vsr1_bench.records import Completion, Request, Sample, Sampling
 from vsr1_bench.store.provenance import Maker
 from vsr1_bench.store.run_folder import RunFolder, Shard
 from vsr1_bench.store.spec import RunSpec, request_key
-from vsr1_bench.store.writer import RunWriter
+from vsr1_bench.store.writer import RunWriter, generation_of
 from vsr1_bench.task import Task
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
-from vsr1_bench import __version__
+from vsr1_bench._util.version import __version__
 from vsr1_bench.errors import ExchangeError, TransferError
 
 log = logging.getLogger(__name__)

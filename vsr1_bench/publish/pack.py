@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import zstandard
 
-from vsr1_bench import __version__
 from vsr1_bench._util.progress import progress_bar
+from vsr1_bench._util.version import __version__
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
 from vsr1_bench.publish.bundle import (

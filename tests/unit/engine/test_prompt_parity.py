@@ -20,7 +20,6 @@ from judged import mirrored
 from stored import SPEC
 
 from vsr1_bench.data.problem_rows import problem_row
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.perception.reader import self_reader
 from vsr1_bench.perception.second_pass import Readings
@@ -36,7 +35,7 @@ from vsr1_bench.prompts.formats import (
 )
 from vsr1_bench.records import EncodedImage, ImagePlace, Request, Sample, Sampling
 from vsr1_bench.store.run_folder import RunFolder
-from vsr1_bench.task import interleave
+from vsr1_bench.task import example_image, interleave
 from vsr1_bench.tasks.mmmu_pro import COLUMNS
 
 # As Qwen/Qwen2.5-VL-7B-Instruct has it, without its branches for videos and numbered pictures.

@@ -16,7 +16,6 @@ from bundles import RIGHT, ROWS, Bundle, files_below, made_run, mirror
 
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.judging.llm_replies import Reply, ReplyJournal, read_replies
 from vsr1_bench.judging.runs import judge_run
 from vsr1_bench.publish.golds import restore_golds
@@ -29,6 +28,7 @@ from vsr1_bench.records import Completion
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.runs import judge_and_score, score_run
 from vsr1_bench.store.run_folder import RunFolder, find_runs
+from vsr1_bench.task import example_image
 
 QUIET = PackOptions(progress=False)
 

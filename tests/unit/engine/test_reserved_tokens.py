@@ -10,9 +10,9 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from vsr1_bench.generation.chat import ChatRenderer
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.generation.models import find_model
 from vsr1_bench.records import ImagePlace, Message, Request, Role, Sampling
+from vsr1_bench.task import example_image
 
 
 @lru_cache(maxsize=1)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from stored import SPEC, folder
+from tree import ROOT
 
 from vsr1_bench.errors import StoreError
 from vsr1_bench.records import EncodedImage, ImagePlace, Message
+from vsr1_bench.store.environment import git_sha
 from vsr1_bench.store.run_folder import RunFolder, find_runs, safe_name
 from vsr1_bench.store.spec import PrecisionSpec, RunSpec, TaskSpec, canonical_json, request_key
 
@@ -227,3 +230,10 @@ def test_find_runs(tmp_path: Path) -> None:
     for nothing in (tmp_path / "none", runs[0].path / "run.json"):
         with pytest.raises(StoreError, match="no run there"):
             find_runs(nothing)
+
+
+def test_a_run_records_the_commit_of_the_checkout() -> None:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode or not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    assert git_sha() == done.stdout.strip()

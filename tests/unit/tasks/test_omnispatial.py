@@ -9,9 +9,9 @@ import pytest
 
 from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import TaskError
-from vsr1_bench.generation.images import example_image
 from vsr1_bench.judge import Item
 from vsr1_bench.judges.string_match import grade
+from vsr1_bench.task import example_image
 from vsr1_bench.tasks.omnispatial import TASK, example, to_sample
 
 ROW = dict(example())

@@ -1,0 +1,200 @@
+"""From settings to a model that judges or reads: an endpoint, or an engine in this process.
+
+Nothing is loaded or called here. What can be checked before the first request is checked: a typing
+error must not cost a generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from vsr1_bench.errors import JudgeMissingError, UsageError
+from vsr1_bench.records import Sampling
+
+if TYPE_CHECKING:
+    from vsr1_bench.generation.base import Generator
+    from vsr1_bench.generation.flags import Flags
+
+SAMPLING: dict[str, type] = {"temperature": float, "top_p": float, "max_tokens": int, "seed": int}
+# These change when a reply comes, not what it says.
+HARMLESS = (
+    "concurrency",
+    "timeout",
+    "max_retries",
+    "capacity",
+    "threads",
+    "gpu_memory_utilization",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """What the command line says about a model that judges or reads."""
+
+    flags: Flags
+    """What its settings are called there."""
+    model: str | None = None
+    base_url: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling (`SAMPLING`), and what the backend takes."""
+    concurrency: int | None = None
+    dry_run: bool = False
+    """Nothing will be asked: no key is needed, and no model is downloaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A model that judges or reads, not yet loaded or called."""
+
+    model: str
+    mark: str
+    """Fingerprint of the weights, or of endpoint and served id."""
+    open: Callable[[], Generator]
+    sampling: Sampling
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What else was set and can change a reply (`safety`, `dtype`)."""
+
+
+def connect_openai(options: ConnectOptions) -> Connection:
+    """An LLM behind any OpenAI-compatible URL; without a key of its own OPENAI_API_KEY goes there.
+
+    Raises:
+        JudgeMissingError: no model or no URL was given.
+        UsageError: an argument that cannot be used.
+    """
+    flags = options.flags
+    if not options.model or not options.base_url:
+        raise JudgeMissingError(
+            f"{flags.role} 'openai' needs {flags.model} NAME and "
+            f"{flags.base_url} http://HOST:PORT/v1"
+        )
+    sampling, rest = split_args(options, {"max_tokens": 2048})
+    model, url = options.model, options.base_url.rstrip("/")
+    told = {"vllm_fields": False, "concurrency": options.concurrency or 32} | rest
+
+    from vsr1_bench.generation.base import parse_backend_args
+    from vsr1_bench.generation.calls import checked_url
+    from vsr1_bench.generation.models import find_model
+    from vsr1_bench.generation.openai import KEY_VARIABLE, OpenAIArgs, OpenAIGenerator
+
+    checked_url(url, flags)
+    args = parse_backend_args(OpenAIArgs, "openai", told, flags)
+
+    def connect() -> Generator:
+        shared = os.environ.get(KEY_VARIABLE) and not os.environ.get(flags.key_variable)
+        variable = KEY_VARIABLE if shared else flags.key_variable  # the one that an error names
+        found = find_model(model, backend="openai", base_url=url, flags=flags)
+        return OpenAIGenerator(found, args, key_variable=variable)
+
+    return Connection(model, _endpoint_mark(url, model), connect, sampling, _decides(told))
+
+
+def connect_gemini(options: ConnectOptions) -> Connection:
+    """Gemini, by Google's own client, which knows its key's variables itself.
+
+    Raises:
+        JudgeMissingError: there is no key.
+        UsageError: an argument that cannot be used.
+    """
+    flags = options.flags
+    sampling, rest = split_args(options, {"max_tokens": 8192})  # thinking counts, too
+    model, url = options.model or "gemini-2.5-flash", (options.base_url or "").rstrip("/")
+    told = {"concurrency": options.concurrency or 16} | rest
+    variables = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    if not options.dry_run and not any(os.environ.get(name) for name in variables):
+        raise JudgeMissingError(f"{flags.role} 'gemini' needs a key in {' or '.join(variables)}")
+
+    from vsr1_bench.generation.base import parse_backend_args
+    from vsr1_bench.generation.calls import checked_url
+    from vsr1_bench.generation.gemini import ENDPOINT, GeminiArgs, GeminiGenerator
+    from vsr1_bench.generation.models import ModelInfo
+
+    checked_url(url or ENDPOINT, flags)
+    args = parse_backend_args(GeminiArgs, "gemini", told, flags)
+
+    def connect() -> Generator:
+        found = ModelInfo(model, "", verified=False, base_url=url or None, flags=flags)
+        return GeminiGenerator(found, args)
+
+    return Connection(model, _endpoint_mark(url, model), connect, sampling, _decides(told))
+
+
+def connect_vllm(options: ConnectOptions) -> Connection:
+    """A local LLM in vLLM's engine, in this process; it has no key.
+
+    Raises:
+        JudgeMissingError: no model was given, or vLLM is not installed.
+        UsageError: an argument that cannot be used.
+    """
+    flags = options.flags
+    if not options.model:
+        raise JudgeMissingError(f"{flags.role} 'vllm' needs {flags.model}: a folder or a hub id")
+    if options.base_url:
+        raise UsageError(
+            f"{flags.base_url} goes with {flags.role} 'openai', not 'vllm'; drop one of them"
+        )
+    if find_spec("vllm") is None:
+        raise JudgeMissingError(f"{flags.role} 'vllm' needs vLLM: pip install 'vsr1-bench[vllm]'")
+    from vsr1_bench.generation.base import parse_backend_args
+    from vsr1_bench.generation.devices import check_devices
+    from vsr1_bench.generation.models import find_model
+    from vsr1_bench.generation.precision import precision_of
+    from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
+
+    sampling, told = split_args(options, {"max_tokens": 512})
+    if options.concurrency:
+        told = {"max_num_seqs": options.concurrency} | told
+    model = find_model(options.model, backend="vllm", offline=options.dry_run, flags=flags)
+    args = parse_backend_args(VllmArgs, "vllm", told, flags)
+    check_devices("vllm", args, flags=flags)
+    if "dtype" not in told and (dtype := precision_of(model.path, args, flags).dtype) == "float32":
+        # vLLM by itself ran such weights in bf16: verdicts of that time are another judge's.
+        told["dtype"] = dtype
+
+    def connect() -> Generator:
+        return VllmGenerator(model, args)
+
+    return Connection(model.id, model.fingerprint, connect, sampling, _decides(told))
+
+
+CONNECT = {"openai": connect_openai, "gemini": connect_gemini, "vllm": connect_vllm}
+"""The ways to a model that judges or reads, by the name that a judge or a reader has."""
+
+
+def _decides(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in HARMLESS}
+
+
+def split_args(
+    options: ConnectOptions, defaults: Mapping[str, Any]
+) -> tuple[Sampling, dict[str, Any]]:
+    """Split the arguments into sampling and what the backend takes.
+
+    Raises:
+        UsageError: a sampling field of the wrong kind.
+    """
+    flag = options.flags.args
+    sampling: dict[str, Any] = dict(defaults)
+    rest: dict[str, Any] = {}
+    for name, value in options.args.items():
+        kind = SAMPLING.get(name)
+        if kind is None:
+            rest[name] = value
+        elif isinstance(value, bool) or not isinstance(value, int | float) or kind(value) != value:
+            wanted = "a whole number" if kind is int else "a number"
+            raise UsageError(f"{flag} {name}={value}: wanted {wanted}")
+        else:
+            sampling[name] = kind(value)
+    for name, low in (("temperature", 0), ("max_tokens", 1)):
+        if sampling.get(name, low) < low:
+            raise UsageError(f"{flag} {name}={sampling[name]}: wanted at least {low}")
+    return Sampling(**sampling), rest
+
+
+def _endpoint_mark(url: str, model: str) -> str:
+    return hashlib.sha256(f"{url}\0{model}".encode()).hexdigest()[:32]
