@@ -16,7 +16,8 @@ from typing import Any
 from vsr1_bench.prompts.formats import FORMATS, build_messages, caption_messages
 from vsr1_bench.records import EncodedImage, Message, Sample
 from vsr1_bench.tiny.scenes import KINDS, make_row, to_sample
-from vsr1_bench.train.tiny import encode_prompts
+
+from .tiny import encode_prompts
 
 MAX_TOKENS = 512
 Prompt = tuple[tuple[Message, ...], Sequence[EncodedImage]]

@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import Completion, ImagePlace, Request, Sample, Sampling
 from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rl.advantages import EPSILON, group_advantages, weighted_advantages
-from vsr1_bench.train.rl.objectives import advantages_of, description_span, rows_of
+from vsr1_bench.train.rl.objectives import (
+    EPSILON,
+    advantages_of,
+    description_span,
+    group_advantages,
+    rows_of,
+    weighted_advantages,
+)
 from vsr1_bench.train.rl.rewards import (
     format_first,
     format_second,

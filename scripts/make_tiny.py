@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from vsr1_bench.prompts.formats import to_chat
 from vsr1_bench.records import EncodedImage, Message
 from vsr1_bench.tiny.architecture import build_model, build_processor, save
-from vsr1_bench.train.conversations import Example
-from vsr1_bench.train.tiny_mixture import corpus, make_example
+
+from .conversations import Example
+from .tiny_mixture import corpus, make_example
 
 if TYPE_CHECKING:
     import torch
@@ -194,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=1000, help="test rows to evaluate on")
     args = parser.parse_args(argv)
     if args.evaluate:
-        from vsr1_bench.train.tiny_evaluate import evaluate
+        from .tiny_evaluate import evaluate
 
         print(json.dumps(evaluate(args.evaluate, args.limit), indent=2))
         return 0
