@@ -9,16 +9,17 @@ from vsr1_bench.judges import string_match
 from vsr1_bench.records import LETTERS, Verdict
 
 NO = re.compile(r"\b(no|not|none|never|nor|neither|cannot|without)\b|n't", re.IGNORECASE)
+MOST_CHARACTERS = 200
+"""Of an answer that is compared with options: the distance takes the product of two lengths."""
 
 
 def grade(item: Item) -> Verdict:
     """Normalise and compare; items of other benchmarks as string match does."""
-    verdict, kind = string_match.grade(item), item.extra.get("answer_type")
-    if item.choices and verdict.reason == "no_answer":
-        letter = nearest((extract(item.response, "text").value or "")[:200], item.choices)
-        right = letter == string_match.gold_value(item)
-        return Verdict("correct" if right else "incorrect", letter) if letter else verdict
-    if item.choices or not verdict.extracted or kind not in ("integer", "float", "list"):
+    verdict = string_match.grade(item)
+    if item.choices:
+        return misspelt(item, verdict) if verdict.reason == "no_answer" else verdict
+    kind = item.extra.get("answer_type")
+    if not verdict.extracted or kind not in ("integer", "float", "list"):
         return verdict
     try:
         right = same(verdict.extracted, item.answer, kind, item.extra.get("precision"))
@@ -33,28 +34,46 @@ def same(given: str, gold: str, kind: str, precision: float | None) -> bool:
         return float(given) == float(gold)  # 5.0 is 5, and 5.5 is not
     if kind == "float":
         return round(float(given), int(precision or 0)) == float(gold)
-    items, wanted = given.strip("[](){}\\ ").split(","), [str(x) for x in ast.literal_eval(gold)]
+    items = given.strip("[](){}\\ ").split(",")
+    wanted = [str(value) for value in ast.literal_eval(gold)]
     return len(items) == len(wanted) and all(map(same_text, items, wanted))
+
+
+def misspelt(item: Item, verdict: Verdict) -> Verdict:
+    """Decide by the option whose text is nearest to an answer that names none."""
+    words = extract(item.response, "text").value or ""
+    letter = nearest(words[:MOST_CHARACTERS], item.choices or ())
+    if letter is None:
+        return verdict
+    right = letter == string_match.gold_value(item)
+    return Verdict("correct" if right else "incorrect", letter)
 
 
 def nearest(words: str, choices: tuple[str, ...]) -> str | None:
     """The letter of the one option that is near by edit distance (Levenshtein), if one is."""
     costs = [distance(words, choice) for choice in choices]
     best = costs.index(min(costs))
-    near = costs.count(costs[best]) == 1 and 6 * costs[best] <= len(choices[best])
-    numbers = read_number(words) and read_number(choices[best])
-    turned = bool(NO.search(words)) != bool(NO.search(choices[best]))
-    return LETTERS[best] if near and not numbers and not turned else None
+    option = choices[best]
+    if costs.count(costs[best]) > 1 or 6 * costs[best] > len(option):
+        return None
+    if read_number(words) and read_number(option):  # 15 is no misspelling of 16
+        return None
+    if bool(NO.search(words)) != bool(NO.search(option)):
+        return None
+    return LETTERS[best]
 
 
 def distance(a: str, b: str) -> int:
     """Insertions, deletions and substitutions between two texts."""
-    row = list(range(len(b) + 1))
+    above = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
-        last, row[0] = row[0], i
+        row = [i]
         for j, y in enumerate(b, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
-    return row[-1]
+            deletion, insertion = above[j] + 1, row[-1] + 1
+            substitution = above[j - 1] + (x != y)
+            row.append(min(deletion, insertion, substitution))
+        above = row
+    return above[-1]
 
 
 JUDGE = RuleJudge("mathvista", 2, grade, "MathVista's rules: types, precision, nearest option")

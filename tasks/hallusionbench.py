@@ -6,20 +6,37 @@ from vsr1_bench.data.problem_rows import problem_copy
 from vsr1_bench.records import EncodedImage, Outcome, Sample
 from vsr1_bench.task import Copy, Group, Metric, Row, Source, Task, example_image, interleave
 
-NAMES = ("category", "subcategory", "set_id", "figure_id", "question_id", "visual_input")
-EXAMPLE = dict.fromkeys(NAMES, "1") | {"question": "Is A bigger?", "gt_answer": "1"}
+GOLDS = {"0": "no", "1": "yes"}
 
 
 def to_sample(row: Row) -> Sample:
     """Map a row; an image that is missing fails its sample. Some subcategories end in a space."""
-    kind, topic, number, figure, asked, visual = (str(row[name]).strip() for name in NAMES)
-    given = None if visual == "0" else (row.get("image") or EncodedImage(),)
-    question, images = interleave(row["question"], given)
-    unit, gold = f"{kind}/{topic}/{number}", {"0": "no", "1": "yes"}[str(row["gt_answer"]).strip()]
-    groups = {"category": kind, "subcategory": topic, "visual_input": visual, "set": unit}
-    groups |= {"question": f"{unit}/q{asked}", "figure": f"{unit}/f{figure}"}
-    groups["shown"] = "no" if (kind, figure) == ("VS", "0") else "yes"
-    return Sample(f"{unit}/{figure}/{asked}", question, gold, "yes_no", images, groups=groups)
+
+    def cell(name: str) -> str:
+        return str(row[name]).strip()
+
+    category, subcategory = cell("category"), cell("subcategory")
+    figure, asked = cell("figure_id"), cell("question_id")
+    unit = f"{category}/{subcategory}/{cell('set_id')}"
+    visual_input = cell("visual_input")
+    image = None if visual_input == "0" else (row.get("image") or EncodedImage(),)
+    question, images = interleave(row["question"], image)
+    return Sample(
+        id=f"{unit}/{figure}/{asked}",
+        question=question,
+        answer=GOLDS[cell("gt_answer")],
+        answer_type="yes_no",
+        images=images,
+        groups={
+            "category": category,
+            "subcategory": subcategory,
+            "visual_input": visual_input,
+            "set": unit,
+            "question": f"{unit}/q{asked}",
+            "figure": f"{unit}/f{figure}",
+            "shown": "no" if (category, figure) == ("VS", "0") else "yes",
+        },
+    )
 
 
 def verdict_of_label(sample: Sample, label: str) -> Outcome | None:
@@ -27,6 +44,21 @@ def verdict_of_label(sample: Sample, label: str) -> Outcome | None:
     if label != "unclear":
         return None
     return "correct" if sample.groups.get("shown") == "no" else "incorrect"
+
+
+def example() -> Row:
+    """A generated row in the true columns."""
+    return {
+        "category": "1",
+        "subcategory": "1",
+        "set_id": "1",
+        "figure_id": "1",
+        "question_id": "1",
+        "visual_input": "1",
+        "question": "Is A bigger?",
+        "gt_answer": "1",
+        "image": example_image(),
+    }
 
 
 def _task(split: str, n: int, **copies: Copy) -> Task:
@@ -43,16 +75,16 @@ def _task(split: str, n: int, **copies: Copy) -> Task:
         citation="arXiv:2310.14566",
         native_prompt="",
         verdict_of_label=verdict_of_label,
-        example=lambda: EXAMPLE | {"image": example_image()},
+        example=example,
         copies=copies,
     )
 
 
 IMAGE = _task("image", 951, paper=problem_copy("zli12321/hallusionbench"))
 TEXT = _task("non_image", 178)
+AACC = Metric("aAcc")
 QACC = Metric("qAcc", "all_correct_by", ("question",))
 FACC = Metric("fAcc", "all_correct_by", ("figure",), only=(("shown", ("yes",)),))
 EASY = Metric("easy", "all_correct_by", ("question",), only=(("visual_input", ("0", "1")),))
 HARD = Metric("hard", "all_correct_by", ("question",), only=(("visual_input", ("2",)),))
-ALL = (Metric("aAcc"), QACC, FACC, EASY, HARD)
-GROUP = Group("hallusionbench", (IMAGE.name, TEXT.name), metrics=ALL)
+GROUP = Group("hallusionbench", (IMAGE.name, TEXT.name), metrics=(AACC, QACC, FACC, EASY, HARD))

@@ -14,32 +14,61 @@ from vsr1_bench.records import AnswerType, EncodedImage, Sample
 from vsr1_bench.task import Copy, Row, Source, Task, example_image, interleave
 
 IN_IMAGE = "Answer the question shown in the image."
-LMMS = Source("CaraJ/MathVerse-lmmseval", "testmini", "testmini", images=("image",), n=3940)
+SEVERAL_LETTERS = re.compile(r"[A-J](\W+[A-J])+")
+NAMED_VALUE = re.compile(r"^[A-Za-z. ]{3,}(\$?)=(.*)\1$")
+"""`Area $=2$`: only the value is the gold."""
+LMMS_EVAL = Source("CaraJ/MathVerse-lmmseval", "testmini", "testmini", images=("image",), n=3940)
 
 
 def to_sample(row: Row) -> Sample:
     """Map a row of either publication, of the five versions or of Text Only."""
-    version, gold = row["problem_version"].replace("_", " "), row["answer"].strip()
-    several, hidden = re.fullmatch(r"[A-J](\W+[A-J])+", gold), version == "Vision Only"
-    choice = row["question_type"] == "multi-choice" and not several
-    told = (row.get("question_for_eval") or "") if hidden else row["question"]
-    options = read_options(told) if choice else None
-    letter = choice and read_answer(gold, "choice", options)
-    shown = None if version == "Text Only" else (row.get("image") or EncodedImage(),)
-    question, images = interleave(IN_IMAGE if hidden else row["question"], shown)
-    groups = {**row["metadata"], "version": version, "problem": row["problem_index"]}
-    bare = re.sub(r"^[A-Za-z. ]{3,}(\$?)=(.*)\1$", r"\2", gold.replace("\n", ", "))  # `Area $=2$`
-    kind: AnswerType = "choice" if choice else "math"
-    written = options, None, True  # in the question, or in the image: not to be written again
-    return Sample(row["sample_index"], question, letter or bare, kind, images, *written, groups)
+    version = row["problem_version"].replace("_", " ")
+    asked = row["question"]
+    with_options = asked
+    if version == "Vision Only":
+        asked, with_options = IN_IMAGE, row.get("question_for_eval") or ""
+    image = None if version == "Text Only" else (row.get("image") or EncodedImage(),)
+    question, images = interleave(asked, image)
+
+    answer = row["answer"].strip()
+    gold = NAMED_VALUE.sub(r"\2", answer.replace("\n", ", "))
+    answer_type: AnswerType = "math"
+    options = None
+    if row["question_type"] == "multi-choice" and not SEVERAL_LETTERS.fullmatch(answer):
+        answer_type = "choice"
+        options = read_options(with_options)
+        gold = read_answer(answer, "choice", options) or gold
+    return Sample(
+        id=row["sample_index"],
+        question=question,
+        answer=gold,
+        answer_type=answer_type,
+        images=images,
+        choices=options,
+        choices_in_image=True,  # or in the question: they are not to be written again
+        groups={**row["metadata"], "version": version, "problem": row["problem_index"]},
+    )
 
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"sample_index": "1", "problem_index": "1", "problem_version": "Text Lite", "answer": "B"}
-    row |= {"question": "Find x.\nChoices:\nA:1\nB:2", "question_type": "multi-choice"}
-    where = {"split": "testmini", "source": "x", "subject": "Plane Geometry", "subfield": "Length"}
-    return row | {"image": example_image(), "metadata": where, "query_wo": "", "query_cot": ""}
+    return {
+        "sample_index": "1",
+        "problem_index": "1",
+        "problem_version": "Text Lite",
+        "question": "Find x.\nChoices:\nA:1\nB:2",
+        "question_type": "multi-choice",
+        "answer": "B",
+        "image": example_image(),
+        "metadata": {
+            "split": "testmini",
+            "source": "x",
+            "subject": "Plane Geometry",
+            "subfield": "Length",
+        },
+        "query_wo": "",
+        "query_cot": "",
+    }
 
 
 TASK = Task(
@@ -55,5 +84,8 @@ TASK = Task(
     cluster="problem",
     citation="arXiv:2403.14624",
     example=example,
-    copies={"lmms_eval": Copy(LMMS, to_sample), "paper": problem_copy("zli12321/mathverse")},
+    copies={
+        "lmms_eval": Copy(LMMS_EVAL, to_sample),
+        "paper": problem_copy("zli12321/mathverse"),
+    },
 )

@@ -10,19 +10,22 @@ from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, Sample
 from vsr1_bench.task import Row, Source, Task, example_image, interleave
 
 KINDS: dict[str, AnswerType] = {"integer": "number", "float": "number"}
-BY = "question_type answer_type source task category context grade language".split()
+METADATA = ("source", "task", "category", "context", "grade", "language")
+BREAKDOWNS = ("question_type", "answer_type", *METADATA)
 
 
 def to_sample(row: Row) -> Sample:
     """Map a row; the unit stands behind the question, as in the authors' prompts."""
-    choices, gold = tuple(row["choices"] or ()), row["answer"].strip()
-    gold = LETTERS[choices.index(gold)] if gold in choices else gold
+    choices = tuple(row["choices"] or ())
+    gold = row["answer"].strip()
+    if gold in choices:
+        gold = LETTERS[choices.index(gold)]
     unit = f" (Unit: {row['unit']})" if row["unit"] else ""
     image = row.get("decoded_image") or EncodedImage()
     question, images = interleave(row["question"] + unit, (image,))
-    rules = {name: row[name] for name in ("answer_type", "precision")}
-    groups = {name: {**row, **row["metadata"]}[name] for name in BY}
-    groups |= {f"skill: {skill}": "yes" for skill in row["metadata"]["skills"]}
+    cells = {**row, **row["metadata"]}
+    groups = {name: cells[name] for name in BREAKDOWNS}
+    groups |= {f"skill: {skill}": "yes" for skill in cells["skills"]}
     return Sample(
         id=row["pid"],
         question=question,
@@ -31,16 +34,26 @@ def to_sample(row: Row) -> Sample:
         images=images,
         choices=choices or None,
         groups=groups,
-        extra=rules,
+        extra={"answer_type": row["answer_type"], "precision": row["precision"]},
     )
 
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"pid": "1", "question": "What part?", "image": "images/1.jpg", "answer_type": "float"}
-    none = {"question_type": "free_form", "precision": 1.0, "choices": None, "unit": None}
-    where = dict.fromkeys(BY[2:], "x") | {"skills": ["statistical reasoning"], "split": "testmini"}
-    return row | none | {"answer": "0.8", "decoded_image": example_image(), "metadata": where}
+    metadata = dict.fromkeys(METADATA, "x")
+    return {
+        "pid": "1",
+        "question": "What part?",
+        "image": "images/1.jpg",
+        "decoded_image": example_image(),
+        "question_type": "free_form",
+        "answer_type": "float",
+        "precision": 1.0,
+        "choices": None,
+        "unit": None,
+        "answer": "0.8",
+        "metadata": {**metadata, "skills": ["statistical reasoning"], "split": "testmini"},
+    }
 
 
 TASK = Task(

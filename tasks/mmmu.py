@@ -24,20 +24,35 @@ def to_sample(row: Row) -> Sample:
     if "problem" in row:
         sample = problem_row(row)
     else:
-        marked = row["question"], *read_list(row["options"])
-        (question, *parts), shown = interleave_all(marked, numbered_images(row, COLUMNS))
-        choices = marked[1:], tuple(parts)
-        sample = Sample(row["id"], question, row["answer"], "choice", shown, *choices)
-    sample = replace(sample, groups={"subject": row["id"].split("_", 1)[1].rpartition("_")[0]})
-    choice = row["question_type"] == "multiple-choice"
-    return sample if choice else open_question(sample, row["answer"])
+        options = read_list(row["options"])
+        images = numbered_images(row, COLUMNS)
+        (question, *choice_parts), shown = interleave_all((row["question"], *options), images)
+        sample = Sample(
+            id=row["id"],
+            question=question,
+            answer=row["answer"],
+            answer_type="choice",
+            images=shown,
+            choices=options,
+            choice_parts=tuple(choice_parts),
+        )
+    subject = row["id"].split("_", 1)[1].rpartition("_")[0]
+    sample = replace(sample, groups={"subject": subject})
+    if row["question_type"] == "multiple-choice":
+        return sample
+    return open_question(sample, row["answer"])
 
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"id": "validation_Art_1", "question": "Which is like <image 1>?", "answer": "B"}
-    kind = {"options": "['<image 2>', 'Neither']", "question_type": "multiple-choice"}
-    return row | kind | dict.fromkeys(COLUMNS) | {c: example_image() for c in COLUMNS[:2]}
+    row = dict.fromkeys(COLUMNS) | {name: example_image() for name in COLUMNS[:2]}
+    return row | {
+        "id": "validation_Art_1",
+        "question": "Which is like <image 1>?",
+        "options": "['<image 2>', 'Neither']",
+        "question_type": "multiple-choice",
+        "answer": "B",
+    }
 
 
 LMMS_EVAL = Source("lmms-lab-encoder/MMMU", "validation", images=COLUMNS, n=900)

@@ -12,7 +12,7 @@ from vsr1_bench.records import Sample
 from vsr1_bench.task import Copy, Metric, Row, Source, Task, example_image, interleave
 
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
-COLUMNS = ("image",)
+LMMS_EVAL = Source("lmms-lab-encoder/MMVet", split="test", images=("image",))
 
 
 def to_sample(row: Row) -> Sample:
@@ -32,14 +32,19 @@ def to_sample(row: Row) -> Sample:
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"question_id": "v1_0", "question": "What is x?", "answer": "-1 <AND> -5"}
-    return row | {"image": example_image(), "capability": "ocr,math"}
+    return {
+        "question_id": "v1_0",
+        "question": "What is x?",
+        "answer": "-1 <AND> -5",
+        "image": example_image(),
+        "capability": "ocr,math",
+    }
 
 
 TASK = Task(
     name="mmvet",
     version=1,
-    source=Source("whyu/mm-vet", split="test", images=COLUMNS),
+    source=Source("whyu/mm-vet", split="test", images=("image",)),
     to_sample=to_sample,
     answer_type="text",
     judge="gemini",
@@ -53,7 +58,7 @@ TASK = Task(
     citation="arXiv:2308.02490",
     example=example,
     copies={
-        "lmms_eval": Copy(Source("lmms-lab-encoder/MMVet", "test", images=COLUMNS), to_sample),
+        "lmms_eval": Copy(LMMS_EVAL, to_sample),
         "paper": problem_copy("zli12321/mm-vet", wants="text"),
     },
 )

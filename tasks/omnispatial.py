@@ -20,10 +20,16 @@ def to_sample(row: Row) -> Sample:
         raise TaskError(f"gold {gold!r} is none of {len(choices)} options")
     image = row.get("image") or row.get("image_path") or EncodedImage()
     question, images = interleave(row["question"], (image,))
-    groups = {name: row[name] for name in ("task_type", "sub_task_type")}
     key = row.get("id") or f"{row.get(ROW_NUMBER, 0):05d}"
-    sample_id = f"{row['task_type']}/{row['sub_task_type']}/{key}"
-    return Sample(sample_id, question, gold, "choice", images, choices, groups=groups)
+    return Sample(
+        id=f"{row['task_type']}/{row['sub_task_type']}/{key}",
+        question=question,
+        answer=gold,
+        answer_type="choice",
+        images=images,
+        choices=choices,
+        groups={"task_type": row["task_type"], "sub_task_type": row["sub_task_type"]},
+    )
 
 
 def example() -> Row:

@@ -22,17 +22,29 @@ def to_samples(row: Row, with_fact: bool = True) -> tuple[Sample, ...]:
     key = f"{row.get(ROW_NUMBER, 0):05d}-{digest}"
     text = row["question"] if with_fact else row["question"].rstrip().rpartition(". ")[2]
     samples = []
-    for n in "123":
+    for n in ("1", "2", "3"):
         question, images = interleave(text, (row.get(f"image{n}") or EncodedImage(),))
-        gold, groups = row[f"answer{n}"].strip(), {"image": n, "question": key}
-        samples.append(Sample(f"{key}-{n}", question, gold, "text", images, groups=groups))
+        sample = Sample(
+            id=f"{key}-{n}",
+            question=question,
+            answer=row[f"answer{n}"].strip(),
+            answer_type="text",
+            images=images,
+            groups={"image": n, "question": key},
+        )
+        samples.append(sample)
     return tuple(samples)
 
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"question": "A dog has four legs. How many legs are there?", "answer1": "4"}
-    return row | {"answer2": "6", "answer3": "Eight"} | {name: example_image() for name in IMAGES}
+    row = {name: example_image() for name in IMAGES}
+    return row | {
+        "question": "A dog has four legs. How many legs are there?",
+        "answer1": "4",
+        "answer2": "6",
+        "answer3": "Eight",
+    }
 
 
 def _task(name: str, with_fact: bool, what: str) -> Task:

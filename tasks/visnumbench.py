@@ -27,21 +27,39 @@ def split_options(option: str) -> tuple[str, ...]:
 
 def to_sample(row: Row) -> Sample:
     """Map a row of the hub's columns."""
-    choices, half = split_options(row["option"]), str(row["class"])
+    choices = split_options(row["option"])
     gold = row["answer"].strip()[1:2].upper()
     if not "A" <= gold < chr(ord("A") + len(choices)):
         raise TaskError(f"answer {row['answer']!r} is none of {len(choices)} options")
     question, images = interleave(row["question"], (row["image"],))
-    groups = {"half": half, "attribute": row["Attributes"], "task_class": row["task_class"]}
-    return Sample(f"{half}-{row['id']}", question, gold, "choice", images, choices, groups=groups)
+    half = str(row["class"])
+    return Sample(
+        id=f"{half}-{row['id']}",
+        question=question,
+        answer=gold,
+        answer_type="choice",
+        images=images,
+        choices=choices,
+        groups={
+            "half": half,
+            "attribute": row["Attributes"],
+            "task_class": row["task_class"],
+        },
+    )
 
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"class": "synthetic", "id": "1_Angle", "question": "Which is the angle?"}
-    gold = {"option": "(a) (40, 50) degrees (b) (80, 90) degrees", "answer": "(b) (80, 90) degrees"}
-    kind = {"task_class": "range estimation", "Attributes": "Angle", "image": example_image()}
-    return row | gold | kind
+    return {
+        "class": "synthetic",
+        "id": "1_Angle",
+        "question": "Which is the angle?",
+        "option": "(a) (40, 50) degrees (b) (80, 90) degrees",
+        "answer": "(b) (80, 90) degrees",
+        "task_class": "range estimation",
+        "Attributes": "Angle",
+        "image": example_image(),
+    }
 
 
 TASK = Task(

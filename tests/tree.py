@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 MAPPED = ("tasks", "judges", "train")
@@ -42,3 +45,13 @@ def module_name(path: Path) -> str:
     if parts[0] in MAPPED:
         parts = ("vsr1_bench", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def load_script(name: str) -> ModuleType:
+    """Import a file of `scripts/`, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

@@ -51,18 +51,19 @@ from vsr1_bench.generation.open import choose_backend, open_generator, open_sync
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.pipeline.run import make_sampling
 from vsr1_bench.store.journal import Journal
-from vsr1_bench.train.core.encoding import Encoder, Row, dummy_rows
-from vsr1_bench.train.core.engine import TrainingEngine, banned_tokens
-from vsr1_bench.train.core.metrics import StepMetrics, forget_after
-from vsr1_bench.train.core.ranks import Ranks, TrainError, seed_all
-from vsr1_bench.train.core.session import Session, train_safely
-from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rl.objectives import advantages_of, rows_of
-from vsr1_bench.train.rl.prompts import TrainingData
-from vsr1_bench.train.rl.rollouts import Rollout, collect
-from vsr1_bench.train.rl.sync_check import Proof
-from vsr1_bench.train.rl.updates import Updater
-from vsr1_bench.train.rl.validation import forget_validations, validate, validation_judges
+
+from .core.encoding import Encoder, Row, dummy_rows
+from .core.engine import TrainingEngine, banned_tokens
+from .core.metrics import StepMetrics, forget_after
+from .core.ranks import Ranks, TrainError, seed_all
+from .core.session import Session, train_safely
+from .recipe import Recipe
+from .rl.objectives import advantages_of, rows_of
+from .rl.prompts import TrainingData
+from .rl.rollouts import Rollout, collect, note_rollouts
+from .rl.sync_check import Proof
+from .rl.updates import Updater
+from .rl.validation import forget_validations, validate, validation_judges
 
 if TYPE_CHECKING:
     from vsr1_bench.judge import RunningJudge
@@ -152,7 +153,7 @@ class Trainer(Session):
     def step(self, metrics: StepMetrics) -> None:
         """One step: rollouts, rewards, advantages, updates, sync, proof."""
         groups = self._rollouts(metrics)
-        metrics.rollouts(groups)
+        note_rollouts(metrics, groups)
         minibatches = self._minibatches(groups, metrics)
         step = self.progress.step + 1
         self.generator.sleep()

@@ -26,10 +26,11 @@ from vsr1_bench.errors import EXIT_INCOMPLETE, BenchError, StoreError, UsageErro
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.store.journal import Lock, write_atomic
 from vsr1_bench.store.run_folder import find_runs
-from vsr1_bench.train.core.checkpoints import steps_made
-from vsr1_bench.train.loop_summary import write_summary
-from vsr1_bench.train.recipe import Recipe, load_recipe, trainer_of
-from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe
+
+from .core.checkpoints import steps_made
+from .loop_summary import write_summary
+from .recipe import Recipe, load_recipe, trainer_of
+from .sft_recipe import SftRecipe, load_sft_recipe
 
 log = logging.getLogger(__name__)
 

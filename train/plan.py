@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.sft_recipe import SftRecipe
+from .recipe import Recipe
+from .sft_recipe import SftRecipe
 
 
 def describe(recipe: Recipe | SftRecipe, world: int) -> str:
@@ -64,7 +64,7 @@ def _sft(recipe: SftRecipe, world: int) -> list[str]:
 
 def _memory(recipe: Recipe | SftRecipe, world: int, count: int) -> list[str]:
     """Bytes of weights, gradients and optimizer a rank, by ZeRO stage (arXiv:1910.02054, fig 1)."""
-    from vsr1_bench.train.core.engine import read_ds_config
+    from .core.engine import read_ds_config
 
     stage = int(read_ds_config(recipe).get("zero_optimization", {}).get("stage", 0))
     size = 2 if recipe.dtype == "bfloat16" else 4

@@ -26,16 +26,15 @@ from vsr1_bench.generation.models import ModelInfo, find_model
 from vsr1_bench.pipeline.run import make_sampling
 from vsr1_bench.prompts.formats import get_format
 from vsr1_bench.records import Request, Sampling
-from vsr1_bench.train.conversations import Example, examples_of, open_rows
-from vsr1_bench.train.core.encoding import Encoder, Row, dummy_rows
-from vsr1_bench.train.core.engine import TrainingEngine
-from vsr1_bench.train.core.logprobs import score_batch
-from vsr1_bench.train.core.metrics import StepMetrics
-from vsr1_bench.train.core.ranks import Ranks, TrainError, seed_all
-from vsr1_bench.train.core.session import Session, train_safely
-from vsr1_bench.train.rl.prompts import order_of, reason_of
-from vsr1_bench.train.rl.updates import lockstep
-from vsr1_bench.train.sft_recipe import (
+
+from .conversations import Example, examples_of, open_rows
+from .core.encoding import Encoder, Row, dummy_rows, lockstep, order_of, reason_of
+from .core.engine import TrainingEngine
+from .core.logprobs import score_batch
+from .core.metrics import StepMetrics
+from .core.ranks import Ranks, TrainError, seed_all
+from .core.session import Session, train_safely
+from .sft_recipe import (
     GLANCES,
     MIXTURE,
     PRIOR_GLANCES,
@@ -176,7 +175,8 @@ def starting_model(recipe: SftRecipe, ranks: Ranks) -> ModelInfo:
 def make_untrained(folder: Path, seed: int) -> None:
     """Write the embedded model with random weights; a folder of this name is whole."""
     from vsr1_bench.tiny.architecture import build_model, build_processor, save
-    from vsr1_bench.train.tiny_mixture import corpus
+
+    from .tiny_mixture import corpus
 
     work = folder.with_name(f".{folder.name}.tmp")
     processor = build_processor(corpus())
@@ -204,14 +204,15 @@ def open_examples(recipe: SftRecipe, ranks: Ranks) -> Examples:
         UsageError, TaskError: the data are not there, or cannot be read.
     """
     if recipe.dataset == (MIXTURE,):
-        from vsr1_bench.train.tiny_mixture import make_example
+        from .tiny_mixture import make_example
 
         early = EARLY * (recipe.schedule_steps or 0) * recipe.batch_size
         return Examples(lambda n: [make_example(n, recipe.seed, early=n < early)], 0)
     if recipe.dataset[0] in (GLANCES, PRIOR_GLANCES):
         from vsr1_bench.tiny.priors import make_prior_row
         from vsr1_bench.tiny.scenes import make_row
-        from vsr1_bench.train.tiny_mixture import make_glance
+
+        from .tiny_mixture import make_glance
 
         make = make_row if recipe.dataset == (GLANCES,) else make_prior_row
         return Examples(lambda n: [make_glance(make, n, recipe.seed)], 0)

@@ -8,16 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vsr1_bench.train.recipe import (
-    ModelPart,
-    NonNegative,
-    Positive,
-    Share,
-    Training,
-    UserPath,
-    UserText,
-    read_recipe,
-)
+from .core.settings import ModelPart, NonNegative, Positive, Share, Training, UserPath, UserText
+from .recipe import read_recipe
 
 UNTRAINED = "tiny/untrained"
 """The embedded model's architecture with random weights, and the tokenizer of its texts."""

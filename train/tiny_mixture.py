@@ -20,7 +20,8 @@ from vsr1_bench.prompts.formats import (
 )
 from vsr1_bench.records import AnswerType, EncodedImage, ImagePlace, Message, Part, Sample
 from vsr1_bench.tiny.scenes import Draw, Split, make_question, make_row, to_sample
-from vsr1_bench.train.conversations import Example
+
+from .conversations import Example
 
 # Shares of the mixture, in percent. Early on it is mostly short descriptions: nothing else can be
 # learnt before the cells are found in the image, and that is found soonest by describing.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -85,6 +85,7 @@ class Sample:
     answer: str
     """Gold answer: a letter for `choice`, `yes` or `no`, a number, LaTeX, or a short text."""
     answer_type: AnswerType
+    _: KW_ONLY
     images: tuple[EncodedImage, ...] = ()
     choices: tuple[str, ...] | None = None
     """Texts of the options, first = A; at most 26."""

@@ -41,6 +41,8 @@ class Registry:
     tasks: dict[str, Task] = field(default_factory=dict)
     judges: dict[str, Judge] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
+    homes: dict[str, ModuleType] = field(default_factory=dict)
+    """The module that states a judge, by the judge's name."""
     _held: dict[tuple[str, str], tuple[Task | Group | Judge, str]] = field(default_factory=dict)
 
     def add(self, module: ModuleType) -> None:
@@ -61,6 +63,7 @@ class Registry:
             elif isinstance(value, RuleJudge | ConfiguredJudge | ModelJudge):
                 self._claim("judge", value, where)
                 self.judges[value.name] = value
+                self.homes.setdefault(value.name, module)
 
     def _claim(self, kind: str, value: Task | Group | Judge, where: str) -> None:
         held, origin = self._held.setdefault((kind, value.name), (value, where))

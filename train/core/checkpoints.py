@@ -23,8 +23,9 @@ from typing import Any
 
 from vsr1_bench.errors import BenchError, DiskFullError, StoreError, UsageError
 from vsr1_bench.store.journal import FULL_DISK, os_failure, write_atomic
-from vsr1_bench.train.core.engine import TrainingEngine
-from vsr1_bench.train.core.ranks import Ranks
+
+from .engine import TrainingEngine
+from .ranks import Ranks
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,13 @@ model's processor. Images stay encoded until the micro-batch that needs their pi
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from vsr1_bench.errors import GenerationError
+from vsr1_bench.errors import BenchError, GenerationError
 from vsr1_bench.generation.images import fit, image_size
 from vsr1_bench.records import ImagePlace, Message, Request, Sampling
 from vsr1_bench.task import example_image
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vsr1_bench.generation.chat import ChatRenderer
+
+    from .ranks import Ranks
 
 Kind = Literal["image", "text"]
 KINDS: tuple[Kind, ...] = ("image", "text")
@@ -61,6 +64,10 @@ class Row:
     def kind(self) -> Kind:
         """Whether the vision tower has something to do."""
         return "image" if self.request.images else "text"
+
+
+Micro = list[Row]
+"""A micro-batch: rows of one kind that are scored together."""
 
 
 @dataclass(slots=True)
@@ -257,3 +264,45 @@ def dummy_rows(encoder: Encoder, sampling: Sampling) -> dict[Kind, Row]:
         request = Request("", (shown,), replace(sampling, min_pixels=3136, max_pixels=12_544))
         rows["image"] = Row(replace(request, images=(example_image(),)), tokens, (0.0,))
     return rows
+
+
+def lockstep(
+    encoder: Encoder,
+    ranks: Ranks,
+    rows: Sequence[Row],
+    tokens: int,
+    window: int,
+    dummies: dict[Kind, Row],
+) -> list[Micro]:
+    """Cut rows into micro-batches, of as many of each kind on every rank; all ranks call.
+
+    Args:
+        encoder: Measures them.
+        ranks: Who trains together.
+        rows: This rank's.
+        tokens: Padded tokens of a micro-batch.
+        window: See `Encoder.microbatches`.
+        dummies: What a rank scores where others have more.
+    """
+    cut = encoder.microbatches(rows, tokens, window)
+    counts = ranks.gather({kind: len(cut[kind]) for kind in KINDS})
+    plan: list[Micro] = []
+    for kind in KINDS:
+        most = max(count[kind] for count in counts)
+        plan += cut[kind] + [[dummies[kind]]] * (most - len(cut[kind]))
+    return plan
+
+
+def reason_of(error: Exception) -> str:
+    """Why a row is left out, in one short line."""
+    said = " ".join(str(error).split())
+    known = said and isinstance(error, BenchError | ValueError | OSError)
+    return (said if known else f"{type(error).__name__}: {said}".rstrip(": "))[:300]
+
+
+@lru_cache(maxsize=2)
+def order_of(seed: int, epoch: int, n: int) -> list[int]:
+    """The order of an epoch: a permutation of range(n)."""
+    places = list(range(n))
+    random.Random(f"vsr1-order|{seed}|{epoch}").shuffle(places)
+    return places

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.models import ModelInfo
-from vsr1_bench.train.core.ranks import Ranks, TrainError
-from vsr1_bench.train.recipe import DS_CONFIGS, Training
+
+from .ranks import Ranks, TrainError
+from .settings import DS_CONFIGS, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vsr1_bench.generation.chat import ChatRenderer
-    from vsr1_bench.train.core.encoding import Batch
+
+    from .encoding import Batch
 
 Micro = TypeVar("Micro")
 
@@ -106,7 +108,8 @@ class TrainingEngine:
         from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
         from vsr1_bench.generation.chat import cannot_load
-        from vsr1_bench.train.core.logprobs import Scorer
+
+        from .logprobs import Scorer
 
         kind = AutoModelForImageTextToText if self.renderer.sees else AutoModelForCausalLM
         try:
@@ -168,7 +171,7 @@ class TrainingEngine:
         """
         import torch
 
-        from vsr1_bench.train.core.logprobs import score_batch
+        from .logprobs import score_batch
 
         module = self.reference if reference else self.engine
         with torch.no_grad():

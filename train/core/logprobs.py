@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vsr1_bench.train.core.encoding import Batch
+from .encoding import Batch
 
 CHUNK = 1024
 """Positions whose logits are in memory at once: with 152,000 words they take 0.6 GB in fp32."""

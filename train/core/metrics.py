@@ -18,9 +18,9 @@ from typing import Any
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.store.journal import Journal, read_journal, write_atomic
-from vsr1_bench.train.core.ranks import Ranks
-from vsr1_bench.train.recipe import Training
-from vsr1_bench.train.rl.rollouts import Rollout
+
+from .ranks import Ranks
+from .settings import Training
 
 
 class StepMetrics:
@@ -66,25 +66,6 @@ class StepMetrics:
     def seconds(self, name: str, value: float) -> None:
         """Add to a phase's seconds."""
         self._peaks[f"seconds/{name}"] = self._peaks.get(f"seconds/{name}", 0.0) + value
-
-    def rollouts(self, groups: list[list[Rollout]]) -> None:
-        """Take what rollouts say of themselves."""
-        everything = [rollout for group in groups for rollout in group]
-        for name in sorted({name for r in everything for name in r.components}):
-            self.mean(f"reward/{name}", (r.components[name] for r in everything))
-        self.mean("reward/total", (r.reward for r in everything))
-        self.mean("excluded_share", (float(r.reward is None) for r in everything))
-        for name, drawn in (
-            ("first", [r.said for r in everything if r.said.error is None]),
-            ("second", [r.read for r in everything if r.read and r.read.error is None]),
-        ):
-            lengths = [float(len(c.token_ids or ())) for c in drawn]
-            self.mean(f"length/{name}", lengths)
-            if lengths:
-                self.peak(f"length/{name}_max", max(lengths))
-            self.mean(
-                f"truncated_share/{name}", (float(c.finish_reason == "length") for c in drawn)
-            )
 
     def together(self, ranks: Ranks) -> dict[str, float]:
         """Join the ranks' numbers; every rank gets them."""

@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.errors import EXIT_INTERRUPTED, BenchError
 from vsr1_bench.store.journal import Lock
-from vsr1_bench.train.core.checkpoints import Checkpoints
-from vsr1_bench.train.core.curves import draw_curves
-from vsr1_bench.train.core.engine import TrainingEngine
-from vsr1_bench.train.core.metrics import StepMetrics, open_loggers
-from vsr1_bench.train.core.ranks import TrainError, join_ranks
-from vsr1_bench.train.recipe import Training
+
+from .checkpoints import Checkpoints
+from .curves import draw_curves
+from .engine import TrainingEngine
+from .metrics import StepMetrics, open_loggers
+from .ranks import TrainError, join_ranks
+from .settings import Training
 
 
 class Session:

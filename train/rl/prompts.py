@@ -7,19 +7,18 @@ where a run stands in it, over epochs; every rank walks the same order and keeps
 from __future__ import annotations
 
 import logging
-import random
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
-from vsr1_bench.errors import BenchError, TaskError, UsageError
+from vsr1_bench.errors import TaskError, UsageError
 from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import Request, Sample, Sampling
 from vsr1_bench.registry import get_task
 from vsr1_bench.task import Task
-from vsr1_bench.train.core.encoding import Encoder
-from vsr1_bench.train.recipe import Recipe
+
+from ..core.encoding import Encoder, order_of, reason_of
+from ..recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -103,13 +102,6 @@ class TrainingData:
         return Request("", messages, self._sampling, sample.images, sample.id)
 
 
-def reason_of(error: Exception) -> str:
-    """Why a row is left out, in one short line."""
-    said = " ".join(str(error).split())
-    known = said and isinstance(error, BenchError | ValueError | OSError)
-    return (said if known else f"{type(error).__name__}: {said}".rstrip(": "))[:300]
-
-
 def training_task(recipe: Recipe) -> Task:
     """The task whose rows are trained on: its training split takes the place of its test rows.
 
@@ -125,11 +117,3 @@ def training_task(recipe: Recipe) -> Task:
             "(columns problem, answer, images)"
         )
     return replace(task, source=task.train, copies={})
-
-
-@lru_cache(maxsize=2)
-def order_of(seed: int, epoch: int, n: int) -> list[int]:
-    """The order of an epoch: a permutation of range(n)."""
-    places = list(range(n))
-    random.Random(f"vsr1-order|{seed}|{epoch}").shuffle(places)
-    return places

@@ -18,8 +18,10 @@ from vsr1_bench.generation.base import Generator
 from vsr1_bench.judge import RunningJudge
 from vsr1_bench.prompts.formats import caption_messages
 from vsr1_bench.records import Completion, Request, Sample
-from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rl.rewards import (
+
+from ..core.metrics import StepMetrics
+from ..recipe import Recipe
+from .rewards import (
     Grading,
     format_first,
     format_second,
@@ -165,6 +167,24 @@ def collect(
         second_end - first_end,
         time.monotonic() - second_end,
     )
+
+
+def note_rollouts(metrics: StepMetrics, groups: Sequence[Sequence[Rollout]]) -> None:
+    """Add a step's rollouts to its metrics: rewards, lengths, what was cut off or left out."""
+    everything = [rollout for group in groups for rollout in group]
+    for name in sorted({name for r in everything for name in r.components}):
+        metrics.mean(f"reward/{name}", (r.components[name] for r in everything))
+    metrics.mean("reward/total", (r.reward for r in everything))
+    metrics.mean("excluded_share", (float(r.reward is None) for r in everything))
+    for name, drawn in (
+        ("first", [r.said for r in everything if r.said.error is None]),
+        ("second", [r.read for r in everything if r.read and r.read.error is None]),
+    ):
+        lengths = [float(len(c.token_ids or ())) for c in drawn]
+        metrics.mean(f"length/{name}", lengths)
+        if lengths:
+            metrics.peak(f"length/{name}_max", max(lengths))
+        metrics.mean(f"truncated_share/{name}", (float(c.finish_reason == "length") for c in drawn))
 
 
 def seed_of(recipe: Recipe, step: int, slot: int) -> int:

@@ -14,9 +14,10 @@ from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.prompts.formats import caption_messages
 from vsr1_bench.records import Request, Sample
-from vsr1_bench.train.core.encoding import Encoder, Row
-from vsr1_bench.train.core.engine import TrainingEngine
-from vsr1_bench.train.core.ranks import TrainError
+
+from ..core.encoding import Encoder, Row
+from ..core.engine import TrainingEngine
+from ..core.ranks import TrainError
 
 BOUNDS = {"float32": 1e-4, "bfloat16": 0.5}
 """Largest |Δ log-prob| of one token. Measured on the embedded model: 1e-5 and below in fp32, 0.08

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vsr1_bench.train.core.encoding import KINDS, PROMPTS_KEPT, Encoder, Kind, Row
-from vsr1_bench.train.core.engine import TrainingEngine
-from vsr1_bench.train.core.metrics import StepMetrics
-from vsr1_bench.train.core.ranks import Ranks
-from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rl.losses import (
+from ..core.encoding import PROMPTS_KEPT, Encoder, Kind, Micro, Row, lockstep
+from ..core.engine import TrainingEngine
+from ..core.metrics import StepMetrics
+from ..recipe import Recipe
+from .losses import (
     Totals,
     importance_weights,
     kl_k3,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PARTS = ("answer", "visual")
-Micro = list[Row]
 Shares = tuple["Tensor", "Tensor"]
 """Weights and advantages of a micro-batch's tokens in one part of the objective; `(N,)` each."""
 
@@ -115,7 +113,7 @@ class Updater:
         """A micro-batch's share in the minibatch's loss, with its gradient."""
         import torch
 
-        from vsr1_bench.train.core.logprobs import score_batch
+        from ..core.logprobs import score_batch
 
         recipe = self._recipe
         batch = self._encoder.collate(micro)
@@ -211,33 +209,6 @@ class Updater:
             metrics.add(f"{prefix}{name}", float(values[held].sum()), count)
         metrics.peak(f"{prefix}mismatch/max", float(gap[held].max()))
         metrics.peak(f"{prefix}ratio_max", float(ratio[held].max()))
-
-
-def lockstep(
-    encoder: Encoder,
-    ranks: Ranks,
-    rows: Sequence[Row],
-    tokens: int,
-    window: int,
-    dummies: dict[Kind, Row],
-) -> list[Micro]:
-    """Cut rows into micro-batches, of as many of each kind on every rank; all ranks call.
-
-    Args:
-        encoder: Measures them.
-        ranks: Who trains together.
-        rows: This rank's.
-        tokens: Padded tokens of a micro-batch.
-        window: See `Encoder.microbatches`.
-        dummies: What a rank scores where others have more.
-    """
-    cut = encoder.microbatches(rows, tokens, window)
-    counts = ranks.gather({kind: len(cut[kind]) for kind in KINDS})
-    plan: list[Micro] = []
-    for kind in KINDS:
-        most = max(count[kind] for count in counts)
-        plan += cut[kind] + [[dummies[kind]]] * (most - len(cut[kind]))
-    return plan
 
 
 def _joined(parts: Sequence[Tensor | None], like: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.scoring.runs import judge_and_score_runs
-from vsr1_bench.train.core.ranks import Ranks
-from vsr1_bench.train.recipe import Recipe
+
+from ..core.ranks import Ranks
+from ..recipe import Recipe
 
 FOLDER = "validation"
 """In `output_dir`: a folder of runs for each step."""

@@ -36,7 +36,7 @@ from vsr1_bench.errors import (
     UsageError,
     nearest,
 )
-from vsr1_bench.judging.open import judge_digest
+from vsr1_bench.judging.identity import judge_digest
 from vsr1_bench.judging.runs import item_of, text_hash
 from vsr1_bench.judging.worker import Grader
 from vsr1_bench.publish.bundle import MAX_CONTENT, strict_json

@@ -7,13 +7,11 @@ A spec is `NAME`, `NAME[MODEL]`, or `NAME:ARGUMENT` for judges made of others: `
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from vsr1_bench import answers
 from vsr1_bench._util.closing import Closing
@@ -29,9 +27,9 @@ from vsr1_bench.judge import (
     RunningJudge,
     Verdicts,
 )
+from vsr1_bench.judging.identity import judge_digest
 from vsr1_bench.judging.worker import grade_all
-from vsr1_bench.registry import find_judge, get_judge
-from vsr1_bench.store.environment import GRADERS, package_versions
+from vsr1_bench.registry import find_judge, get_judge, load_registry
 from vsr1_bench.store.judge_names import read_name
 from vsr1_bench.task import Task
 
@@ -39,10 +37,18 @@ from vsr1_bench.task import Task
 class RuleRunner(RunningJudge):
     """A rule judge at work."""
 
-    def __init__(self, judge: RuleJudge, include_path: Sequence[str] = ()) -> None:
-        """Take a judge; its worker, if it needs one, starts with the first item."""
+    def __init__(
+        self, judge: RuleJudge, include_path: Sequence[str] = (), home: ModuleType | None = None
+    ) -> None:
+        """Take a judge; its worker, if it needs one, starts with the first item.
+
+        Args:
+            judge: The judge.
+            include_path: Folders of plug-ins.
+            home: The module that states the judge.
+        """
         self.name, self.answer_type = judge.name, judge.answer_type
-        self.identity = judge_digest(judge)
+        self.identity = judge_digest(judge, home)
         self._judge, self._include_path = judge, tuple(include_path)
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
@@ -57,24 +63,6 @@ class RuleRunner(RunningJudge):
 
     def close(self) -> None:
         """Nothing is held between calls."""
-
-
-def judge_digest(judge: RuleJudge) -> str:
-    """Hash of what a rule judge does: name, version, what it was told, and the code that decides.
-
-    That code is its folder's files, the reading of answers and the libraries that compare. Rule
-    judges cost nothing to repeat, so an edit judges anew rather than mixing verdicts. (Verdicts of
-    models are paid for: there versions count, of the prompt, the judge and the reading of its
-    replies.)
-    """
-    grade: Any = judge.grade
-    while isinstance(grade, partial):
-        grade = grade.func
-    folders = (Path(inspect.getfile(grade)).parent, Path(answers.__file__).parent)
-    versions = [f"{name} {package_versions().get(name)}" for name in GRADERS]
-    words = "\0".join([judge.name, str(judge.version), judge.identity, *versions, ""]).encode()
-    sources = [file.read_bytes() for folder in folders for file in sorted(folder.glob("*.py"))]
-    return hashlib.sha256(words + b"\0".join(sources)).hexdigest()
 
 
 class TaggedJudge(RunningJudge):
@@ -155,7 +143,7 @@ def open_judge(
         raise UsageError(
             f"judge {spec!r}: what was given makes it {rule.name!r}; drop the brackets"
         )
-    return RuleRunner(rule, include_path)
+    return RuleRunner(rule, include_path, load_registry(include_path).homes[name.kind])
 
 
 class JudgePool(Closing):

@@ -22,8 +22,8 @@ from vsr1_bench.answers import tag_pair
 from vsr1_bench.data.blind import parse_variants
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.generation.open import choose_backend
 from vsr1_bench.generation.costs import Spending, read_prices
+from vsr1_bench.generation.open import choose_backend
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.perception.reader import SELF, ReaderOptions
 from vsr1_bench.pipeline.run import RunOptions

@@ -101,7 +101,7 @@ def _task(images: list[tuple[bytes, ...]]) -> Task:
     def to_sample(row: Any) -> Sample:
         shown = tuple(EncodedImage(data=data) for data in images[row["n"]])
         places = tuple(ImagePlace(n) for n in range(len(shown)))
-        return Sample(f"s{row['n']}", ("q", *places), "1", "number", shown)
+        return Sample(f"s{row['n']}", ("q", *places), "1", "number", images=shown)
 
     rows = Procedural(lambda n: {"n": n}, len(images), "v")
     return Task("several", 1, rows, to_sample, "number", "Apache-2.0", "for tests")
@@ -142,7 +142,7 @@ def test_drop_leaves_the_text_as_the_blind_reader_has_it(tmp_path: Path) -> None
 def test_no_mark_is_left_of_an_image_that_had_several() -> None:
     picture = (EncodedImage(data=b"x"),)
     question, images = interleave("Hexagons <image1>, squares <image2>.\n<image3>", picture)
-    sample = Sample("s", question, "1", "number", images)
+    sample = Sample("s", question, "1", "number", images=images)
     blind = drop(0, sample)
     assert isinstance(blind, Sample)
     assert blind.question == ("Hexagons ", ", squares .\n")
@@ -156,7 +156,7 @@ def test_no_mark_is_left_of_an_image_that_had_several() -> None:
 
 def test_noise_has_the_size_and_nothing_else(tmp_path: Path) -> None:
     image = EncodedImage(data=palette_png(bytes(40 * 30), 40, [(9, 9, 9)]))
-    sample = Sample("s", (ImagePlace(0), ImagePlace(1)), "1", "number", (image, image))
+    sample = Sample("s", (ImagePlace(0), ImagePlace(1)), "1", "number", images=(image, image))
     blind, again, other = (noise(seed, 0, sample) for seed in (0, 0, 1))
     assert isinstance(blind, Sample) and isinstance(again, Sample) and isinstance(other, Sample)
     first, second = blind.images
@@ -170,7 +170,7 @@ def test_noise_has_the_size_and_nothing_else(tmp_path: Path) -> None:
 
 def test_noise_in_the_place_of_a_broken_image_fails_as_it_does(tmp_path: Path) -> None:
     broken = EncodedImage(data=b"no image")
-    blind = noise(0, 0, Sample("s", (ImagePlace(0),), "1", "number", (broken,)))
+    blind = noise(0, 0, Sample("s", (ImagePlace(0),), "1", "number", images=(broken,)))
     assert isinstance(blind, Sample) and blind.images == (broken,)
 
 

@@ -31,7 +31,7 @@ RED, BLUE = png((255, 0, 0)), png((0, 0, 255))
 def to_sample(row: Row) -> Sample:
     image = row["image"]
     images = image if isinstance(image, tuple) else (image,)
-    return Sample(str(row["id"]), (row["question"],), row["answer"], "text", images)
+    return Sample(str(row["id"]), (row["question"],), row["answer"], "text", images=images)
 
 
 def task(source: Source | Procedural = SOURCE) -> Task:

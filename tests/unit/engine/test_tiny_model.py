@@ -14,6 +14,7 @@ pytest.importorskip("torchvision")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from tree import load_script  # noqa: E402
 
 from vsr1_bench.prompts.formats import (  # noqa: E402
     CAPTION_REASONER,
@@ -34,9 +35,11 @@ from vsr1_bench.tiny.architecture import (  # noqa: E402
     save,
 )
 from vsr1_bench.tiny.scenes import make_row, to_sample  # noqa: E402
-from vsr1_bench.train.tiny import IGNORED, collate, learning_rate, loss_of, train  # noqa: E402
-from vsr1_bench.train.tiny_evaluate import generate, load  # noqa: E402
 from vsr1_bench.train.tiny_mixture import SHARES, corpus, make_example  # noqa: E402
+
+make_tiny = load_script("make_tiny")
+IGNORED, collate, loss_of = make_tiny.IGNORED, make_tiny.collate, make_tiny.loss_of
+generate, load = make_tiny.generate, make_tiny.load
 
 NASTY = (
     "",
@@ -147,7 +150,7 @@ def test_the_loss_falls_on_the_reply_alone(fresh: Any) -> None:
 def test_a_few_steps_lower_the_loss(fresh: Any) -> None:
     torch.manual_seed(0)
     model = build_model(fresh.tokenizer, hidden=64, layers=1)
-    losses = train(model, fresh, steps=30, seed=0, size=8, peak=3e-3)
+    losses = make_tiny.train(model, fresh, steps=30, seed=0, size=8, peak=3e-3)
     assert len(losses) == 30
     assert sum(losses[-5:]) / 5 < 0.75 * losses[0]
     batch = collate(fresh, [make_example(10**9, 0)])
@@ -156,7 +159,7 @@ def test_a_few_steps_lower_the_loss(fresh: Any) -> None:
 
 
 def test_the_rate_warms_up_and_falls() -> None:
-    rates = [learning_rate(step, 1000, 1.0) for step in range(1000)]
+    rates = [make_tiny.learning_rate(step, 1000, 1.0) for step in range(1000)]
     assert rates[0] < 0.05
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.05, abs=1e-3)

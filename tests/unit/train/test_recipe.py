@@ -11,8 +11,9 @@ from cli import here
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.train.core.curves import draw_curves
+from vsr1_bench.train.core.settings import DS_CONFIGS
 from vsr1_bench.train.plan import describe
-from vsr1_bench.train.recipe import DS_CONFIGS, Recipe, built_in, load_recipe, trainer_of
+from vsr1_bench.train.recipe import Recipe, built_in, load_recipe, trainer_of
 from vsr1_bench.train.sft_recipe import load_sft_recipe
 
 BASE = 'model = "tiny"\ntask = "demo"\nobjective = "summed"\n'

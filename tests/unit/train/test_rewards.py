@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import Completion, ImagePlace, Request, Sample, Sampling
+from vsr1_bench.train.core.metrics import StepMetrics
 from vsr1_bench.train.recipe import Recipe
-from vsr1_bench.train.rl.advantages import EPSILON, group_advantages, weighted_advantages
-from vsr1_bench.train.rl.objectives import advantages_of, description_span, rows_of
+from vsr1_bench.train.rl.objectives import (
+    EPSILON,
+    advantages_of,
+    description_span,
+    group_advantages,
+    rows_of,
+    weighted_advantages,
+)
 from vsr1_bench.train.rl.rewards import (
     format_first,
     format_second,
@@ -24,7 +31,7 @@ from vsr1_bench.train.rl.rewards import (
     total_reward,
     weigh,
 )
-from vsr1_bench.train.rl.rollouts import Rollout, collect
+from vsr1_bench.train.rl.rollouts import Rollout, collect, note_rollouts
 
 FINE = "<description> red dots </description> <think> count </think> \\boxed{2}"
 
@@ -225,6 +232,27 @@ def test_rollouts_of_both_passes_and_their_rewards() -> None:
     assert "red dots" in str(readings[0].messages) and "boxed{2}" not in str(readings[0].messages)
     seeds = {r.seed for r in engine.asked if not r.key.endswith("read")}
     assert len(seeds) == 10  # two prompts of five draws: no draw twice
+
+
+class OneRank:
+    """A training of one process, without a process group."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+
+def test_a_step_s_metrics_count_its_rollouts() -> None:
+    group, _ = collected(recipe())
+    metrics = StepMetrics()
+    note_rollouts(metrics, [group[:2], group[2:]])
+    told = metrics.together(OneRank())  # type: ignore[arg-type]
+    # The broken image is left out of everything but its own share.
+    assert told["reward/total"] == pytest.approx((2.0 + 1.1 + 0.9 + 0.0) / 4)
+    assert told["reward/accuracy"] == pytest.approx(2 / 4)
+    assert told["excluded_share"] == pytest.approx(1 / 5)
+    assert told["truncated_share/first"] == pytest.approx(1 / 4)
+    assert told["truncated_share/second"] == 0
+    assert (told["length/first"], told["length/second"], told["length/first_max"]) == (3, 3, 3)
 
 
 def test_the_judge_knows_a_reading_from_an_answer() -> None:

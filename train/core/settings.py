@@ -1,0 +1,109 @@
+"""Settings that every trainer's recipe has, and the types of their values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from vsr1_bench._util.paths import user_text
+
+DS_CONFIGS = Path(__file__).parents[1] / "ds_config"
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ModelPart = Literal["vision", "projector", "language"]
+UserPath = Annotated[Path, BeforeValidator(user_text)]
+UserText = Annotated[str, BeforeValidator(user_text)]
+"""A path, or the name of something else; `~` in it is expanded."""
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+# What may differ between the runs before and after a stop: it changes no step that is made.
+NOT_TRAINING = frozenset(
+    "about source output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit "
+    "loggers data_root offline perception_args engine_args max_excluded_share".split()
+)
+
+
+class Training(BaseModel):
+    """What every trainer's recipe says: the model, the updates, the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    trainer: ClassVar[str]
+    """The action of `vsr1-bench train` that takes it."""
+
+    about: str = ""
+    """One line for `ls recipes`."""
+    source: str = ""
+    """What it reproduces, and where that stands; empty = this project's own."""
+
+    # The model
+    model: UserText
+    """`tiny`, a folder, or a hub id."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    gradient_checkpointing: bool = True
+    freeze: tuple[ModelPart, ...] = ()
+    """Parts that keep their weights: `vision` (the tower), `projector`, `language`."""
+
+    # The data
+    data_root: UserText | None = None
+    offline: bool = False
+    min_pixels: Positive | None = None
+    """None = what the evaluator would take."""
+    max_pixels: Positive | None = None
+
+    # Updates
+    lr: NonNegative = 1e-6
+    weight_decay: NonNegative = 0.01
+    decay: Literal["all", "matrices"] = "all"
+    """What decays: every weight, or those of two dimensions and more."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """AdamW's."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule_steps: Positive | None = None
+    """Updates until `linear` and `cosine` reach `lr_floor`."""
+    lr_floor: Share = 0.0
+    """Part of `lr` that `linear` and `cosine` end at."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    microbatch_tokens: Positive = 16_384
+    """Padded tokens of one forward pass."""
+    deepspeed: UserText = "zero2"
+    """A name of `ds_config/`, or the path of a DeepSpeed file."""
+    cpu_adam: bool = False
+    """DeepSpeed's optimizer for offloaded states; it compiles itself once, for minutes."""
+
+    # The run
+    output_dir: UserPath
+    seed: int = 0
+    save_every: Positive = 20
+    keep_last: Positive = 2
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the first weights stay in memory, frozen, for a KL term."""
+        return False
+
+    @property
+    def policy_temperature(self) -> float:
+        """Logits are divided by it where tokens are scored."""
+        return 1.0
+
+    def changed(self, other: Mapping[str, Any]) -> list[str]:
+        """What differs from a stored recipe in ways that change the training, as `key: a -> b`."""
+        mine = self.model_dump(mode="json")
+        return [
+            f"{key}: {other.get(key)!r} -> {mine[key]!r}"
+            for key in mine
+            if key not in NOT_TRAINING and mine[key] != other.get(key)
+        ]
+
+    def digest(self) -> str:
+        """Hash of what decides the training."""
+        told = {k: v for k, v in self.model_dump(mode="json").items() if k not in NOT_TRAINING}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
