@@ -28,9 +28,9 @@ STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo loop experiment test test-lmms-eval lint bench bench-lmms-eval \
-  lmms-both-ways lmms-differences results measure format constraints clean
+  lmms-both-ways lmms-differences results measure release-check format constraints clean
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
 
 setup: $(STAMP)  ## install into .venv, or bring it up to date
@@ -87,6 +87,9 @@ measure: $(STAMP)  ## results/tiny/demo anew: the embedded model on the whole de
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo -o .results
 	$(BIN)/vsr1-bench publish .results --to results/tiny/demo --with_golds
 	rm -rf .results
+
+release-check: $(STAMP)  ## build the wheel, check its contents, install it for Python 3.11 to 3.13
+	$(BIN)/python scripts/release_check.py --uv $(CURDIR)/$(UV)
 
 format: $(STAMP)  ## let ruff format and fix
 	$(BIN)/ruff check --fix .
