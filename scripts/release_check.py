@@ -3,8 +3,8 @@
 Usage: python scripts/release_check.py --uv UV [--python 3.12 …]
 
 The wheel is built from the sdist, as a user of the sdist would build it. It is installed with its
-dependencies into an empty environment for each Python that is there. What is left for a person to do
-is printed at the end.
+dependencies into an empty environment for each Python that is there. The steps that are left for a
+person are printed at the end.
 """
 
 from __future__ import annotations
@@ -121,9 +121,7 @@ def remaining(version: str) -> list[str]:
     ]
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     if f"## [{version}]" not in changes:
-        steps.insert(
-            0, f"CHANGELOG.md: move [Unreleased] under a heading [{version}] with the date"
-        )
+        steps.insert(0, f"CHANGELOG.md: rename [Unreleased] to [{version}], with the date")
     if run("git", "status", "--porcelain", cwd=ROOT):
         steps.insert(0, "commit: the working tree has changes")
     return steps
