@@ -133,13 +133,17 @@ def main() -> None:
     parser.add_argument("--uv", default="uv", help="the program uv (default: the one on the path)")
     parser.add_argument("--python", action="append", metavar="X.Y", help="only these Pythons")
     options = parser.parse_args()
+    uv = shutil.which(options.uv)
+    if uv is None:
+        sys.exit(f"--uv {options.uv}: no such program")
+    uv = str(Path(uv).absolute())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wheel = build(folder)
         check_contents(wheel)
         version = check_version(wheel)
         pythons = options.python or PYTHONS
-        if not any([check_install(wheel, p, options.uv, folder) for p in pythons]):
+        if not any([check_install(wheel, p, uv, folder) for p in pythons]):
             sys.exit(f"none of Python {', '.join(pythons)} is on this machine")
     print(
         "\nleft to do before the release:", *(f"- {step}" for step in remaining(version)), sep="\n"
