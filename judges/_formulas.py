@@ -203,7 +203,7 @@ def _parsed(latex: str) -> Any:
             normalization_config=None,
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
-    except Exception:  # a parser of another's making: whatever it raises, this is no formula to it
+    except Exception:  # a foreign parser: whatever it raises, this is not a formula
         return None
 
 

@@ -2,7 +2,7 @@
 
     python scripts/bench_grpo.py [--steps 5] [--prompts 4] [--samples 4] [--tokens 80] [--no-trl]
 
-Three ways, each in a process of its own: ours with vLLM rollouts, ours with transformers rollouts,
+Three ways, each in a separate process: ours with vLLM rollouts, ours with transformers rollouts,
 and TRL's trainer with its transformers path (its vLLM path does not run with vLLM on CPU). All make
 steps on the same prompts of the embedded model in fp32: one pass (`answer_only`), as TRL has no
 second one, one update a step, no KL term. The first step of each is a warm-up and not counted.
@@ -65,7 +65,7 @@ def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -
 
 
 def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
-    """Print TRL's seconds a step as JSON; runs in a process of its own."""
+    """Print TRL's seconds a step as JSON; runs in a separate process."""
     import io
 
     from datasets import Dataset

@@ -46,7 +46,7 @@ TASK = Task("bench_judge", 1, Procedural(lambda n: {{"n": n}}, {n}, "bench-{n}")
 
 
 def serve(port: Connection, latency: float) -> None:
-    """Answer every chat call after `latency` seconds; in a process of its own, on one event loop.
+    """Answer every chat call after `latency` seconds; in a separate process, on one event loop.
 
     Written by hand: a server with a thread a call would be what is measured.
     """

@@ -254,7 +254,7 @@ def by_reply(scorers: Scorers, says: list[str], base_url: str) -> Iterator[list[
 
 @contextmanager
 def judge(says: list[str]) -> Iterator[str]:
-    """A chat server that says what stands in `says`, whatever it is asked; its address."""
+    """A chat server that says what is in `says`, whatever it is asked; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -6,7 +6,7 @@ is the reply to learn.
     conversations  [{"from": "human", "value": "<image>…"}, {"from": "gpt", "value": "…"}, …]
     messages       [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}, …]
     instruction    with input, output, system, history: [[asked, replied], …]
-    problem        with answer: the reply to learn is the answer as it stands
+    problem        with answer: the reply to learn is the answer as it is
 
 `images` (or `image`) holds paths, bytes or nothing; `<image>` marks take them in order.
 """

@@ -19,7 +19,7 @@ SEEING = ("lsr", "self_contained", "saw_but_wrong", "no_description")
 FLIPS = 10
 TOLD = ("reward/total", "reward/accuracy", "reward/description_accuracy", "loss", "entropy")
 WINDOW = 5
-"""Steps at either end of a training whose mean is told."""
+"""Steps at either end of a training whose mean is printed."""
 
 
 def write_summary(folder: Path, labels: list[str], identity: dict[str, Any]) -> Path:

@@ -71,7 +71,7 @@ class RuleJudge:
 
 @dataclass(frozen=True, slots=True)
 class JudgeOptions:
-    """What the command line says to judges that need to be told something."""
+    """What the command line says to judges that need options."""
 
     labels: Path | None = None
     model: str | None = None
@@ -83,19 +83,19 @@ class JudgeOptions:
     """Calls at once; None = the judge's default."""
     prompt: str = "strict"
     task_prompt: JudgePrompt | None = None
-    """The task's own prompt; goes before `prompt`."""
+    """The task's own prompt; takes precedence over `prompt`."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """`--judge_args`: temperature, max_tokens, seed, and what the judge's backend takes."""
     spending: Spending = field(default_factory=Spending)
     thinking_tags: tuple[str, ...] = ()
     """Further tags of thinking (`answers.mark_tags`), beside those of all known families."""
     dry_run: bool = False
-    """Nothing will be asked: a missing key is no error, and the hub is left alone."""
+    """Nothing will be asked: a missing key is not an error, and the hub is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredJudge:
-    """A judge that must be told something before it can judge."""
+    """A judge that needs options before it can judge."""
 
     name: str
     version: int
@@ -205,7 +205,7 @@ class RunningJudge(Closing):
         """Judge items, reading no further ahead than is useful; verdicts come in any order.
 
         Raises:
-            JudgeError: it cannot go on; what it has yielded stands.
+            JudgeError: it cannot go on; what it has yielded is kept.
         """
 
     @abstractmethod
@@ -248,7 +248,7 @@ class Opening:
     argument: str
     """What follows the first colon; empty where there is none."""
     brackets: str
-    """What stands in its brackets, `MODEL` or `MODEL,PROMPT`; empty where there are none."""
+    """What is in its brackets, `MODEL` or `MODEL,PROMPT`; empty where there are none."""
     options: JudgeOptions
     open: Callable[[str, JudgeOptions], RunningJudge]
     """Opens another judge by its spec."""
@@ -265,7 +265,7 @@ class ModelJudge:
 
     Raises:
         JudgeMissingError: a key, an endpoint, a model or a package that it needs is not there.
-        UsageError: what it was told is not usable.
+        UsageError: its options are not usable.
     """
     description: str
 

@@ -1,4 +1,4 @@
-"""The records that flow through the house, from a data-set row to a verdict.
+"""The records that flow through the engine, from a data-set row to a verdict.
 
     Sample -> Request -> Completion -> Generation -> Judgment
     Generation's description -> Request -> Completion -> Perception -> Judgment
@@ -129,7 +129,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
     n: int = 1
-    """Responses a sample; each is drawn with a seed of its own (`Request.seed`)."""
+    """Responses a sample; each is drawn with its own seed (`Request.seed`)."""
     min_pixels: int = 262_144
     max_pixels: int = 4_194_304
 
@@ -212,10 +212,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Perception:
-    """Journal line of `perceptions.jsonl`: what a reader answered who was given the description.
+    """Journal line of `perceptions.jsonl`: the reader's answer, given only the description.
 
-    The key is a hash of the source's key, the reader and the description, so that a reading never
-    stands for another response, reader or description.
+    The key is a hash of the source's key, the reader and the description, so that a reading is
+    never used for another response, reader or description.
     """
 
     key: str
@@ -224,7 +224,7 @@ class Perception:
     source: str
     """Key of the generation that the description is in, or of the caption that it is."""
     reader: str
-    """Digest of the reader's spec, which stands in `readers/`."""
+    """Digest of the reader's spec, which is in `readers/`."""
     description_hash: str
     text: str
     finish_reason: str

@@ -221,7 +221,7 @@ class Encoder:
         """Cut rows of each kind into micro-batches of at most so many padded tokens.
 
         Kinds are kept apart: a batch without images leaves the vision tower without gradients, and
-        ZeRO wants that to happen on all ranks at once. A row that is longer stands alone.
+        ZeRO wants that to happen on all ranks at once. A row that is too long gets its own batch.
 
         Args:
             rows: In the order of their prompts.

@@ -122,7 +122,7 @@ def train_safely(start: Callable[[ExitStack], Session]) -> Session:
     """Set a trainer up, run it, and close what it opened.
 
     Returns:
-        The trainer, closed: `progress` says where it stands, `first_step` where it started.
+        The trainer, closed: `progress` says where it is, `first_step` where it started.
 
     Raises:
         BenchError: as it came, before anything is trained.

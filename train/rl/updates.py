@@ -51,7 +51,7 @@ class Updater:
         """Make a step's updates; all ranks call with as many minibatches.
 
         Raises:
-            TrainError: a loss or gradient that is no number.
+            TrainError: a loss or gradient that is not a number.
         """
         recipe = self._recipe
         plans = [self._plan(rows) for rows in minibatches]

@@ -27,7 +27,7 @@ def validation_judges(recipe: Recipe) -> dict[str, str]:
     """The judge of each validation task; empty where the recipe validates nothing.
 
     Raises:
-        UsageError: an unknown task, or one whose judge lacks something here and has no stand-in.
+        UsageError: an unknown task, or one whose judge cannot be used here and has no substitute.
     """
     if not recipe.eval_every:
         return {}

@@ -40,7 +40,7 @@ class Memo:
             return None
 
     def write(self, value: str) -> None:
-        """Remember `value`; a folder that cannot be written is no error."""
+        """Remember `value`; a folder that cannot be written is not an error."""
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:

@@ -54,7 +54,7 @@ _CUT = re.compile(
 
 
 def concluded_number(text: str) -> tuple[str, int, int] | None:
-    """The one number that the last sentence with a number concludes, and where it stands.
+    """The one number that the last sentence with a number concludes, and where it is.
 
     Sentences behind it that hold no number may follow, and items of a list.
     """
@@ -114,7 +114,7 @@ def _stated(verbs: re.Pattern[str], sentence: str, found: re.Match[str]) -> str 
 
 
 def stated_values(sentence: str) -> Iterator[str]:
-    """What stands behind each verb that states something, to the end or to the reasons."""
+    """What comes after each verb that states something, to the end or to the reasons."""
     for verb in _SAYS.finditer(sentence):
         rest = sentence[verb.end() :].strip()
         yield rest

@@ -14,7 +14,7 @@ from vsr1_bench.answers.rules import RULES
 from vsr1_bench.records import AnswerType
 
 LONGEST = 20_000
-"""Characters of the end of the final words that are read: what stands before is no final answer."""
+"""Only so many characters at the end of the final words are read."""
 _VISIBLE = re.compile(rf"[^\s{INVISIBLE.pattern[1:]}")
 
 
@@ -67,7 +67,7 @@ def _extraction(rule: str, found: Found, said: Said, places: _Places) -> Extract
 
 
 class _Places:
-    """Where characters of a region whose invisible marks are gone stand in the response."""
+    """Where characters of a region whose invisible marks are gone are in the response."""
 
     def __init__(self, start: int, region: str) -> None:
         self._start = start

@@ -164,7 +164,7 @@ def split_channels(tokens: Iterable[str]) -> bool:
 def find_marks(text: str) -> Iterator[Mark]:
     """Find the marks of a response in their order, in linear time.
 
-    Beyond `MOST` one that opens thinking for good ends them: what a loop says last is no answer.
+    Beyond `MOST`, one that opens thinking for good ends them: a loop's last words are no answer.
     """
     done = 0
     bare = _BARE.match(text)

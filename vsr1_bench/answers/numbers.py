@@ -88,7 +88,7 @@ def read_quantity(text: str, *, lead_in: bool = True) -> Quantity | None:
             result (`4 × 4 = 16 m`).
 
     Returns:
-        None where the text is no single number, or where something in it is not understood.
+        None where the text is not a single number, or where something in it is not understood.
     """
     if len(text) > MAX_ANSWER or not _DIGIT.search(text):
         return None
@@ -133,7 +133,7 @@ def _read(text: str, lead_in: bool) -> Quantity | None:
 def _quantity(
     found: re.Match[str], before: str, after: str, lead_in: bool, name: str
 ) -> Quantity | None:
-    """The number between what stands before and after it, if all of that is understood."""
+    """The number between what comes before and after it, if all of that is understood."""
     money = _MONEY_IS_OF.search(before)
     if money:
         before = before[: money.start()]

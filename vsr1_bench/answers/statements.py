@@ -95,7 +95,7 @@ def statements(region: str) -> Iterator[tuple[int, str]]:
         if doubted(region[max(0, found.start() - 80) : found.start()]):
             continue
         line, start = "", found.end()
-        for _ in range(4):  # a heading, or the `$$` of a display, stands on lines of its own
+        for _ in range(4):  # a heading, or the `$$` of a display, is on separate lines
             end = region.find("\n", start, start + MAX_ANSWER)
             line = region[start : end if end >= 0 else start + MAX_ANSWER]
             if line.strip(_MARKS + "$-=[]\\") or end < 0:

@@ -8,7 +8,7 @@ from vsr1_bench.answers.normalize import MAX_ANSWER, fold, tidy
 from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Found, Reading, Said
 
 _MEANING = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
-# `no` before a noun is no answer: `there is no dog`, `no way to tell`.
+# `no` before a noun is not an answer: `there is no dog`, `no way to tell`.
 _WORD = re.compile(
     r"(?<![\w'-])(yes|true|false|no(?=\s*(?:[^\w\s'-]|[-—](?!\w)|$|\b(?:it|its|it's|there|there's|"
     r"the|this|that|they|these|those|he|she|we|i|you|because|since|or|and)\b)))(?![\w-])",
@@ -23,7 +23,7 @@ _NEGATED = re.compile(r"\b(?:can)?not\b|n't\b|\bneither\b|\bnever\b", re.IGNOREC
 
 
 def read_yes_no(phrase: str) -> Reading:
-    """Read a phrase that stands in an answer's place; true and false count here."""
+    """Read a phrase in the place of an answer; true and false count here."""
     plain = tidy(phrase) if len(phrase) <= MAX_ANSWER else ""
     if _BOTH.search(plain):
         return AMBIGUOUS

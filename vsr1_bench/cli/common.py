@@ -74,7 +74,7 @@ def data_options(options: argparse.Namespace) -> DataOptions:
     """Read the flags of `add_data`.
 
     Raises:
-        TaskError: the data root is no folder.
+        TaskError: the data root is not a folder.
         UsageError: a split without a data set.
     """
     from vsr1_bench.data.dataset import DataOptions
@@ -108,7 +108,7 @@ def with_golds(
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Add what judges are told, `--judge` itself left out."""
+    """Add the judges' options, `--judge` itself left out."""
     parser.add_argument(
         "--thinking_tags",
         type=thinking_tags,

@@ -59,7 +59,7 @@ MODULES = {"import": "import_"}
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with the house's one-line errors and both spellings of every flag."""
+    """argparse, with one-line errors and both spellings of every flag."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         wrong = re.match(r"unrecognized arguments: (--?[\w-]+)", message)

@@ -249,7 +249,7 @@ def execute(options: argparse.Namespace) -> int:
         if not options.predict_only:
             judges = choose_judges(tasks, options.judge, pool)
         elif options.judge:
-            pool.missing(options.judge, tasks[0])  # it may lack its key, not be unknown
+            pool.missing(options.judge, tasks[0])  # its key may be missing, not be unknown
         for judge in judges.values():
             if judge.warning:
                 print(f"vsr1-bench: {judge.warning}", file=sys.stderr)

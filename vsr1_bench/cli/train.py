@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 ACTIONS = ("sft", "grpo", "plan", "export")
 LAUNCHED = "vsr1-"
-"""Before the launcher's process id, in the run id that its processes are told."""
+"""Before the launcher's process id, in the run id that its processes get."""
 NEEDED = ("torch", "transformers", "deepspeed", "matplotlib")
 
 
@@ -153,7 +153,7 @@ def _launch(options: argparse.Namespace) -> int:
     Raises:
         TrainError: a process was killed and could not say anything.
     """
-    # The launcher would print reports of its own.
+    # The launcher would print its own reports.
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does

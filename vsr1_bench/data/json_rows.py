@@ -63,7 +63,7 @@ class JsonFile:
     """The rows of one file, by number: an object a line, or one JSON list of objects."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
-        """Check every row and note its place; `shape` is told of the names.
+        """Check every row and note its place; `shape` is given the names.
 
         Raises:
             TaskError: the file is not UTF-8, or no JSON; names the file and the line.
@@ -103,7 +103,7 @@ class JsonFile:
         return row
 
     def place(self, number: int) -> str:
-        """Where a row stands, for a message."""
+        """Where a row is, for a message."""
         if self._held is not None:
             return f"{self.path.name}, item {number}"
         return f"{self.path.name}, line {self._lines[number]}"
@@ -198,7 +198,7 @@ class JsonTable:
         return row
 
     def place(self, number: int) -> str:
-        """Where a row stands, for a message."""
+        """Where a row is, for a message."""
         file, within = self._find(number)
         return file.place(within)
 

@@ -35,7 +35,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class NoCompletionError(Exception):
-    """A body that is no chat completion; another call may bring one."""
+    """A body that is not a chat completion; another call may bring one."""
 
 
 class EventStreamError(Exception):
@@ -52,7 +52,7 @@ class Said:
 
     text: str | None
     reasoned: bool
-    """Whether reasoning stands beside the text, or in its place."""
+    """Whether reasoning is beside the text, or in its place."""
     refusal: str | None
 
 

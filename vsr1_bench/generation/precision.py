@@ -91,7 +91,7 @@ def _stored(folder: Path | None) -> str | None:
 
 
 def _quantization(folder: Path | None, config: dict[str, Any]) -> dict[str, Any]:
-    """What the checkpoint says of its own quantization; ModelOpt says it in a file of its own."""
+    """What the checkpoint says of its own quantization; ModelOpt says it in a separate file."""
     own = config.get("quantization_config") or _read(folder, "hf_quant_config.json").get(
         "quantization"
     )

@@ -103,7 +103,7 @@ class LLMRunner(RunningJudge):
             "told": dict(connection.told),
         }
         self._asks = hashlib.sha256(canonical_json(asks).encode()).hexdigest()
-        """Digest of what decides a reply; how it is read is no part of that."""
+        """Digest of what decides a reply; how it is read is not part of that."""
         decides = canonical_json([self._asks, llm_parse.VERSION])
         self.identity = hashlib.sha256(decides.encode()).hexdigest()
         self._structured = prompt.schema is not None
@@ -114,7 +114,7 @@ class LLMRunner(RunningJudge):
         """Replies by the hash of what was asked."""
         self._journal: ReplyJournal | None = None
         self._free: deque[Judged] = deque()
-        """Verdicts that took no call of their own."""
+        """Verdicts that took no separate call."""
         self._held: _Asked | None = None
         """The next prompt, too dear while others are on their way."""
         self._ended = False

@@ -154,7 +154,7 @@ def connect_vllm(options: JudgeOptions, key_variable: str = "") -> Connection:
 
 
 def _named(opening: Opening) -> JudgeOptions:
-    """The options, with the model and prompt that stand in the judge's brackets.
+    """The options, with the model and prompt that are in the judge's brackets.
 
     Raises:
         UsageError: an argument, which such a judge does not take.

@@ -62,7 +62,7 @@ class ReplyJournal:
 
         Args:
             path: The journal.
-            held: Keys of the replies that stand there and need not be written again.
+            held: Keys of the replies that are there and need not be written again.
 
         Raises:
             StoreError: another process writes it, or the folder is not writable.

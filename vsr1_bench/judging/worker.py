@@ -48,7 +48,7 @@ class _TimeoutError(Exception):
 
 
 class _CrashError(Exception):
-    """The worker ended, or wrote what is no frame."""
+    """The worker ended, or wrote what is not a frame."""
 
 
 def grade_all(

@@ -26,7 +26,7 @@ class Scored:
     runs: tuple[RunFolder, ...]
     """One run; several where the document is a group's."""
     key: str
-    """Equal for documents that stand in one row (`settings.row_key`)."""
+    """Equal for documents that are in one row (`settings.row_key`)."""
     sliced: str | None = None
     """Of which part of its benchmark's rows it was made; None = of all, as far as is known."""
 
@@ -67,7 +67,7 @@ def collect(
             for document in run.scores()
             if judge in (None, document["judge"])
         ]
-    # Row by row, so that a group's number stands beside those of its own tasks.
+    # Row by row, so that a group's number is beside those of its own tasks.
     for key, members in rows.items():
         folders = tuple(run for run, _ in members)
         for document, made_of in score_members(folders, include_path, judges=None):

@@ -52,7 +52,7 @@ class ReportedRow(Strict):
     printed_as: str = ""
     """The row's name as printed, where `model` and `setting` are worded otherwise."""
     runs: tuple[Text, ...] = ()
-    """Names under which its answers stand among the raw outputs of its authors."""
+    """Names of its answers among the raw outputs of its authors."""
     source: Text
     """Publication and table."""
     values: tuple[Percent | None, ...]

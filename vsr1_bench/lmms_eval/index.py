@@ -75,7 +75,7 @@ def defaults_folder() -> Path:
 
 
 def list_entries(include_path: Sequence[str] = ()) -> dict[str, Entry]:
-    """Every task, group and tag by its name, sorted; files of `include_path` go before its own.
+    """Every task, group and tag by its name, sorted; files of `include_path` take precedence.
 
     Raises:
         UsageError: lmms-eval is not installed.

@@ -94,7 +94,7 @@ class KeyMemo(Closing):
         self._file = self._path.open("r+b" if len(self._known) else "wb")
         if not len(self._known):
             self._file.write(self._head)
-        # What stands behind the last whole entry is torn.
+        # What comes after the last whole entry is torn.
         self._file.truncate(len(self._head) + self._known.nbytes)
         self._file.seek(0, os.SEEK_END)
 

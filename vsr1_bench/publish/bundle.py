@@ -57,8 +57,8 @@ class FileKind:
 
 
 # What a run's bundle holds, in the order in which it is packed: a record is written after those
-# that it refers to, so verdicts go before responses and these before samples. A journal of a new
-# kind is one more line here.
+# that it refers to, so verdicts are packed before responses, and responses before samples. A new
+# kind of journal is one more line here.
 KINDS = (
     FileKind("scores", r"scores/[^/]+\.json"),
     FileKind("perception_judgments", r"perception_judgments/[^/]+\.jsonl", journal=True),
@@ -149,10 +149,10 @@ class Manifest(Strict):
 
 
 def strict_json(text: str | bytes, where: str) -> Any:
-    """Read JSON in which no name stands twice and every number is finite.
+    """Read JSON in which no name occurs twice and every number is finite.
 
     Raises:
-        ExchangeError: it is no such JSON; names `where`.
+        ExchangeError: it is not such JSON; names `where`.
     """
     try:
         return json.loads(

@@ -24,8 +24,8 @@ Difference = tuple[tuple[str, ...], Any, Any]
 def differences(stated: dict[str, Any], computed: dict[str, Any]) -> Iterator[Difference]:
     """Yield what is stated and does not follow from the records.
 
-    What is not stated at all is no lie: another version may have counted less. Of blind runs that
-    are not there nobody can say anything.
+    A number that is not stated is not an error: another version may have counted less. Blind runs
+    that are missing cannot be checked.
     """
     for name in COMPARED:
         told, found = stated.get(name), computed.get(name)

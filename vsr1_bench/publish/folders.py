@@ -127,7 +127,7 @@ class FolderPlace(Place):
         known: Manifest | None,
         note: str,
     ) -> str:
-        """Fill a folder of its own, then let the manifest name it, then clear away the others."""
+        """Fill its own folder, then let the manifest name it, then clear away the others."""
         self._refuse_links(PART)
         self._refuse_links(MANIFEST)
         brought = set(packed)
@@ -197,7 +197,7 @@ class FolderPlace(Place):
                 self._fs.rm(f"{self._root}/{name}", recursive=True)
         if known is None or known.root:
             return
-        for path in sorted(known.names()):  # a bundle of the form without a folder of its own
+        for path in sorted(known.names()):  # a bundle of the form without its own folder
             self._refuse_links(path)
             with contextlib.suppress(FileNotFoundError):
                 self._fs.rm_file(f"{self._root}/{path}")

@@ -37,7 +37,7 @@ class Place(ABC):
 
     @abstractmethod
     def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
-        """Bring a file, after what of it stands in `target` already.
+        """Download a file, resuming after the bytes already in `target`.
 
         Args:
             path: Its path below this place.

@@ -49,7 +49,7 @@ class HttpPlace(Place):
         try:
             parts = urlsplit(address)
             port = parts.port
-        except ValueError as error:  # half an IPv6 address, a port that is no number
+        except ValueError as error:  # half an IPv6 address, a port that is not a number
             raise UsageError(f"{shown(address)}: {error}; {WANTED}") from error
         if not parts.hostname:
             raise UsageError(f"{shown(address)}: {WANTED}")

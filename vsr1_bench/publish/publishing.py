@@ -26,7 +26,7 @@ def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tup
 
     Raises:
         UsageError: golds or images that may not be handed on, a place that cannot be written.
-        ExchangeError: something must not be told, or the place refuses.
+        ExchangeError: something must not be published, or the place refuses.
         StoreError: a run cannot be read.
     """
     place = open_place(target)

@@ -2,7 +2,7 @@
 
 Two lines of defence. What describes the making of a run (errors, reasons, models that judge) is
 rewritten: paths, URLs, names and keys become `<path>`, `<url>`, `<host>`, `<user>`, `<key>`. What a
-model or a benchmark said is never changed; should a key or a folder of this machine stand in it,
+model or a benchmark said is never changed; if it contains a key or a folder of this machine,
 nothing is published.
 """
 
@@ -47,7 +47,7 @@ class Private:
 
     @classmethod
     def here(cls, *folders: Path) -> Private:
-        """Ask the environment; `folders` are further paths that must not be told."""
+        """Ask the environment; `folders` are further paths that must not be published."""
         from huggingface_hub import get_token
 
         named = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
@@ -70,7 +70,7 @@ class Private:
         )
 
     def scrub(self, text: str) -> str:
-        """Take out of a text of the tool's own what must not be told."""
+        """Take out of a text of the tool's own what must not be published."""
         for secret in self.secrets:
             text = text.replace(secret, "<key>")
         text = _URL.sub("<url>", _KEY.sub("<key>", text))
@@ -91,7 +91,7 @@ class Private:
         return self.scrub(record) if told and isinstance(record, str) else record
 
     def check(self, text: str, where: str) -> None:
-        """Refuse a text in which a key or a folder of this machine stands.
+        """Refuse a text that contains a key or a folder of this machine.
 
         Raises:
             ExchangeError: says where, and what kind; never the thing itself.

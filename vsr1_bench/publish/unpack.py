@@ -152,7 +152,7 @@ def _sort_out(manifest: Manifest, to: Path) -> tuple[list[BundleRun], list[Bundl
     """Runs to bring, and those that are here as this bundle has them.
 
     Raises:
-        UsageError: another run stands where one is to go.
+        UsageError: another run is where one is to go.
     """
     new, known = [], []
     for run in manifest.runs:

@@ -57,7 +57,7 @@ class Agreement:
 
 
 def named_judges(text: str, known: Iterable[str]) -> list[str]:
-    """Split `a,b` into names of judges that have judged; a name may hold commas of its own.
+    """Split `a,b` into names of judges that have judged; a name may contain commas.
 
     Raises:
         UsageError: fewer than two names, or one under which nothing is stored.

@@ -128,7 +128,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
 
     Args:
         run: A stored run.
-        verdicts: A judge's journal on the first pass; its verdicts on the second stand beside it.
+        verdicts: A judge's journal on the first pass; its verdicts on the second are beside it.
         reader: Whose readings.
     """
     digest, captioned = reader.digest(), reader.descriptions == "caption"

@@ -106,7 +106,7 @@ def _by_group(responses: Sequence[Response], cluster: str | None) -> dict[str, d
 
 
 class Grouped(Protocol):
-    """What stands in the groups of its sample."""
+    """What is in the groups of its sample."""
 
     @property
     def sample_id(self) -> str:

@@ -59,10 +59,9 @@ def score_notes(document: dict[str, Any], notes: Sequence[str | None]) -> list[s
 
 
 def keep_leakage(document: dict[str, Any], stored: Sequence[dict[str, Any]]) -> None:
-    """Take `leakage` over from a stored score of the same judge: to count it takes the golds.
+    """Reuse the published `leakage`, because computing it needs the gold answers.
 
-    A run that was published without them keeps the published number, which hangs on nobody's
-    verdict; where there is none for a reader, it stays open.
+    It does not depend on the judge. If nothing was published for a reader, leave it empty.
     """
     parts, known = (
         {part["reader"]["digest"]: part for d in found for part in _parts(d)}
@@ -180,7 +179,7 @@ def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict
 def _whole_blind_part(
     run: RunFolder, task: Task, verdicts: Path, variant: str
 ) -> dict[str, Any] | None:
-    """`blind_part`; None with a warning where the twin is damaged, which is no fault of the run."""
+    """`blind_part`; None with a warning if the blind run is damaged."""
     try:
         return blind_part(run, task, verdicts, variant)
     except DamagedRunError as error:

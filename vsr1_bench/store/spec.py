@@ -159,9 +159,9 @@ def request_key(
 ) -> str:
     """Key of a response: spec, sample, full messages, image bytes, index. The only cache key.
 
-    Image hashes stand where the images stand, so the same words with another picture, or with two
-    pictures exchanged, are another request. The sample's id is part of it because two samples may
-    ask the same thing (many do, in a blind run) and each is to have its own response.
+    Image hashes are in the positions of the images, so the same words with another image, or with
+    two images swapped, are another request. The sample's id is included because two samples may
+    ask the same thing (many do, in a blind run) and each must have its own response.
     """
     told = [
         [

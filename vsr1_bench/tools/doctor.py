@@ -1,4 +1,4 @@
-"""What works on this machine, and the command that mends what does not."""
+"""What works on this machine, and the command that fixes the rest."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def can_run(findings: list[Finding]) -> bool:
 
 
 def report(findings: list[Finding]) -> str:
-    """Write findings one a line, the mending step below what does not work."""
+    """Write findings one a line, the fix below what does not work."""
     marks = {True: "ok", False: "NO", None: "--"}
     width = max(len(f.what) for f in findings)
     lines = []
