@@ -59,8 +59,8 @@ class Procedural:
 
 
 BORROWED = "lmms_eval"
-"""Name of the harness whose tasks can be borrowed; `lmms_eval/NAME` is its task NAME, and the
-harness is named in place of a judge."""
+"""Name of the harness whose tasks can be borrowed; `lmms_eval/NAME` is its task NAME, and its own
+scorer stands where a judge's name stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Task:
     version: int | str
     """`2`, or `"2.1"`: shown in every table. The first number rises when rows, mapping or prompt
     change: another question, another run. The second rises when only reading or scoring change:
-    stored responses are judged again, and nothing is generated again."""
+    stored responses are judged anew, and nothing is generated again."""
     source: Source | Procedural | Chosen | Borrowed
     to_sample: Callable[[Row], Sample | tuple[Sample, ...]]
     """One row -> its sample, or its `per_row` samples."""
@@ -116,7 +116,7 @@ class Task:
     judge_fallback: str | None = None
     """Rule judge to use, with a footnote, where a model that judges has no key or endpoint."""
     judge_prompt: JudgePrompt | None = None
-    """This benchmark's own prompt for judging models; takes precedence over `--judge_prompt`."""
+    """This benchmark's own prompt for judging models; goes before `--judge_prompt`."""
     metrics: tuple[Metric, ...] = (Metric("accuracy"),)
     suites: tuple[str, ...] = ()
     cluster: str | None = None
@@ -220,7 +220,7 @@ def interleave_all(
 ) -> tuple[tuple[tuple[Part, ...], ...], tuple[EncodedImage, ...]]:
     """Put images at their marks in several texts that are read one after another.
 
-    The question and its options, say: an image that only an option names is there. The rules
+    The question and its options, say: an image that only an option names stands there. The rules
     are those of `interleave`; images that no text names come first in the first text.
 
     Args:

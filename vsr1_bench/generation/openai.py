@@ -78,7 +78,7 @@ class OpenAIGenerator(CallingGenerator):
         self.model = model.id
         self._key_variable = key_variable
         self._marked = False
-        """Whether a byte order mark has been reported."""
+        """Whether a byte order mark has been told."""
         url, key = checked_url(model.base_url or ""), checked_key(key_variable)
         self._client = openai.AsyncOpenAI(
             base_url=url,
@@ -194,7 +194,7 @@ class OpenAIGenerator(CallingGenerator):
         """Tell what a reply says (see `chat_reply`).
 
         Raises:
-            TryAgainError: it is not a chat completion, and the next one may be.
+            TryAgainError: it is no chat completion, and the next one may be.
             BenchError: every other reply will be of this kind, too.
         """
         try:
@@ -257,7 +257,7 @@ class _Choice(BaseModel):
 
 
 class _Reply(BaseModel):
-    """What is read of a chat completion; servers add their own fields."""
+    """What is read of a chat completion; servers add fields of their own."""
 
     choices: list[_Choice] | None = None
     usage: Annotated[Usage | None, BeforeValidator(usage_of)] = None

@@ -60,7 +60,7 @@ class RuleRunner(RunningJudge):
 
 
 def judge_digest(judge: RuleJudge) -> str:
-    """Hash of what a rule judge does: name, version, options, and the code that decides.
+    """Hash of what a rule judge does: name, version, what it was told, and the code that decides.
 
     That code is its folder's files, the reading of answers and the libraries that compare. Rule
     judges cost nothing to repeat, so an edit judges anew rather than mixing verdicts. (Verdicts of
@@ -128,7 +128,7 @@ def open_judge(
 
     Raises:
         JudgeMissingError: a key, an endpoint, a model or a package that it needs is not there.
-        UsageError: an unknown judge, or one that was not given what it needs.
+        UsageError: an unknown judge, or one that was not told what it needs.
     """
     told = options or JudgeOptions()
     if told.thinking_tags:
@@ -166,14 +166,14 @@ class JudgePool(Closing):
     """
 
     def __init__(self, include_path: Sequence[str] = (), options: JudgeOptions | None = None):
-        """Remember the judges' options."""
+        """Remember what judges are told."""
         self.include_path = tuple(include_path)
         self.options = options or JudgeOptions()
         self._key: tuple[str, str] | None = None
         self._open: RunningJudge | None = None
 
     def get(self, spec: str, task: Task) -> RunningJudge:
-        """The judge of this spec for this task, whose own prompt takes precedence over the others.
+        """The judge of this spec for this task, whose own prompt goes before the others.
 
         Raises:
             UsageError: as `open_judge`.
@@ -186,10 +186,10 @@ class JudgePool(Closing):
         return self._open
 
     def missing(self, spec: str, task: Task) -> str | None:
-        """What this judge is missing here, in one line; None = nothing.
+        """What this judge lacks here, in one line; None = nothing.
 
         Raises:
-            UsageError: an unknown judge, or one that is given an unknown option.
+            UsageError: an unknown judge, or one that is told what it does not take.
         """
         try:
             self.get(spec, task)

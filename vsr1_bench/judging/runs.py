@@ -48,7 +48,7 @@ def judge_run(
 ) -> Path:
     """Judge every response of a run that has no verdict yet; return the journal of verdicts.
 
-    Readings of the second pass are judged like responses, into a separate journal.
+    Readings of the second pass are judged like responses, into a journal of their own.
 
     A verdict is written down the moment it is there, and what a model replies the moment it comes,
     so that the death of the process loses nothing that was paid for. Unscored ones are asked for
@@ -58,12 +58,12 @@ def judge_run(
         run: A stored run.
         judge_name: The judge's spec; None = the default of the run's task.
         include_path: Folders of plug-ins.
-        options: The options that the judge needs.
+        options: What the judge needs to be told.
         progress: Show a bar.
         pool: Where judges are opened that stay open for the next run; None = here.
 
     Raises:
-        UsageError: an unknown judge or task, or a judge that was not given what it needs.
+        UsageError: an unknown judge or task, or a judge that was not told what it needs.
         JudgeError, ModelError, GenerationError: the judge cannot go on; verdicts so far are safe.
         StoreError: the run cannot be read, or is being judged by another process.
     """
@@ -248,7 +248,7 @@ def score_document(
     Args:
         run: A stored run.
         judge_name: Whose verdicts to count.
-        include_path: Folders of plug-ins, needed for your own tasks.
+        include_path: Folders of plug-ins, needed for tasks of one's own.
         verdicts: The journal that `judge_run` returned; None = the newest of that judge. One that
             is not there scores a run that nobody could judge: all unscored.
 
@@ -393,7 +393,7 @@ def _not_displaced(
 ) -> dict[str, Any] | None:
     """The score of earlier verdicts of a judge, where a model that failed now gives fewer.
 
-    Such verdicts are in a separate journal where an endpoint or its sampling is another.
+    Such verdicts stand in a journal of their own where an endpoint or its sampling is another.
     """
     rates = document["rates"]
     if document["judging"] is None or rates["scored"] == rates["total"]:

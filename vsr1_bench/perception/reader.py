@@ -35,7 +35,7 @@ from vsr1_bench.store.spec import RunSpec, SamplingSpec, Strict, canonical_json
 
 SELF = "self"
 Descriptions = Literal["response", "caption"]
-"""Where descriptions are: in the responses, or asked for in a separate call."""
+"""Where descriptions are: in the responses, or asked for in a call of their own."""
 CONNECT = {
     "openai": llm_open.connect_openai,
     "gemini": llm_open.connect_gemini,
@@ -61,7 +61,7 @@ class ReaderOptions:
     spending: Spending = field(default_factory=Spending)
     """Prices and the bound on the cost, of judges and reader together."""
     thinking_tags: tuple[str, ...] = ()
-    """Further tags of thinking (`answers.mark_tags`): no description is in them."""
+    """Further tags of thinking (`answers.mark_tags`): no description stands in them."""
 
 
 class ReaderSpec(Strict):
@@ -142,7 +142,7 @@ def external_reader(
     """Another model as the reader, and the way to it; nothing is loaded or called.
 
     Raises:
-        UsageError: an unknown reader, one that was not given what it needs, or one without a price
+        UsageError: an unknown reader, one that was not told what it needs, or one without a price
             where the cost has a bound.
     """
     if options.name not in CONNECT:
@@ -200,7 +200,7 @@ def description_in(
 ) -> str | None:
     """The description in a response, or that a caption is; None where there is none.
 
-    What is in `thinking_tags`, as in those of all known families, is thinking. A caption was
+    What stands in `thinking_tags`, as in those of all known families, is thinking. A caption was
     asked for nothing but the description: where it has no description tags, all that it says
     outside its thinking is one.
     """
