@@ -1,4 +1,4 @@
-"""Comparing formulas: by their form first, then by math-verify, part for part.
+"""Compare formulas: first by form, then part by part with math-verify.
 
 What math-verify is not careful with never reaches it: signs that it would skip, words that it would
 multiply, units, bases, a right side for its equation, six absolute decimals.

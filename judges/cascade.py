@@ -1,4 +1,4 @@
-"""cascade:RULE,LLM: the paper's way, an LLM where the rule says that an answer is wrong."""
+"""cascade:RULE,LLM: as in the paper, the LLM judges what the rule calls wrong."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Seconds of a GRPO step by phase, and beside TRL's GRPOTrainer on the same model and batch.
+"""Measure a GRPO step by phase, beside TRL's GRPOTrainer on the same model and batch.
 
     python scripts/bench_grpo.py [--steps 5] [--prompts 4] [--samples 4] [--tokens 80] [--no-trl]
 

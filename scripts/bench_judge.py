@@ -1,4 +1,4 @@
-"""What an LLM judge costs over a bare client: time and memory, in the same run.
+"""Measure what an LLM judge costs over a bare client: time and memory, in the same run.
 
 The same prompts go to the same local server, which answers after a fixed latency, by (a) a bare
 `AsyncOpenAI` loop under a semaphore, nothing read and nothing stored, and (b) `judge_run`: samples

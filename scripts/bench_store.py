@@ -1,4 +1,4 @@
-"""What `run` (resumed), `score` and `compare` take of time and memory, as stores grow.
+"""Measure time and memory of `run` (resumed), `score` and `compare` as stores grow.
 
     python scripts/bench_store.py [--samples 10000 100000 1000000] [--characters 4096]
 

@@ -1,4 +1,4 @@
-"""How long `score`, `table` and `compare` take, and what they hold, on two large runs.
+"""Measure time and memory of `score`, `table` and `compare` on two large runs.
 
     python scripts/bench_tables.py [--samples 100000]
 

@@ -1,4 +1,4 @@
-"""Does the self-reward keep a model looking, where a language prior pays? On the embedded model.
+"""Test whether the self-reward keeps the embedded model looking where a language prior helps.
 
     python scripts/experiment_prior.py run [--jobs 2]   # an hour on two cores; resumes
     python scripts/experiment_prior.py report           # tables and figure from verdicts.json

@@ -1,4 +1,4 @@
-r"""What lmms-eval scores differently: both scorers on the same responses, form by form.
+r"""Show what lmms-eval scores differently: both scorers on the same responses, form by form.
 
 Every document of a local slice is answered in one form of words (its gold answer in a box, in bold,
 no answer at all, …) by the `scripted` backend, twice: as this project's task of the benchmark, and

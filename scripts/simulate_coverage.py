@@ -1,4 +1,4 @@
-"""How often the 95 % intervals hold the truth, on simulated data; the table of docs/statistics.md.
+"""Simulate how often the 95 % intervals contain the truth; the table of docs/statistics.md.
 
     python scripts/simulate_coverage.py [--sets 4000]
 

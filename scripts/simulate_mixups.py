@@ -1,4 +1,4 @@
-"""How often a published file is wrongly called another run's; the table of docs/exchange.md.
+"""Simulate how often a published file is wrongly taken for another run's (docs/exchange.md).
 
     python scripts/simulate_mixups.py [--sets 4000]
 

@@ -1,4 +1,4 @@
-"""Conversations to learn: ShareGPT, chat messages, alpaca, or problem / answer, images or not.
+"""Training conversations: ShareGPT, chat, alpaca or problem / answer, with or without images.
 
 A row becomes one `Example` for each assistant's turn: what was said before is the prompt, the turn
 is the reply to learn.

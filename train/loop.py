@@ -1,4 +1,4 @@
-"""Train, then evaluate: the start and the result of each round on the same samples, compared.
+"""The loop: evaluate the start, then train and evaluate in rounds on the same samples; compare.
 
     <output_path>/
       loop.json         what the loop is; another one is refused

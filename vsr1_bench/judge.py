@@ -1,4 +1,4 @@
-"""What a judge file states, and what a judge is given.
+"""The interface of a judge file: what it defines, and what a judge receives.
 
 A judge file holds module-level `RuleJudge`, `ConfiguredJudge` or `ModelJudge` objects; like a task
 file it stays light at import. What judges is a `RunningJudge`, opened from a spec by

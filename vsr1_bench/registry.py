@@ -1,4 +1,4 @@
-"""Finds tasks and judges: built-in files, `--include_path` folders, installed plug-ins.
+"""Find tasks and judges: built-in files, `--include_path` folders, installed plug-ins.
 
 A plug-in object never crosses a process border: another process gets (kind, name, include_path)
 and looks the object up again here.

@@ -1,4 +1,4 @@
-"""Checkpoints: complete or not there, and exact to resume from.
+"""Checkpoints: written completely or not at all; training resumes from them exactly.
 
     <output_dir>/checkpoints/step-000010/
       model/           the weights as a plain Hugging Face folder; what `train export` hands out

@@ -1,4 +1,4 @@
-"""From prompts and sampled tokens to the trainer's batches.
+"""Turn prompts and sampled tokens into the trainer's batches.
 
 The trainer reads a prompt as the engine did: the same chat template, the same pixels, then the
 model's processor. Images stay encoded until the micro-batch that needs their pixels.

@@ -1,4 +1,4 @@
-"""The processes that train together, and what they do in common."""
+"""The ranks of a training: shared decisions, barriers and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the trainers share: a run that resumes, makes steps, logs and saves, and how it ends."""
+"""Shared by the trainers: resume a run, make steps, log, save and end."""
 
 from __future__ import annotations
 

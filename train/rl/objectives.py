@@ -1,4 +1,4 @@
-"""From rewarded rollouts to training rows: whose tokens get which advantage.
+"""Turn rewarded rollouts into training rows: which tokens get which advantage.
 
 | objective | first-pass tokens | second-pass tokens |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Training rows, in random order: a task's training split, or columns problem / answer / images.
+"""Training rows in random order: a task's training split, or columns problem / answer / images.
 
 The order is a function of the seed alone. A cursor, the number of rows taken since the start, says
 where a run is in it, over epochs; every rank walks the same order and keeps its own share.

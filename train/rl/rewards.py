@@ -1,4 +1,4 @@
-r"""Rewards: what is scored by the evaluator is what is rewarded here.
+r"""Rewards: training rewards exactly what the evaluator scores.
 
 Components are 0 or 1, or None where the machinery failed (an engine, a judge, an endpoint): such a
 response is left out and counted. A missing description, a missing box or an answer that was cut off

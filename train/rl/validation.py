@@ -1,4 +1,4 @@
-"""Validation in training: the evaluator itself, through the engine that holds the live weights."""
+"""Validation during training: an evaluation run on the engine with the current weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small things worth remembering between runs: hashes of large files and data sets.
+"""A cache between runs for small values: hashes of large files and data sets.
 
 Nothing here is needed for correctness: every entry can be deleted at any time, and a folder that
 cannot be written only costs time. Model outputs are never cached here; the run journal is the only

@@ -1,4 +1,4 @@
-r"""What a person reads on a terminal: nothing in it may act on the terminal.
+r"""Escape text for the terminal, so that untrusted text cannot control it.
 
 Answers of models, rows of data sets, words of endpoints and of other people's bundles end up in
 tables, lists and errors. An escape sequence in them could move the cursor, rewrite what is

@@ -1,4 +1,4 @@
-"""The channels of a response: what was thought, what was described, and what was finally said.
+"""The channels of a response: thinking, description and final words.
 
 Answers, descriptions, judges' replies and rewards are read by these rules alone:
 

@@ -1,4 +1,4 @@
-"""Reading which option a phrase names in the place of an answer."""
+"""Find the option that a phrase names where an answer is expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for choices in a final region without an explicit final."""
+"""Rules that read a choice from final words without an explicit final answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description in a response: what the blind reader of the second pass is given.
+"""The description in a response: the input of the second pass.
 
 It is in `<description>` tags (the released prompts and checkpoints) or in `<visual_reasoning>`
 tags (the paper's text); either closing tag closes either opening one. `channels` decides what is

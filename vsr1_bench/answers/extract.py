@@ -1,4 +1,4 @@
-"""The final answer of a response, read by stated rules and never guessed (`rules.RULES`)."""
+"""Extract the final answer of a response by fixed rules, never by guessing (`rules.RULES`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that a question holds in its text."""
+"""The options that are listed inside a question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The marks that models and servers put into a response: a table, and one pass that finds them.
+"""The marks that models and servers put into a response: a table, and a scanner.
 
 A family of models marks its thinking in its own way, and servers pass the marks on or take off half
 of them. `MARKS` says what each mark does; `channels` says what follows from it. Names are matched

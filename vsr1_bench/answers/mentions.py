@@ -1,4 +1,4 @@
-"""Which options a piece of prose names by their letters, and which of them it rules out.
+"""Which options prose names by letter, and which of them it rules out.
 
 A letter counts only with a cue: brackets, bold marks, `option B`, `it is B.`, `B is correct`.
 """

@@ -1,4 +1,4 @@
-"""One form for what is written in many ways: full-width letters, LaTeX wrappers, punctuation."""
+"""Normalise what is written in many ways: full-width letters, LaTeX wrappers, punctuation."""
 
 from __future__ import annotations
 

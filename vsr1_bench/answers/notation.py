@@ -1,4 +1,4 @@
-r"""One notation for formulas: what people write without LaTeX, and the dialects of LaTeX.
+r"""Rewrite formulas into one notation: plain text without LaTeX, and the dialects of LaTeX.
 
 `2√2`, `2sqrt(2)` and `2 \sqrt 2` are the same formula, and so are `½` and `\frac12`, `10⁶` and
 `10^{6}`, `\varnothing` and `\emptyset`. A parser that skips a sign that it does not know would read

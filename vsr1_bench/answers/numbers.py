@@ -1,4 +1,4 @@
-"""Reading and comparing numbers: exact, and silent rather than wrong.
+"""Read and compare numbers exactly; an unclear number is no answer.
 
 A text is a number only if everything around the number is understood: `3π`, `2x`, `5!`, `3-5`,
 `more than 5` and `5 or 6` are not the numbers that they contain.

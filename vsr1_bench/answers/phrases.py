@@ -1,4 +1,4 @@
-"""Reading a phrase in the place of an answer: a box, `Answer: …`, a separate line."""
+"""Read a phrase where an answer is expected: a box, `Answer: …`, a separate line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a number counts: units in one form, magnitudes as factors, and silence about the rest.
+"""Units of numbers: one form per unit, magnitudes as factors, and no answer for unknown words.
 
 A unit is understood (`cm`, `square metres`, `km per hour`), or it is a noun (`red apples`). A
 magnitude (`million`, `k`, `dozen`) belongs to the value. Words that change a value in a way that is

@@ -1,4 +1,4 @@
-"""Reading yes or no."""
+"""Read yes or no."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vsr1-bench agreement`: how far judges agree on the same responses."""
+"""`vsr1-bench agreement`: how well judges agree on the same responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vsr1-bench plot`: stored scores, drawn."""
+"""`vsr1-bench plot`: plot stored scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vsr1-bench publish`: pack stored runs and bring them where others find them."""
+"""`vsr1-bench publish`: pack stored runs and upload them to the hub or a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a task: from the hub, from a local mirror, or made on the spot.
+"""The rows of a task: from the hub, from a local mirror, or generated.
 
 `vsr1_bench.data.rows` reads them; here a task's rows become samples, with a fingerprint of their
 content.

@@ -1,4 +1,4 @@
-"""Rows of JSON files, read line by line: each value keeps the type that its own row gives it.
+"""Rows of JSON files, read line by line: each value keeps the type that its row gives it.
 
 Columns have no type, so nothing is guessed: text-only rows may come first and images later, ids may
 be numbers and texts, and a text that looks like a date stays a text. A first pass checks each line

@@ -1,4 +1,4 @@
-"""The one generation path: requests in, completions out, whatever runs the model."""
+"""The generation path: requests in, completions out, on any backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a chat completion says: the forms that servers and gateways give it, and what each is.
+"""Parse chat completions in all forms that servers and gateways send.
 
 | the reply | outcome |
 |---|---|

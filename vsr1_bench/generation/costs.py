@@ -1,4 +1,4 @@
-"""What judging and reading cost: prices that the user gives, and the bound on what may be spent."""
+"""Costs of judges and readers: prices from the user, and the limit on spending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a backend and its `--model_args` decides answers: the engine's part of a run's spec.
+"""Which backend settings and `--model_args` can change answers: the engine's part of a spec.
 
 Each argument is marked where it is declared (`base.InSpec`, `base.NotInSpec`); this module reads
 the marks. docs/identity.md has the table that `audit` makes.

@@ -1,4 +1,4 @@
-"""At what precision a checkpoint is computed: the one place where `dtype=auto` is resolved.
+"""The precision of a checkpoint: the one place that resolves `dtype=auto`.
 
 The rule, on every device and for every backend that loads weights: what `--model_args dtype=…`
 says, else what the checkpoint's config.json states (`dtype`, or `torch_dtype` as it was called),

@@ -1,4 +1,4 @@
-"""Which judge each task gets: said before anything is generated, not after it was paid for."""
+"""Choose the judge of each task, and report missing ones before anything is generated."""
 
 from __future__ import annotations
 

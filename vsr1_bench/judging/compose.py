@@ -1,4 +1,4 @@
-"""Judges made of judges: a rule and then a model, several votes, and the published scorer."""
+"""Composed judges: a rule and then a model, several votes, and the published scorer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An LLM as judge, on the one generation path: prompts out, replies in, verdicts as they come."""
+"""An LLM as judge, on the generation path: prompts out, replies in, verdicts as they arrive."""
 
 from __future__ import annotations
 

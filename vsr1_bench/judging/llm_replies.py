@@ -1,4 +1,4 @@
-"""What a judging model has replied, kept beside the verdicts: no reply is paid for twice.
+"""The stored replies of judging models, so that no reply is paid for twice.
 
 A verdict hangs on more than the model's words: on the rule before it, on the votes beside it, on
 how the words are read. So the words are kept by themselves, each under the hash of what was asked,

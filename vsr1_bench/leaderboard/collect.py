@@ -1,4 +1,4 @@
-"""Brings together what the tables show: score documents, and the runs behind them."""
+"""Collect what the tables show: score documents, and the runs behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a cell is empty: nobody has judged the task, or who was to has failed."""
+"""Why a cell is empty: the task is not judged, or its judge failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published responses that seem to be another run's, by what the published scorer makes of them.
+"""Detect published responses that seem to be another run's, from their published scores.
 
 The authors of Vision-SR1 confirm misplaced paths in their raw outputs (zli12321/Vision-SR1, issue
 10: the MMMU files of the model and of its ablation stood in each other's place). So the score of

@@ -1,4 +1,4 @@
-"""Writes a sheet as markdown, CSV, LaTeX or HTML. Every text in it is untrusted."""
+"""Write a sheet as markdown, CSV, LaTeX or HTML. All text in it is untrusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that others have reported: one JSON file a table, every row with its source.
+"""Reported rows: one JSON file per table, every row with its source.
 
     {"schema": 1, "title": "…", "unit": "percent", "judge": "…" (where stated), "headline": true,
      "columns": [{"name": "MMMU-Pro", "task": "mmmu_pro", "metric": "paper_weighted"}, …],

@@ -1,4 +1,4 @@
-"""What a run was asked with, field by field: labels of rows, and what differs between two runs."""
+"""The settings of a run, field by field: row labels, and differences between two runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wide table: a row a model or setting, a column a task, metric or category."""
+"""The wide table: one row per model or setting, one column per task, metric or category."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a borrowed task's prompts and score, as one hash: of its definition, not of its files.
+"""One hash for the prompts and scoring of a borrowed task: of its definition, not of its files.
 
 The configuration is hashed as its TaskManager resolves it, with what its file includes and what a
 group says, and so is the code of every function in it, in whatever folder. Comments, and tasks that

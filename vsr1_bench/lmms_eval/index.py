@@ -1,4 +1,4 @@
-"""Which tasks lmms-eval has: read from the names in its YAML files, without importing it.
+"""List the tasks of lmms-eval from the names in its YAML files, without importing it.
 
 Its own index parses all files and imports torch: ten seconds and more. A name is known by a line of
 its file, so a pattern over the lines finds it in a fraction of a second.

@@ -1,4 +1,4 @@
-"""Loads lmms-eval's task objects, each by itself and with what its file says, to the letter."""
+"""Load lmms-eval's task objects, one at a time, exactly as their files define them."""
 
 from __future__ import annotations
 

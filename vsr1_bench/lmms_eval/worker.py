@@ -1,4 +1,4 @@
-"""The process that lmms-eval scores in: its code runs here and nowhere else.
+"""The process in which lmms-eval scores; its code runs nowhere else.
 
 It is started with `serve`, imports lmms-eval once, and forks for each run that it is to score. So
 whatever a task keeps in its modules, or in files of the working folder, ends with the run: another

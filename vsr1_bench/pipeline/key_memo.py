@@ -1,4 +1,4 @@
-"""The keys of a run's requests, remembered by their samples' places in the data.
+"""A cache of a run's request keys, by the positions of their samples in the data.
 
 A key is a hash of the whole request, images included (`spec.request_key`): to know which responses
 are missing, a resumed run would have to read every row and write every prompt again. The memo saves

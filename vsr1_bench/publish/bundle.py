@@ -1,4 +1,4 @@
-"""The form of a published bundle, and the rules that its manifest has to keep.
+"""The format of a published bundle, and the rules for its manifest.
 
     manifest.json                          written last; names every file with size and sha256, and
                                            the folder below which `runs/` lies (`root`)

@@ -1,4 +1,4 @@
-"""What a score document states, beside what its records give."""
+"""Compare what a score document states with what its records give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder as a place of bundles: of this machine, or another file system that fsspec reaches.
+"""A folder as a remote for bundles: local, or on another file system of fsspec.
 
     manifest.json          names what counts, and the folder that it lies in
     bundle-<16 hex>/runs/  the files of the manifest

@@ -1,4 +1,4 @@
-"""Golds of a published run: put back from the data, once these are known to be the same."""
+"""Restore the gold answers of a published run from the data, if these are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file over HTTP: ranges, broken connections, busy servers, and a bound on what is written."""
+"""Download one file over HTTP: ranges, broken connections, busy servers, bounded size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which benchmarks' gold answers, pictures and questions may be handed on, by their license.
+"""Whether a license allows publishing gold answers, images and questions.
 
 A short list on purpose: licenses that let anybody copy and pass on, asking for no more than that
 the license and the authors are named (a bundle's manifest names both). Share-alike, non-commercial

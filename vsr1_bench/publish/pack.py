@@ -1,4 +1,4 @@
-"""`publish`: runs become a bundle in which nothing tells of this machine."""
+"""`publish`: pack runs into a bundle that reveals nothing about this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every place of bundles is: files that are fetched, and a folder that is published to."""
+"""The interface of a remote: fetch files, and publish to it."""
 
 from __future__ import annotations
 

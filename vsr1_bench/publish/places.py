@@ -1,4 +1,4 @@
-"""Where bundles come from and go to: a hub data set, an https address, a folder (by fsspec).
+"""The remotes of bundles: a hub data set, an https address, a folder (by fsspec).
 
     hf://datasets/ORG/NAME[@REVISION]     https://HOST/FOLDER     file://FOLDER, or a plain path
 

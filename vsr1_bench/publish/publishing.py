@@ -1,4 +1,4 @@
-"""`publish`: a bundle goes to its place, beside what is published there already."""
+"""`publish`: add a bundle to a remote, beside what is published there already."""
 
 from __future__ import annotations
 

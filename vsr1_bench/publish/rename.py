@@ -1,4 +1,4 @@
-"""The names under which a run is published: of its model, and of models that are named by a path.
+"""The names under which a run is published: its model, and models named by a path.
 
 A server may serve `/data/ann/big` under that very name; then the names of judges, readers and
 files hold it. Only the last part of such a path is published. A reader's name is part of its

@@ -1,4 +1,4 @@
-"""What must not leave this machine: keys, host and user names, absolute paths.
+"""Redact what must not leave this machine: keys, host and user names, absolute paths.
 
 Two lines of defence. What describes the making of a run (errors, reasons, models that judge) is
 rewritten: paths, URLs, names and keys become `<path>`, `<url>`, `<host>`, `<user>`, `<key>`. What a

@@ -1,4 +1,4 @@
-"""`download` of a bundle: everything is checked before any of it is put where runs are."""
+"""`download` a bundle: everything is checked before anything is moved into place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far two judges agree on the same responses: Cohen's kappa, the table, the disagreements."""
+"""Agreement of two judges on the same responses: Cohen's kappa, the table, the disagreements."""
 
 from __future__ import annotations
 

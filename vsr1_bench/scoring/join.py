@@ -1,4 +1,4 @@
-"""Joins what a run has stored: samples, responses, readings of their descriptions, verdicts."""
+"""Join the stored records of a run: samples, responses, readings, verdicts."""
 
 from __future__ import annotations
 

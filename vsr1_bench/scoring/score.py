@@ -1,4 +1,4 @@
-"""The score of a run: its metrics, and the rates that make them believable."""
+"""The score of a run: its metrics, and rates that show how far to trust them."""
 
 from __future__ import annotations
 

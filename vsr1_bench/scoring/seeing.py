@@ -1,4 +1,4 @@
-"""What a score says about seeing: rates over the second pass, and the gain over blind runs."""
+"""The seeing part of a score: rates over the second pass, and the gain over blind runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a right answer rest on what was seen? Rates over the two passes (Vision-SR1, section 5).
+"""Rates over the two passes: does a correct answer rest on the image? (Vision-SR1, section 5).
 
 Every response falls into one cell of the 2 x 2 table (does the description suffice x is the answer
 correct), or has no description, or is not counted because one of its two verdicts is missing.

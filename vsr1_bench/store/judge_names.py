@@ -1,4 +1,4 @@
-"""Names of judges: what is typed after `--judge`, and what a judge's verdicts are stored under.
+"""Names of judges: as typed after `--judge`, and as stored with verdicts.
 
 A name is `NAME`, `NAME[MODEL]`, `NAME[MODEL,PROMPT]`, or `NAME:ARGUMENT`, where the argument of a
 judge made of others holds their names: `cascade:math,openai[org/M,paper]`. A stored name always has

@@ -1,4 +1,4 @@
-"""Journal lines of records: JSON values out of them, and back."""
+"""Convert records to journal lines (JSON values) and back."""
 
 from __future__ import annotations
 

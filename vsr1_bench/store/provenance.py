@@ -1,4 +1,4 @@
-"""Which commands have made a run's responses: `commands` in its run.json.
+"""The commands that made a run's responses: `commands` in its run.json.
 
 A later command reuses what an earlier one has stored, and says so. What run.json has at its top
 (command, versions, backend) is of the last command, which may have made nothing.

@@ -1,4 +1,4 @@
-"""The run store: a folder a run, in which nothing paid for is ever lost.
+"""The run store: one folder per run, in which nothing paid for is ever lost.
 
     runs/<org--model>/<task>-<8 hex of the spec's hash>/
       run.json            the spec, its hash, and what is not part of it (versions, times, command)

@@ -1,4 +1,4 @@
-"""The spec of a run: everything that decides what a model is asked and with what.
+"""The spec of a run: everything that can change its answers.
 
 Two runs with equal specs are the same run and share a folder; any difference is another folder, so
 results are never mixed. What does not change the question (backend, batch size, `--limit`, shard)

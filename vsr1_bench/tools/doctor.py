@@ -1,4 +1,4 @@
-"""What works on this machine, and the command that fixes the rest."""
+"""List what works on this machine, and the command that fixes the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proof that a task is sound: rows map, images open, the gold answer scores 1, an empty one 0."""
+"""Check a task: rows map, images open, the gold answer scores 1, an empty one 0."""
 
 from __future__ import annotations
 
