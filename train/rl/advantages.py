@@ -1,4 +1,4 @@
-"""Group advantages: how much better a response is than the others of its group.
+"""Group advantages: how much better a response did than its siblings.
 
 Pure functions of plain numbers. `None` is a reward that could not be had (a failure of the
 machinery): it takes no part in its group's mean, and its response has no advantage.

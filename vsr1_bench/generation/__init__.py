@@ -1,4 +1,4 @@
-"""The generation path: requests in, completions out, on any backend."""
+"""The one generation path: requests in, completions out, whatever runs the model."""
 
 from __future__ import annotations
 

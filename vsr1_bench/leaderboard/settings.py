@@ -1,4 +1,4 @@
-"""The settings of a run, field by field: row labels, and differences between two runs."""
+"""What a run was asked with, field by field: labels of rows, and what differs between two runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def spec_fields(spec: RunSpec) -> dict[str, Any]:
 
 
 def row_key(spec: RunSpec) -> str:
-    """What runs of several tasks share that are in one row: all but the task and its data.
+    """What runs of several tasks share that stand in one row: all but the task and its data.
 
     Responses made elsewhere have a fingerprint of their file, another one a task: the model's given
     name has to do.
