@@ -166,7 +166,7 @@ def check_verdict(judge: str, item: str, verdict: Any) -> None:
         if score is None or (number and 0 <= score <= 1):
             return
         fault = f"score {score!r:.40}, wanted a number from 0 to 1, or None"
-    raise JudgeError(f"judge {judge!r} gave item {item!r:.60} {fault}; mend the judge's file")
+    raise JudgeError(f"judge {judge!r} gave item {item!r:.60} {fault}; fix the judge's file")
 
 
 def _checking(judge: Callable[[Any, Iterable[Item]], Verdicts]) -> Callable[..., Verdicts]:

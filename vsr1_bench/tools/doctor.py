@@ -71,7 +71,7 @@ def _backends() -> list[Finding]:
     if vllm:
         found.append(_tried("backend vllm", vllm, _try_vllm))
     else:
-        mend = "pip install 'vsr1-bench[vllm]' (GPU; for CPU see the README)"
+        mend = "pip install 'vsr1-bench[vllm]' (GPU; for CPU see docs/install.md)"
         found.append(Finding("backend vllm", False, "not installed", mend))
     found.append(Finding("backend openai", True, str(_installed("openai"))))
     return found
