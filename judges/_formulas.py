@@ -72,7 +72,7 @@ def _same(given: str, gold: str, depth: int = 0) -> bool:
 
 
 def _quantities(given: str, gold: str) -> bool | None:
-    """Numbers with units are compared here, exactly; None where one of them is not a number."""
+    """Numbers with units are compared here, exactly; None if one of them is not a number."""
     known = compare_quantities(given, gold)
     if known is not False:
         return known

@@ -44,7 +44,7 @@ def names_differ(given: str, gold: str) -> bool:
 
 
 def two_decimals(text: str) -> Decimal | None:
-    """The number of a text, rounded; None where it is none, or a fraction."""
+    """The number of a text, rounded; None if it is none, or a fraction."""
     quantity = read_quantity(text, lead_in=False)
     try:
         number = Decimal(quantity.number) if quantity else None

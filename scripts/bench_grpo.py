@@ -5,7 +5,7 @@
 Three ways, each in a separate process: ours with vLLM rollouts, ours with transformers rollouts,
 and TRL's trainer with its transformers path (its vLLM path does not run with vLLM on CPU). All make
 steps on the same prompts of the embedded model in fp32: one pass (`answer_only`), as TRL has no
-second one, one update a step, no KL term. The first step of each is a warm-up and not counted.
+second one, one update per step, no KL term. The first step of each is a warm-up and not counted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -
 
 
 def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
-    """Print TRL's seconds a step as JSON; runs in a separate process."""
+    """Print TRL's seconds per step as JSON; runs in a separate process."""
     import io
 
     from datasets import Dataset

@@ -102,7 +102,7 @@ def _cell(value: dict[str, Any] | None) -> str:
 
 
 def _training(folder: Path) -> dict[str, Any] | None:
-    """Steps, seconds and the ends of the curves; None where nothing was trained."""
+    """Steps, seconds and the ends of the curves; None if nothing was trained."""
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return None

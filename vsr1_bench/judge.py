@@ -38,8 +38,8 @@ class Item:
     index: int | None = None
     """Which of the sample's responses; None if there is only one."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """`Sample.extra`: values for the rules of this benchmark, e.g. `rounded` (a number may have more
-    digits than the gold answer, and is rounded like it)."""
+    """`Sample.extra`: values for the rules of this benchmark, e.g. `rounded` (a number may have
+    more digits than the gold answer, and is rounded like it)."""
     vote: int = 0
     """Which of several votes on this response, from 0 (judge `majority`)."""
     stage: Stage = "answer"

@@ -18,7 +18,7 @@ PATIENCE = timedelta(hours=2)
 
 
 class TrainError(BenchError):
-    """Training cannot go on; the last checkpoint is whole."""
+    """Training cannot continue; the last checkpoint is whole."""
 
 
 @dataclass(frozen=True, slots=True)

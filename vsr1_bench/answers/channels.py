@@ -59,7 +59,7 @@ class Piece:
 
 
 def final_region(text: str) -> str:
-    """What a response says outside its thinking and its description; empty where it says nothing.
+    """What a response says outside its thinking and its description; empty if it says nothing.
 
     See the module for the rules.
     """
@@ -68,7 +68,7 @@ def final_region(text: str) -> str:
 
 
 def final_span(text: str) -> tuple[int, int]:
-    """Where `final_region` is in the response: start and end, equal where it is empty."""
+    """Where `final_region` is in the response: start and end, equal if it is empty."""
     start = end = len(text)
     for piece in split(text):
         if piece.channel != "said":

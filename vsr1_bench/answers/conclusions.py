@@ -86,7 +86,7 @@ def _opening_number(text: str) -> tuple[str, int, int] | None:
 
 
 def number_of(sentence: str) -> str | None:
-    """The number that a sentence concludes, None where it is not one."""
+    """The number that a sentence concludes, None if it is not one."""
     if len(sentence) > _LONG or _HEDGED.search(sentence):
         return None
     if (counted := COUNTED.match(sentence)) and not re.search(r"\band\b[^.]*\d", sentence):

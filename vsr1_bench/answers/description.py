@@ -25,7 +25,7 @@ from vsr1_bench.answers.channels import Piece, split
 
 
 def read_description(text: str) -> str | None:
-    """Read the description out of a whole response; None where there is none.
+    """Read the description out of a whole response; None if there is none.
 
     Args:
         text: The response as it came, tags and all.

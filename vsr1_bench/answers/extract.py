@@ -49,7 +49,7 @@ def extract(
 def read_answer(
     phrase: str, answer_type: AnswerType, choices: Sequence[str] | None = None
 ) -> str | None:
-    """Read a text that is nothing but an answer (a gold answer); None where it is not one."""
+    """Read a text that is nothing but an answer (a gold answer); None if it is not one."""
     return read_phrase(phrase, answer_type, tuple(choices) if choices else None).value
 
 

@@ -48,7 +48,7 @@ class Form:
 
     @property
     def name(self) -> str | None:
-        """The symbol or name that an equation gives a value to; None where it does not."""
+        """The symbol or name that an equation gives a value to; None if it does not."""
         return names_value(self.sides[0]) if self.equation else None
 
 

@@ -142,7 +142,7 @@ class Mark:
 
     kind: Kind
     family: str
-    """Of what is opened or closed; of a turn the role, empty where none is named."""
+    """Of what is opened or closed; of a turn the role, empty if none is named."""
     start: int
     end: int
     """With the name of the channel or role that belongs to it."""

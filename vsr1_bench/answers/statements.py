@@ -121,7 +121,7 @@ def _first_sentence(line: str) -> str:
 
 
 def before_reasons(sentence: str, answer_type: AnswerType) -> str | None:
-    """The answer of a statement that goes on with its reasons; None where it does not."""
+    """The answer of a statement that goes on with its reasons; None if it does not."""
     if answer_type not in _REASONED:
         return None
     for cut in _REASONED[answer_type].finditer(sentence[:MAX_ANSWER]):

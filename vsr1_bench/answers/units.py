@@ -96,13 +96,13 @@ class After(NamedTuple):
     """What follows a number."""
 
     unit: str
-    """In one form; a noun in lower case and singular; empty where there is none."""
+    """In one form; a noun in lower case and singular; empty if there is none."""
     factor: int = 1
     """What the value is multiplied by."""
 
 
 def read_after(text: str, *, money: bool = False) -> After | None:
-    """Read what follows a number; None where it changes the number in a way that is not known.
+    """Read what follows a number; None if it changes the number in a way that is not known.
 
     Args:
         text: All that follows; white space at its start matters (`5m`, `5 m`).

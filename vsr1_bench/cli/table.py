@@ -81,7 +81,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Read score files and print them; nothing is judged or scored anew."""
+    """Read score files and print them; nothing is judged or scored again."""
     if options.explain_diff:
         return _explain(*options.explain_diff, judge=options.judge)
     show = _delta if options.delta else _print_long if options.layout == "long" else _print_wide

@@ -186,7 +186,7 @@ def _launch(options: argparse.Namespace) -> int:
             f"process {rank} of {options.nproc} was killed ({first.signal_name()}; out of memory?);"
             " the same command continues from the last checkpoint"
         ) from None
-    except SignalException:  # handed on to all processes already
+    except SignalException:  # passed on to all processes already
         return EXIT_INTERRUPTED
     return EXIT_DONE
 

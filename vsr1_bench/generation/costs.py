@@ -131,7 +131,7 @@ class Spending:
 
 
 def cost_of(price: Price | None, usage: Usage) -> float | None:
-    """Cost of a call; None where the price or the tokens are not known."""
+    """Cost of a call; None if the price or the tokens are not known."""
     if price is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
         return None
     return price.of(usage.prompt_tokens or 0, usage.completion_tokens or 0)

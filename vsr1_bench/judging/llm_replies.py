@@ -24,7 +24,7 @@ class Reply:
 
     completion: Completion
     cost: float | None = None
-    """None where no price is known."""
+    """None if no price is known."""
 
 
 def replies_path(folder: Path, name: str, identity: str) -> Path:

@@ -91,7 +91,7 @@ def current_score(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_notes(run: RunFolder, include_path: Sequence[str] = ()) -> list[str]:
-    """Why a run does not speak for its whole benchmark; empty where it does."""
+    """Why a run does not speak for its whole benchmark; empty if it does."""
     if (limit := limited(run)) is not None:
         return [_partial(limit)]
     note = slice_note(run, load_registry(include_path).tasks.get(run.spec().task.name))
@@ -103,7 +103,7 @@ def _partial(limit: int) -> str:
 
 
 def partial_note(one: Scored) -> str | None:
-    """Why a document does not speak for the whole benchmark; None where it does."""
+    """Why a document does not speak for the whole benchmark; None if it does."""
     for run in one.runs:
         if (limit := limited(run)) is not None:
             return _partial(limit)

@@ -94,7 +94,7 @@ OWN = frozenset({"title", "unit", "columns", "rows"})
 
 
 def load_table(path: Path) -> ReportedTable | None:
-    """Read one reported table; None where the file is something else.
+    """Read one reported table; None if the file is something else.
 
     Raises:
         StoreError: the file cannot be read, or is such a table with a fault, which is named.

@@ -254,7 +254,7 @@ def _head(value: Any) -> Any:
 def packed(found: Values) -> Any:
     """Values as JSON that gives the very same back, objects that metrics share included.
 
-    None where that cannot be (sets, bytes, its own objects): they are computed again each time.
+    None if that cannot be (sets, bytes, its own objects): they are computed again each time.
     """
     table: list[Any] = []
     places: dict[int, int] = {}

@@ -43,7 +43,7 @@ KeysOf = Callable[[int], list[str]]
 
 
 def asking_digest(spec_digest: str, task: TaskData) -> str | None:
-    """Hash of everything that decides the keys of a run; None where that cannot be known.
+    """Hash of everything that decides the keys of a run; None if that cannot be known.
 
     That is the spec, the code here that makes prompts and keys, and the folder of the task's own.
     """

@@ -53,7 +53,7 @@ class Place(ABC):
 
     @abstractmethod
     def listing(self) -> list[str] | None:
-        """The files below this place; None where nobody can say."""
+        """The files below this place; None if nobody can say."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Keep others from publishing here meanwhile, where this place can.

@@ -25,7 +25,7 @@ def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tup
         Where it went (a hub address names the commit), and the manifest as it is there.
 
     Raises:
-        UsageError: golds or images that may not be handed on, a place that cannot be written.
+        UsageError: golds or images that may not be passed on, a place that cannot be written.
         ExchangeError: something must not be published, or the place refuses.
         StoreError: a run cannot be read.
     """

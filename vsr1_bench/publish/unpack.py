@@ -70,7 +70,7 @@ def download(
     Raises:
         UsageError: the address is none.
         ExchangeError: the bundle is not what its manifest says, or asks for what is not done.
-        TransferError: the transfer broke off; the same call goes on from there.
+        TransferError: the transfer broke off; the same call resumes from there.
     """
     place = open_place(source)
     with _staging(to) as staging:

@@ -40,7 +40,7 @@ class Agreement:
     unscored: int
     """Responses left out, because one of the two has no verdict on them."""
     kappa: float | None
-    """None where it is not defined: both judges gave one and the same verdict throughout."""
+    """None if it is not defined: both judges gave one and the same verdict throughout."""
     low: float | None
     high: float | None
     disagreements: tuple[Disagreement, ...]
@@ -130,7 +130,7 @@ def _verdicts(run: RunFolder, judge: str) -> dict[str, Judgment]:
 def kappa(
     table: Sequence[Sequence[int]],
 ) -> tuple[float | None, float | None, float | None]:
-    """Cohen's kappa with its 95 % interval (statsmodels); None where it is not defined."""
+    """Cohen's kappa with its 95 % interval (statsmodels); None if it is not defined."""
     n = sum(map(sum, table))
     # All in one corner: agreement by chance is certain, and kappa divides by zero.
     if n == 0 or any(table[i][i] == n for i in range(len(table))):

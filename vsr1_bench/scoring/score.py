@@ -69,7 +69,7 @@ def score_responses(
         responses: Every response asked for; what is missing or failed has `correct=None`.
         metrics: The task's metrics, the headline first.
         cluster: Group key whose members depend on each other.
-        per_sample: Responses a sample (n); from 2 on, pass@n and majority@n are added.
+        per_sample: Responses per sample (n); from 2 on, pass@n and majority@n are added.
     """
     wanted = [*metrics, Metric("accuracy_strict", "accuracy_strict")]
     if per_sample > 1:

@@ -115,7 +115,7 @@ def perception_parts(run: RunFolder, task: Task, verdicts: Path) -> list[dict[st
 def pooled_perception(
     members: Mapping[str, tuple[RunFolder, Path]], cluster: str | None
 ) -> dict[str, Any] | None:
-    """The second pass over several tasks as one set; None where one reader has not read them all.
+    """The second pass over several tasks as one set; None if one reader has not read them all.
 
     Args:
         members: Task -> its run and a judge's journal of verdicts on it.
@@ -145,7 +145,7 @@ def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict
 
     Returns:
         Accuracy with and without seeing, their difference with its paired interval, and how many
-        samples have no part; None where there is no such run, or this judge has not judged it.
+        samples have no part; None if there is no such run, or this judge has not judged it.
     """
     spec = run.spec().model_copy(update={"variant": variant})
     twin = RunFolder(run.path.parent / RunFolder.of(Path(), spec).path.name)

@@ -119,7 +119,7 @@ def without_empty_rates(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def undescribed_note(part: dict[str, Any]) -> str | None:
-    """Why `lsr` and `saw_but_wrong` are not to be ranked; None where they may be."""
+    """Why `lsr` and `saw_but_wrong` are not to be ranked; None if they may be."""
     if part["undescribed"] <= UNDESCRIBED_AT_MOST * part["n"]:
         return None
     return f"{part['undescribed']:,} of {part['n']:,} responses have no description"

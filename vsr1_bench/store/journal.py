@@ -77,7 +77,7 @@ def read_lines(path: Path, start: int = 0, number: int = 0) -> Iterator[tuple[in
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """Read a journal's line; None where it is not a record."""
+    """Read a journal's line; None if it is not a record."""
     try:
         record = msgspec.json.decode(line)
     except (msgspec.MsgspecError, RecursionError):

@@ -68,7 +68,7 @@ def model_label(model: str) -> str:
 
 
 def label_file(names: Collection[str]) -> str | None:
-    """Of the judges of one run, its only file of labels; None where there is none, or several."""
+    """Of the judges of one run, its only file of labels; None if there is none, or several."""
     found = [name for name in names if bare(name) == LABELS]
     return found[0] if len(found) == 1 else None
 

@@ -30,7 +30,7 @@ class Maker:
     started: str
     """ISO 8601, UTC."""
     made: int | None
-    """Responses; None where it was killed, or ran before this was counted."""
+    """Responses; None if it was killed, or ran before this was counted."""
 
 
 def makers(run: RunFolder) -> list[Maker]:

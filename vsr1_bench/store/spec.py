@@ -47,7 +47,7 @@ class ModelSpec(Strict):
     verified: bool = True
     """False for endpoints: nobody can hash what they serve."""
     precision: PrecisionSpec | None = None
-    """None where no weights were loaded here, and in runs that were made before it was recorded."""
+    """None if no weights were loaded here, and in runs that were made before it was recorded."""
 
     @property
     def precision_label(self) -> str:
@@ -84,7 +84,7 @@ class PromptSpec(Strict):
     format: str
     hash: str
     chat_template_hash: str | None
-    """None where the template is on the other side of an endpoint."""
+    """None if the template is on the other side of an endpoint."""
     system: str | None
 
 
@@ -119,7 +119,7 @@ class RunSpec(Strict):
     """`none`, or what was done to the images of a blind run."""
 
     imported_per_sample: int = 1
-    """Responses a sample among those made elsewhere."""
+    """Responses per sample among those made elsewhere."""
     engine: dict[str, bool | int | float | str | None] = {}
     """What else of `--model_args` was given and can change an answer (`generation.identity`)."""
 
