@@ -50,11 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--base_url", help="OpenAI-compatible endpoint; its key: OPENAI_API_KEY")
     engine.add_argument("--model_args", "-a", default="", help="arguments of the backend: a=1,b=2")
     engine.add_argument(
-        "--batch_size", help="requests at a time, on any backend; auto = its default"
+        "--batch_size", help="requests at once, whatever the backend calls them; auto = its default"
     )
-    engine.add_argument("--device", help="device of backend transformers: cpu, cuda, cuda:1")
+    engine.add_argument("--device", help="of backend transformers: cpu, cuda, cuda:1")
     for size in PARALLEL:
-        engine.add_argument(f"--{size}", type=common.positive_int, help="passed on to backend vllm")
+        engine.add_argument(f"--{size}", type=common.positive_int, help="of backend vllm, handed through")
     engine.add_argument("--revision", help="revision of the model on the hub")
     engine.add_argument(
         "--trust_remote_code", action="store_true", help="execute code that comes with the model"
