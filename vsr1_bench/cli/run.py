@@ -54,8 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     engine.add_argument("--device", help="of backend transformers: cpu, cuda, cuda:1")
     for size in PARALLEL:
-        engine.add_argument(f"--{size}", type=common.positive_int, help="of backend vllm, handed through")
-    engine.add_argument("--revision", help="revision of the model on the hub")
+        engine.add_argument(
+            f"--{size}", type=common.positive_int, help="of backend vllm, handed through"
+        )
+    engine.add_argument("--revision", help="of the model, on the hub")
     engine.add_argument(
         "--trust_remote_code", action="store_true", help="execute code that comes with the model"
     )
@@ -68,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sampling.add_argument("--seed", type=int, default=0)
     sampling.add_argument(
-        "--num_samples", type=common.positive_int, default=1, help="responses per sample"
+        "--num_samples", type=common.positive_int, default=1, help="responses a sample"
     )
     common.add_data(parser)
     common.add_include_path(parser)
@@ -77,10 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rest.add_argument("--shard", type=common.shard, default=(0, 1), metavar="i/n")
     rest.add_argument("--force_unlock", action="store_true", help="take over a dead host's lock")
     rest.add_argument(
-        "--log_samples",
-        "-s",
-        action="store_true",
-        help="always on; for compatibility with lm-eval",
+        "--log_samples", "-s", action="store_true", help="always on; accepted for lm-eval's sake"
     )
     rest.add_argument("--num_fewshot", type=int, help=argparse.SUPPRESS)
     rest.add_argument("--use_cache", help=argparse.SUPPRESS)
@@ -250,7 +249,7 @@ def execute(options: argparse.Namespace) -> int:
         if not options.predict_only:
             judges = choose_judges(tasks, options.judge, pool)
         elif options.judge:
-            pool.missing(options.judge, tasks[0])  # its key may be missing, not be unknown
+            pool.missing(options.judge, tasks[0])  # it may lack its key, not be unknown
         for judge in judges.values():
             if judge.warning:
                 print(f"vsr1-bench: {judge.warning}", file=sys.stderr)
