@@ -15,7 +15,7 @@ BY = "question_type answer_type source task category context grade language".spl
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the unit comes after the question, as in the authors' prompts."""
+    """Map a row; the unit stands behind the question, as in the authors' prompts."""
     choices, gold = tuple(row["choices"] or ()), row["answer"].strip()
     gold = LETTERS[choices.index(gold)] if gold in choices else gold
     unit = f" (Unit: {row['unit']})" if row["unit"] else ""
