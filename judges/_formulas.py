@@ -1,4 +1,4 @@
-"""Comparing formulas: by their form first, then by math-verify, part for part.
+"""Compare formulas: first by form, then part by part with math-verify.
 
 What math-verify is not careful with never reaches it: signs that it would skip, words that it would
 multiply, units, bases, a right side for its equation, six absolute decimals.
@@ -89,7 +89,7 @@ def _same(given: str, gold: str, depth: int = 0) -> bool:
 
 
 def _quantities(given: str, gold: str) -> bool | None:
-    """Numbers with units are compared here, exactly; None where one of them is not a number."""
+    """Numbers with units are compared here, exactly; None if one of them is not a number."""
     known = compare_quantities(given, gold)
     if known is not False:
         return known
@@ -293,7 +293,7 @@ def _parsed(latex: str) -> Any:
             normalization_config=None,
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )
-    except Exception:  # a parser of another's making: whatever it raises, this is no formula to it
+    except Exception:  # a foreign parser: whatever it raises, this is not a formula
         return None
 
 

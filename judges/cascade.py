@@ -1,4 +1,4 @@
-"""cascade:RULE,LLM: the paper's way, an LLM where the rule says that an answer is wrong."""
+"""cascade:RULE,LLM: as in the paper, the LLM judges what the rule calls wrong."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ ALL = "(all)"
 def open_cascade(opening: Opening) -> RunningJudge:
     """Open both; with --judge_all the LLM sees every response, and the name says so."""
     options, argument = opening.options, opening.argument
-    if argument.endswith(ALL):  # a stored name, typed as it stands
+    if argument.endswith(ALL):  # a stored name, typed as it is
         options, argument = replace(options, judge_all=True), argument.removesuffix(ALL)
     first, second = two_specs(argument, opening.spec)
     rule, model = opening.open(first, options), opening.open(second, options)

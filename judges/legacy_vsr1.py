@@ -1,4 +1,4 @@
-"""legacy_vsr1: the published scorer of the paper, faults included, to show what they are worth.
+"""legacy_vsr1: the published scorer of the paper, faults included, to show their effect.
 
 Correct by the rule is correct; elsewhere a judgment counts as correct unless it contains
 "incorrect", and a failed call is the text "error". Never report a number of this judge as a score.

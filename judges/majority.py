@@ -6,7 +6,7 @@ from vsr1_bench.judge import ModelJudge, Opening, RunningJudge
 from vsr1_bench.judging.compose import Majority, spec_times
 
 TEMPERATURE = 0.7
-"""At temperature 0 all votes would be one vote; `--judge_args temperature=…` goes before this."""
+"""At temperature 0 all votes would be equal. `--judge_args temperature=…` takes precedence."""
 
 
 def open_majority(opening: Opening) -> RunningJudge:

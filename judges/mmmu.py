@@ -20,7 +20,7 @@ def grade(item: Item) -> Verdict:
     found = extract(item.response, item.answer_type)
     if found.value is None:
         return found.verdict(False)
-    said = found.raw or found.value  # a number's unit stands in the words around it
+    said = found.raw or found.value  # a number's unit is in the words around it
     right = any(same_answer(found.value, gold) and not units_clash(said, gold) for gold in golds)
     if item.answer_type == "text":
         # `Tampa, Florida` for the alternatives Tampa and Florida: nothing but right answers.
@@ -44,7 +44,7 @@ def names_differ(given: str, gold: str) -> bool:
 
 
 def two_decimals(text: str) -> Decimal | None:
-    """The number of a text, rounded; None where it is none, or a fraction."""
+    """The number of a text, rounded; None if it is none, or a fraction."""
     quantity = read_quantity(text, lead_in=False)
     try:
         number = Decimal(quantity.number) if quantity else None

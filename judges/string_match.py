@@ -41,7 +41,7 @@ def grade(item: Item) -> Verdict:
 
 
 def gold_value(item: Item) -> str | None:
-    """The gold answer in the form that `extract` gives, None where it is no such answer."""
+    """The gold answer in the form that `extract` gives, None if it is no such answer."""
     if item.answer_type in ("math", "text"):
         return None if is_no_gold(item.answer) else item.answer.strip()
     return read_answer(item.answer, item.answer_type, item.choices)

@@ -1,4 +1,4 @@
-"""ViLP: one word against one word, number words as digits, singular and plural alike.
+"""ViLP: compare single words; number words equal digits, and plurals equal singulars.
 
 The authors also hold a table of synonyms (sphere = round, stove = oven), which is not taken over:
 their scores can only be higher.

@@ -1,4 +1,4 @@
-"""Write the table of the rules by which answers are read: how often each decided, and how well.
+"""Write the table of the answer rules: how often each one decides, and how well.
 
 Usage: python scripts/answer_rules.py LABELLED.jsonl.gz [--write docs/answers.md]
 

@@ -1,4 +1,4 @@
-"""What our generation path costs over the bare engine, and what it holds in memory.
+"""Measure the overhead of the generation path over the bare engine, and its memory.
 
 The same prompts and images go through (a) vLLM's own `LLM.generate`, prompts tokenized and images
 decoded beforehand, and (b) `vsr1_bench.pipeline.run.generate`: rows made, images decoded, prompts

@@ -1,4 +1,4 @@
-"""How long grading takes: generated answers of every type, by the judge that each type has.
+"""Measure grading: generated answers of every type, by the judge of that type.
 
 Usage: python scripts/bench_grade.py [--n 100000] [--workers 2]
 

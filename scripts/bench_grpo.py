@@ -1,11 +1,11 @@
-"""Seconds of a GRPO step by phase, and beside TRL's GRPOTrainer on the same model and batch.
+"""Measure a GRPO step by phase, beside TRL's GRPOTrainer on the same model and batch.
 
     python scripts/bench_grpo.py [--steps 5] [--prompts 4] [--samples 4] [--tokens 80] [--no-trl]
 
-Three ways, each in a process of its own: ours with vLLM rollouts, ours with transformers rollouts,
+Three ways, each in a separate process: ours with vLLM rollouts, ours with transformers rollouts,
 and TRL's trainer with its transformers path (its vLLM path does not run with vLLM on CPU). All make
 steps on the same prompts of the embedded model in fp32: one pass (`answer_only`), as TRL has no
-second one, one update a step, no KL term. The first step of each is a warm-up and not counted.
+second one, one update per step, no KL term. The first step of each is a warm-up and not counted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -
 
 
 def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
-    """Print TRL's seconds a step as JSON; runs in a process of its own."""
+    """Print TRL's seconds per step as JSON; runs in a separate process."""
     import io
 
     from datasets import Dataset

@@ -1,4 +1,4 @@
-"""What an LLM judge costs over a bare client: time and memory, in the same run.
+"""Measure what an LLM judge costs over a bare client: time and memory, in the same run.
 
 The same prompts go to the same local server, which answers after a fixed latency, by (a) a bare
 `AsyncOpenAI` loop under a semaphore, nothing read and nothing stored, and (b) `judge_run`: samples
@@ -46,7 +46,7 @@ TASK = Task("bench_judge", 1, Procedural(lambda n: {{"n": n}}, {n}, "bench-{n}")
 
 
 def serve(port: Connection, latency: float) -> None:
-    """Answer every chat call after `latency` seconds; in a process of its own, on one event loop.
+    """Answer every chat call after `latency` seconds; in a separate process, on one event loop.
 
     Written by hand: a server with a thread a call would be what is measured.
     """

@@ -1,4 +1,4 @@
-"""A task of lmms-eval by `--tasks lmms_eval/NAME`, beside lmms-eval's own vLLM model.
+"""Compare an lmms-eval task via `--tasks lmms_eval/NAME` with lmms-eval's own vLLM model.
 
 One local task of image questions, its files written as any of lmms-eval's are, is answered in one
 vLLM engine that is up: (a) by `vsr1_bench.pipeline.run.generate`, the whole of it: the task opened,

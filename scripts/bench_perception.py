@@ -1,4 +1,4 @@
-"""What the second pass costs: one run with it, over generating and reading one after the other.
+"""Measure the second pass: one run with it against its two parts, one after the other.
 
 Three ways on one engine that is up, rounds interleaved, medians compared: (a) a run without the
 second pass; (b) the requests of its second pass, made beforehand, straight through the engine and

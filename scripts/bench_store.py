@@ -1,10 +1,10 @@
-"""What `run` (resumed), `score` and `compare` take of time and memory, as stores grow.
+"""Measure time and memory of `run` (resumed), `score` and `compare` as stores grow.
 
     python scripts/bench_store.py [--samples 10000 100000 1000000] [--characters 4096]
 
 Two runs of the same samples are written into a temporary folder in the store's own format, each
 answer of so many characters; a hundred answers of the first are missing. Each command then runs as
-a process of its own, as a user would start it: as a killed run leaves the journals ("no index"),
+a separate process, as a user would start it: as a killed run leaves the journals ("no index"),
 and again with the indexes that it has made. The bounds, of a million samples: 15 s and 500 MB
 (resume), 30 s and 1 GB (score), 60 s and 1 GB (compare). A million samples of 4,096 characters take
 10 GB of disk. The last resume is without the memo of keys: by an older version, or changed code.
@@ -67,7 +67,7 @@ LARGE = Task(
 
 
 def options_of(folder: Path, model: str) -> RunOptions:
-    """What `vsr1-bench run` is told, for both the run that is written and the command."""
+    """The options of `vsr1-bench run`, for both the run that is written and the command."""
     return RunOptions(
         model=model,
         tasks="large",
@@ -146,7 +146,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def drop(runs: Path, pattern: str) -> None:
-    """Delete what stands beside the journals and can be made anew."""
+    """Delete what is beside the journals and can be rebuilt."""
     for path in runs.rglob(pattern):
         path.unlink()
 

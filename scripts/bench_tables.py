@@ -1,10 +1,10 @@
-"""How long `score`, `table` and `compare` take, and what they hold, on two large runs.
+"""Measure time and memory of `score`, `table` and `compare` on two large runs.
 
     python scripts/bench_tables.py [--samples 100000]
 
 Two runs of the same samples are written into a temporary folder, in the store's own format:
 answers of some 1,200 characters, clusters of one to five questions, sixteen subjects. Each command
-then runs as a process of its own, as a user would start it: after a first call on small runs, so
+then runs as a separate process, as a user would start it: after a first call on small runs, so
 that the libraries are compiled, as they are where pip has installed them. The bound is 10 s and
 1.5 GB each.
 """
@@ -78,7 +78,7 @@ def write_run(root: Path, model: str, samples: int, right: float) -> None:
     ):
         for n in range(samples):
             if not left:
-                # The same figures in both runs: a generator of their own.
+                # The same figures in both runs: a separate generator.
                 figure, left = figure + 1, 1 + figure * 7919 % 5
             left -= 1
             groups = {"figure": f"f{figure}", "subject": f"s{n % 16}"}

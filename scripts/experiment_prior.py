@@ -1,4 +1,4 @@
-"""Does the self-reward keep a model looking, where a language prior pays? On the embedded model.
+"""Test whether the self-reward keeps the embedded model looking where a language prior helps.
 
     python scripts/experiment_prior.py run [--jobs 2]   # an hour on two cores; resumes
     python scripts/experiment_prior.py report           # tables and figure from verdicts.json
@@ -70,7 +70,7 @@ class Contrast:
     """Of the samples' means over the seeds."""
     by_seed: tuple[float, ...]
     seeds_p: float | None
-    """Of a paired t test over the seeds alone; None where they do not differ."""
+    """Of a paired t test over the seeds alone; None if they do not differ."""
     holm: float = 1.0
     """The samples' p value, adjusted within its family."""
 
@@ -130,7 +130,7 @@ def command(*arguments: str) -> None:
 
 
 def collect(output: Path) -> dict[str, Any]:
-    """Read every run: a character a sample and endpoint (1, 0, or `-` = does not count)."""
+    """Read every run: one character per sample and endpoint (1, 0, or `-` = does not count)."""
     found = {name: flags_of(output / "runs" / name) for name in ("start", *names())}
     curves = {}
     for name in names():

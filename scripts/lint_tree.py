@@ -1,4 +1,4 @@
-"""Run a command over the code as one import package, the way it is installed.
+"""Run a command over the code as one import package, as it is when installed.
 
     python scripts/lint_tree.py mypy -p vsr1_bench
 

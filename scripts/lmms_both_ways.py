@@ -1,4 +1,4 @@
-"""One local image task, one model, both ways: its number by either command line.
+"""Run one local image task with one model by both command lines, and compare the numbers.
 
 A task of demo scenes is written as any of lmms-eval's is, and asked by
 

@@ -1,4 +1,4 @@
-r"""What lmms-eval scores differently: both scorers on the same responses, form by form.
+r"""Show what lmms-eval scores differently: both scorers on the same responses, form by form.
 
 Every document of a local slice is answered in one form of words (its gold answer in a box, in bold,
 no answer at all, …) by the `scripted` backend, twice: as this project's task of the benchmark, and
@@ -254,7 +254,7 @@ def by_reply(scorers: Scorers, says: list[str], base_url: str) -> Iterator[list[
 
 @contextmanager
 def judge(says: list[str]) -> Iterator[str]:
-    """A chat server that says what stands in `says`, whatever it is asked; its address."""
+    """A chat server that says what is in `says`, whatever it is asked; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -1,4 +1,4 @@
-r"""Write a Qwen2.5-VL of random weights: the real sizes, for speed and memory, with no download.
+r"""Write a Qwen2.5-VL with random weights in real sizes, to measure speed and memory offline.
 
     python scripts/random_qwen.py OUT [--size 3b|7b] [--layers N]
 

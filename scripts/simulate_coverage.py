@@ -1,4 +1,4 @@
-"""How often the 95 % intervals hold the truth, on simulated data; the table of docs/statistics.md.
+"""Simulate how often the 95 % intervals contain the truth; the table of docs/statistics.md.
 
     python scripts/simulate_coverage.py [--sets 4000]
 
@@ -254,7 +254,7 @@ def main() -> int:
     )
     print("| value | data | truth | coverage | in range |\n|---|---|---|---|---|")
     for line in (*proportions(), *clustered(), *metrics(), *paired(), *percentile()):
-        # Each line has draws of its own: one that is added leaves the others as they are.
+        # Each line has its own random draws, so that adding a line leaves the others unchanged.
         words = f"{line.what}|{line.units}|{line.truth}".encode()
         rng = np.random.default_rng([options.seed, *words])
         sets = options.sets * line.times

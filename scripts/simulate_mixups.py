@@ -1,4 +1,4 @@
-"""How often a published file is wrongly called another run's; the table of docs/exchange.md.
+"""Simulate how often a published file is wrongly taken for another run's (docs/exchange.md).
 
     python scripts/simulate_mixups.py [--sets 4000]
 
@@ -9,7 +9,7 @@ how far a run's score lies from its reported row:
 
 - the same files: only the number of answers rounds it;
 - made again: a normal error of so many points;
-- other draws: every answer drawn anew, the most that a run can move.
+- other draws: every answer drawn again, the most that a run can move.
 
 The second number is what the rule sees: of all exchanges of two files of models of one size in one
 set, whose rows differ, how many get a warning.
@@ -38,7 +38,7 @@ ROWS = {
 }
 """Rows of the official sets; those of the authors' merged set are not known here."""
 NOISE = (0.0, 0.2, 0.5, 1.0, None)
-"""Standard deviations in points; None = every answer is drawn anew."""
+"""Standard deviations in points; None = every answer is drawn again."""
 Rng = np.random.Generator
 
 

@@ -1,4 +1,4 @@
-"""GSM8K: grade-school word problems (arXiv:2110.14168); the gold stands after `####`."""
+"""GSM8K: grade-school word problems (arXiv:2110.14168); the gold comes after `####`."""
 
 from __future__ import annotations
 

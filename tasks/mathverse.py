@@ -1,6 +1,6 @@
 """MathVerse (arXiv:2403.14624): 788 problems, each in five versions from text to picture.
 
-Options stand in the question, a gold of several letters is no single choice. Vision Only shows its
+Options are in the question, a gold of several letters is not a single choice. Vision Only shows its
 question in the image alone; `question_for_eval`, where there is one, tells its options.
 """
 

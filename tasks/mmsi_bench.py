@@ -1,6 +1,6 @@
 """MMSI-Bench (arXiv:2505.23764): spatial questions over several images.
 
-The images come first; the options stand in the question.
+The images come first; the options are in the question.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vsr1_bench.task import Row, Source, Task, example_image, interleave
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; options that cannot be told without doubt leave any letter."""
+    """Map a row; options that are ambiguous leave any letter."""
     question, images = interleave(row["question"].strip(), tuple(row["images"]))
     gold, choices = row["answer"].strip(), read_options(row["question"])
     if choices and gold not in tuple(LETTERS[: len(choices)]):

@@ -1,6 +1,6 @@
 """MMStar (arXiv:2403.20330): multiple-choice questions that cannot be answered without the image.
 
-The options stand in the question, "Options: A: …, B: …" or a list of its own.
+The options are in the question, "Options: A: …, B: …" or a separate list.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vsr1_bench.task import Row, Source, Task, example_image, interleave
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; options that cannot be told without doubt leave any letter."""
+    """Map a row; options that are ambiguous leave any letter."""
     question, images = interleave(row["question"], (row["image"],))
     choices = read_options(row["question"])
     if choices and not "A" <= row["answer"] < chr(ord("A") + len(choices)):

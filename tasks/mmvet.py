@@ -1,7 +1,7 @@
 """MM-Vet (arXiv:2308.02490): open questions, each on some of six capabilities, graded 0 to 1.
 
 `<AND>` and `<OR>` in the gold answer are for the judge, whose prompt explains them. The paper's
-copy names no capabilities: only the mean over all can be told there.
+copy names no capabilities: only the mean over all is known there.
 """
 
 from __future__ import annotations

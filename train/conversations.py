@@ -1,4 +1,4 @@
-"""Conversations to learn: ShareGPT, chat messages, alpaca, or problem / answer, images or not.
+"""Training conversations: ShareGPT, chat, alpaca or problem / answer, with or without images.
 
 A row becomes one `Example` for each assistant's turn: what was said before is the prompt, the turn
 is the reply to learn.
@@ -6,7 +6,7 @@ is the reply to learn.
     conversations  [{"from": "human", "value": "<image>…"}, {"from": "gpt", "value": "…"}, …]
     messages       [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}, …]
     instruction    with input, output, system, history: [[asked, replied], …]
-    problem        with answer: the reply to learn is the answer as it stands
+    problem        with answer: the reply to learn is the answer as it is
 
 `images` (or `image`) holds paths, bytes or nothing; `<image>` marks take them in order, and
 `<image N>` marks take image N where there are no plain ones.

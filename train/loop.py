@@ -1,4 +1,4 @@
-"""Train, then evaluate: the start and the result of each round on the same samples, compared.
+"""The loop: evaluate the start, then train and evaluate in rounds on the same samples; compare.
 
     <output_path>/
       loop.json         what the loop is; another one is refused
@@ -8,7 +8,7 @@
       runs/start/       evaluations, in the evaluator's own layout
       summary.md, summary.json, round-1.png
 
-Every stage is a command of this tool in a process of its own and resumes by itself, so the loop's
+Every stage is a command of this tool in a separate process and resumes by itself, so the loop's
 own state is what is there: the same command goes on wherever it was stopped.
 """
 
@@ -93,7 +93,7 @@ def run_loop(
         command: Runs a command of this tool and returns its exit code.
 
     Returns:
-        The summary in markdown, beside which lies summary.json; and the evaluations that lack
+        The summary in markdown, beside which lies summary.json; and the evaluations that have no
         verdicts on some samples.
 
     Raises:

@@ -19,7 +19,7 @@ SEEING = ("lsr", "self_contained", "saw_but_wrong", "no_description")
 FLIPS = 10
 TOLD = ("reward/total", "reward/accuracy", "reward/description_accuracy", "loss", "entropy")
 WINDOW = 5
-"""Steps at either end of a training whose mean is told."""
+"""Steps at either end of a training whose mean is printed."""
 
 
 def write_summary(folder: Path, labels: list[str], identity: dict[str, Any]) -> Path:
@@ -102,7 +102,7 @@ def _cell(value: dict[str, Any] | None) -> str:
 
 
 def _training(folder: Path) -> dict[str, Any] | None:
-    """Steps, seconds and the ends of the curves; None where nothing was trained."""
+    """Steps, seconds and the ends of the curves; None if nothing was trained."""
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return None

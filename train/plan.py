@@ -1,4 +1,4 @@
-"""`train plan`: what a recipe resolves to, and what a step and its memory take."""
+"""`train plan`: print the resolved recipe, and what a step and its memory take."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ class Examples:
     count: int
     """0 = without end."""
     place: Callable[[int], str] = lambda number: ""
-    """Where a conversation stands in its file."""
+    """Where a conversation is in its file."""
     fingerprint: str | None = None
     """Of all rows, as the evaluator takes it; None = they are made."""
 
@@ -248,7 +248,7 @@ class SftBatch:
 class Batches:
     """The batches of a run: a function of the seed and the step, so that resuming needs no state.
 
-    A pass over the data, in a random order of its own, is spread evenly over batches of at most
+    A pass over the data, in a separate random order, is spread evenly over batches of at most
     `batch_size`. Its groups of up to `group_batches` batches are sorted by length, cut, and
     shuffled: neighbours in length share a batch, because padding is paid for. Data that are made
     without end have passes of one group.

@@ -1,4 +1,4 @@
-"""What the embedded model is taught: demo scenes in every prompt format, and a little of the rest.
+"""Training data of the embedded model: demo scenes in every prompt format, and some others.
 
 The rest (other texts, other images, no image) has short answers that own up to guessing, so that on
 a real benchmark the model answers in the asked form and ends, instead of rambling.

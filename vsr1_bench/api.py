@@ -139,7 +139,7 @@ def evaluate(
         seed: Of the sampling.
         num_samples: Responses a sample.
         data_root: Local mirror of the data sets.
-        include_path: Folders of task and judge files of your own; their code is executed.
+        include_path: Folders of your own task and judge files; their code is executed.
         progress: Show bars.
         **flags: Any other flag of `vsr1-bench run`, without its dashes: `judge_model="…"`,
             `trust_remote_code=True`.

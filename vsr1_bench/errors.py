@@ -1,4 +1,4 @@
-"""Typed errors: each names what was given, what is wanted and the way out, in one line.
+"""Typed errors: each says in one line what was given, what is wanted and how to fix it.
 
 The command line prints `str(error)` and exits with `error.exit_code`; a traceback appears only
 with `--verbosity debug`.

@@ -1,4 +1,4 @@
-"""What a judge file states, and what a judge is given.
+"""The interface of a judge file: what it defines, and what a judge receives.
 
 A judge file holds module-level `RuleJudge`, `ConfiguredJudge` or `ModelJudge` objects; like a task
 file it stays light at import. What judges is a `RunningJudge`, opened from a spec by
@@ -34,25 +34,25 @@ class Item:
     question: str = ""
     sample_id: str = ""
     row: int | None = None
-    """The sample's place in the data set, from 0."""
+    """The sample's position in the data set, from 0."""
     index: int | None = None
-    """Which of the sample's responses; None where there is one."""
+    """Which of the sample's responses; None if there is only one."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """`Sample.extra`: what this benchmark's own rules need, e.g. `rounded` (a number may have more
-    digits than the gold; it is rounded as the gold is)."""
+    """`Sample.extra`: values for the rules of this benchmark, e.g. `rounded` (a number may have
+    more digits than the gold answer, and is rounded like it)."""
     vote: int = 0
     """Which of several votes on this response, from 0 (judge `majority`)."""
     stage: Stage = "answer"
-    """`reading`: what a reader answered from the description, not the response itself."""
+    """`reading`: the text is the reader's answer of the second pass, not the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleJudge:
     """A judge that decides by rule, without a model.
 
-    `grade` is a pure function. Where the library behind it can hang or eat memory, `bounded` runs
-    it in a killable worker with `seconds` an item, of the worker's own time; an item that goes over
-    is `unscored` with the reason `grader_timeout`, and asked again by the next run.
+    `grade` is a pure function. If its library can hang or use unlimited memory, set `bounded`: it
+    then runs in a worker that can be killed, with `seconds` of the worker's own time per item. An
+    item that takes longer is `unscored` with the reason `grader_timeout`; the next run retries it.
     """
 
     name: str
@@ -62,45 +62,45 @@ class RuleJudge:
     bounded: bool = False
     seconds: float = 5.0
     warm_up: Callable[[], object] | None = None
-    """Called once in the worker before the clock starts, so that imports cost no item its time."""
+    """Called once in the worker before the clock starts, so that imports do not count."""
     answer_type: AnswerType = "text"
     """Answer type of items that state neither a type nor choices."""
     identity: str = ""
-    """What else decides, beyond its file: the hash of a file of labels, say."""
+    """Whatever else decides, besides its code: for example the hash of a file of labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeOptions:
-    """What the command line says to judges that need to be told something."""
+    """The options of judges, from the command line."""
 
     labels: Path | None = None
     model: str | None = None
     """The model that judges (`--judge_model`)."""
     base_url: str | None = None
     judge_all: bool = False
-    """Show the LLM of a cascade every response, not only those that the rule refuses."""
+    """Let the LLM of a cascade judge every response, not only what the rule calls wrong."""
     concurrency: int | None = None
-    """Calls at once; None = the judge's default."""
+    """Calls at a time; None = the judge's default."""
     prompt: str = "strict"
     task_prompt: JudgePrompt | None = None
-    """The task's own prompt; goes before `prompt`."""
+    """The task's own prompt; takes precedence over `prompt`."""
     args: Mapping[str, Any] = field(default_factory=dict)
-    """`--judge_args`: temperature, max_tokens, seed, and what the judge's backend takes."""
+    """`--judge_args`: temperature, max_tokens, seed, and arguments of the judge's backend."""
     spending: Spending = field(default_factory=Spending)
     thinking_tags: tuple[str, ...] = ()
     """Further tags of thinking (`answers.mark_tags`), beside those of all known families."""
     dry_run: bool = False
-    """Nothing will be asked: a missing key is no error, and the hub is left alone."""
+    """No call will be made: a missing key is not an error, and the hub is not contacted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredJudge:
-    """A judge that must be told something before it can judge."""
+    """A judge that needs options before it can judge."""
 
     name: str
     version: int
     configure: Callable[[JudgeOptions], RuleJudge]
-    """Returns the judge, of the same name, or with what tells it apart in brackets behind it.
+    """Returns the judge, with the same name or with a distinguishing part in brackets after it.
 
     Raises:
         UsageError: what it needs was not given, or is not usable.
@@ -110,10 +110,10 @@ class ConfiguredJudge:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a running judge says of one item."""
+    """The result of a running judge for one item."""
 
     item: Item
-    """The very object that was handed in."""
+    """The same object that was passed in."""
     verdict: Verdict
     raw: str | None = None
     """A model's reply, word for word."""
@@ -122,19 +122,19 @@ class Judged:
     model: str | None = None
     prompt_hash: str | None = None
     asked: str | None = None
-    """Hash of what the model was asked; equal ones share one reply, its tokens and its cost."""
+    """Hash of the request; equal requests share one reply, its tokens and its cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What judging would take; tokens are reckoned at four characters each."""
+    """An estimate of what judging would take; a token is counted as four characters."""
 
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    """At most: the replies' limit."""
+    """An upper bound: the limit of the replies."""
     cost: float | None = 0.0
-    """At most; None = no price is known."""
+    """An upper bound; None = the price is unknown."""
 
     def __add__(self, other: Estimate) -> Estimate:
         costs = (self.cost, other.cost)
@@ -147,14 +147,14 @@ class Estimate:
 
 
 Verdicts = Generator[Judged, None, None]
-"""Close it to leave early: the judge then lets go of what it holds for these items."""
+"""Close the iterator to stop early; the judge then releases what it holds for these items."""
 
 
 def check_verdict(judge: str, item: str, verdict: Any) -> None:
-    """See to it that a verdict is one, whoever made it: a plug-in's goes where ours go.
+    """Check a verdict, because it may come from a plug-in.
 
     Raises:
-        JudgeError: it is none, its outcome is unknown, or its score is not from 0 to 1.
+        JudgeError: it is not a verdict, its outcome is unknown, or its score is not from 0 to 1.
     """
     if not isinstance(verdict, Verdict):
         fault = f"{type(verdict).__name__}, not a Verdict"
@@ -166,11 +166,11 @@ def check_verdict(judge: str, item: str, verdict: Any) -> None:
         if score is None or (number and 0 <= score <= 1):
             return
         fault = f"score {score!r:.40}, wanted a number from 0 to 1, or None"
-    raise JudgeError(f"judge {judge!r} gave item {item!r:.60} {fault}; mend the judge's file")
+    raise JudgeError(f"judge {judge!r} gave item {item!r:.60} {fault}; fix the judge's file")
 
 
 def _checking(judge: Callable[[Any, Iterable[Item]], Verdicts]) -> Callable[..., Verdicts]:
-    """Let a `judge` method check what it yields."""
+    """Wrap a `judge` method so that everything it yields is checked."""
 
     @wraps(judge)
     def checked(self: RunningJudge, items: Iterable[Item]) -> Verdicts:
@@ -183,9 +183,9 @@ def _checking(judge: Callable[[Any, Iterable[Item]], Verdicts]) -> Callable[...,
 
 
 class RunningJudge(Closing):
-    """A judge at work: items in, verdicts out, each as it is there.
+    """An opened judge: items in, verdicts out, each as soon as it is ready.
 
-    What the `judge` of a subclass yields is checked (`check_verdict`).
+    Everything that the `judge` of a subclass yields is checked (`check_verdict`).
     """
 
     def __init_subclass__(cls) -> None:
@@ -194,37 +194,37 @@ class RunningJudge(Closing):
             cls.judge = _checking(cls.__dict__["judge"])  # type: ignore[method-assign]
 
     name: str
-    """Under which its verdicts are stored (see `judge_names`); it can be typed after `--judge`."""
+    """The name under which verdicts are stored (see `judge_names`); `--judge` accepts it."""
     identity: str
-    """Digest of everything that decides; verdicts of another identity are never mixed in."""
+    """Digest of everything that affects verdicts; verdicts of different identities never mix."""
     answer_type: AnswerType = "text"
     """Answer type of items that state neither a type nor choices."""
 
     @abstractmethod
     def judge(self, items: Iterable[Item]) -> Verdicts:
-        """Judge items, reading no further ahead than is useful; verdicts come in any order.
+        """Judge items, reading ahead only as far as useful; verdicts come in any order.
 
         Raises:
-            JudgeError: it cannot go on; what it has yielded stands.
+            JudgeError: it cannot continue; everything already yielded is kept.
         """
 
     @abstractmethod
     def estimate(self, items: Iterable[Item]) -> Estimate:
-        """What `judge` would take; calls no model."""
+        """Estimate what `judge` would take, without calling a model."""
 
     def recall(self, folder: Path) -> set[str]:
-        """Know the replies that are kept in a folder, so that `estimate` leaves them out.
+        """Load the hashes of replies stored in a folder, so that `estimate` excludes them.
 
         Returns:
-            The hashes of what was asked.
+            The hashes of the requests.
         """
         return set()
 
     def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
-        """Keep what models reply in a folder, and use what is there, until the context ends.
+        """Store the models' replies in a folder, and reuse the stored ones, until the context ends.
 
         Args:
-            folder: Where; it is made with the first reply.
+            folder: Created with the first reply.
 
         Returns:
             A context with the journals that are written.
@@ -241,14 +241,14 @@ class RunningJudge(Closing):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a judge is opened with."""
+    """What a judge needs to open itself."""
 
     spec: str
-    """As it was named, argument included: `cascade:math,gemini`."""
+    """The spec as typed, with its argument: `cascade:math,gemini`."""
     argument: str
-    """What follows the first colon; empty where there is none."""
+    """The part after the first colon; empty if there is none."""
     brackets: str
-    """What stands in its brackets, `MODEL` or `MODEL,PROMPT`; empty where there are none."""
+    """The part in brackets, `MODEL` or `MODEL,PROMPT`; empty if there is none."""
     options: JudgeOptions
     open: Callable[[str, JudgeOptions], RunningJudge]
     """Opens another judge by its spec."""
@@ -256,7 +256,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class ModelJudge:
-    """A judge that asks a model, or is made of other judges."""
+    """A judge that asks a model, or combines other judges."""
 
     name: str
     version: int
@@ -264,8 +264,8 @@ class ModelJudge:
     """Opens it; nothing is loaded or called before the first item.
 
     Raises:
-        JudgeMissingError: a key, an endpoint, a model or a package that it needs is not there.
-        UsageError: what it was told is not usable.
+        JudgeMissingError: a key, an endpoint, a model or a package is missing.
+        UsageError: its options are not usable.
     """
     description: str
 

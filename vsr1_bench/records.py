@@ -1,4 +1,4 @@
-"""The records that flow through the house, from a data-set row to a verdict.
+"""The records that flow through the engine, from a data-set row to a verdict.
 
     Sample -> Request -> Completion -> Generation -> Judgment
     Generation's description -> Request -> Completion -> Perception -> Judgment
@@ -23,18 +23,18 @@ Role = Literal["system", "user", "assistant"]
 Outcome = Literal["correct", "incorrect", "unscored"]
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 Stage = Literal["answer", "caption", "reading"]
-"""What a request is for: the first pass, a description asked for by itself, the second pass."""
+"""What a request is for: the first pass, a separate caption, or the second pass."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""The letters of options, first to last; a question has at most as many options."""
+"""The letters of options. A question has at most this many options."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """An image as it came, still encoded; it is decoded only when a backend needs its pixels.
+    """An encoded image. It is decoded only when a backend needs its pixels.
 
-    Exactly one of `data` and `path` is given. A path is read each time, so that a run over many
-    images holds none of them.
+    Exactly one of `data` and `path` is given. A path is read each time it is needed, so that a run
+    over many images keeps none of them in memory.
     """
 
     data: bytes | None = None
@@ -64,11 +64,11 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """The place of image number `index` (from 0) inside a text."""
+    """The position of image number `index` (from 0) inside a text."""
 
     index: int
     marked: bool = field(default=True, compare=False)
-    """False where the row has no mark for it, so that the place is this project's choice."""
+    """False if the row has no mark for it, so that this project chose the position."""
 
 
 Part = str | ImagePlace
@@ -79,9 +79,9 @@ class Sample:
     """One question of a benchmark, in the same form for every benchmark."""
 
     id: str
-    """Unique within the task, stable over versions of this tool."""
+    """Unique within the task; stays the same in later versions of this tool."""
     question: tuple[Part, ...]
-    """Text and image places in reading order, without the choices."""
+    """Text and image positions in reading order, without the choices."""
     answer: str
     """Gold answer: a letter for `choice`, `yes` or `no`, a number, LaTeX, or a short text."""
     answer_type: AnswerType
@@ -90,13 +90,13 @@ class Sample:
     choices: tuple[str, ...] | None = None
     """Texts of the options, first = A; at most 26."""
     choice_parts: tuple[tuple[Part, ...], ...] | None = None
-    """The options with their images at their places, where options hold images."""
+    """The options with their images in position, if options contain images."""
     choices_in_image: bool = False
-    """The options are part of the picture: known to the judge, not written in the prompt."""
+    """The options are part of the image: the judge knows them, the prompt does not repeat them."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """Named groups for breakdowns, clusters and all-of-a-group metrics (`subject`, `figure`)."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What only this task's own prompt, verdict or metric needs; JSON values."""
+    """Values that only this task's prompt, judge or metric needs (JSON)."""
 
     @property
     def question_text(self) -> str:
@@ -114,10 +114,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. Every field is always sent, because engines default differently.
+    """Sampling settings. Every field is always sent, because engines have different defaults.
 
     The defaults are those of the authors' validation runs (Vision-SR1, section 3 of the settings):
-    greedy, 4,096 new tokens, 262,144 to 4,194,304 pixels an image.
+    greedy, 4,096 new tokens, 262,144 to 4,194,304 pixels per image.
     """
 
     temperature: float = 0.0
@@ -130,7 +130,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
     n: int = 1
-    """Responses a sample; each is drawn with a seed of its own (`Request.seed`)."""
+    """Responses per sample; each has its own seed (`Request.seed`)."""
     min_pixels: int = 262_144
     max_pixels: int = 4_194_304
 
@@ -144,21 +144,21 @@ class Request:
     sampling: Sampling
     images: tuple[EncodedImage, ...] = ()
     sample_id: str = ""
-    """Whose response this is, for error messages and scripted answers."""
+    """The sample that is asked, for error messages and scripted answers."""
     index: int = 0
     """Which of the sample's n responses."""
     json_schema: Mapping[str, Any] | None = None
-    """The answer must be JSON of this schema; a backend that cannot see to it fails the request."""
+    """The answer must be JSON of this schema; a backend that cannot ensure it fails the request."""
     stage: Stage = "answer"
     prompt_limit: int | None = None
-    """Tokens after which a prompt without images is cut; only backends that render prompts do."""
+    """Truncate a prompt without images to so many tokens; only backends that render prompts do."""
 
     @property
     def seed(self) -> int:
         """Seed of this response, independent of its neighbours'.
 
         Not `seed + index`: runs with seeds 0 and 1 would share all but one of their draws, and all
-        samples of a task one stream of noise, while intervals take them to be independent.
+        samples of a task would use one random stream, but intervals assume independent samples.
         """
         words = f"{self.sampling.seed}|{self.sample_id}|{self.index}"
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4]) >> 1
@@ -166,7 +166,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request; None where the backend does not say."""
+    """Tokens of one request; None if the backend does not report them."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -174,7 +174,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back for a request: a text, or the reason why there is none."""
+    """The result of a request: a text, or the reason why there is none."""
 
     key: str
     text: str = ""
@@ -213,19 +213,19 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Perception:
-    """Journal line of `perceptions.jsonl`: what a reader answered who was given the description.
+    """Journal line of `perceptions.jsonl`: the reader's answer, given only the description.
 
-    The key is a hash of the source's key, the reader and the description, so that a reading never
-    stands for another response, reader or description.
+    The key is a hash of the source's key, the reader and the description, so that a reading is
+    never used for another response, reader or description.
     """
 
     key: str
     sample_id: str
     index: int
     source: str
-    """Key of the generation that the description is in, or of the caption that it is."""
+    """Key of the generation that contains the description, or of the caption."""
     reader: str
-    """Digest of the reader's spec, which stands in `readers/`."""
+    """Digest of the reader's spec, which is stored in `readers/`."""
     description_hash: str
     text: str
     finish_reason: str
@@ -249,26 +249,26 @@ class Verdict:
 
     outcome: Outcome
     extracted: str | None = None
-    """The final answer as it was read from the response."""
+    """The final answer that was read from the response."""
     unparsed: bool = False
     """No final answer could be read; such a response is `incorrect`, never guessed."""
     reason: str | None = None
     label: str | None = None
-    """What the judge or a person said in their own words, e.g. `unclear`."""
+    """The verdict in the words of the judge or annotator, e.g. `unclear`."""
     score: float | None = None
     """Graded benchmarks: 0 to 1."""
     how: str | None = field(default=None, compare=False)
     """The rule that read the final answer, or that found it unreadable (docs/answers.md); None in
-    records of older versions and where no rule of ours read it."""
+    records of older versions, and if none of our rules read it."""
     span: tuple[int, int] | None = field(default=None, compare=False)
     """Start and end, in the response, of the words that the answer was read from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """Journal line of `judgments/<judge>-<hash>.jsonl`, keyed by what it judges.
+    """Journal line of `judgments/<judge>-<hash>.jsonl`.
 
-    That is a generation, or in `perception_judgments/` a perception.
+    Its key is that of the judged generation, or of the perception in `perception_judgments/`.
     """
 
     key: str
@@ -282,11 +282,11 @@ class Judgment:
     """An LLM judge's reply, word for word."""
     usage: Usage = Usage()
     cost: float | None = None
-    """In the currency of the price file; None where no price is known."""
+    """In the currency of the price file; None if the price is unknown."""
     judge_model: str | None = None
     prompt_hash: str | None = None
-    """Of the judge's prompt, both of its forms."""
+    """Hash of both forms of the judge's prompt."""
     asked: str | None = None
-    """Hash of what the judge was asked: verdicts that share it share one reply, its tokens and
-    its cost."""
+    """Hash of the request to the judge. Verdicts with the same hash share one reply, its tokens
+    and its cost."""
     schema: int = SCHEMA_VERSION

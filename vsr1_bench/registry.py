@@ -1,4 +1,4 @@
-"""Finds tasks and judges: built-in files, `--include_path` folders, installed plug-ins.
+"""Find tasks and judges: built-in files, `--include_path` folders, installed plug-ins.
 
 A plug-in object never crosses a process border: another process gets (kind, name, include_path)
 and looks the object up again here.
@@ -178,11 +178,11 @@ def find_judge(name: str, include_path: Sequence[str | Path] = ()) -> Judge:
 def get_judge(
     name: str, include_path: Sequence[str | Path] = (), options: JudgeOptions | None = None
 ) -> RuleJudge:
-    """Look a rule judge up by its exact name, and tell it what it needs to be told.
+    """Look a rule judge up by its exact name, and give it the options that it needs.
 
     Raises:
         UsageError: no judge has this name (the nearest ones are offered), it decides by no rule,
-            or it was not told what it needs.
+            or it was not given what it needs.
     """
     judge = find_judge(name, include_path)
     if isinstance(judge, ModelJudge):

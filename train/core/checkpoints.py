@@ -1,4 +1,4 @@
-"""Checkpoints: complete or not there, and exact to resume from.
+"""Checkpoints: written completely or not at all; training resumes from them exactly.
 
     <output_dir>/checkpoints/step-000010/
       model/           the weights as a plain Hugging Face folder; what `train export` hands out
@@ -36,7 +36,7 @@ BYTES_A_WEIGHT = 16
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands, beside its weights."""
+    """The progress of a run, stored beside its weights."""
 
     step: int = 0
     cursor: int = 0
@@ -248,7 +248,7 @@ def steps_made(folder: Path) -> tuple[int, int | None]:
         folder: An output folder of `train`.
 
     Returns:
-        Steps made (0 without a checkpoint), and the training's own goal; None where it is not told
+        Steps made (0 without a checkpoint), and the training's own goal; None if unknown
         (checkpoints from before it was).
 
     Raises:

@@ -1,4 +1,4 @@
-"""From prompts and sampled tokens to the trainer's batches.
+"""Turn prompts and sampled tokens into the trainer's batches.
 
 The trainer reads a prompt as the engine did: the same chat template, the same pixels, then the
 model's processor. Images stay encoded until the micro-batch that needs their pixels.
@@ -229,7 +229,7 @@ class Encoder:
         """Cut rows of each kind into micro-batches of at most so many padded tokens.
 
         Kinds are kept apart: a batch without images leaves the vision tower without gradients, and
-        ZeRO wants that to happen on all ranks at once. A row that is longer stands alone.
+        ZeRO wants that to happen on all ranks at once. A row that is too long gets its own batch.
 
         Args:
             rows: In the order of their prompts.

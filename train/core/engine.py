@@ -191,13 +191,13 @@ class TrainingEngine:
         Args:
             plan: The micro-batches.
             loss_of: A micro-batch's share in the loss; the shares of all ranks sum up to it.
-            step: Named where the numbers are none.
+            step: Step number, for error messages about NaN or inf.
 
         Returns:
             `loss`, and `grad_norm` before clipping.
 
         Raises:
-            TrainError: a loss or gradient that is no number; nothing is updated by it.
+            TrainError: a loss or gradient is NaN or inf; the weights are not updated.
         """
         loss = 0.0
         for number, micro in enumerate(plan, start=1):
@@ -224,7 +224,7 @@ class TrainingEngine:
         self.ranks.together(judge)
 
     def _step(self) -> float:
-        """Take the gradients; one that is no number updates nothing, its norm is not finite."""
+        """Take the gradients; one that is not a number updates nothing, its norm is not finite."""
         import torch
 
         if self.stage:  # DeepSpeed skips such an update by itself

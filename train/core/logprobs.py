@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens, computed where they are needed and nowhere else."""
+"""Log-probabilities of given tokens, computed only at the positions that need them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a step is told by: means over tokens and responses of all ranks, phase seconds, memory.
+"""Per-step metrics: means over all ranks, phase timings, memory.
 
-Each rank adds up sums and counts; they meet once a step, so that a mean is a mean over everything,
-not a mean of the ranks' means.
+Each rank adds up sums and counts. They are combined once per step, so that a mean covers all tokens
+and responses and is not a mean of the ranks' means.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The processes that train together, and what they do in common."""
+"""The ranks of a training: shared decisions, barriers and errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, BenchError
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)
-"""How long a rank waits for others: a validation or a long answer may stand between them."""
+"""How long a rank waits for others: a validation or a long answer may be between them."""
 
 
 class TrainError(BenchError):
-    """Training cannot go on; the last checkpoint is whole."""
+    """Training cannot continue; the last checkpoint is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ class Ranks:
 
 
 def said_already(error: BaseException) -> bool:
-    """Note why this process of a launch ends; whether another has said the same before.
+    """Return True if another rank has already reported this error.
 
-    Where something else was said before, an interruption is what came of it.
+    Also True if this is only the interruption that followed another rank's error.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return False

@@ -1,4 +1,4 @@
-"""What the trainers share: a run that resumes, makes steps, logs and saves, and how it ends."""
+"""Shared by the trainers: resume a run, make steps, log, save and end."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def train_safely(start: Callable[[ExitStack], Session]) -> Session:
     """Set a trainer up, run it, and close what it opened.
 
     Returns:
-        The trainer, closed: `progress` says where it stands, `first_step` where it started.
+        The trainer, closed: `progress` says where it is, `first_step` where it started.
 
     Raises:
         BenchError: as it came, before anything is trained.

@@ -1,4 +1,4 @@
-"""The loss, token by token: clipped policy gradient, KL to a reference, and how tokens are summed.
+"""The loss per token: clipped policy gradient, KL to a reference, and the aggregation.
 
 All tensors are `(B, T)` or flat `(N,)` over completion tokens: every formula is elementwise. The
 weights of `token_weight` already hold the mean over the whole minibatch, so that a sum over any

@@ -1,4 +1,4 @@
-"""From rewarded rollouts to training rows: whose tokens get which advantage.
+"""Turn rewarded rollouts into training rows: which tokens get which advantage.
 
 | objective | first-pass tokens | second-pass tokens |
 |---|---|---|
@@ -10,7 +10,7 @@
 `decoupled` with credit `reader`, as the paper prints it, has a bias: a response without a
 description has r_vis = 0 and so mostly a negative advantage, but no reading whose tokens could
 carry it. What the group's readings carry does not sum to zero: it is positive on average, the more
-so the more responses lack a description. With credit `description` a response without one carries
+so the more responses have no description. With credit `description` a response without one carries
 its λ_vis A(r_vis) as a whole.
 
 Of a token with two terms the KL counts once, in the first of them (`updates`).

@@ -1,7 +1,7 @@
-"""Training rows, in random order: a task's training split, or columns problem / answer / images.
+"""Training rows in random order: a task's training split, or columns problem / answer / images.
 
 The order is a function of the seed alone. A cursor, the number of rows taken since the start, says
-where a run stands in it, over epochs; every rank walks the same order and keeps its own share.
+where a run is in it, over epochs; every rank walks the same order and keeps its own share.
 """
 
 from __future__ import annotations

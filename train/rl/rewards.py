@@ -1,6 +1,6 @@
-r"""Rewards: what is scored by the evaluator is what is rewarded here.
+r"""Rewards: training rewards exactly what the evaluator scores.
 
-Components are 0 or 1, or None where the machinery failed (an engine, a judge, an endpoint): such a
+Components are 0 or 1, or None if the machinery failed (an engine, a judge, an endpoint): such a
 response is left out and counted. A missing description, a missing box or an answer that was cut off
 earns 0; that is the policy's own doing.
 
@@ -71,7 +71,7 @@ def reward_parts(objective: str, alpha: float) -> tuple[Mapping[str, float], ...
 
 
 def weigh(components: Components, weights: Mapping[str, float]) -> float | None:
-    """A weighted sum of components; None where one of them is unknown."""
+    """A weighted sum of components; None if one of them is unknown."""
     known = [weight * c for name, weight in weights.items() if (c := components[name]) is not None]
     return sum(known) if len(known) == len(weights) else None
 
@@ -87,7 +87,7 @@ def grading_by(judge: RunningJudge) -> Iterator[Grading]:
     """Judge what is submitted while the block runs; after it everything is judged.
 
     Raises:
-        JudgeError: the judge cannot go on; at the end of the block.
+        JudgeError: the judge cannot continue; at the end of the block.
     """
     with ThreadPoolExecutor(1, "judge") as pool:
         grading = Grading()

@@ -1,4 +1,4 @@
-"""Rollouts: both passes of a step through the engine that evaluates, and what they earn.
+"""Rollouts: both passes of a step through the evaluator's engine, and their rewards.
 
 A reading (second pass) is asked for the moment its description is there, and an answer is judged
 while others are still being generated. A response that fails is data: it is left out and counted.

@@ -1,4 +1,4 @@
-"""The updates of a step: several minibatches and epochs over one set of rollouts.
+"""The weight updates of a step: minibatches and epochs over one set of rollouts.
 
 Every minibatch's loss is a sum over tokens with weights that already hold its mean, so that
 micro-batches of any cut and any number of ranks give the same gradient. Ranks run micro-batches of
@@ -49,7 +49,7 @@ class Updater:
         """Make a step's updates; all ranks call with as many minibatches.
 
         Raises:
-            TrainError: a loss or gradient that is no number.
+            TrainError: a loss or gradient that is not a number.
         """
         recipe = self._recipe
         plans = [self._plan(rows) for rows in minibatches]

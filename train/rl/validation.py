@@ -1,4 +1,4 @@
-"""Validation in training: the evaluator itself, through the engine that holds the live weights."""
+"""Validation during training: an evaluation run on the engine with the current weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def validation_judges(recipe: Recipe) -> dict[str, Chosen]:
     """The judge of each validation task; empty where the recipe validates nothing.
 
     Raises:
-        UsageError: an unknown task, or one whose judge lacks something here and has no stand-in.
+        UsageError: an unknown task, or one whose judge cannot be used here and has no substitute.
     """
     if not recipe.eval_every:
         return {}

@@ -1,4 +1,4 @@
-"""Small things worth remembering between runs: hashes of large files and data sets.
+"""A cache between runs for small values: hashes of large files and data sets.
 
 Nothing here is needed for correctness: every entry can be deleted at any time, and a folder that
 cannot be written only costs time. Model outputs are never cached here; the run journal is the only
@@ -40,7 +40,7 @@ class Memo:
             return None
 
     def write(self, value: str) -> None:
-        """Remember `value`; a folder that cannot be written is no error."""
+        """Remember `value`; a folder that cannot be written is not an error."""
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:

@@ -1,4 +1,4 @@
-"""`~` in paths that a user writes: the one place where it is expanded.
+"""Expand `~` in paths that a user writes; this happens only here.
 
 No shell expands it behind `=` (`--output_path=~/runs`), inside `a=1,b=2`, or in a TOML file, and a
 folder called `~` is nobody's wish. `user_path` and `user_text` are argparse types; recipes and

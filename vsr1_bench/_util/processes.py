@@ -1,4 +1,4 @@
-"""Commands of this tool in processes of their own, which end when their parent does."""
+"""Commands of this tool in separate processes, which end when their parent does."""
 
 from __future__ import annotations
 

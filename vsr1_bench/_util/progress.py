@@ -1,4 +1,4 @@
-"""Progress bars: rate and time left on standard error, for whatever takes over two seconds."""
+"""Progress bars with rate and time left on standard error, for work longer than two seconds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-r"""What a person reads on a terminal: nothing in it may act on the terminal.
+r"""Escape text for the terminal, so that untrusted text cannot control it.
 
 Answers of models, rows of data sets, words of endpoints and of other people's bundles end up in
-tables, lists and errors. An escape sequence in them could move the cursor, rewrite what stands
+tables, lists and errors. An escape sequence in them could move the cursor, rewrite what is
 above, set the window's title or, on some terminals, type; a directional override shows words in
 another order than they have. So whatever the command line prints is written out here, in one place:
 control characters appear as `\x1b`, half a surrogate pair as `\ud83d`, and a terminal that cannot

@@ -1,4 +1,4 @@
-"""Making very many records without the garbage collector."""
+"""Pause the garbage collector while very many records are created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the final answer out of a response, and comparing answers.
+"""Extract the final answer of a response, and compare answers.
 
 Pure functions over the standard library: no exception on any text, time linear in its length, and
 never a guess. What is scored by the evaluator and what is rewarded by the trainer is read here.

@@ -1,13 +1,13 @@
-"""The channels of a response: what was thought, what was described, and what was finally said.
+"""The channels of a response: thinking, description and final words.
 
 Answers, descriptions, judges' replies and rewards are read by these rules alone:
 
-- Thinking is what stands between a family's marks (`marks`). Only its own family's closing mark
-  ends it: what stands inside, marks of other families included, is part of it.
+- Thinking is what is between a family's marks (`marks`). Only its own family's closing mark
+  ends it: what is inside, marks of other families included, is part of it.
 - A closing mark that nothing has opened ends thinking that the chat template opened: all before it
   is thinking.
-- Thinking that is opened and never closed was cut off. It holds no answer; what was said before it
-  stands.
+- Thinking that is opened and never closed was cut off. It holds no answer; only the text before it
+  counts.
 - Final words follow the last thinking. A mark that begins them (`<|channel|>final<|message|>`,
   `<|START_RESPONSE|>`) ends what came before, marked or not.
 - A description is neither thinking nor the answer: what was seen is not what was answered.
@@ -59,7 +59,7 @@ class Piece:
 
 
 def final_region(text: str) -> str:
-    """What a response says outside its thinking and its description; empty where it says nothing.
+    """What a response says outside its thinking and its description; empty if it says nothing.
 
     See the module for the rules.
     """
@@ -68,7 +68,7 @@ def final_region(text: str) -> str:
 
 
 def final_span(text: str) -> tuple[int, int]:
-    """Where `final_region` stands in the response: start and end, equal where it is empty."""
+    """Where `final_region` is in the response: start and end, equal if it is empty."""
     start = end = len(text)
     for piece in split(text):
         if piece.channel != "said":
@@ -180,7 +180,7 @@ class _Scan:
         return any(piece.channel == "thinking" for piece in self.pieces)
 
     def _was_thinking(self, end: int) -> None:
-        """What stands before a closing mark that nothing has opened."""
+        """What comes before a closing mark that nothing has opened."""
         if not self._thought():
             self.pieces, self.start = [], 0
         self.inside = "opened by the template"
@@ -234,7 +234,7 @@ class _Scan:
         """Whether a line `Question:` begins another question, not the one that is answered.
 
         A response may restate its own question, at its start or after a few words. It is another
-        one where something that looks like an answer stands before it: a marker, or one to four
+        one where something that looks like an answer comes before it: a marker, or one to four
         words by themselves. Without that it is the response's own if it is the only one and an
         answer follows.
         """

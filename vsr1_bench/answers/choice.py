@@ -1,4 +1,4 @@
-"""Reading which option a phrase names that stands in an answer's place."""
+"""Find the option that a phrase names where an answer is expected."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _LEADING = re.compile(
     rf"^{_ADVERB}(?:{_NOUN}(?:\s+is)?\s?:?\s+)?([(\[]?)([A-Za-z])(?![\w'])([)\]]?)([.:,;)]?)\s*(\S.*)$",
     re.I | re.S,
 )
-# What may follow a letter that stands without punctuation: `B because`, never `A dog`, `I think`.
+# What may follow a letter without punctuation: `B because`, never `A dog`, `I think`.
 _REASON = re.compile(
     r"^(?:because|since|as\s|is\s+(?:the\s+)?(?:correct|right|best|answer)|-(?!\w)|[(])"
 )
@@ -73,7 +73,7 @@ _PLURAL = re.compile(r"^(?:options|choices|answers|letters)\b", re.I)
 
 
 def read_choice(phrase: str, choices: tuple[str, ...] | None) -> Reading:
-    """Read a phrase that stands in an answer's place: a box, `Answer: …`, a line of its own.
+    """Read a phrase in the place of an answer: a box, `Answer: …`, a separate line.
 
     First as `read_choice_line` does, then the one letter or the one option that the phrase names.
     """
@@ -162,7 +162,7 @@ def _read_leading(found: re.Match[str], options: Options) -> Reading:
 def read_option_text(text: str, options: Options) -> Reading:
     """Read the one option whose text a phrase or a sentence holds, and does not rule out.
 
-    A text inside a longer option's text is the longer one. Numbers and single letters are no names
+    A text inside a longer option's text is the longer one. Numbers and single letters are not names
     of options.
     """
     named = options_named(text, options)
@@ -172,7 +172,7 @@ def read_option_text(text: str, options: Options) -> Reading:
 
 
 def options_named(text: str, options: Options) -> list[int]:
-    """Numbers of the options whose texts stand in a text; those ruled out are left out."""
+    """Numbers of the options whose texts are in a text; those ruled out are left out."""
     if list_items(text):  # what is listed is not named
         return []
     plain = bare(text)
@@ -194,7 +194,7 @@ def options_named(text: str, options: Options) -> list[int]:
 
 
 def _occurrences(option: str, text: str) -> list[int]:
-    """Where a text stands as whole words; a plural's s is part of the word."""
+    """Where a text occurs as whole words; a plural's s is part of the word."""
     found: list[int] = []
     start = text.find(option)
     while start >= 0 and len(found) < 50:

@@ -1,4 +1,4 @@
-"""Rules for choices in a final region without an explicit final."""
+"""Rules that read a choice from final words without an explicit final answer."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def denial(said: Said) -> Found | None:
 def option_text(said: Said) -> Found | None:
     """The one option whose text the conclusion names, else the response, else its first sentence.
 
-    What stands behind `if` or behind a reason is not named.
+    What comes after `if` or behind a reason is not named.
 
     Not: `not the red car`, `the red car is faster than the blue car`.
     """
@@ -191,7 +191,7 @@ def option_text(said: Said) -> Found | None:
 def option_value(said: Said) -> Found | None:
     """The one option whose value the last sentence states, or the first: `It shows 5:30 now`.
 
-    Not: a value that is no option's; a sentence that states two.
+    Not: a value that is not an option's; a sentence that states two.
     """
     options = options_of(said.choices)
     if not options.choices or list_items(said.text):
@@ -218,7 +218,7 @@ def listed_letters(said: Said) -> Found | None:
 
 
 def _may_be_read(text: str, start: int, line: str) -> bool:
-    """Whether a line is no item of a list, and no `A:` whose meaning is open."""
+    """Whether a line is not an item of a list, and no `A:` whose meaning is open."""
     if _A_LINE.match(line):
         return False
     return not any(start <= place < start + 8 for place in list_items(text))

@@ -77,7 +77,7 @@ _CUT = re.compile(
 
 
 def concluded_number(text: str) -> tuple[str, int, int] | None:
-    """The one number that the last sentence with a number concludes, and where it stands.
+    """The one number that the last sentence with a number concludes, and where it is.
 
     Sentences behind it that hold no number may follow, and items of a list.
     """
@@ -113,7 +113,7 @@ def _opening_number(text: str) -> tuple[str, int, int] | None:
 
 
 def number_of(sentence: str) -> str | None:
-    """The number that a sentence concludes, None where it is not one."""
+    """The number that a sentence concludes, None if it is not one."""
     if len(sentence) > _LONG or _HEDGED.search(sentence):
         return None
     counted = None if re.search(r"\band\b[^.]*\d", sentence) else COUNTED.match(sentence)
@@ -146,7 +146,7 @@ def _stated(verbs: re.Pattern[str], sentence: str, found: re.Match[str]) -> str 
 
 
 def stated_values(sentence: str) -> Iterator[str]:
-    """What stands behind each verb that states something, to the end or to the reasons."""
+    """What comes after each verb that states something, to the end or to the reasons."""
     for verb in _SAYS.finditer(sentence):
         before = sentence[max(0, verb.end() - 120) : verb.end()]
         if denied(before) or supposed(before) or _UNKNOWN.search(before):

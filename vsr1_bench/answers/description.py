@@ -1,17 +1,17 @@
-"""The description in a response: what the blind reader of the second pass is given.
+"""The description in a response: the input of the second pass.
 
-It stands in `<description>` tags (the released prompts and checkpoints) or in `<visual_reasoning>`
-tags (the paper's text); either closing tag closes either opening one. What is thinking is told by
-`channels`, for every family of models. The rules:
+It is in `<description>` tags (the released prompts and checkpoints) or in `<visual_reasoning>`
+tags (the paper's text); either closing tag closes either opening one. `channels` decides what is
+thinking, for every family of models. The rules:
 
 - Tags inside thinking do not count: a draft is not what was handed over. A first closing mark that
-  nothing has opened ends thinking that the chat template opened, so what stands before it is
+  nothing has opened ends thinking that the chat template opened, so what comes before it is
   thinking, too, and a stray one breaks off an open description.
 - Of several descriptions the first that holds something counts, as in the authors' code: the
   format asks for one, at the start, and what repeats it later has been thought about.
 - An opening tag inside an open description begins it anew.
 - A description that is not closed ends where the thinking begins, the next block of the format.
-  If no thinking follows it is missing: what stands before an `<answer>` or a box, or before the
+  If no thinking follows it is missing: what comes before an `<answer>` or a box, or before the
   token limit, may be reasoning, and a reader that is handed the reasoning or the answer proves
   nothing.
 - Otherwise there is none. It is never replaced by the response or a part of it.
@@ -25,7 +25,7 @@ from vsr1_bench.answers.channels import Piece, split
 
 
 def read_description(text: str) -> str | None:
-    """Read the description out of a whole response; None where there is none.
+    """Read the description out of a whole response; None if there is none.
 
     Args:
         text: The response as it came, tags and all.

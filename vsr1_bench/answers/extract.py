@@ -1,4 +1,4 @@
-"""The final answer of a response, read by stated rules and never guessed (`rules.RULES`)."""
+"""Extract the final answer of a response by fixed rules, never by guessing (`rules.RULES`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vsr1_bench.answers.rules import RULES
 from vsr1_bench.records import AnswerType
 
 LONGEST = 20_000
-"""Characters of the end of the final words that are read: what stands before is no final answer."""
+"""Only so many characters at the end of the final words are read."""
 _VISIBLE = re.compile(rf"[^\s{INVISIBLE.pattern[1:]}")
 
 
@@ -49,7 +49,7 @@ def extract(
 def read_answer(
     phrase: str, answer_type: AnswerType, choices: Sequence[str] | None = None
 ) -> str | None:
-    """Read a text that is nothing but an answer (a gold answer); None where it is not one."""
+    """Read a text that is nothing but an answer (a gold answer); None if it is not one."""
     return read_phrase(phrase, answer_type, tuple(choices) if choices else None).value
 
 
@@ -67,7 +67,7 @@ def _extraction(rule: str, found: Found, said: Said, places: _Places) -> Extract
 
 
 class _Places:
-    """Where characters of a region whose invisible marks are gone stand in the response."""
+    """Where characters of a region whose invisible marks are gone are in the response."""
 
     def __init__(self, start: int, region: str) -> None:
         self._start = start

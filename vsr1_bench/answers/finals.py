@@ -1,4 +1,4 @@
-"""Rules for explicit finals: a box, an `<answer>` block, a statement. They go before all others.
+"""Rules for explicit finals: a box, an `<answer>` block, a statement. They are tried first.
 
 The first of them that is there decides, readable or not.
 """
@@ -31,11 +31,11 @@ _A_LINE = re.compile(r"[ \t>*_#]{0,6}A[*_]{0,2}:[*_]{0,2}[ \t]*(\S.*)")
 _NUMERIC = re.compile(r"[-+$€£.\d*\\(]|[a-zA-Z] ?=|about\b|approximately\b")
 _TAKEN_BACK = re.compile(r"not\b", re.IGNORECASE)
 _SHORT = 200
-"""Characters of an answer on a line of its own."""
+"""Characters of an answer on a separate line."""
 
 
 def boxed(said: Said) -> Found | None:
-    r"""The last `\boxed{…}` or `\fbox{…}`; `Answer: X` after a box that is no answer goes first.
+    r"""The last `\boxed{…}` or `\fbox{…}`; `Answer: X` after a box without an answer wins.
 
     A box that was never closed is an answer that was cut off: nothing is read then.
 

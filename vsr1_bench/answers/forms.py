@@ -1,6 +1,6 @@
 r"""The form of a formula: a list, a set, a tuple or interval, a relation, or one expression.
 
-Forms are compared before values: `x = 2, y = 5` holds two equations, `(1, 2)` is no set, and a
+Forms are compared before values: `x = 2, y = 5` holds two equations, `(1, 2)` is not a set, and a
 number is equal to an equation only where its left side is one symbol or name.
 """
 
@@ -28,7 +28,7 @@ class Form:
     text: str
     """Without outer brackets and spaces."""
     brackets: tuple[str, str] = ("", "")
-    """That stand around all of it, where it is a set, a tuple or an interval."""
+    """Around all of it, where it is a set, a tuple or an interval."""
     parts: tuple[str, ...] = ()
     """Of a list, a set, a tuple: two or more."""
     sides: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Form:
 
     @property
     def name(self) -> str | None:
-        """The symbol or name that an equation gives a value to; None where it does not."""
+        """The symbol or name that an equation gives a value to; None if it does not."""
         return names_value(self.sides[0]) if self.equation else None
 
 
@@ -76,7 +76,7 @@ def read_form(latex: str) -> Form:
 
 
 def _tokens(text: str) -> list[tuple[int, str, int]]:
-    """Each token with its place and the depth of the brackets that it stands in."""
+    """Each token with its place and the depth of the brackets that it is in."""
     tokens, depth, bars = [], 0, 0
     for found in _TOKEN.finditer(text):
         token = found[0]

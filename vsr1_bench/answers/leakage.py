@@ -1,4 +1,4 @@
-"""Whether a description states the final answer as such, which makes it sufficient for nothing.
+"""Detect whether a description states the final answer as such.
 
 A description naturally holds words of the answer: the scene has a red dot, and the answer is red.
 What is looked for is the answer given as an answer: in a box, in `<answer>` tags, after a marker

@@ -1,4 +1,4 @@
-"""The lines and sentences of a text, with where they start."""
+"""The lines and sentences of a text, with their positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that a question holds in its text."""
+"""The options that are listed inside a question."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from vsr1_bench.records import LETTERS
 
-# A mark stands at the start of a line, else after white space; never two styles in one question.
+# A mark is at the start of a line, else after white space; never two styles in one question.
 _AT_LINE = tuple(
     re.compile(rf"^[ \t]*{style}", re.MULTILINE)
     for letters in ("([A-Z])", "([a-z])")
@@ -21,7 +21,7 @@ _NO_TEXT = re.compile(r"[ \t]*[,;/&.]?[ \t]*(?:(?:and|or)[ \t]*)?(?:[,;.]?\s*)")
 
 
 def read_options(problem: str) -> tuple[str, ...] | None:
-    """The options that a question holds, where they can be told without doubt.
+    """The options that a question holds, if they are unambiguous.
 
     Marks of one style (`(A)`; `A.` or `A)`; `A:`; small letters alike) that run from A without a
     gap or a repeat, each at the start of a line, else after white space. Two styles that both fit,
@@ -66,7 +66,7 @@ def options_of_question(
     Args:
         choices: The options as they were given; None = not known.
         question: The question's text.
-        gold: The gold letter; options that lack it are not the question's.
+        gold: The gold letter; options without it are not the question's.
 
     Returns:
         The question's options, else `choices`.

@@ -1,4 +1,4 @@
-"""The marks that models and servers put into a response: a table, and one pass that finds them.
+"""The marks that models and servers put into a response: a table, and a scanner.
 
 A family of models marks its thinking in its own way, and servers pass the marks on or take off half
 of them. `MARKS` says what each mark does; `channels` says what follows from it. Names are matched
@@ -147,7 +147,7 @@ class Mark:
 
     kind: Kind
     family: str
-    """Of what is opened or closed; of a turn the role, empty where none is named."""
+    """Of what is opened or closed; of a turn the role, empty if none is named."""
     start: int
     end: int
     """With the name of the channel or role that belongs to it."""
@@ -169,7 +169,7 @@ def split_channels(tokens: Iterable[str]) -> bool:
 def find_marks(text: str) -> Iterator[Mark]:
     """Find the marks of a response in their order, in linear time.
 
-    Beyond `MOST` one that opens thinking for good ends them: what a loop says last is no answer.
+    Beyond `MOST`, one that opens thinking for good ends them: a loop's last words are no answer.
     """
     done = 0
     bare = _BARE.match(text)

@@ -1,4 +1,4 @@
-"""Which options a piece of prose names by their letters, and which of them it rules out.
+"""Which options prose names by letter, and which of them it rules out.
 
 A letter counts only with a cue: brackets, bold marks, `option B`, `it is B.`, `B is correct`.
 """
@@ -17,7 +17,7 @@ _MOST = 60
 
 
 class Mention(NamedTuple):
-    """Letters that stand together: `(B)`, `A, B or C`."""
+    """Letters that appear together: `(B)`, `A, B or C`."""
 
     letters: tuple[str, ...]
     strong: bool
@@ -140,8 +140,8 @@ _LISTED = re.compile(r"(?<![\w'])[(\[]?([A-Za-z])[)\].:](?=\s|\*|$)|[(\[]\s?([A-
 def read_mentions(text: str, options: Options) -> Reading:
     """Read the one letter that a text names as its answer.
 
-    Letters that it rules out, that it lists, or that are parts of a figure are no answers. A letter
-    named as the answer goes before letters that are only named.
+    Letters that it rules out or lists, and letters that are parts of a figure, are not answers. A
+    letter named as the answer takes precedence over letters that are only named.
     """
     found_in = mentions(text)
     if len(found_in) > _MOST:
@@ -162,7 +162,7 @@ def read_mentions(text: str, options: Options) -> Reading:
 
 @lru_cache(maxsize=16)
 def mentions(text: str) -> list[Mention]:
-    """All letters with a cue, those that stand together as one; items of a list are left out."""
+    """All letters with a cue, those that appear together as one; items of a list are left out."""
     found: dict[int, Mention] = {}
     listed = list_items(text)
     for strong, cues in ((True, _STRONG), (False, _WEAK)):
@@ -183,7 +183,7 @@ def mentions(text: str) -> list[Mention]:
 
 @lru_cache(maxsize=16)
 def list_items(text: str) -> set[int]:
-    """Where letters stand that are the marks of a list: A, B, … in order, each with its text."""
+    """Where letters are that are the marks of a list: A, B, … in order, each with its text."""
     marks = [(m.start(1 if m[1] else 2), (m[1] or m[2]).upper()) for m in _LISTED.finditer(text)]
     items: set[int] = set()
     run: list[int] = []

@@ -1,4 +1,4 @@
-"""One form for what is written in many ways: full-width letters, LaTeX wrappers, punctuation."""
+"""Normalise what is written in many ways: full-width letters, LaTeX wrappers, punctuation."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def fold(text: str) -> str:
 def strip_markup(text: str) -> str:
     r"""Remove what only styles an answer: `\text{}`, `$`, `\left`, spacing, bold marks."""
     if "\\" in text:
-        for _ in range(4):  # wrappers in wrappers; deeper nesting is no answer
+        for _ in range(4):  # wrappers in wrappers; deeper nesting is not an answer
             text, changed = _WRAPPER.subn(r"\1", text)
             if not changed:
                 break

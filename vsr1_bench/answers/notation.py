@@ -1,4 +1,4 @@
-r"""One notation for formulas: what people write without LaTeX, and the dialects of LaTeX.
+r"""Rewrite formulas into one notation: plain text without LaTeX, and the dialects of LaTeX.
 
 `2√2`, `2sqrt(2)` and `2 \sqrt 2` are the same formula, and so are `½` and `\frac12`, `10⁶` and
 `10^{6}`, `\varnothing` and `\emptyset`. A parser that skips a sign that it does not know would read
@@ -110,7 +110,7 @@ _WORD_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
 
 
 def to_latex(text: str) -> str:
-    r"""Write a formula in one dialect of LaTeX; the empty string for what is no answer's length.
+    r"""Write a formula in one dialect of LaTeX; the empty string if it is too long for an answer.
 
     The value is kept: no sign is dropped, and what is not known stays as it is.
     """
@@ -229,7 +229,7 @@ def _roots(text: str) -> str:
 
 
 def _argument(text: str, start: int) -> tuple[str | None, int]:
-    """What a root stands over: a group, a number, or one letter; and where it ends."""
+    """What a root covers: a group, a number, or one letter; and where it ends."""
     at = start + (len(text) > start and text[start] == " ")
     opening = text[at : at + 1]
     if opening in ("(", "{"):

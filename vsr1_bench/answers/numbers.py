@@ -1,4 +1,4 @@
-"""Reading and comparing numbers: exact, and silent rather than wrong.
+"""Read and compare numbers exactly; an unclear number is not an answer.
 
 A text is a number only if everything around the number is understood: `3π`, `2x`, `5!`, `3-5`,
 `more than 5` and `5 or 6` are not the numbers that they contain.
@@ -75,7 +75,7 @@ class Quantity(NamedTuple):
     """As written, without commas and plus signs; scientific notation as `1.5e3`; magnitudes are
     multiplied out."""
     unit: str
-    """In one form (`units.read_after`), empty where there is none."""
+    """In one form (`units.read_after`), empty if there is none."""
     name: str = ""
     """What stood before an equals sign: `x` of `x = 5`."""
 
@@ -89,7 +89,7 @@ def read_quantity(text: str, *, lead_in: bool = True) -> Quantity | None:
             result (`4 × 4 = 16 m`).
 
     Returns:
-        None where the text is no single number, or where something in it is not understood.
+        None if the text is not a single number, or if something in it is not understood.
     """
     if len(text) > MAX_ANSWER or not _DIGIT.search(text):
         return None
@@ -135,7 +135,7 @@ def _read(text: str, lead_in: bool) -> Quantity | None:
 def _quantity(
     found: re.Match[str], before: str, after: str, lead_in: bool, name: str
 ) -> Quantity | None:
-    """The number between what stands before and after it, if all of that is understood."""
+    """The number between what comes before and after it, if all of that is understood."""
     money = _MONEY_IS_OF.search(before)
     if money:
         before = before[: money.start()]
@@ -212,7 +212,7 @@ def same_quantity(a: str, b: str) -> bool:
 
 
 def compare_quantities(a: str, b: str) -> bool | None:
-    """Whether two texts are the same number of the same unit; None where either is none."""
+    """Whether two texts are the same number of the same unit; None if either is none."""
     first, second = read_quantity(a, lead_in=False), read_quantity(b, lead_in=False)
     if first is None or second is None:
         return None
@@ -309,7 +309,7 @@ _CALCULATION = re.compile(
 
 
 def _named(sides: list[str], *, lead_in: bool) -> str | None:
-    """What an equation names: its left side is one symbol or name; None where it is none.
+    """What an equation names: its left side is one symbol or name; None if it is none.
 
     With a lead-in the left side may be a calculation instead: digits, signs and words, no symbol.
     """
@@ -379,7 +379,7 @@ def _equal(a: str, b: str) -> bool:
 
 
 def _fraction(number: str) -> Fraction | None:
-    """The exact value; None where it is not finite or too large to hold."""
+    """The exact value; None if it is not finite or too large to hold."""
     sign = -1 if number.startswith("-") else 1
     whole, _, rest = number.lstrip("+-").rpartition(" ")
     top, _, bottom = rest.partition("/")

@@ -1,4 +1,4 @@
-"""Reading a phrase that stands in an answer's place: a box, `Answer: …`, a line of its own."""
+"""Read a phrase where an answer is expected: a box, `Answer: …`, a separate line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vsr1_bench.answers.reading import AMBIGUOUS, NOTHING, Reading
 from vsr1_bench.answers.yes_no import read_yes_no
 from vsr1_bench.records import AnswerType
 
-# An answer that is no number is one all the same: what stands after it is not the answer.
+# An answer that is not a number is one all the same: what comes after it is not the answer.
 NO_VALUE = re.compile(
     r"(?:is\s|are\s)?(undefined|not\sdefined|indeterminate|infinite|impossible(?:\sto\s\w+)?|"
     r"(?:cannot|can't|can\snot)\sbe\s(?:determined|found|computed|calculated|known|answered)|"
@@ -23,7 +23,7 @@ _EDGES = " \t*_`\"'"
 
 
 def read_phrase(phrase: str, answer_type: AnswerType, choices: tuple[str, ...] | None) -> Reading:
-    """Read a phrase that stands in an answer's place."""
+    """Read a phrase in the place of an answer."""
     if len(phrase) > MAX_ANSWER:
         return NOTHING
     if answer_type == "choice":

@@ -1,4 +1,4 @@
-"""Rules for numbers, formulas and texts in a final region without an explicit final."""
+"""Rules that read numbers, formulas and texts from final words without an explicit final."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules of reading hand to one another: a response's final words, and what was found."""
+"""Data passed between the answer rules: the final words of a response, and what was found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules by which final answers are read, in the order in which they are asked.
+"""The rules that read final answers, in the order in which they are tried.
 
 Each rule is one function with a docstring: what it reads, and after `Not:` what it must not read.
 The first rule that finds something decides: a value, or the reason why nothing can be read. Which

@@ -99,7 +99,7 @@ def statements(region: str) -> Iterator[tuple[int, str]]:
         if doubted(region[max(0, found.start() - 80) : found.start()]):
             continue
         line, start = "", found.end()
-        for _ in range(4):  # a heading, or the `$$` of a display, stands on lines of its own
+        for _ in range(4):  # a heading, or the `$$` of a display, is on separate lines
             end = region.find("\n", start, start + MAX_ANSWER)
             line = region[start : end if end >= 0 else start + MAX_ANSWER]
             if line.strip(_MARKS + "$-=[]\\") or end < 0:
@@ -125,7 +125,7 @@ def _first_sentence(line: str) -> str:
 
 
 def before_reasons(sentence: str, answer_type: AnswerType) -> str | None:
-    """The answer of a statement that goes on with its reasons; None where it does not."""
+    """The answer of a statement that goes on with its reasons; None if it does not."""
     if answer_type not in _REASONED:
         return None
     for cut in _REASONED[answer_type].finditer(sentence[:MAX_ANSWER]):

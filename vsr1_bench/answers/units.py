@@ -1,4 +1,4 @@
-"""What a number counts: units in one form, magnitudes as factors, and silence about the rest.
+"""Units of numbers: one form per unit, magnitudes as factors, and no answer for unknown words.
 
 A unit is understood (`cm`, `square metres`, `km per hour`), or it is a noun (`red apples`). A
 magnitude (`million`, `k`, `dozen`) belongs to the value. Words that change a value in a way that is
@@ -74,7 +74,7 @@ _NUMBER_WORDS = frozenset(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty".split()
 )
-# Single letters that stand beside digits as variables: `3x`, `5 n`.
+# Single letters that are beside digits as variables: `3x`, `5 n`.
 _LETTER_UNITS = frozenset("msghLlNVWJACFKTt")
 _GLUED_LETTERS = frozenset("msgLNVWJACFK")
 _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3}
@@ -87,7 +87,7 @@ _RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _WORD = re.compile(
     r"[A-Za-zµμΩωÅå$€£¥₹₩¢%‰.]+|[\u4e00-\u9fff]+|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|\^\s?\{?\s?-?\d\s?\}?|[/·*]|\\cdot(?![a-z])"
 )
-# A unit follows at once, or in brackets; what comes after a comma is no part of it.
+# A unit follows at once, or in brackets; what comes after a comma is not part of it.
 _FOLLOWS = re.compile(r"([\s(]*)([A-Za-zµμΩωÅå$€£¥₹₩¢%‰/\u4e00-\u9fff][^,;:!?()\n\"]{0,200})")
 _SENTENCE = re.compile(r"\.(?:\s|$)(?<!sq\. )(?<!cu\. )")
 
@@ -96,13 +96,13 @@ class After(NamedTuple):
     """What follows a number."""
 
     unit: str
-    """In one form; a noun in lower case and singular; empty where there is none."""
+    """In one form; a noun in lower case and singular; empty if there is none."""
     factor: int = 1
     """What the value is multiplied by."""
 
 
 def read_after(text: str, *, money: bool = False) -> After | None:
-    """Read what follows a number; None where it changes the number in a way that is not known.
+    """Read what follows a number; None if it changes the number in a way that is not known.
 
     Args:
         text: All that follows; white space at its start matters (`5m`, `5 m`).
@@ -243,7 +243,7 @@ def _unit(word: str, *, strict: bool = False) -> str | None:
 
 
 def _noun(words: list[str]) -> str:
-    """A noun with what stands before it, singular: `red apples` is `red apple`."""
+    """A noun with what comes before it, singular: `red apples` is `red apple`."""
     kept: list[str] = []
     for word in words:
         plain = word.lower().strip(".")

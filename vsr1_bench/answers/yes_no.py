@@ -1,4 +1,4 @@
-"""Reading yes or no."""
+"""Read yes or no."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ABROAD = {word: meaning for meaning, words in _WORDS_ABROAD.items() for word in
 _HEAD = re.compile(
     r"[\W_]*([^\W\d_]{1,12})[\"'*_)\]]{0,4}(?:です|である|だ|입니다|이다)?\s*(?:[.,;!、،।\n]|-\s|$)"
 )
-# `no` before a noun is no answer: `there is no dog`, `no way to tell`.
+# `no` before a noun is not an answer: `there is no dog`, `no way to tell`.
 _WORD = re.compile(
     r"(?<![\w'-])(yes|true|false|no(?!\.\s?\d)(?=\s*(?:[^\w\s'-]|[-—](?!\w)|$|\b(?:it|its|it's|there|there's|"
     r"the|this|that|they|these|those|he|she|we|i|you|because|since|or|and)\b)))(?![\w-])",
@@ -39,7 +39,7 @@ _NEGATED = re.compile(r"\b(?:can)?not\b|n't\b|\bneither\b|\bnever\b", re.IGNOREC
 
 
 def read_yes_no(phrase: str) -> Reading:
-    """Read a phrase that stands in an answer's place; true and false count here."""
+    """Read a phrase in the place of an answer; true and false count here."""
     plain = tidy(phrase) if len(phrase) <= MAX_ANSWER else ""
     if _BOTH.search(plain):
         return AMBIGUOUS

@@ -1,1 +1,1 @@
-"""The command line: one thin module a command, over functions that a notebook can call."""
+"""The command line: one thin module per command, over functions that a notebook can call."""

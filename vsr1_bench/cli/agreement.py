@@ -1,4 +1,4 @@
-"""`vsr1-bench agreement`: how far judges agree on the same responses."""
+"""`vsr1-bench agreement`: how well judges agree on the same responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument(
-        "--show", type=common.positive_int, default=20, metavar="N", help="disagreements to list"
+        "--show",
+        type=common.positive_int,
+        default=20,
+        metavar="N",
+        help="how many disagreements to list",
     )
 
 

@@ -36,7 +36,7 @@ def add_include_path(parser: argparse.ArgumentParser) -> None:
         type=user_text,
         default=[],
         metavar="DIR",
-        help="folder of task and judge files of your own; their code is executed (repeatable)",
+        help="folder with your own task and judge files; their code is executed (repeatable)",
     )
 
 
@@ -47,13 +47,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         type=user_text,
         metavar="DIR",
         help="local mirror, DIR/<hub id>/[<config>/]<split>*.{parquet,jsonl} "
-        "(default: the variable VSR1_DATA_ROOT)",
+        "(default: the environment variable VSR1_DATA_ROOT)",
     )
     parser.add_argument(
         "--source",
         metavar="NAME",
-        help="read the rows as somebody else published them (lmms_eval, paper), where a task "
-        "knows such a copy; the default is the official data set",
+        help="read another publication of the rows (lmms_eval, paper), if the task has one; "
+        "default: the official data set",
     )
     parser.add_argument(
         "--dataset",
@@ -64,7 +64,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", help="split of --dataset (default: test)")
     parser.add_argument(
-        "--offline", action="store_true", help="never ask the hub; say at once what is missing"
+        "--offline",
+        action="store_true",
+        help="never contact the hub; fail at once and list what is missing",
     )
 
 
@@ -72,7 +74,7 @@ def data_options(options: argparse.Namespace) -> DataOptions:
     """Read the flags of `add_data`.
 
     Raises:
-        TaskError: the data root is no folder.
+        TaskError: the data root is not a folder.
         UsageError: a split without a data set.
     """
     from vsr1_bench.data.dataset import DataOptions
@@ -106,14 +108,14 @@ def with_golds(
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Add what judges are told, `--judge` itself left out."""
+    """Add the judges' options, `--judge` itself left out."""
     parser.add_argument(
         "--thinking_tags",
         type=thinking_tags,
         default=(),
         metavar="TAG,…",
-        help="further tags of thinking, whose content is no answer: cot for <cot>…</cot>, or both "
-        "marks, [[cot]]…[[/cot]]; those of known model families need no flag",
+        help="more tags of thinking, whose content is never an answer: cot for <cot>…</cot>, or "
+        "both marks, [[cot]]…[[/cot]]; tags of known model families need no flag",
     )
     group = parser.add_argument_group("judges that ask a model")
     group.add_argument("--judge_model", type=user_text, metavar="M", help="the model that judges")
@@ -121,24 +123,26 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "--judge_base_url", metavar="URL", help="its endpoint; the key: VSR1_JUDGE_API_KEY"
     )
     group.add_argument(
-        "--judge_all", action="store_true", help="cascade: show the model every response"
+        "--judge_all", action="store_true", help="cascade: let the model judge every response"
     )
-    group.add_argument("--judge_concurrency", type=positive_int, metavar="N", help="calls at once")
+    group.add_argument(
+        "--judge_concurrency", type=positive_int, metavar="N", help="calls at a time"
+    )
     group.add_argument("--judge_prompt", default="strict", help="strict, paper or graded")
     group.add_argument(
         "--judge_args",
         default="",
-        help="temperature, max_tokens, seed, and what the backend takes (timeout, max_retries, "
+        help="temperature, max_tokens, seed, and arguments of the backend (timeout, max_retries, "
         "safety, thinking_budget, dtype, …): a=1,b=2",
     )
     group.add_argument(
         "--price_file",
         type=user_path,
         metavar="FILE.json",
-        help='{"MODEL": {"input": PRICE, "output": PRICE}}, prices of a million tokens',
+        help='{"MODEL": {"input": PRICE, "output": PRICE}}, prices per million tokens',
     )
     group.add_argument(
-        "--max_cost", type=_money, metavar="C", help="stop before more than this is spent"
+        "--max_cost", type=_money, metavar="C", help="stop before spending more than this"
     )
 
 
@@ -175,9 +179,9 @@ def add_perception(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const="self",
         choices=["self", "caption"],
-        help="second pass: each description goes back with its question and without the image. "
-        "self (the default): the descriptions of the responses; caption: asked for in calls of "
-        "their own, for models that write none",
+        help="second pass: ask each question again with the description instead of the image. "
+        "self (default): the description is part of the response; caption: ask for it in a "
+        "separate call, for models that write none",
     )
 
 
@@ -186,8 +190,8 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reader",
         metavar="R",
-        help="who answers from the descriptions: self (the model, the default), or openai, gemini "
-        "(the paper's way), vllm",
+        help="who answers from the descriptions: self (the model itself, the default), openai, "
+        "gemini (as in the paper) or vllm",
     )
     group.add_argument("--reader_model", type=user_text, metavar="M", help="the model that reads")
     group.add_argument(
@@ -196,7 +200,7 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reader_args",
         default="",
-        help="max_tokens, seed, and what the backend takes (concurrency, timeout, …): a=1,b=2",
+        help="max_tokens, seed, and arguments of the backend (concurrency, timeout, …): a=1,b=2",
     )
 
 

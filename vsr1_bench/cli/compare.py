@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="list the first N samples of each comparison on which the runs differ",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document, every flip in it")
+    parser.add_argument("--json", action="store_true", help="one JSON document with every flip")
     common.add_include_path(parser)
 
 

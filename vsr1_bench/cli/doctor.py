@@ -1,4 +1,4 @@
-"""`vsr1-bench doctor`: what works here, and what mends the rest."""
+"""`vsr1-bench doctor`: what works here, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.store.environment import DATA_ROOT_VARIABLE
     from vsr1_bench.tools.doctor import can_run, diagnose, report
 
-    # Not the usual way: a root that is no folder is a finding here, not an error.
+    # Not the usual way: a root that is not a folder is a finding here, not an error.
     root = options.data_root or os.environ.get(DATA_ROOT_VARIABLE)
     findings = diagnose(options.output_path, user_path(root) if root else None)
     if options.json:

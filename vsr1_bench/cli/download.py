@@ -1,4 +1,4 @@
-"""`vsr1-bench download`: published runs, the paper's raw outputs, or data to work offline with."""
+"""`vsr1-bench download`: published runs, the paper's raw outputs, or data for offline work."""
 
 from __future__ import annotations
 

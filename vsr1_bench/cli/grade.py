@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain",
         action="store_true",
-        help="say in each line which rule read the answer from which words: {rule, span, words}",
+        help="add to each line which rule read the answer from which words: {rule, span, words}",
     )
     common.add_judging(parser)
     common.add_include_path(parser)

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=user_path,
         required=True,
         metavar="FILE.jsonl",
-        help="one response a line",
+        help="one response per line",
     )
-    parser.add_argument("--model", "-m", required=True, help="name of what made them")
+    parser.add_argument("--model", "-m", required=True, help="name of the model that made them")
     parser.add_argument(
         "--by",
         choices=["id", "row"],

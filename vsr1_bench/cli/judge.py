@@ -56,7 +56,7 @@ def execute(options: argparse.Namespace) -> int:
 def choose(
     runs: Sequence[RunFolder], options: argparse.Namespace, pool: JudgePool
 ) -> dict[str, Chosen]:
-    """Choose each task's judge, and say which of them lack something."""
+    """Choose each task's judge, and say which of them cannot be used."""
     from vsr1_bench.judging.choose import choose_judges
     from vsr1_bench.registry import get_task
 

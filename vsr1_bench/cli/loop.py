@@ -25,19 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Evaluates the recipe's model, trains it, evaluates the result on the same samples, and\n"
         "writes DIR/summary.md and summary.json: before and after, paired differences, flips,\n"
-        "curves. The same command goes on wherever it was stopped; --rounds may grow."
+        "curves. The same command resumes from any point; --rounds may grow."
     )
     parser.add_argument(
-        "recipe", type=user_text, metavar="RECIPE", help="of train grpo or train sft"
+        "recipe", type=user_text, metavar="RECIPE", help="recipe of train grpo or train sft"
     )
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="of the recipe")
-    parser.add_argument("--tasks", "-t", required=True, help="what is evaluated, as for `run`")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe")
+    parser.add_argument("--tasks", "-t", required=True, help="tasks to evaluate, as for `run`")
     parser.add_argument("--rounds", type=common.positive_int, default=1, metavar="K")
     parser.add_argument(
         "--start",
         type=user_text,
         metavar="RECIPE",
-        help="of train sft: makes the model that round 1 starts from",
+        help="recipe of train sft that makes the model for round 1",
     )
     parser.add_argument(
         "--limit", "-L", type=common.positive_int, help="first N samples of each task"
@@ -49,10 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--perception", default="self", help="self, caption or none")
     parser.add_argument("--blind", default="drop", help="drop, noise, swap or none")
     parser.add_argument(
-        "--run_args", default="", help='more flags of `run`, for all alike: "--backend vllm"'
+        "--run_args", default="", help='more flags of `run` for every evaluation: "--backend vllm"'
     )
     parser.add_argument(
-        "--nproc", type=common.positive_int, help="training processes on this machine, one a GPU"
+        "--nproc", type=common.positive_int, help="training processes on this machine, one per GPU"
     )
     parser.add_argument(
         "--accept_changed_data", action="store_true", help="as for `train`, when it is resumed"

@@ -1,4 +1,4 @@
-"""`vsr1-bench ls`: what can be named."""
+"""`vsr1-bench ls`: list tasks, judges, prompts, recipes, runs and backend arguments."""
 
 from __future__ import annotations
 

@@ -30,24 +30,24 @@ from vsr1_bench.errors import (
 
 COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
-    "ls": "list tasks, judges, prompts, recipes or runs",
+    "ls": "list tasks, judges, prompts, recipes, runs or backend arguments",
     "validate": "check that a task accepts its gold answer and rejects an empty one",
-    "judge": "judge stored runs again, without a model",
-    "perceive": "have the descriptions of stored runs read by another model, without the image",
-    "score": "score judged runs, without a model",
-    "agreement": "compare judges: Cohen's kappa, the table, the disagreements",
+    "judge": "judge stored responses again, without generating",
+    "perceive": "let another model answer from stored descriptions, without the image",
+    "score": "compute scores from stored verdicts",
+    "agreement": "compare judges: Cohen's kappa, table of verdicts, disagreements",
     "table": "print the table of stored scores; --explain_diff A B",
     "compare": "compare runs on the same samples: difference, interval, exact test, flips",
-    "plot": "draw stored scores: intervals, shortcuts against accuracy, categories",
-    "rerun": "run a stored run's command again; --dry_run says what would differ today",
-    "grade": "judge a file of responses made elsewhere",
-    "import": "take responses made elsewhere into the run store",
-    "publish": "pack stored runs and bring them where others find them",
-    "download": "fetch published runs, the paper's raw outputs, or data to work offline with",
-    "serve": "start vLLM's server with settings that fit, and print its --base_url",
-    "train": "train a model: cold start, or self-reward on the same generation path; export it",
+    "plot": "plot stored scores: intervals, shortcuts against accuracy, categories",
+    "rerun": "repeat the command of a stored run; --dry_run prints what would differ today",
+    "grade": "judge a file of responses that were made elsewhere",
+    "import": "store responses that were made elsewhere as a run",
+    "publish": "pack stored runs and upload them to the hub or a folder",
+    "download": "fetch published runs, the paper's raw outputs, or data for offline work",
+    "serve": "start vLLM's server with matching settings, and print its --base_url",
+    "train": "train a model (cold start, or self-reward GRPO) and export it",
     "loop": "evaluate, train, evaluate again on the same samples, and compare",
-    "doctor": "say what works on this machine, and what mends the rest",
+    "doctor": "list what works on this machine and how to fix the rest",
 }
 
 # Libraries that log a line for every call.
@@ -59,7 +59,7 @@ MODULES = {"import": "import_"}
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with the house's one-line errors and both spellings of every flag."""
+    """argparse, with one-line errors and both spellings of every flag."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         wrong = re.match(r"unrecognized arguments: (--?[\w-]+)", message)

@@ -1,4 +1,4 @@
-"""`vsr1-bench perceive`: have the descriptions of stored runs read by another model."""
+"""`vsr1-bench perceive`: let another model answer from stored descriptions."""
 
 from __future__ import annotations
 

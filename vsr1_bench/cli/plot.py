@@ -1,4 +1,4 @@
-"""`vsr1-bench plot`: stored scores, drawn."""
+"""`vsr1-bench plot`: plot stored scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kind",
         default="intervals",
         choices=["intervals", "lsr", "categories"],
-        help="intervals: values with their intervals, a panel a task; lsr: language shortcut rate "
+        help="intervals: values with intervals, one panel per task; lsr: language shortcut rate "
         "against accuracy; categories: accuracy by the groups of --by",
     )
     parser.add_argument(

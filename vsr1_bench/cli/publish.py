@@ -1,4 +1,4 @@
-"""`vsr1-bench publish`: pack stored runs and bring them where others find them."""
+"""`vsr1-bench publish`: pack stored runs and upload them to the hub or a folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="TARGET",
         help="hf://datasets/ORG/NAME[@BRANCH] (the token: HF_TOKEN, or `hf auth login`), "
-        "file://FOLDER, or a folder; runs published there before stay",
+        "file://FOLDER, or a folder; earlier runs there are kept",
     )
     parser.add_argument(
         "--with_golds",
         action="store_true",
-        help="gold answers and judges' words, too, where the benchmark's license lets them be "
-        "handed on",
+        help="include gold answers and judges' texts, if the license allows it",
     )
     parser.add_argument(
-        "--with_images", action="store_true", help="the questions' images, too, on the same terms"
+        "--with_images",
+        action="store_true",
+        help="include the questions' images, on the same terms",
     )
     parser.add_argument("--model", metavar="NAME", help="publish the runs under this model name")
     common.add_data(parser)

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=user_path,
         default=Path("reruns"),
         metavar="DIR",
-        help="where the new run goes (default: reruns); the stored one stays as it is",
+        help="folder of the new run (default: reruns); the stored run is not changed",
     )
     common.add_include_path(parser)
     parser.add_argument(

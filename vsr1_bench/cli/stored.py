@@ -1,4 +1,4 @@
-"""Runs of a folder, for commands that change something: a damaged one must not end the others'."""
+"""The runs of a folder, for commands that change them: a damaged run does not stop the others."""
 
 from __future__ import annotations
 

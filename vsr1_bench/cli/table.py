@@ -33,18 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout",
         default="wide",
         choices=["wide", "long"],
-        help="wide: a row a model or setting; long: a row a run, judge and metric, with its rates",
+        help="wide: one row per model or setting; long: one row per run, judge and metric",
     )
     parser.add_argument(
         "--columns",
         default="task",
         metavar="WHAT[,WHAT]",
-        help="task (each task's headline number), metric (a row a task, a column a metric), or "
-        "names of metrics, each task getting a column of each: task,lsr",
+        help="task (each task's headline number), metric (a row per task, a column per metric), "
+        "or names of metrics, which give each task one column per name: task,lsr",
     )
     parser.add_argument("--tasks", "-t", help="only these tasks, suites, groups or patterns")
-    parser.add_argument("--by", metavar="GROUP", help="by this group, e.g. kind or subject")
-    parser.add_argument("--intervals", action="store_true", help="95 %% intervals, too")
+    parser.add_argument(
+        "--by", metavar="GROUP", help="one column per category, e.g. kind or subject"
+    )
+    parser.add_argument("--intervals", action="store_true", help="also show 95 %% intervals")
     parser.add_argument("--judge", help="only this judge's scores")
     add_results(parser)
     parser.add_argument(
@@ -52,15 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=user_path,
         metavar=("A", "B"),
-        help="instead of a table: in what two runs differ",
+        help="instead of a table: list the differences of two runs",
     )
     parser.add_argument(
         "--delta",
         metavar="OLD",
         nargs="?",
         const="auto",
-        help="instead of a table: what an old judge (published, legacy_vsr1, …; default: the first "
-        "that there is) says of each cell, beside --judge or the task's own, and why they differ",
+        help="instead of a table: compare each cell by an old judge (published, legacy_vsr1, …; "
+        "default: the first that exists) with --judge or the task's own, and explain the change",
     )
     common.add_include_path(parser)
 
@@ -79,7 +81,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Read score files and print them; nothing is judged or scored anew."""
+    """Read score files and print them; nothing is judged or scored again."""
     if options.explain_diff:
         return _explain(*options.explain_diff, judge=options.judge)
     show = _delta if options.delta else _print_long if options.layout == "long" else _print_wide

@@ -2,8 +2,8 @@
 
 It first ends a command as Ctrl-C does: records synced, resume line printed. But the exception of
 that is raised only when the main thread runs Python code again: one that waits inside a library (an
-engine that starts) never gets it, and a library may swallow it. So a thread is told of the signal,
-too, by the interpreter's wake-up pipe, and ends what is left after `GRACE_SECONDS`. Every record
+engine that starts) never gets it, and a library may swallow it. So a thread is notified, too, by
+the interpreter's wake-up pipe, and ends what is left after `GRACE_SECONDS`. Every record
 was flushed when it was acknowledged: nothing is lost by that.
 """
 
@@ -76,7 +76,7 @@ def _watch(reading: int, done: threading.Event, last_words: Callable[[], str], c
             return
     if done.wait(_grace):
         return
-    # In a thread of its own: where nobody reads standard error, writing to it waits for ever.
+    # In a separate thread: where nobody reads standard error, writing to it waits for ever.
     speaking = threading.Thread(target=_speak, args=(last_words,), daemon=True)
     speaking.start()
     speaking.join(_SPEAKING_SECONDS)

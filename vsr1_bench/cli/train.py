@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 ACTIONS = ("sft", "grpo", "plan", "export")
 LAUNCHED = "vsr1-"
-"""Before the launcher's process id, in the run id that its processes are told."""
+"""Before the launcher's process id, in the run id that its processes get."""
 NEEDED = ("torch", "transformers", "deepspeed", "matplotlib")
 
 
@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
-        "  train sft RECIPE [key=value …]     learn replies: the cold start; resumes likewise\n"
-        "  train grpo RECIPE [key=value …]    train by rewards; the same command resumes\n"
-        "  train plan RECIPE [key=value …]    the resolved recipe, and what a step takes\n"
-        "  train export CHECKPOINT OUT        the weights as a plain Hugging Face folder\n\n"
+        "  train sft RECIPE [key=value …]     fine-tune on replies (cold start); resumes likewise\n"
+        "  train grpo RECIPE [key=value …]    train with rewards; the same command resumes\n"
+        "  train plan RECIPE [key=value …]    print the resolved recipe and what a step takes\n"
+        "  train export CHECKPOINT OUT        write the weights as a plain Hugging Face folder\n\n"
         "Recipes: vsr1-bench ls recipes, or a TOML file. Keys: max_steps, output_dir, seed, lr, …\n"
         "Several processes: --nproc N, or torchrun --nproc_per_node N -m vsr1_bench train grpo …"
     )
@@ -43,15 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", type=user_text, metavar="RECIPE | CHECKPOINT")
     parser.add_argument("settings", nargs="*", type=user_text, metavar="key=value | OUT")
     parser.add_argument(
-        "--nproc", type=common.positive_int, help="processes on this machine, one a GPU"
+        "--nproc", type=common.positive_int, help="processes on this machine, one per GPU"
     )
     parser.add_argument(
-        "--last", action="store_true", help="export: the last weights, not the best by validation"
+        "--last",
+        action="store_true",
+        help="export: the last weights, not the best by validation",
     )
     parser.add_argument(
         "--accept_changed_data",
         action="store_true",
-        help="resume on rows that are others, or in another order, than the checkpoint was made on",
+        help="resume although the rows, or their order, have changed since the checkpoint",
     )
 
 
@@ -153,7 +155,7 @@ def _launch(options: argparse.Namespace) -> int:
     Raises:
         TrainError: a process was killed and could not say anything.
     """
-    # The launcher would print reports of its own.
+    # The launcher would print its own reports.
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
@@ -184,7 +186,7 @@ def _launch(options: argparse.Namespace) -> int:
             f"process {rank} of {options.nproc} was killed ({first.signal_name()}; out of memory?);"
             " the same command continues from the last checkpoint"
         ) from None
-    except SignalException:  # handed on to all processes already
+    except SignalException:  # passed on to all processes already
         return EXIT_INTERRUPTED
     return EXIT_DONE
 

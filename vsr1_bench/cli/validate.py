@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", default="see_think", help="prompt format to show")
     number = parser.add_mutually_exclusive_group()
     number.add_argument(
-        "--limit", type=common.positive_int, default=50, help="samples a task (default: 50)"
+        "--limit", type=common.positive_int, default=50, help="samples per task (default: 50)"
     )
-    number.add_argument("--all", action="store_true", help="every sample, its images too")
+    number.add_argument("--all", action="store_true", help="every sample, including its images")
     parser.add_argument(
         "--show_prompt", action="store_true", help="print the first sample's prompt"
     )

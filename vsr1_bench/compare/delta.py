@@ -68,7 +68,7 @@ class Cell:
             self.gained += 1
 
     def document(self) -> dict[str, Any]:
-        """As JSON values; shares in [0, 1], None where nothing was scored."""
+        """As JSON values; shares in [0, 1], None if nothing was scored."""
         before = self.old_correct / self.old_scored if self.old_scored else None
         after = self.new_correct / self.new_scored if self.new_scored else None
         both = before is not None and after is not None

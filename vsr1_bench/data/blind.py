@@ -1,6 +1,6 @@
 """Blind runs: the same questions without the image, with noise, or with another sample's image.
 
-What a model still gets right then, it gets right from language. Each variant is a run of its own
+What a model still gets right then, it gets right from language. Each variant is a separate run
 (`RunSpec.variant`). What it does to a sample depends on the sample, the seed and, for `swap`, on
 the whole data set; never on the shard, on `--limit` or on what else is run. Samples without an
 image are left out of blind runs: they would be the same question again.
@@ -167,11 +167,11 @@ def components(shown: Mapping[int, list[str]]) -> dict[int, int]:
 
 
 def derangement(labels: Mapping[int, Hashable], seed: int) -> dict[int, int]:
-    """Pair each place with one of another label; each is one other's partner, or left out.
+    """Pair each place with one of another label; each is the partner of at most one other.
 
-    Members of a label stand together in a line that is seeded otherwise, and the line is turned by
-    the size of the largest label: nobody then meets his own. Where one label has more than half of
-    all members, as many of them as have no partner are left out, and no more.
+    The places are put in a seeded order in which members of a label are adjacent. This line is
+    rotated by the size of the largest label, so that no place meets its own label. If one label has
+    more than half of all members, only those that have no partner are left out.
     """
     line = sorted(labels, key=lambda p: hashlib.sha256(f"vsr1-swap:{seed}:{p}".encode()).digest())
     together: dict[Hashable, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Rows of a task: from the hub, from a local mirror, or made on the spot.
+"""The rows of a task: from the hub, from a local mirror, or generated.
 
 `vsr1_bench.data.rows` reads them; here a task's rows become samples, with a fingerprint of their
 content.
@@ -79,7 +79,7 @@ class DataOptions:
         """Take the flags, for the root else the environment variable `VSR1_DATA_ROOT`.
 
         Raises:
-            TaskError: the root is no folder.
+            TaskError: the root is not a folder.
             UsageError: a split without a data set, or of a file.
         """
         if split is not None and (dataset is None or Path(dataset).expanduser().is_file()):
@@ -150,8 +150,8 @@ class TaskData:
         Args:
             limit: How many places; None = all.
             unusable: Told the places of a row that cannot be mapped, which are then left out, and
-                why; without it, or where the very first rows lack what the task reads (these are
-                other data), the error is raised. A `RowError` is one row's own fault.
+                why; without it, or where the very first rows do not have what the task reads (the
+                data are the wrong ones), the error is raised. A `RowError` is one row's own fault.
             passed_over: For each place whether it is wanted (0) or not (1); a row none of whose
                 samples is wanted is not read.
             taken: Ids of those that are not wanted.

@@ -1,4 +1,4 @@
-"""Rows of JSON files, read line by line: each value keeps the type that its own row gives it.
+"""Rows of JSON files, read line by line: each value keeps the type that its row gives it.
 
 Columns have no type, so nothing is guessed: text-only rows may come first and images later, ids may
 be numbers and texts, and a text that looks like a date stays a text. A first pass checks each line
@@ -70,7 +70,7 @@ class JsonFile:
     """The rows of one file, by number: an object a line, or one JSON list of objects."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
-        """Check every row and note its place; `shape` is told of the names.
+        """Check every row and note its place; `shape` is given the names.
 
         Raises:
             TaskError: the file is not UTF-8, or no JSON; names the file and the line.
@@ -110,7 +110,7 @@ class JsonFile:
         return row
 
     def place(self, number: int) -> str:
-        """Where a row stands, for a message."""
+        """Where a row is, for a message."""
         if self._held is not None:
             return f"{self.path.name}, item {number}"
         return f"{self.path.name}, line {self._lines[number]}"
@@ -207,7 +207,7 @@ class JsonTable:
         return row
 
     def place(self, number: int) -> str:
-        """Where a row stands, for a message."""
+        """Where a row is, for a message."""
         file, within = self._find(number)
         return file.place(within)
 

@@ -1,4 +1,4 @@
-"""Rows of the layout problem / answer / images: the paper's own copies, and sets of one's own.
+"""Rows of the layout problem / answer / images: the paper's own copies, and your own sets.
 
 `problem` is the whole question, options included; its `<image>` marks take the images in order.
 `images` is a list, one image or null; a column `image` is read too. Nothing says what kind of
@@ -55,12 +55,12 @@ def problem_row(
         own_id: Use the row's own `id`. Without one the id is the row's number and a hash of its
             problem: unique, and never taken for a row of another data set.
         extra: `Sample.extra` of every row.
-        wants: What every row wants, with the gold as it stands; None = as the gold says.
+        wants: What every row wants, with the gold as it is; None = as the gold says.
         judged: False: the answer is a reply to learn, not a gold.
 
     Raises:
-        RowError: a problem that is no text, an answer that is no single value, options that cannot
-            be read or do not hold the answer, or a mark without its image.
+        RowError: a problem that is not text, an answer that is not a single value, options that
+            cannot be read or do not hold the answer, or a mark without its image.
     """
     problem = row["problem"]
     given = row.get("id") if own_id else None
@@ -107,21 +107,21 @@ def problem_sample(
 ) -> Sample:
     """Map a question that may hold its options, and whose gold answer says what it wants.
 
-    Options that stand in the question are known to the judge and not written a second time.
+    Options that are in the question are known to the judge and not written a second time.
 
     Args:
         sample_id: `Sample.id`.
         problem: The whole question.
         answer: The gold answer: a text or a number.
         images: Its images; with `<image>` marks in the problem only these count as marks.
-        options: Options of a column of their own: what the question is judged by, and written under
+        options: Options of a separate column: what the question is judged by, and written under
             it unless the problem holds them all. Null ones do not exist.
         judged: False: the answer is a reply to learn, and need not be one of the options.
         groups: `Sample.groups`.
         extra: `Sample.extra`.
 
     Raises:
-        RowError: an answer that is no single value or none of the options, or a mark without its
+        RowError: an answer that is not a single value or none of the options, or a mark without its
             image.
     """
     no_value = isinstance(answer, bool) or (isinstance(answer, float) and not math.isfinite(answer))
@@ -330,7 +330,7 @@ def read_list(cell: Any) -> tuple[str, ...]:
 def open_question(sample: Sample, gold: str) -> Sample:
     """Make a sample an open question with its gold: one answer, or a written list of alternatives.
 
-    All of them stand in `extra["alternatives"]`, for judges that know of alternatives.
+    All of them are in `extra["alternatives"]`, for judges that know of alternatives.
     """
     golds = read_list(gold) if gold.startswith(("['", '["')) else (gold.strip(),)
     numbers = all(map(is_bare_quantity, golds))

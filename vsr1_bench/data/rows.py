@@ -1,4 +1,4 @@
-"""Where rows come from: the hub, a local mirror, or a function; images stay encoded.
+"""Sources of rows: the hub, a local mirror, or a function. Images stay encoded.
 
 A mirror has the layout `DIR/<hub id>/[<config>/]<split>*.{parquet,jsonl}`; image columns of a jsonl
 file are paths relative to that file. Parquet and the hub are read by `datasets` (Arrow on
@@ -44,7 +44,7 @@ class Rows(ABC):
         return row
 
     def place(self, number: int) -> str:
-        """Where a row stands in its file, for a message; empty where its number says it all."""
+        """Where a row is in its file, for a message; empty where its number says it all."""
         return ""
 
     @abstractmethod

@@ -81,7 +81,7 @@ class Generator(Closing):
 class SyncableGenerator(Generator):
     """A generator whose weights a trainer replaces while it lives.
 
-    It never draws the tokens that it was told to ban: a sampled image placeholder, say, would have
+    It never draws the tokens that it must ban: a sampled image placeholder, say, would have
     no image behind it when the trainer reads the answer.
     """
 

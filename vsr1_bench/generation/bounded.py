@@ -1,4 +1,4 @@
-"""An HTTP client for endpoints that nobody vouches for: bounded replies, no body for another host.
+"""An HTTP client for untrusted endpoints: bounded replies, and no request body to another host.
 
 A reply is read up to `MOST` bytes, as they come and as they unpack: half a megabyte of gzip can be
 gigabytes. A redirect is followed on the same host only, since what a request holds (questions,

@@ -1,8 +1,8 @@
-"""What backends behind a URL share: calls on an event loop of their own, bounded and retried.
+"""Shared by backends behind a URL: calls on a separate event loop, bounded and retried.
 
-At most `concurrency` calls run at a time. What may pass is retried with back-off and jitter,
-honouring Retry-After; what still fails is a failed sample. An error of the house (`BenchError`)
-ends the run: going on would only fail every sample that is left.
+At most `concurrency` calls run at a time. Transient errors are retried with back-off and jitter,
+respecting Retry-After; a call that still fails is a failed sample. A `BenchError` ends the run,
+because every remaining sample would fail, too.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class CallingGenerator(Generator):
 
     @abstractmethod
     def _prepare(self, request: Request) -> Any:
-        """Write a request in the protocol's form; with images, in a thread of its own.
+        """Write a request in the protocol's form; with images, in a separate thread.
 
         Raises:
             ImageError: an image that cannot be decoded.
@@ -250,12 +250,12 @@ class CallingGenerator(Generator):
 
 
 def failed(request: Request, reason: str, usage: Usage | None = None) -> Completion:
-    """A completion that says why there is no text."""
+    """A completion that says why there is not text."""
     return Completion(request.key, finish_reason="error", error=reason, usage=usage or Usage())
 
 
 def usage_of(told: Any) -> Usage | None:
-    """Read the tokens that a reply names; None = none. A count below 0 is no count."""
+    """Read the tokens that a reply names; None = none. A count below 0 is not a count."""
     if not isinstance(told, dict):
         return None
     counts = [_count(told.get(name)) for name in ("prompt_tokens", "completion_tokens")]

@@ -1,4 +1,4 @@
-"""From a request to what a local engine eats: prompt text and decoded images.
+"""Convert a request into the input of a local engine: prompt text and decoded images.
 
 Shared by the backends that load weights themselves, so that they see the same characters and the
 same pixels.
@@ -69,7 +69,7 @@ class ChatRenderer:
     def render(self, request: Request) -> Prompt:
         """Apply the chat template and decode the images, in the order of their places.
 
-        A prompt of words over the request's `prompt_limit` loses its end, whatever stands there.
+        A prompt of words over the request's `prompt_limit` loses its end, whatever is there.
 
         Raises:
             ValueError: images for a model that reads text only, or a text that holds a token which

@@ -1,4 +1,4 @@
-"""What a chat completion says: the forms that servers and gateways give it, and what each is.
+"""Parse chat completions in all forms that servers and gateways send.
 
 | the reply | outcome |
 |---|---|
@@ -37,7 +37,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class NoCompletionError(Exception):
-    """A body that is no chat completion; another call may bring one."""
+    """A body that is not a chat completion; another call may bring one."""
 
 
 class EventStreamError(Exception):
@@ -54,7 +54,7 @@ class Said:
 
     text: str | None
     reasoned: bool
-    """Whether reasoning stands beside the text, or in its place."""
+    """Whether reasoning is beside the text, or in its place."""
     refusal: str | None
 
 

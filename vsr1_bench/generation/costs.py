@@ -1,4 +1,4 @@
-"""What judging and reading cost: prices that the user gives, and the bound on what may be spent."""
+"""Costs of judges and readers: prices from the user, and the limit on spending."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Spending:
 
 
 def cost_of(price: Price | None, usage: Usage) -> float | None:
-    """Cost of a call; None where the price or the tokens are not known."""
+    """Cost of a call; None if the price or the tokens are not known."""
     if price is None or (usage.prompt_tokens is None and usage.completion_tokens is None):
         return None
     return price.of(usage.prompt_tokens or 0, usage.completion_tokens or 0)

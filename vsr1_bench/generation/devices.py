@@ -1,4 +1,4 @@
-"""Whether this machine has the devices that a backend is told to use: asked before it starts.
+"""Check that this machine has the devices that a backend should use, before it starts.
 
 An engine that waits for the ranks of GPUs that are not there waits for ever.
 """

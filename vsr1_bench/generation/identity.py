@@ -1,4 +1,4 @@
-"""What of a backend and its `--model_args` decides answers: the engine's part of a run's spec.
+"""Which backend settings and `--model_args` can change answers: the engine's part of a spec.
 
 Each argument is marked where it is declared (`base.InSpec`, `base.NotInSpec`); this module reads
 the marks. docs/identity.md has the table that `audit` makes.
@@ -36,7 +36,7 @@ class Identity:
     """The engine's part of a spec."""
 
     precision: PrecisionSpec | None
-    """None where no weights are loaded here."""
+    """None if no weights are loaded here."""
     engine: dict[str, Any]
     """Argument -> value, of those that were given and can change an answer."""
 
@@ -70,7 +70,7 @@ def identify(backend: str, model: ModelInfo, given: dict[str, Any]) -> Identity:
 
 
 def marks(kind: type[BackendArgs]) -> dict[str, InSpec | NotInSpec | None]:
-    """Argument -> its mark; None where somebody has forgotten it."""
+    """Argument -> its mark; None if somebody has forgotten it."""
     return {
         name: next((m for m in field.metadata if isinstance(m, InSpec | NotInSpec)), None)
         for name, field in kind.model_fields.items()

@@ -1,4 +1,4 @@
-"""Which model: the embedded one, a local folder, a hub id, or an endpoint, and its fingerprint."""
+"""Find a model (embedded, local folder, hub id or endpoint) and its fingerprint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""At what precision a checkpoint is computed: the one place where `dtype=auto` is resolved.
+"""The precision of a checkpoint: the one place that resolves `dtype=auto`.
 
 The rule, on every device and for every backend that loads weights: what `--model_args dtype=…`
 says, else what the checkpoint's config.json states (`dtype`, or `torch_dtype` as it was called),
@@ -93,7 +93,7 @@ def _stored(folder: Path | None) -> str | None:
 
 
 def _quantization(folder: Path | None, config: dict[str, Any]) -> dict[str, Any]:
-    """What the checkpoint says of its own quantization; ModelOpt says it in a file of its own."""
+    """What the checkpoint says of its own quantization; ModelOpt says it in a separate file."""
     own = config.get("quantization_config") or _read(folder, "hf_quant_config.json").get(
         "quantization"
     )

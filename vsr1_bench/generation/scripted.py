@@ -1,8 +1,8 @@
 r"""Backend `scripted`: replays given answers, and fails on purpose. Needs no model.
 
 The script is a jsonl file named by `--model_args script=FILE`. A line applies to the sample `id`
-(to every sample, with `"id": "*"`; an exact id goes first), to one `index` if it gives one, and to
-the first pass, unless `stage` names another (`reading`, `caption`):
+(to every sample, with `"id": "*"`; an exact id takes precedence), to one `index` if it gives one,
+and to the first pass, unless `stage` names another (`reading`, `caption`):
 
     {"id": "q1", "response": "\\boxed{4}"}                  the answer
     {"id": "q2", "error": "no luck"}                   the request fails with this reason

@@ -1,6 +1,6 @@
 """Backend `vllm` for the trainer: the engine in the trainer's own process, its weights replaced.
 
-Under several ranks each has an engine of its own (`external_launcher`): the trainer has set up
+Under several ranks each has its own engine (`external_launcher`): the trainer has set up
 torch.distributed before this one starts.
 """
 

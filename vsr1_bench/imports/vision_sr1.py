@@ -64,7 +64,7 @@ PUBLISHED = "published"
 RULE = "mathruler"
 """The authors' rule grader."""
 ANSWER_TAG = ("(By Huang)",)
-"""Runs whose answers stand in `<answer>` tags, there after the words "Final Answer:"."""
+"""Runs whose answers are in `<answer>` tags, there after the words "Final Answer:"."""
 TAGGED_FORM = "<answer>, repeated in a box"
 
 # The runs of the paper's tables, by the authors' evaluation script. (Their papers' text and other
@@ -277,10 +277,10 @@ def _plain_gold(value: Any) -> str:
 
 
 def boxed_answer(response: str) -> str:
-    r"""Repeat in a box, at the end, what stands in the last `<answer>` after "Final Answer:".
+    r"""Repeat in a box, at the end, what is in the last `<answer>` after "Final Answer:".
 
     So every judge reads it, the paper's rule grader included, which knows boxes only. The words may
-    stand inside the tags or before them; without the tags, or with nothing or half a box in them,
+    are inside the tags or before them; without the tags, or with nothing or half a box in them,
     the response stays as it is.
     """
     found = _TAG.findall(response)
@@ -306,7 +306,7 @@ def _store(
     answers: Sequence[_Answer],
     bar: tqdm[Any],
 ) -> list[RunFolder]:
-    """Write the runs of a file: each of its parts has rows, and places, of its own."""
+    """Write the runs of a file: each of its parts has its own rows and positions."""
     counts: Counter[str] = Counter(part_of(task, sample) for sample in data.samples())
     parts: dict[str, _Part] = {}
     if task.parts is not None and counts[task.name]:
@@ -372,7 +372,7 @@ class _Part:
     def publish(self, grader: Grader) -> None:
         """Write the verdicts of the published scoring, once.
 
-        They stand in the judged copy, where there is one. The sets without one were scored by the
+        They are in the judged copy, where there is one. The sets without one were scored by the
         rule grader alone, when their table was printed; so it is done here.
         """
         # One judge for all runs of a commit, so that their scores compare.

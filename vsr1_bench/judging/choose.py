@@ -1,4 +1,4 @@
-"""Which judge each task gets: said before anything is generated, not after it was paid for."""
+"""Choose the judge of each task, and report missing ones before anything is generated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Chosen:
     """The judge of one task."""
 
     spec: str
-    """What was wanted, or the rule that stands in for it."""
+    """What was wanted, or the rule that replaces it."""
     usable: bool = True
     """False: its verdicts stay open until the same command finds what it needs."""
     warning: str | None = None
@@ -25,11 +25,11 @@ class Chosen:
 def choose_judges(tasks: Iterable[Task], judge: str | None, pool: JudgePool) -> dict[str, Chosen]:
     """Choose a judge for each task, by the task's name.
 
-    A judge that was named must be there. A task's own judge may lack its key, endpoint or model:
-    then the task's rule stands in for it where the task has one, else its responses stay unscored.
+    A judge that was named must be there. A task's own judge may have no key, endpoint or model:
+    then the task's rule replaces it where the task has one, else its responses stay unscored.
 
     Raises:
-        UsageError: an unknown judge, or a named one that lacks something.
+        UsageError: an unknown judge, or a named one that cannot be used.
     """
     found: dict[str, Chosen] = {}
     for task in tasks:

@@ -1,4 +1,4 @@
-"""Judges made of judges: a rule and then a model, several votes, and the published scorer."""
+"""Composed judges: a rule and then a model, several votes, and the published scorer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Cascade(RunningJudge):
 
     @contextmanager
     def keeping(self, folder: Path) -> Iterator[tuple[Path, ...]]:
-        """Both keep what they reply: it is theirs, whatever stands before or beside them."""
+        """Both keep what they reply: it is theirs, whatever is before or beside them."""
         with self._rule.keeping(folder) as first, self._model.keeping(folder) as second:
             yield (*first, *second)
 
@@ -181,7 +181,7 @@ class Majority(RunningJudge):
 
 
 def two_specs(argument: str, judge: str) -> tuple[str, str]:
-    """Split `RULE,LLM`; the second may hold commas of its own.
+    """Split `RULE,LLM`; the second may contain commas.
 
     Raises:
         UsageError: there are not two.
@@ -196,7 +196,7 @@ def spec_times(argument: str, judge: str) -> tuple[str, int]:
     """Split `SPEC*K`.
 
     Raises:
-        UsageError: it is of another form, or K is no number of votes.
+        UsageError: it is of another form, or K is not a number of votes.
     """
     spec, star, count = argument.rpartition("*")
     if not (star and spec.strip() and count.isdigit() and 2 <= int(count) <= MOST_VOTES):

@@ -1,4 +1,4 @@
-"""An LLM as judge, on the one generation path: prompts out, replies in, verdicts as they come."""
+"""An LLM as judge, on the generation path: prompts out, replies in, verdicts as they arrive."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class LLMRunner(RunningJudge):
             "told": dict(connection.told),
         }
         self._asks = hashlib.sha256(canonical_json(asks).encode()).hexdigest()
-        """Digest of what decides a reply; how it is read is no part of that."""
+        """Digest of what decides a reply; how it is read is not part of that."""
         decides = canonical_json([self._asks, llm_parse.VERSION])
         self.identity = hashlib.sha256(decides.encode()).hexdigest()
         self._structured = prompt.schema is not None
@@ -100,7 +100,7 @@ class LLMRunner(RunningJudge):
         """Replies by the hash of what was asked."""
         self._journal: ReplyJournal | None = None
         self._free: deque[Judged] = deque()
-        """Verdicts that took no call of their own."""
+        """Verdicts that took no separate call."""
         self._held: _Asked | None = None
         """The next prompt, too dear while others are on their way."""
         self._ended = False

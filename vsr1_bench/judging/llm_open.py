@@ -39,7 +39,7 @@ def open_vllm(opening: Opening) -> RunningJudge:
 
 
 def _named(opening: Opening) -> JudgeOptions:
-    """The options, with the model and prompt that stand in the judge's brackets.
+    """The options, with the model and prompt that are in the judge's brackets.
 
     Raises:
         UsageError: an argument, which such a judge does not take.

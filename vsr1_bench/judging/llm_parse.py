@@ -1,4 +1,4 @@
-"""Reading a judge's reply: an explicit verdict, or none."""
+"""Parse a judge's reply: an explicit verdict, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a judging model has replied, kept beside the verdicts: no reply is paid for twice.
+"""The stored replies of judging models, so that no reply is paid for twice.
 
 A verdict hangs on more than the model's words: on the rule before it, on the votes beside it, on
 how the words are read. So the words are kept by themselves, each under the hash of what was asked,
@@ -24,7 +24,7 @@ class Reply:
 
     completion: Completion
     cost: float | None = None
-    """None where no price is known."""
+    """None if no price is known."""
 
 
 def replies_path(folder: Path, name: str, identity: str) -> Path:
@@ -62,7 +62,7 @@ class ReplyJournal:
 
         Args:
             path: The journal.
-            held: Keys of the replies that stand there and need not be written again.
+            held: Keys of the replies that are there and need not be written again.
 
         Raises:
             StoreError: another process writes it, or the folder is not writable.

@@ -1,4 +1,4 @@
-"""Running rule judges: here where they are harmless, in a killable worker where they may hang.
+"""Run rule judges: in this process if they are harmless, otherwise in a worker that can be killed.
 
 The worker is a fresh interpreter behind a pipe, not a fork and not a pickle: safe beside threads
 and CUDA, and it needs no `if __name__ == "__main__"` in the caller's script.
@@ -48,7 +48,7 @@ class _TimeoutError(Exception):
 
 
 class _CrashError(Exception):
-    """The worker ended, or wrote what is no frame."""
+    """The worker ended, or wrote what is not a frame."""
 
 
 def grade_all(

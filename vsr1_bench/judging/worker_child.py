@@ -1,4 +1,4 @@
-"""The far side of the grading worker: a process that grades one item at a time until it is killed.
+"""The child side of the grading worker: grades one item at a time until it is killed.
 
 It looks the judge up by name, so nothing but JSON crosses the border. Frames are a length of four
 bytes (big-endian) and that many bytes of JSON.

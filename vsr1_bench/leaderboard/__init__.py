@@ -1,4 +1,4 @@
-"""What people look at: tables of scores."""
+"""Tables of scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Averages of rows: the publication's own, and the plain mean beside it; each says what it is."""
+"""Averages of rows: the publication's own and the plain mean, each named."""
 
 from __future__ import annotations
 

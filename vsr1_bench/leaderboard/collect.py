@@ -1,4 +1,4 @@
-"""Brings together what the tables show: score documents, and the runs behind them."""
+"""Collect what the tables show: score documents, and the runs behind them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Scored:
     runs: tuple[RunFolder, ...]
     """One run; several where the document is a group's."""
     key: str
-    """Equal for documents that stand in one row (`settings.row_key`)."""
+    """Equal for documents that are in one row (`settings.row_key`)."""
     sliced: str | None = None
     """Of which part of its benchmark's rows it was made; None = of all, as far as is known."""
 
@@ -67,7 +67,7 @@ def collect(
             for document in run.scores()
             if judge in (None, document["judge"])
         ]
-    # Row by row, so that a group's number stands beside those of its own tasks.
+    # Row by row, so that a group's number is beside those of its own tasks.
     for key, members in rows.items():
         folders = tuple(run for run, _ in members)
         for document, made_of in score_members(folders, include_path, judges=None):
@@ -91,7 +91,7 @@ def current_score(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_notes(run: RunFolder, include_path: Sequence[str] = ()) -> list[str]:
-    """Why a run does not speak for its whole benchmark; empty where it does."""
+    """Why a run does not speak for its whole benchmark; empty if it does."""
     if (limit := limited(run)) is not None:
         return [_partial(limit)]
     note = slice_note(run, load_registry(include_path).tasks.get(run.spec().task.name))
@@ -103,7 +103,7 @@ def _partial(limit: int) -> str:
 
 
 def partial_note(one: Scored) -> str | None:
-    """Why a document does not speak for the whole benchmark; None where it does."""
+    """Why a document does not speak for the whole benchmark; None if it does."""
     for run in one.runs:
         if (limit := limited(run)) is not None:
             return _partial(limit)

@@ -1,4 +1,4 @@
-"""Why a cell is empty: nobody has judged the task, or who was to has failed."""
+"""Why a cell is empty: the task is not judged, or its judge failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vsr1_bench.leaderboard.sheet import one_line
 
 
 def why_empty(document: dict[str, Any]) -> str | None:
-    """Why a score document has no value; None where it has one, or nothing was asked."""
+    """Why a score document has no value; None if it has one, or nothing was asked."""
     rates = document["rates"]
     if rates["scored"] or not rates["total"]:
         return None

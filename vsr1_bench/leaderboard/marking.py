@@ -1,4 +1,4 @@
-"""Marks the best and the second best of a column, where a paired test says that they are."""
+"""Mark the best and second best of a column, if a paired test supports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published responses that seem to be another run's, by what the published scorer makes of them.
+"""Detect published responses that seem to be another run's, from their published scores.
 
 The authors of Vision-SR1 confirm misplaced paths in their raw outputs (zli12321/Vision-SR1, issue
 10: the MMMU files of the model and of its ablation stood in each other's place). So the score of
@@ -40,7 +40,7 @@ RATIO = 1000.0
 NOISE = 1.0
 """Points by which a run that is made again may move, whatever the size of its set."""
 APART = 0.4
-"""Points between two rows whose exchange is told from chance."""
+"""Points between two rows whose exchange is distinguishable from chance."""
 PRINTED = 0.05
 """Half a unit of the printed decimal."""
 LEAST = 100
@@ -126,7 +126,7 @@ def set_scores(scored: Iterable[Scored], tables: Sequence[ReportedTable]) -> lis
 def find_mixups(scores: Sequence[SetScore], tables: Sequence[ReportedTable]) -> list[MixUp]:
     """Say which scores fit another reported row clearly better than their own.
 
-    A run without a row of its own is not judged, and neither is a score that fits no row.
+    A run without its own row is not judged, and neither is a score that fits no row.
 
     Args:
         scores: By the published scorer.

@@ -1,6 +1,6 @@
-"""A sheet as one HTML page: sortable, without any resource from outside.
+"""Write a sheet as one HTML page: sortable, without external resources.
 
-The page's content-security policy forbids everything but the script and the style that stand in it,
+The page's content-security policy forbids everything but the script and the style that are in it,
 which it knows by their hashes: a model's name that gets past the escaping still cannot run.
 """
 

@@ -1,4 +1,4 @@
-"""Drawings of stored scores: intervals, shortcuts against accuracy, accuracy by category."""
+"""Plot stored scores: intervals, shortcuts against accuracy, accuracy by category."""
 
 from __future__ import annotations
 

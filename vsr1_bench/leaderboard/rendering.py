@@ -1,4 +1,4 @@
-"""Writes a sheet as markdown, CSV, LaTeX or HTML. Every text in it is untrusted."""
+"""Write a sheet as markdown, CSV, LaTeX or HTML. All text in it is untrusted."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def csv_text(text: str) -> str:
 
 
 def csv_table(sheet: Sheet) -> str:
-    """Write comma-separated values: plain numbers, marks and notes in columns of their own."""
+    """Write comma-separated values: plain numbers, marks and notes in separate columns."""
     numeric = [side == "right" for side in _alignment(sheet)]
     headings: list[str] = []
     for heading, is_number in zip(sheet.headings, numeric, strict=True):

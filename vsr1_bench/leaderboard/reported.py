@@ -1,4 +1,4 @@
-"""Rows that others have reported: one JSON file a table, every row with its source.
+"""Reported rows: one JSON file per table, every row with its source.
 
     {"schema": 1, "title": "…", "unit": "percent", "judge": "…" (where stated), "headline": true,
      "columns": [{"name": "MMMU-Pro", "task": "mmmu_pro", "metric": "paper_weighted"}, …],
@@ -52,7 +52,7 @@ class ReportedRow(Strict):
     printed_as: str = ""
     """The row's name as printed, where `model` and `setting` are worded otherwise."""
     runs: tuple[Text, ...] = ()
-    """Names under which its answers stand among the raw outputs of its authors."""
+    """Names of its answers among the raw outputs of its authors."""
     source: Text
     """Publication and table."""
     values: tuple[Percent | None, ...]
@@ -94,7 +94,7 @@ OWN = frozenset({"title", "unit", "columns", "rows"})
 
 
 def load_table(path: Path) -> ReportedTable | None:
-    """Read one reported table; None where the file is something else.
+    """Read one reported table; None if the file is something else.
 
     Raises:
         StoreError: the file cannot be read, or is such a table with a fault, which is named.

@@ -15,7 +15,7 @@ UNREAD = f"fewer than {100 * RANKED_FROM:.0f} % of the responses have been read 
 
 
 def fold_blind(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out blind runs whose accuracy and gain stand in the rows of the run itself."""
+    """Leave out blind runs whose accuracy and gain are in the rows of the run itself."""
     shown = {
         (part["spec_hash"], document["judge"])
         for document in documents

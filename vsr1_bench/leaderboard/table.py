@@ -1,4 +1,4 @@
-"""Tables of scores: a row a run, judge and metric, with what makes the number believable."""
+"""The long table: one row per run, judge and metric, with rates that show how far to trust it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wide table: a row a model or setting, a column a task, metric or category."""
+"""The wide table: one row per model or setting, one column per task, metric or category."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Wanted:
     tasks: tuple[str, ...] | None = None
     """Only these tasks and groups, in this order."""
     judges: Mapping[str, str] = field(default_factory=dict)
-    """Task -> its own judge, which goes first where as many rows have been judged by another."""
+    """Task -> its own judge, which wins if another has judged as many rows."""
 
     @property
     def row_per_task(self) -> bool:
@@ -214,10 +214,10 @@ def _apart(members: Sequence[Scored]) -> list[tuple[list[Scored], str]]:
 
 
 def _by_judge(members: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, list[Scored]]:
-    """One setting's documents, by the row they stand in.
+    """One setting's documents, by the row they are in.
 
     The first row, named "", has each task by the judge of its column, or by the only one there is.
-    What else has been judged stands in a row of its judge.
+    What else has been judged is in a row of its judge.
     """
     rows: dict[str, list[Scored]] = {"": []}
     for task in dict.fromkeys(one.task for one in members):
@@ -289,7 +289,7 @@ def _values(
 
 
 def headline_of(one: Scored, reported: Sequence[ReportedTable]) -> str:
-    """The metric to show of a task: the one a publication shows, where its rows stand beside it."""
+    """The metric to show of a task: the one a publication shows, where its rows are beside it."""
     metrics = one.document["metrics"]
     for table in reported:
         for column in table.columns:

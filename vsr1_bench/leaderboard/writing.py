@@ -1,4 +1,4 @@
-"""Turns a grid, or the long table, into a sheet, and writes it."""
+"""Turn a grid, or the long table, into a sheet, and write it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@
                               score them with its own code
     lmms_eval --model vsr1    `model`, registered by `entry`
 
-lmms-eval is an optional package for an environment of its own (docs/lmms-eval.md). Only `loading`,
+lmms-eval is an optional package for a separate environment (docs/lmms-eval.md). Only `loading`,
 `worker`, `model` and `entry` import it; stored runs of its tasks are shown without it.
 """
 

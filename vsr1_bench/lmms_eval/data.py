@@ -1,4 +1,4 @@
-"""The documents of an lmms-eval task as samples: asked in its own words, one at a time."""
+"""The documents of an lmms-eval task as samples, with the task's own messages."""
 
 from __future__ import annotations
 

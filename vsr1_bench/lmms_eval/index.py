@@ -1,4 +1,4 @@
-"""Which tasks lmms-eval has: read from the names in its YAML files, without importing it.
+"""List the tasks of lmms-eval from the names in its YAML files, without importing it.
 
 Its own index parses all files and imports torch: ten seconds and more. A name is known by a line of
 its file, so a pattern over the lines finds it in a fraction of a second.
@@ -71,7 +71,7 @@ def defaults_folder() -> Path:
 
 
 def list_entries(include_path: Sequence[str] = ()) -> dict[str, Entry]:
-    """Every task, group and tag by its name, sorted; files of `include_path` go before its own.
+    """Every task, group and tag by its name, sorted; files of `include_path` take precedence.
 
     Raises:
         UsageError: lmms-eval is not installed.

@@ -1,4 +1,4 @@
-"""Loads lmms-eval's task objects, each by itself and with what its file says, to the letter."""
+"""Load lmms-eval's task objects, one at a time, exactly as their files define them."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _leaves(tree: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _groups(tree: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
-    """What each group with numbers of its own says about them, as JSON values."""
+    """What each group that has its own numbers says about them, as JSON values."""
     for group, members in tree.items():
         if not isinstance(members, dict):
             continue

@@ -1,4 +1,4 @@
-"""Its messages and generation settings in our terms."""
+"""Translate lmms-eval's messages and generation settings into our terms."""
 
 from __future__ import annotations
 

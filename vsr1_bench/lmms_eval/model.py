@@ -215,8 +215,8 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
 def _injected(to_messages: Any) -> list[str]:
     """What lmms-eval puts in as `until` where a task says nothing, by default a blank line.
 
-    It would cut reasoning at its first blank line, so it is no stop string here; its own vLLM model
-    does not stop there either. What writes the messages is a method of the task.
+    It would cut reasoning at its first blank line, so it is not a stop string here; lmms-eval's
+    own vLLM model does not stop there either. What writes the messages is a method of the task.
     """
     if inspect.ismethod(to_messages):
         task: Any = to_messages.__self__

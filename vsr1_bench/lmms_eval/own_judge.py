@@ -133,7 +133,7 @@ def _watched_async(send: Callable[..., Any], body: Callable[[Any], Any]) -> Call
 
 
 def _ended(request: Any, body: Callable[[Any], Any], how: int | str) -> None:
-    """Note how a posted request ended; others fetch files, which have ways of their own."""
+    """Note how a posted request ended; others fetch files, in other ways."""
     if request.method != "POST":
         return
     mark = hashlib.sha256(f"{request.url} {body(request)!r}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The process that lmms-eval scores in: its code runs here and nowhere else.
+"""The process in which lmms-eval scores; its code runs nowhere else.
 
 It is started with `serve`, imports lmms-eval once, and forks for each run that it is to score. So
 whatever a task keeps in its modules, or in files of the working folder, ends with the run: another
@@ -6,7 +6,7 @@ model's numbers cannot be made of it. Requests come in and results go out as JSO
 
 What is computed is `lmms_eval.evaluator.evaluate` from the responses on, by the same objects; a
 test compares them to the last digit. What differs: a scorer that raises is not called five times
-with pauses, its document is told and left out; standard errors are not bootstrapped.
+with pauses, its document is reported and skipped; standard errors are not bootstrapped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def serve(parent: int, leash: bool) -> None:
 
     quiet()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what its tasks print is no result
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what its tasks print is not a result
     here = os.getpid()
     for line in sys.stdin:
         child = os.fork()
@@ -70,7 +70,7 @@ def _score_one(asked: Mapping[str, Any], told: TextIO, out: TextIO) -> int:
         seed_all()
         task, plan = load_task(asked["name"], asked["include_path"])
         _say(out, {"digest": digest_of(asked["name"], plan)})
-        # What is known of these responses stands under that digest.
+        # What is known of these responses is under that digest.
         asked = json.loads(told.readline())
         _go_to(asked["folder"])
         score(task, plan, asked, partial(_say, out))
@@ -104,7 +104,7 @@ def score(
         plan: What it was made of.
         asked: `fingerprint` (of the documents that were asked), `folder` (for files that a task
             writes), `texts` (document's number -> its responses), `known` (document's number ->
-            values told before).
+            values sent before).
         say: Takes at first `{"order", …}`, then `{"document", …}` each, at last `{"metrics", …}`.
 
     Raises:
@@ -144,7 +144,7 @@ def score(
     graded: dict[int, Values | str] = {}
     with ThreadPoolExecutor(PARALLEL) as pool:
         numbers_of = {pool.submit(grade, number): number for number in texts}
-        for future in as_completed(numbers_of):  # told, and so kept, when it is there
+        for future in as_completed(numbers_of):  # sent, and so kept, as soon as it exists
             number = numbers_of[future]
             graded[number] = future.result()
             say({"document": number, **_told(graded[number])})
@@ -182,7 +182,7 @@ def _answered(task: Any, texts: Mapping[int, Sequence[str]], split: str) -> list
 
 
 def _strip_thinking(task: Any) -> None:
-    """As its evaluator: reasoning goes before the filters, where the task asks for that."""
+    """As its evaluator: remove reasoning before the filters run, if the task asks for that."""
     from lmms_eval.filters.transformation import StripThinkingFilter
 
     if task.config.auto_strip_thinking and _reasoning_tags(task) is None:
@@ -254,7 +254,7 @@ def _head(value: Any) -> Any:
 def packed(found: Values) -> Any:
     """Values as JSON that gives the very same back, objects that metrics share included.
 
-    None where that cannot be (sets, bytes, objects of its own): they are computed anew each time.
+    None if that cannot be (sets, bytes, its own objects): they are computed again each time.
     """
     table: list[Any] = []
     places: dict[int, int] = {}

@@ -1,1 +1,1 @@
-"""A run: plan it, generate what is missing, store each response as it comes."""
+"""A run: plan it, generate what is missing, store each response as it arrives."""

@@ -1,4 +1,4 @@
-"""The keys of a run's requests, remembered by their samples' places in the data.
+"""A cache of a run's request keys, by the positions of their samples in the data.
 
 A key is a hash of the whole request, images included (`spec.request_key`): to know which responses
 are missing, a resumed run would have to read every row and write every prompt again. The memo saves
@@ -43,7 +43,7 @@ KeysOf = Callable[[int], list[str]]
 
 
 def asking_digest(spec_digest: str, task: TaskData) -> str | None:
-    """Hash of everything that decides the keys of a run; None where that cannot be known.
+    """Hash of everything that decides the keys of a run; None if that cannot be known.
 
     That is the spec, the code here that makes prompts and keys, and the folder of the task's own.
     """
@@ -94,7 +94,7 @@ class KeyMemo(Closing):
         self._file = self._path.open("r+b" if len(self._known) else "wb")
         if not len(self._known):
             self._file.write(self._head)
-        # What stands behind the last whole entry is torn.
+        # What comes after the last whole entry is torn.
         self._file.truncate(len(self._head) + self._known.nbytes)
         self._file.seek(0, os.SEEK_END)
 

@@ -74,7 +74,7 @@ class RunOptions:
     force_unlock: bool = False
     progress: bool = True
     perception: str | None = None
-    """`self`: descriptions are read from the responses; `caption`: asked for in calls of their own;
+    """`self`: descriptions are read from the responses; `caption`: asked for in separate calls;
     None: no second pass, unless a reader is named."""
     reader: ReaderOptions = field(default_factory=ReaderOptions)
     blind: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class RunOptions:
         """The other model that reads, and the way to it; None where there is none.
 
         Raises:
-            UsageError: an unknown reader, or one that was not told what it needs.
+            UsageError: an unknown reader, or one that was not given what it needs.
         """
         if self.descriptions is None or self.reader.name == SELF:
             return None
@@ -282,7 +282,7 @@ def plan(
         words = (fmt.name, fmt.digest(task.native_prompt if fmt.name == "native" else None))
         if data.own is not None:
             words = (OWN.name, data.own.prompt_hash)
-            # What the user says goes before what the task says; one response is what nobody said.
+            # The user's settings take precedence over the task's; n=1 is only the default.
             told = {k: v for k, v in options.gen_kwargs.items() if (k, v) != ("n", 1)}
             sampling = make_sampling({**data.own.sampling, **told}, model)
         spec = RunSpec(

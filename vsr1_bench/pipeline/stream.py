@@ -1,4 +1,4 @@
-"""One line of requests for all runs: first pass, and what follows from each answer.
+"""One queue of requests for all runs: first passes, and the requests that follow from answers.
 
 An answer is written down the moment it is there; what follows from it (a caption, a reading of its
 description) then goes to the engine before any new question does.

@@ -1,4 +1,4 @@
-"""Prompts: how questions are put to models, and answers to judging models."""
+"""Prompts: for questions to models, and for answers to judging models."""
 
 from __future__ import annotations
 

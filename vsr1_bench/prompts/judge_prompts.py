@@ -1,4 +1,4 @@
-"""What a judging model is asked. Prompts are data, with a version and a hash."""
+"""The prompts of judging models. Prompts are data, with a version and a hash."""
 
 from __future__ import annotations
 

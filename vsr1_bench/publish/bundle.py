@@ -1,4 +1,4 @@
-"""The form of a published bundle, and the rules that its manifest has to keep.
+"""The format of a published bundle, and the rules for its manifest.
 
     manifest.json                          written last; names every file with size and sha256, and
                                            the folder below which `runs/` lies (`root`)
@@ -7,7 +7,7 @@
       *.jsonl.zst                          journals, compressed by zstd
       images/<sha256>.<kind>               only where they were asked for
 
-A manifest comes from anywhere: nothing in it is believed before `read_manifest` has looked at it.
+A manifest may come from anywhere: nothing in it is trusted before `read_manifest` has checked it.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 TOP = "runs"
 ROOT = r"bundle-[0-9a-f]{16}"
-"""Names of the folders that a publish into a folder fills (see `folders`)."""
+"""Name pattern of the folders that a publish creates (see `folders`)."""
 
 MAX_MANIFEST = 16 << 20
-"""Bytes of a manifest."""
+"""Largest manifest, in bytes."""
 MAX_FILES = 50_000
 MAX_DOCUMENT = 64 << 20
-"""Bytes of `run.json`, of a score, of an image, and of a line of a journal."""
+"""Largest `run.json`, score, image and journal line, in bytes."""
 MAX_CONTENT = 64 << 30
-"""Bytes of all files, decompressed."""
+"""Largest size of all files together, decompressed, in bytes."""
 MAX_RATIO, RATIO_FROM = 500, 16 << 20
-"""Most that a file of so many bytes may have been compressed; journals come to 5 to 50."""
+"""Largest compression ratio of a file; that of journals is 5 to 50."""
 MAX_PART, MAX_PATH = 200, 400
 """Characters of a name and of a whole path; file systems take 255 bytes."""
 
@@ -57,8 +57,8 @@ class FileKind:
 
 
 # What a run's bundle holds, in the order in which it is packed: a record is written after those
-# that it refers to, so verdicts go before responses and these before samples. A journal of a new
-# kind is one more line here.
+# that it refers to, so verdicts are packed before responses, and responses before samples. A new
+# kind of journal is one more line here.
 KINDS = (
     FileKind("scores", r"scores/[^/]+\.json"),
     FileKind("perception_judgments", r"perception_judgments/[^/]+\.jsonl", journal=True),
@@ -75,10 +75,10 @@ KINDS = (
 SUFFIX = ".zst"
 
 GOLDS = ("answer", "extra")
-"""What a sample says of its right answer: `extra` holds alternatives and tolerances."""
+"""Fields of a sample that reveal its answer: `extra` has alternatives and tolerances."""
 QUESTION = ("question", "choices")
 FACTS = ("backend", "created", "git", "limit", "samples", "schema", "updated", "versions")
-"""What `run.json` says beside the spec. The command is left out: it is made of paths and URLs."""
+"""Fields of `run.json` besides the spec. The command is left out: it contains paths and URLs."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0, strict=True)]
@@ -89,16 +89,16 @@ class BundleFile(Strict):
     """A file of a bundle."""
 
     path: str
-    """From the bundle's top, with `/`."""
+    """Relative to the top of the bundle, with `/`."""
     sha256: Sha256
     size: Size
     content_sha256: Sha256 | None = None
-    """Of what is compressed; None = the file itself is the content."""
+    """Size and hash after decompression; None = the file is not compressed."""
     content_size: Size | None = None
 
     @property
     def unpacked(self) -> int:
-        """Bytes on the disk of who downloads it."""
+        """Bytes on disk after a download."""
         return self.size if self.content_size is None else self.content_size
 
 
@@ -112,14 +112,14 @@ class BundleRun(Strict):
     version: int
     spec_hash: Sha256
     license: Text
-    """Of the benchmark, as the task states it."""
+    """License of the benchmark, as the task states it."""
     citation: Text
     golds: bool
     images: bool
 
 
 class Manifest(Strict):
-    """What a bundle holds."""
+    """The content of a bundle."""
 
     schema_version: int
     made_by: Text
@@ -149,10 +149,10 @@ class Manifest(Strict):
 
 
 def strict_json(text: str | bytes, where: str) -> Any:
-    """Read JSON in which no name stands twice and every number is finite.
+    """Read JSON in which no name occurs twice and every number is finite.
 
     Raises:
-        ExchangeError: it is no such JSON; names `where`.
+        ExchangeError: it is not such JSON; names `where`.
     """
     try:
         return json.loads(
@@ -209,7 +209,7 @@ def read_manifest(text: bytes, where: str) -> Manifest:
 
 
 def check_manifest(manifest: Manifest, where: str) -> None:
-    """Check names, numbers and sizes. What is published is held to it, too.
+    """Check names, numbers and sizes. `publish` makes the same check.
 
     Raises:
         ExchangeError: says what is wrong, and of which file.
@@ -261,7 +261,7 @@ def _check_size(file: BundleFile, where: str) -> None:
 
 
 def _check_twice(names: list[str], where: str) -> None:
-    """No two names that are one file on some file system."""
+    """Refuse names that are the same file on some file system."""
     seen: dict[str, str] = {}
     for name in names:
         folded = unicodedata.normalize("NFKC", name).casefold()
@@ -287,7 +287,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|clock\$|com[0-9]|lpt[0-9])(\..*)?", re
 
 
 def name_fault(name: str) -> str | None:
-    """Why a path must not be written, in a few words; None = it may."""
+    """Why a path must not be written, in a few words; None = it may be written."""
     if not name:
         return "an empty path"
     if name.startswith(("/", "\\", "~")) or re.match(r"[A-Za-z]:", name):

@@ -1,4 +1,4 @@
-"""What a score document states, beside what its records give."""
+"""Compare what a score document states with what its records give."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ COMPARED = (
     *("version", "prompt", "variant", "n", "metrics", "rates", "by"),
     *("judging", "perception", "blind"),
 )
-"""Fields of a score document that are made of the run's records."""
+"""Fields of a score document that are computed from the run's records."""
 BOUNDS = ("low", "high", "p_value")
-"""What may be drawn at random, with another library in another way."""
+"""Values that may depend on random draws of a library."""
 SAME, ALIKE = 1e-9, 0.02
 NOTHING = "nothing"
 
 Difference = tuple[tuple[str, ...], Any, Any]
-"""Names on the way to it, what is stated, what the records give."""
+"""The path to a value, the stated value, and the recomputed one."""
 
 
 def differences(stated: dict[str, Any], computed: dict[str, Any]) -> Iterator[Difference]:
-    """Yield what is stated and does not follow from the records.
+    """Yield stated values that the records do not give.
 
-    What is not stated at all is no lie: another version may have counted less. Of blind runs that
-    are not there nobody can say anything.
+    A number that is not stated is not an error: another version may have counted less. Blind runs
+    that are missing cannot be checked.
     """
     for name in COMPARED:
         told, found = stated.get(name), computed.get(name)
@@ -52,7 +52,7 @@ def _between(place: tuple[str, ...], told: Any, found: Any) -> Iterator[Differen
 
 
 def _same(told: Any, found: Any, within: float) -> bool:
-    """Whether two values are the same, numbers but for what another machine may change."""
+    """Whether two values are equal; numbers may differ by rounding on another machine."""
     if isinstance(told, bool) or isinstance(found, bool):
         return told is found
     if isinstance(told, int | float) and isinstance(found, int | float):

@@ -1,13 +1,12 @@
-"""A folder as a place of bundles: of this machine, or another file system that fsspec reaches.
+"""A folder as a remote for bundles: local, or on another file system of fsspec.
 
     manifest.json          names what counts, and the folder that it lies in
     bundle-<16 hex>/runs/  the files of the manifest
     .publish.lock          on this machine: one publish at a time
 
-A publish writes a new `bundle-` folder, whole (what stays is linked into it, or copied), and then
-puts the new manifest in the place of the old one, which is one step. So at any instant the manifest
-names files that are there, and what a killed publish has left is passed over by readers and cleared
-away by the next publish.
+A publish writes a complete new `bundle-` folder (unchanged files are linked or copied into it).
+Then it replaces the manifest in one step. So the manifest always names files that exist. Readers
+ignore what a killed publish has left over, and the next publish removes it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ PART = f"{MANIFEST}.part"
 
 
 class FolderPlace(Place):
-    """A folder that fsspec reaches: of this machine, or s3://, gs:// where its package is there."""
+    """A folder that fsspec reaches: a local one, or s3://, gs:// if their package is installed."""
 
     def __init__(self, address: str) -> None:
         """Take a `file://` address, a plain path, or another of fsspec's."""
@@ -51,7 +50,7 @@ class FolderPlace(Place):
         self.name = f"folder {Path(self._root).name}" if self._local else shown(address)
 
     def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
-        """Read on from where the target ends."""
+        """Resume at the end of the target."""
         source = f"{self._root}/{path}"
         self._refuse_links(path)
         self._refuse_odd(path)
@@ -73,7 +72,7 @@ class FolderPlace(Place):
             raise TransferError(f"{self.name}: {path}: {type(error).__name__}: {error}") from error
 
     def _refuse_links(self, path: str) -> None:
-        """A link in a folder that somebody else has filled may lead anywhere."""
+        """Refuse links: in a folder from somebody else they may lead anywhere."""
         if not self._local:
             return
         place = Path(self._root)
@@ -83,7 +82,7 @@ class FolderPlace(Place):
                 raise ExchangeError(f"{self.name}: {path}: a link where a file is wanted; refused")
 
     def _refuse_odd(self, path: str) -> None:
-        """A FIFO or a device would be waited for, or never end."""
+        """Refuse FIFOs and devices: reading them may block or never end."""
         if not self._local:
             return
         with contextlib.suppress(OSError):  # what is not there is said by who opens it
@@ -98,7 +97,7 @@ class FolderPlace(Place):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the folder; of another file system nobody can."""
+        """Lock the folder; other file systems have no lock."""
         if not self._local:
             yield
             return
@@ -116,7 +115,7 @@ class FolderPlace(Place):
             lock.release()
 
     def next_root(self, known: Manifest | None) -> str:
-        """Return a name that nothing has had."""
+        """Return a name that was never used."""
         return f"bundle-{secrets.token_hex(8)}"
 
     def push(
@@ -127,7 +126,7 @@ class FolderPlace(Place):
         known: Manifest | None,
         note: str,
     ) -> str:
-        """Fill a folder of its own, then let the manifest name it, then clear away the others."""
+        """Fill a new folder, then let the manifest name it, then remove the others."""
         self._refuse_links(PART)
         self._refuse_links(MANIFEST)
         brought = set(packed)
@@ -156,7 +155,7 @@ class FolderPlace(Place):
         _sync(Path(target))
 
     def _keep(self, path: str, target: str) -> None:
-        """Bring a file of the present manifest into the new folder."""
+        """Link or copy a file of the current manifest into the new folder."""
         self._refuse_links(path)
         source = f"{self._root}/{path}"
         try:
@@ -176,7 +175,7 @@ class FolderPlace(Place):
             ) from error
 
     def _name(self, manifest: Path) -> None:
-        """Put the manifest in its place: from here on the new files count."""
+        """Replace the manifest: from now on the new files count."""
         if not self._local:
             self._fs.put_file(str(manifest), f"{self._root}/{MANIFEST}")
             return
@@ -186,7 +185,7 @@ class FolderPlace(Place):
         part.replace(Path(self._root, MANIFEST))
 
     def _clear(self, manifest: Manifest, known: Manifest | None) -> None:
-        """Take away folders of other publishes, and the files that the last manifest named."""
+        """Remove folders of earlier publishes, and the files that the last manifest named."""
         for path in self._fs.ls(self._root, detail=False):
             name = str(path).rstrip("/").rpartition("/")[2]
             if not re.fullmatch(ROOT, name) or name == manifest.root:
@@ -197,7 +196,7 @@ class FolderPlace(Place):
                 self._fs.rm(f"{self._root}/{name}", recursive=True)
         if known is None or known.root:
             return
-        for path in sorted(known.names()):  # a bundle of the form without a folder of its own
+        for path in sorted(known.names()):  # a bundle of the form without its own folder
             self._refuse_links(path)
             with contextlib.suppress(FileNotFoundError):
                 self._fs.rm_file(f"{self._root}/{path}")
@@ -206,13 +205,13 @@ class FolderPlace(Place):
 
 
 def _sync(path: Path) -> None:
-    """Bring a file's bytes to the disk before anything names it."""
+    """Flush a file to disk before anything refers to it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def _remove_empty(top: Path, inside: Path) -> None:
-    """Remove a folder and those above it, as far as they are empty."""
+    """Remove a folder and its parents, as long as they are empty."""
     while inside.parts:
         try:
             (top / inside).rmdir()

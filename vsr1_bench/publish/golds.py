@@ -1,4 +1,4 @@
-"""Golds of a published run: put back from the data, once these are known to be the same."""
+"""Restore the gold answers of a published run from the data, if these are the same."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from vsr1_bench.task import Source, Task, part_of
 
 
 def _passed_over(places: range, error: TaskError) -> None:
-    """A row that cannot be mapped was none of the run's samples either."""
+    """Ignore a row that cannot be mapped: it was not one of the run's samples either."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """The rows that a run was made on: all of its data set's, or those of its part of it."""
+    """The rows of a run: all rows of its data set, or those of its part."""
 
     data: TaskData
     task: Task
@@ -36,7 +36,7 @@ class RunData:
     """The run's own task."""
 
     def samples(self, wanted: int) -> Iterator[tuple[int, Sample]]:
-        """Yield the run's samples with their places."""
+        """Yield the run's samples with their positions."""
         if self.task.name == self.name:
             yield from self.data.placed_samples(wanted, unusable=_passed_over)
             return
@@ -48,13 +48,11 @@ class RunData:
 def matching_data(
     run: RunFolder, options: DataOptions, include_path: Sequence[str] = ()
 ) -> RunData:
-    """Open the very rows that a run was made on.
-
-    The publication of the rows, and of the hub's commits the one, are those that the run names.
+    """Open the rows that a run was made on: its publication of them, at its commit of the hub.
 
     Raises:
         TaskError: the data are not there.
-        StoreError: they are other rows, or another number of them.
+        StoreError: the rows, or their number, differ.
     """
     spec = run.spec()
     task = _task_of_rows(spec, include_path)
@@ -91,10 +89,10 @@ def _task_of_rows(spec: RunSpec, include_path: Sequence[str]) -> Task:
 def restore_golds(
     run: RunFolder, options: DataOptions, include_path: Sequence[str] = (), *, progress: bool = True
 ) -> bool:
-    """Put what a published run came without back into its samples; True = there was something.
+    """Restore the omitted fields of a published run's samples; True = some were missing.
 
     Raises:
-        StoreError: the data are not there, or are others; says what to give.
+        StoreError: the data are missing or differ; says what to give.
     """
     withheld = run.withheld()
     if not withheld:
@@ -127,10 +125,10 @@ def runs_with_golds(
     *,
     progress: bool = True,
 ) -> tuple[list[RunFolder], list[str]]:
-    """Restore the golds of many runs; returns those that have theirs, and a line for the others.
+    """Restore the gold answers of many runs; return those that have them, and a line per other.
 
     Raises:
-        StoreError: the only run has not got its golds.
+        StoreError: the only run has no gold answers.
     """
     kept, said = [], []
     for run in runs:

@@ -1,4 +1,4 @@
-"""One file over HTTP: ranges, broken connections, busy servers, and a bound on what is written."""
+"""Download one file over HTTP: ranges, broken connections, busy servers, bounded size."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fetch_url(
     most: int,
     moved: Callable[[int], object],
 ) -> None:
-    """Bring a file, after what of it stands in `target` already.
+    """Download a file, resuming after the bytes already in `target`.
 
     Args:
         base: The folder's address.
@@ -80,7 +80,7 @@ def fetch_url(
             failure = "the connection ended early"
             wait = 0.0
         except urllib.error.HTTPError as error:
-            # What is here is no beginning of what is there. Once: else two files that are served
+            # What is here is not a beginning of what is there. Once: else two files that are served
             # by turns would be asked for without end.
             if error.code == 416 and before and not restarted:
                 restarted = True

@@ -1,9 +1,9 @@
-"""Which benchmarks' gold answers, pictures and questions may be handed on, by their license.
+"""Whether a license allows publishing gold answers, images and questions.
 
-A short list on purpose: licenses that let anybody copy and pass on, asking for no more than that
-the license and the authors are named (a bundle's manifest names both). Share-alike, non-commercial
-and no-derivatives licenses may allow it, too, but put conditions on whoever takes the copy; where
-nothing is stated, nothing is allowed.
+The list is short on purpose. It has licenses that let anybody copy and redistribute, and require
+only that the license and the authors are named (a bundle's manifest names both). Share-alike,
+non-commercial and no-derivatives licenses may allow it, too, but put conditions on the recipient.
+If no license is stated, nothing is allowed.
 """
 
 from __future__ import annotations

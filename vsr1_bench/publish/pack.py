@@ -1,4 +1,4 @@
-"""`publish`: runs become a bundle in which nothing tells of this machine."""
+"""`publish`: pack runs into a bundle that reveals nothing about this machine."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def pack(runs: Sequence[RunFolder], folder: Path, options: PackOptions) -> Manif
 
     Raises:
         UsageError: golds or images whose license does not let them be handed on.
-        ExchangeError: something in a run must not be told, or does not fit a bundle.
+        ExchangeError: something in a run must not be published, or does not fit a bundle.
         StoreError: a run cannot be read.
     """
     private = Private.here(*(run.path for run in runs))
@@ -263,7 +263,7 @@ class _Packing:
 
 
 def _without(record: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    """A sample with these fields emptied; that a question has images is no secret."""
+    """A sample with these fields emptied; that a question has images is not a secret."""
     kept = record | dict.fromkeys((name for name in fields if name in record), None)
     if "question" in fields and record.get("question"):
         kept["question"] = [part for part in record["question"] if not isinstance(part, str)]

@@ -1,4 +1,4 @@
-"""What every place of bundles is: files that are fetched, and a folder that is published to."""
+"""The interface of a remote: fetch files, and publish to it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vsr1_bench.errors import ExchangeError
 from vsr1_bench.publish.bundle import Manifest
 
 Moved = Callable[[int], object]
-"""Told how many bytes have come."""
+"""Callback for progress, with the number of bytes received."""
 
 BLOCK = 1 << 20
 STAGING = ".download"
-"""Folder, below the one that is filled, of what is still on its way."""
+"""Folder for unfinished transfers, below the target folder."""
 WANTED = "wanted hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://FOLDER or a folder"
 
 
 def shown(address: str) -> str:
-    """An address without user, password and query: these may hold keys."""
+    """An address without user, password and query, which may contain keys."""
     return re.sub(r"://[^/?#]*@", "://", address).partition("?")[0]
 
 
@@ -30,21 +30,21 @@ class NotThereError(ExchangeError):
 
 
 class Place(ABC):
-    """A folder of files somewhere."""
+    """A remote: a folder of files somewhere."""
 
     name: str
-    """As it may be shown and written down: without user, password or query."""
+    """The address as it may be shown and stored: without user, password or query."""
 
     @abstractmethod
     def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
-        """Bring a file, after what of it stands in `target` already.
+        """Download a file, resuming after the bytes already in `target`.
 
         Args:
-            path: Its path below this place.
-            target: Where it goes.
-            size: Its size, where known: the transfer is over when so much is there.
-            most: More bytes than this are never written.
-            moved: Told of progress.
+            path: Its path below this remote.
+            target: The local file.
+            size: Its size, if known: the transfer is complete at this size.
+            most: At most so many bytes are written.
+            moved: Callback for progress.
 
         Raises:
             ExchangeError: it is not there, cannot be read, or is longer than it may be.
@@ -53,10 +53,10 @@ class Place(ABC):
 
     @abstractmethod
     def listing(self) -> list[str] | None:
-        """The files below this place; None where nobody can say."""
+        """The files below this remote; None if it cannot list them."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """Keep others from publishing here meanwhile, where this place can.
+        """Keep others from publishing here meanwhile, if this remote has locks.
 
         Raises:
             ExchangeError: somebody else is publishing here, or this place cannot be written.
@@ -64,7 +64,7 @@ class Place(ABC):
         return nullcontext()
 
     def next_root(self, known: Manifest | None) -> str:
-        """Folder below this place for the files of the next manifest; empty = this place itself."""
+        """Folder below this remote for the next manifest's files; empty = the remote itself."""
         return known.root if known is not None else ""
 
     @abstractmethod
@@ -76,14 +76,14 @@ class Place(ABC):
         known: Manifest | None,
         note: str,
     ) -> str:
-        """Bring a bundle here, its manifest last, and take away what it no longer names.
+        """Upload a bundle, its manifest last, and remove files that it no longer names.
 
         Args:
             folder: Holds the packed files and the manifest.
-            manifest: Of everything that is to be here.
-            packed: The files that are brought; the others of the manifest are here already.
-            known: The manifest that is here; None = there is none.
-            note: What is done, in a few words.
+            manifest: The manifest of everything that will be here.
+            packed: The files to upload; the manifest's other files are here already.
+            known: The current manifest; None = there is none.
+            note: The commit message.
 
         Returns:
             Where it went.

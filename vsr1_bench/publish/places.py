@@ -1,8 +1,8 @@
-"""Where bundles come from and go to: a hub data set, an https address, a folder (by fsspec).
+"""The remotes of bundles: a hub data set, an https address, a folder (by fsspec).
 
     hf://datasets/ORG/NAME[@REVISION]     https://HOST/FOLDER     file://FOLDER, or a plain path
 
-A transfer is taken up where it broke off; whether what arrives is right is for the caller to check.
+Broken transfers resume. The caller checks whether the content is correct.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def open_place(address: str) -> Place:
     """Read an address.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not an address.
     """
     scheme, _, rest = address.partition("://")
     if not rest or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
@@ -42,14 +42,14 @@ def open_place(address: str) -> Place:
 
 
 class HttpPlace(Place):
-    """Files behind a web address; read only."""
+    """Files behind a web address; read-only."""
 
     def __init__(self, address: str) -> None:
         """Take the address of the folder, or of the manifest in it."""
         try:
             parts = urlsplit(address)
             port = parts.port
-        except ValueError as error:  # half an IPv6 address, a port that is no number
+        except ValueError as error:  # half an IPv6 address, a port that is not a number
             raise UsageError(f"{shown(address)}: {error}; {WANTED}") from error
         if not parts.hostname:
             raise UsageError(f"{shown(address)}: {WANTED}")
@@ -59,11 +59,11 @@ class HttpPlace(Place):
         self.name = urlunsplit((parts.scheme, host, path, "", ""))
 
     def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
-        """Ask for what is missing by `Range`."""
+        """Request the missing part by `Range`."""
         fetch_url(self._url, path, target, size, most, moved)
 
     def listing(self) -> None:
-        """A web server has no listing."""
+        """A web server cannot list its files."""
 
     def push(
         self,
@@ -82,11 +82,11 @@ class HttpPlace(Place):
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """What the hub says of a file."""
+    """What the hub states about a file."""
 
     size: int
     sha256: str | None
-    """Of large files; others have their git hash only."""
+    """Of large files; others have only a git hash."""
     blob: str
 
     def matches(self, path: Path) -> bool:
@@ -104,14 +104,14 @@ class HubPlace(Place):
     """A data-set repository of the Hugging Face hub, at one commit."""
 
     def __init__(self, repository: str, revision: str | None) -> None:
-        """Take its id; nobody is asked yet."""
+        """Store the id; the hub is not contacted yet."""
         self.repository, self.revision = repository, revision
         self.name = f"hf://datasets/{repository}" + (f"@{revision}" if revision else "")
         self._commit: str | None = None
         self._files: dict[str, HubFile] | None = None
 
     def resolve(self) -> str:
-        """The commit that is read from, asked for once: what comes is all of one state.
+        """The commit to read from, resolved once, so that all files are from one state.
 
         Raises:
             ExchangeError: the repository or the revision is not there, or nobody answers.
@@ -149,10 +149,10 @@ class HubPlace(Place):
         return self._files
 
     def fetch(self, path: str, target: Path, size: int | None, most: int, moved: Moved) -> None:
-        """Let the hub's own client bring it; it takes up what broke off by itself.
+        """Download with the hub's own client, which resumes broken transfers.
 
-        It accepts wrong bytes of the right length in silence, so they are compared with the hash
-        that the hub states.
+        The client silently accepts wrong bytes of the right length, so they are compared with the
+        hash that the hub states.
         """
         from huggingface_hub import hf_hub_download
 
@@ -198,7 +198,7 @@ class HubPlace(Place):
         known: Manifest | None,
         note: str,
     ) -> str:
-        """Bring everything in one commit: it is there whole, or not at all."""
+        """Upload everything in one commit: it is there completely, or not at all."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
         if re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
@@ -235,7 +235,7 @@ class HubPlace(Place):
 
 
 class _HubErrors:
-    """Says in one line what the hub's client says in many."""
+    """Reduce errors of the hub's client to one line."""
 
     def __init__(self, name: str) -> None:
         self.name = name

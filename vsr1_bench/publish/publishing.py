@@ -1,4 +1,4 @@
-"""`publish`: a bundle goes to its place, beside what is published there already."""
+"""`publish`: add a bundle to a remote, beside what is published there already."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vsr1_bench.store.run_folder import RunFolder
 
 
 def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tuple[str, Manifest]:
-    """Pack runs and bring them to a place; those that are published there already stay.
+    """Pack runs and upload them to a remote; runs that are published there already stay.
 
     Args:
         runs: Stored runs.
         target: `hf://datasets/ORG/NAME[@BRANCH]`, `file://FOLDER`, or a folder.
-        options: What goes in.
+        options: What to include.
 
     Returns:
         Where it went (a hub address names the commit), and the manifest as it is there.
 
     Raises:
-        UsageError: golds or images that may not be handed on, a place that cannot be written.
-        ExchangeError: something must not be told, or the place refuses.
+        UsageError: the license forbids gold answers or images, or the remote cannot be written.
+        ExchangeError: something must not be published, or the remote refuses.
         StoreError: a run cannot be read.
     """
     place = open_place(target)
@@ -55,7 +55,7 @@ def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tup
 
 
 def _published(place: Place, folder: Path) -> Manifest | None:
-    """The manifest of what is at a place already; None = there is nothing."""
+    """The current manifest of a remote; None = there is none."""
     try:
         if MANIFEST not in (place.listing() or ()):
             return None

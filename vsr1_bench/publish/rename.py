@@ -1,8 +1,8 @@
-"""The names under which a run is published: of its model, and of models that are named by a path.
+"""The names under which a run is published: its model, and models named by a path.
 
 A server may serve `/data/ann/big` under that very name; then the names of judges, readers and
-files hold it. Of such a path the last part is told. A reader's name is part of its digest and that
-part of every reading's key, so these change with it, everywhere alike.
+files hold it. Only the last part of such a path is published. A reader's name is part of its
+digest, which is part of every reading's key, so both change with it everywhere.
 """
 
 from __future__ import annotations

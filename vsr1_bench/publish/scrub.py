@@ -1,8 +1,8 @@
-"""What must not leave this machine: keys, host and user names, absolute paths.
+"""Redact what must not leave this machine: keys, host and user names, absolute paths.
 
-Two lines of defence. What describes the making of a run (errors, reasons, models that judge) is
-rewritten: paths, URLs, names and keys become `<path>`, `<url>`, `<host>`, `<user>`, `<key>`. What a
-model or a benchmark said is never changed; should a key or a folder of this machine stand in it,
+There are two lines of defence. Text that the tool wrote (errors, reasons, names of judging models)
+is rewritten: paths, URLs, names and keys become `<path>`, `<url>`, `<host>`, `<user>`, `<key>`.
+Text of a model or a benchmark is never changed; if it contains a key or a folder of this machine,
 nothing is published.
 """
 
@@ -38,7 +38,7 @@ _SHORTEST_SECRET = 8
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """What this machine must not tell."""
+    """Everything about this machine that must not be published."""
 
     secrets: tuple[str, ...]
     folders: tuple[str, ...]
@@ -47,7 +47,7 @@ class Private:
 
     @classmethod
     def here(cls, *folders: Path) -> Private:
-        """Ask the environment; `folders` are further paths that must not be told."""
+        """Read the environment; `folders` are further paths that must not be published."""
         from huggingface_hub import get_token
 
         named = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
@@ -70,7 +70,7 @@ class Private:
         )
 
     def scrub(self, text: str) -> str:
-        """Take out of a text of the tool's own what must not be told."""
+        """Redact a text that the tool wrote."""
         for secret in self.secrets:
             text = text.replace(secret, "<key>")
         text = _URL.sub("<url>", _KEY.sub("<key>", text))
@@ -83,7 +83,7 @@ class Private:
         return text
 
     def scrubbed(self, record: Any, told: bool = False) -> Any:
-        """Scrub the fields of a record that the tool wrote about itself; the rest is kept."""
+        """Redact the fields of a record that the tool wrote; keep the rest."""
         if isinstance(record, dict):
             return {k: self.scrubbed(v, k in SCRUBBED) for k, v in record.items()}
         if isinstance(record, list):
@@ -91,10 +91,10 @@ class Private:
         return self.scrub(record) if told and isinstance(record, str) else record
 
     def check(self, text: str, where: str) -> None:
-        """Refuse a text in which a key or a folder of this machine stands.
+        """Refuse a text that contains a key or a folder of this machine.
 
         Raises:
-            ExchangeError: says where, and what kind; never the thing itself.
+            ExchangeError: says where and what kind, but not the secret itself.
         """
         for found, kind in ((self.secrets, "a key"), (self.folders, "a folder")):
             if any(word in text for word in found):

@@ -1,4 +1,4 @@
-"""`download` of a bundle: everything is checked before any of it is put where runs are."""
+"""`download` a bundle: everything is checked before anything is moved into place."""
 
 from __future__ import annotations
 
@@ -38,39 +38,38 @@ from vsr1_bench.store.spec import canonical_json
 
 BLOCK = 1 << 20
 SPARE = 1 << 28
-"""Bytes that a download leaves free on the disk."""
+"""A download leaves at least so many bytes free on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What a download brought."""
+    """The result of a download."""
 
     new: list[RunFolder]
     known: list[RunFolder]
-    """Runs of this very bundle that were there already; left as they are."""
+    """Runs of this bundle that existed already; they are not changed."""
     origin: str
-    """Where from; an address of the hub names the commit."""
+    """The address; an address of the hub includes the commit."""
 
 
 def download(
     source: str, to: Path, include_path: Sequence[str] = (), *, progress: bool = True
 ) -> Downloaded:
-    """Bring a bundle's runs below a folder.
+    """Download the runs of a bundle into a folder.
 
-    Files come to `<to>/.download`, named by their hash; what is there from an earlier call is taken
-    up. Only when every file of every run has been checked are the runs moved into place, each at
-    once.
+    Files are stored in `<to>/.download` under their hash, and files of an earlier call are reused.
+    When every file of every run has been checked, the runs are moved into place, each in one step.
 
     Args:
         source: `hf://datasets/ORG/NAME[@REVISION]`, `https://…`, `file://…`, or a folder.
-        to: Where runs are kept.
-        include_path: Folders of plug-ins, whose tasks are then known.
+        to: The folder of runs.
+        include_path: Folders of plug-ins with further tasks.
         progress: Show a bar.
 
     Raises:
-        UsageError: the address is none.
-        ExchangeError: the bundle is not what its manifest says, or asks for what is not done.
-        TransferError: the transfer broke off; the same call goes on from there.
+        UsageError: it is not an address.
+        ExchangeError: the bundle differs from its manifest, or asks for something forbidden.
+        TransferError: the transfer broke off; the same call resumes from there.
     """
     place = open_place(source)
     with _staging(to) as staging:
@@ -113,7 +112,7 @@ def download(
 
 @contextmanager
 def _staging(to: Path) -> Iterator[Path]:
-    """The folder of what is on its way, for one download at a time; gone when it is empty."""
+    """The folder of unfinished downloads, for one download at a time; removed when empty."""
     folder = to / STAGING
     for path in (folder, *folder.rglob("*")):
         if path.is_symlink():
@@ -143,16 +142,16 @@ def _inside(run: BundleRun) -> Path:
 
 
 def _content(manifest: Manifest, run: BundleRun) -> str:
-    """Hash of all that a manifest says of a run; other runs may come and go beside it."""
+    """Hash of everything that a manifest states about one run, whatever other runs it has."""
     said = [one.model_dump(mode="json") for one in (run, *manifest.files_of(run))]
     return hashlib.sha256(canonical_json(said).encode()).hexdigest()
 
 
 def _sort_out(manifest: Manifest, to: Path) -> tuple[list[BundleRun], list[BundleRun]]:
-    """Runs to bring, and those that are here as this bundle has them.
+    """Runs to download, and those that exist already with the same content.
 
     Raises:
-        UsageError: another run stands where one is to go.
+        UsageError: another run is in the place of one of them.
     """
     new, known = [], []
     for run in manifest.runs:
@@ -182,7 +181,7 @@ def _check_room(to: Path, files: list[BundleFile]) -> None:
 
 
 def _fetch(place: Place, path: str, file: BundleFile, staging: Path, bar: tqdm[Any]) -> None:
-    """Bring a file and compare its hash; what is wrong is deleted."""
+    """Download a file and compare its hash; a wrong file is deleted."""
     staged, part = staging / file.sha256, staging / f"{file.sha256}.part"
     if staged.exists() and _digest(staged) == file.sha256:
         bar.update(file.size)
@@ -210,7 +209,7 @@ def _digest(path: Path) -> str:
 
 
 def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
-    """Put a run's files together beside the place of runs.
+    """Assemble a run's files in a temporary folder beside the runs.
 
     Raises:
         ExchangeError: a journal does not unpack to what the manifest says.
@@ -229,7 +228,7 @@ def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
 
 
 def _decompress(packed: Path, target: Path, file: BundleFile) -> None:
-    """Decompress a journal; more than its manifest says is never written."""
+    """Decompress a journal; never write more bytes than its manifest states."""
     content, size, rest = hashlib.sha256(), 0, b""
     wanted = file.content_size or 0
     reader = zstandard.ZstdDecompressor(max_window_size=1 << 27)
@@ -256,7 +255,7 @@ def _decompress(packed: Path, target: Path, file: BundleFile) -> None:
 
 
 def _check_lines(text: bytes, where: str) -> bytes:
-    """Check each whole line, return what follows the last."""
+    """Check each complete line, and return the rest after the last one."""
     *lines, rest = text.split(b"\n")
     for line in lines:
         if not isinstance(strict_json(line, where), dict):
@@ -267,7 +266,7 @@ def _check_lines(text: bytes, where: str) -> bytes:
 
 
 def _move_in(folder: Path, target: Path, origin: dict[str, str]) -> None:
-    """Note where a run came from, and put it where runs are, all of it at once."""
+    """Record where a run came from, and move it into place in one step."""
     meta = RunFolder(folder).meta() | {"origin": origin | {"downloaded": utc_now()}}
     write_atomic(folder / "run.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Whether a folder that somebody else has filled is the run it is said to be."""
+"""Verify that a folder from somebody else is the run that it claims to be."""
 
 from __future__ import annotations
 

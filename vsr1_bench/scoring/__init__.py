@@ -1,4 +1,4 @@
-"""Scores: metrics over verdicts, their intervals, and the rates that make them believable."""
+"""Scores: metrics over verdicts, their intervals, and rates that show how far to trust them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far two judges agree on the same responses: Cohen's kappa, the table, the disagreements."""
+"""Agreement of two judges on the same responses: Cohen's kappa, the table, the disagreements."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Agreement:
     unscored: int
     """Responses left out, because one of the two has no verdict on them."""
     kappa: float | None
-    """None where it is not defined: both judges gave one and the same verdict throughout."""
+    """None if it is not defined: both judges gave one and the same verdict throughout."""
     low: float | None
     high: float | None
     disagreements: tuple[Disagreement, ...]
@@ -57,7 +57,7 @@ class Agreement:
 
 
 def named_judges(text: str, known: Iterable[str]) -> list[str]:
-    """Split `a,b` into names of judges that have judged; a name may hold commas of its own.
+    """Split `a,b` into names of judges that have judged; a name may contain commas.
 
     Raises:
         UsageError: fewer than two names, or one under which nothing is stored.
@@ -130,7 +130,7 @@ def _verdicts(run: RunFolder, judge: str) -> dict[str, Judgment]:
 def kappa(
     table: Sequence[Sequence[int]],
 ) -> tuple[float | None, float | None, float | None]:
-    """Cohen's kappa with its 95 % interval (statsmodels); None where it is not defined."""
+    """Cohen's kappa with its 95 % interval (statsmodels); None if it is not defined."""
     n = sum(map(sum, table))
     # All in one corner: agreement by chance is certain, and kappa divides by zero.
     if n == 0 or any(table[i][i] == n for i in range(len(table))):

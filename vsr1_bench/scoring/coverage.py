@@ -1,4 +1,4 @@
-"""How much of a benchmark a run speaks for, by what its authors state."""
+"""How much of a benchmark a run covers, given the row count that its authors state."""
 
 from __future__ import annotations
 

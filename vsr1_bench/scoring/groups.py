@@ -34,7 +34,7 @@ def score_groups(
     """Score every group whose tasks were run alike.
 
     Alike: same model, sampling, prompt, variant, judge and limit. With `judges`, only theirs. Each
-    task may have been labelled in a file of its own: the judge of such a group is `labels`.
+    task may have been labelled in a separate file: the judge of such a group is `labels`.
 
     A question that several of the tasks ask (MMMU-Pro's three sets share theirs) is one cluster.
     A mean that needs a task that was not run is left out; metrics need all of the group's tasks.

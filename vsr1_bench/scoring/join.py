@@ -1,4 +1,4 @@
-"""Joins what a run has stored: samples, responses, readings of their descriptions, verdicts."""
+"""Join the stored records of a run: samples, responses, readings, verdicts."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
 
     Args:
         run: A stored run.
-        verdicts: A judge's journal on the first pass; its verdicts on the second stand beside it.
+        verdicts: A judge's journal on the first pass; its verdicts on the second are beside it.
         reader: Whose readings.
     """
     digest, captioned = reader.digest(), reader.descriptions == "caption"

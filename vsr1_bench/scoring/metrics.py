@@ -1,8 +1,8 @@
 """The metric kinds that tasks name in `Task.metrics`.
 
 Each takes the scored responses and returns a value with its interval. A proportion over independent
-samples gets Wilson's interval; anything clustered (several responses a sample, several questions an
-image) or averaged gets Wilson's with the sample size that its clusters are worth.
+samples gets Wilson's interval. Anything clustered (several responses per sample, several questions
+per image) or averaged gets Wilson's interval with the effective sample size of its clusters.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A metric's value in [0, 1] with its interval; None where nothing was scored."""
+    """A metric's value in [0, 1] with its interval; None if nothing was scored."""
 
     value: float | None
     low: float | None = None

@@ -45,7 +45,7 @@ class Paired:
     losses: int
     ties: int
     mcnemar: float | None
-    """p of McNemar's exact test, which takes samples to be independent; None where a sample has
+    """p of McNemar's exact test, which takes samples to be independent; None if a sample has
     a share rather than a verdict (several responses)."""
     p_value: float
     """McNemar's where it holds; else of sign flips of whole clusters."""
@@ -62,7 +62,7 @@ def paired_difference(
     """Compare two runs on the same samples.
 
     Args:
-        first: Correctness of each sample, (N,): 0 or 1; several responses a sample = their mean.
+        first: Correctness of each sample, (N,): 0 or 1; several responses per sample = their mean.
         second: The same samples in the same order, (N,).
         clusters: For each sample the group whose members depend on each other, (N,); None = all
             samples are independent.

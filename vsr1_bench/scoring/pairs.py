@@ -1,4 +1,4 @@
-"""The samples of two runs, put side by side."""
+"""Match the samples of two runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The score of a run: its metrics, and the rates that make them believable."""
+"""The score of a run: its metrics, and rates that show how far to trust them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def score_responses(
         responses: Every response asked for; what is missing or failed has `correct=None`.
         metrics: The task's metrics, the headline first.
         cluster: Group key whose members depend on each other.
-        per_sample: Responses a sample (n); from 2 on, pass@n and majority@n are added.
+        per_sample: Responses per sample (n); from 2 on, pass@n and majority@n are added.
     """
     wanted = [*metrics, Metric("accuracy_strict", "accuracy_strict")]
     if per_sample > 1:
@@ -106,7 +106,7 @@ def _by_group(responses: Sequence[Response], cluster: str | None) -> dict[str, d
 
 
 class Grouped(Protocol):
-    """What stands in the groups of its sample."""
+    """What is in the groups of its sample."""
 
     @property
     def sample_id(self) -> str:

@@ -1,4 +1,4 @@
-"""What a score says about seeing: rates over the second pass, and the gain over blind runs."""
+"""The seeing part of a score: rates over the second pass, and the gain over blind runs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 
 def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: Path) -> None:
-    """Add to a run's score what its second pass and its blind runs say.
+    """Add the numbers of the second pass and of the blind runs to a score.
 
     Metrics `lsr`, `self_contained`, `saw_but_wrong`, `leakage`, `no_description` of the reader that
     was asked last, with table and categories under `perception` (other readers under its
     `others`); metrics `blind_accuracy[V]` and `gain[V]` for each blind run that the same judge has
-    judged, with what they rest on under `blind`.
+    judged, with their details under `blind`.
     """
     read = perception_parts(run, task, verdicts)
     if read:
@@ -50,7 +50,7 @@ def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: P
 
 
 def score_notes(document: dict[str, Any], notes: Sequence[str | None]) -> list[str]:
-    """What a reader of a score must know: the given notes, and whether descriptions are missing."""
+    """Footnotes of a score: the given ones, and whether descriptions are missing."""
     found = [note for note in notes if note is not None]
     if "perception" in document:
         undescribed = undescribed_note(document["perception"])
@@ -59,10 +59,9 @@ def score_notes(document: dict[str, Any], notes: Sequence[str | None]) -> list[s
 
 
 def keep_leakage(document: dict[str, Any], stored: Sequence[dict[str, Any]]) -> None:
-    """Take `leakage` over from a stored score of the same judge: to count it takes the golds.
+    """Reuse the published `leakage`, because computing it needs the gold answers.
 
-    A run that was published without them keeps the published number, which hangs on nobody's
-    verdict; where there is none for a reader, it stays open.
+    It does not depend on the judge. If nothing was published for a reader, leave it empty.
     """
     parts, known = (
         {part["reader"]["digest"]: part for d in found for part in _parts(d)}
@@ -76,7 +75,7 @@ def keep_leakage(document: dict[str, Any], stored: Sequence[dict[str, Any]]) -> 
 
 
 def _parts(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a score says of each reader, the one that was asked last in front."""
+    """The part of each reader in a score, the latest reader first."""
     first = document.get("perception")
     return [first, *first["others"]] if first else []
 
@@ -91,7 +90,7 @@ def _keep(part: dict[str, Any], known: dict[str, Any]) -> None:
 
 
 def readers_of(run: RunFolder) -> list[ReaderSpec]:
-    """Who has read a run's descriptions, the one that was asked last in front.
+    """The readers of a run's descriptions, the latest first.
 
     Raises:
         StoreError: a reader was written by another version.
@@ -103,7 +102,7 @@ def readers_of(run: RunFolder) -> list[ReaderSpec]:
 
 
 def perception_parts(run: RunFolder, task: Task, verdicts: Path) -> list[dict[str, Any]]:
-    """For each reader its identity and its rates."""
+    """The identity and the rates of each reader."""
     return [
         {
             "reader": identity(reader),
@@ -116,7 +115,7 @@ def perception_parts(run: RunFolder, task: Task, verdicts: Path) -> list[dict[st
 def pooled_perception(
     members: Mapping[str, tuple[RunFolder, Path]], cluster: str | None
 ) -> dict[str, Any] | None:
-    """The second pass over several tasks as one set; None where one reader has not read them all.
+    """The second pass over several tasks as one set; None if one reader has not read them all.
 
     Args:
         members: Task -> its run and a judge's journal of verdicts on it.
@@ -136,17 +135,17 @@ def pooled_perception(
 
 
 def identity(reader: ReaderSpec) -> dict[str, Any]:
-    """Who a reader is, in a score document."""
+    """The description of a reader in a score document."""
     told = reader.model_dump(mode="json", exclude={"sampling", "told", "system"})
     return {"label": reader.label, "digest": reader.digest(), **told}
 
 
 def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict[str, Any] | None:
-    """Compare a run with its blind twin on the samples that both have a score on.
+    """Compare a run with its blind run on the samples that have a score in both.
 
     Returns:
-        Accuracy with and without seeing, their difference with its paired interval, and how many
-        samples have no part; None where there is no such run, or this judge has not judged it.
+        Accuracy with and without images, their difference with its paired interval, and how many
+        samples are excluded; None if there is no such run, or this judge has not judged it.
     """
     spec = run.spec().model_copy(update={"variant": variant})
     twin = RunFolder(run.path.parent / RunFolder.of(Path(), spec).path.name)
@@ -180,7 +179,7 @@ def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict
 def _whole_blind_part(
     run: RunFolder, task: Task, verdicts: Path, variant: str
 ) -> dict[str, Any] | None:
-    """`blind_part`; None with a warning where the twin is damaged, which is no fault of the run."""
+    """`blind_part`; None with a warning if the blind run is damaged."""
     try:
         return blind_part(run, task, verdicts, variant)
     except DamagedRunError as error:
@@ -200,10 +199,10 @@ def _by_sample(responses: Sequence[Response]) -> dict[str, list[Response]]:
 
 
 def seeing_runs(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Leave blind runs out: their descriptions are of nothing."""
+    """Exclude blind runs: they have nothing to describe."""
     return [run for run in runs if run.spec().variant == NONE]
 
 
 def blind_first(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Put blind runs in front: what is gained over them is part of the others' scores."""
+    """Order blind runs first, because the scores of the others need them for the gain."""
     return sorted(runs, key=lambda run: run.spec().variant == NONE)

@@ -1,4 +1,4 @@
-"""Does a right answer rest on what was seen? Rates over the two passes (Vision-SR1, section 5).
+"""Rates over the two passes: does a correct answer rest on the image? (Vision-SR1, section 5).
 
 Every response falls into one cell of the 2 x 2 table (does the description suffice x is the answer
 correct), or has no description, or is not counted because one of its two verdicts is missing.
@@ -16,11 +16,11 @@ from vsr1_bench.scoring.score import useful_groups
 from vsr1_bench.task import Metric
 
 READ_METRICS = ("lsr", "self_contained", "saw_but_wrong")
-"""Those that depend on who reads."""
+"""Metrics that depend on the reader."""
 OVER_ALL = ("lsr", "saw_but_wrong")
-"""Those counted over all responses: where none has a description they say nothing."""
+"""Metrics over all responses: they mean nothing if no response has a description."""
 UNDESCRIBED_AT_MOST = 0.01
-"""Share of responses without a description up to which those are ranked."""
+"""They are ranked up to this share of responses without a description."""
 METRICS = (*READ_METRICS, "leakage", "no_description")
 
 
@@ -35,26 +35,26 @@ class Seen:
     described: bool | None = None
     """Whether it has a description; None = there is no response."""
     sufficient: bool | None = None
-    """The verdict on what the reader answered from the description."""
+    """The verdict on the reader's answer."""
     leaks: bool | None = None
-    """Whether the description states the final answer as such; that takes the gold answer."""
+    """Whether the description states the final answer as such; this needs the gold answer."""
     cut: bool = False
-    """Whether the reader was cut at the token limit: it may have found the answer yet."""
+    """Whether the reading was truncated; the answer might have followed."""
 
     @property
     def counted(self) -> bool:
-        """Whether all verdicts are there that its place depends on."""
+        """Whether all verdicts that decide its cell exist."""
         known = self.described is False or self.sufficient is not None
         return self.correct is not None and known
 
     @property
     def shortcut(self) -> bool:
-        """Right, on a description that does not suffice."""
+        """Correct answer, insufficient description."""
         return bool(self.described and not self.sufficient and self.correct)
 
     @property
     def saw_but_wrong(self) -> bool:
-        """Wrong, on a description that suffices."""
+        """Incorrect answer, sufficient description."""
         return bool(self.described and self.sufficient and not self.correct)
 
 
@@ -87,7 +87,7 @@ def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Val
 
 
 def shortcut_table(seen: Sequence[Seen]) -> dict[str, Any]:
-    """Count the cells of the 2 x 2 table, and what is in none of them."""
+    """Count the cells of the 2 x 2 table, and the responses outside it."""
     counted = [one for one in seen if one.counted]
     cells = [(bool(s.sufficient), bool(s.correct)) for s in counted if s.described]
 
@@ -107,7 +107,7 @@ def shortcut_table(seen: Sequence[Seen]) -> dict[str, Any]:
 
 
 def without_empty_rates(part: dict[str, Any]) -> dict[str, Any]:
-    """A stored part of a score in which an older version has counted 0 shortcuts of nothing."""
+    """Correct a part stored by an older version, which gave 0 shortcuts without descriptions."""
     by = {
         name: {group: without_empty_rates(inner) for group, inner in groups.items()}
         for name, groups in part.get("by", {}).items()
@@ -119,7 +119,7 @@ def without_empty_rates(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def undescribed_note(part: dict[str, Any]) -> str | None:
-    """Why `lsr` and `saw_but_wrong` are not to be ranked; None where they may be."""
+    """Why `lsr` and `saw_but_wrong` are not to be ranked; None if they may be."""
     if part["undescribed"] <= UNDESCRIBED_AT_MOST * part["n"]:
         return None
     return f"{part['undescribed']:,} of {part['n']:,} responses have no description"

@@ -1,7 +1,7 @@
 """Intervals, two-sided, 95 %. The formulas are scipy's and statsmodels'; this module chooses.
 
 Which of them hold what they promise was found by simulation: `scripts/simulate_coverage.py`, whose
-table stands in docs/statistics.md. Percentile intervals of a cluster bootstrap cover 88 to 91 %
+table is in docs/statistics.md. Percentile intervals of a cluster bootstrap cover 88 to 91 %
 where clusters are few or shares extreme; those below stay near 95 %.
 """
 

@@ -1,4 +1,4 @@
-"""Facts about where a run was made: versions and command, never host, user or keys."""
+"""Facts about the environment of a run: versions and command, never host, user or keys."""
 
 from __future__ import annotations
 

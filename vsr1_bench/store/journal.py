@@ -77,7 +77,7 @@ def read_lines(path: Path, start: int = 0, number: int = 0) -> Iterator[tuple[in
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """Read a journal's line; None where it is no record."""
+    """Read a journal's line; None if it is not a record."""
     try:
         record = msgspec.json.decode(line)
     except (msgspec.MsgspecError, RecursionError):
@@ -90,7 +90,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 def bad_line(path: Path, number: int) -> StoreError:
-    """The error that a whole line is no record."""
+    """The error that a whole line is not a record."""
     return StoreError(
         f"{path}:{number}: not a record of this journal; restore the file from a copy, "
         "or delete that line to have its sample generated again"
@@ -287,7 +287,7 @@ class Journal(Closing):
                 view = view[self._file.write(view) :]
             self._end += len(line)
         except OSError as error:
-            # Part of the line may stand there: take it back, so that the file stays whole.
+            # Part of the line may be there: take it back, so that the file stays whole.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), self._end)
             raise os_failure(self.path, error) from error

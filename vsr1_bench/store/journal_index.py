@@ -1,11 +1,11 @@
 """A journal's records without their texts, from an index beside it.
 
-Most of a journal is text that joining, counting and resuming do not read. Beside a large journal
-stands `.<name>.index`: what they do read, a few dozen bytes a record. It holds nothing of its own.
-It counts only for the very file that it was made of (inode, size, time of change, and the bytes
-before its end), or for that file with more appended, of which the rest is read from the journal
-itself. A missing, stale or damaged index is made anew; where it cannot be written, reading takes
-longer.
+Most of a journal is text that joining, counting and resuming do not read. A large journal has an
+index beside it, `.<name>.index`, with what they do read: a few dozen bytes per record. The index
+holds no information of its own. It is valid only for the file that it was made from (inode, size,
+modification time, and the last bytes), or for that file with more appended; the appended part is
+read from the journal. A missing, stale or damaged index is rebuilt. If it cannot be written,
+reading takes longer.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ JUDGMENTS = Kind(Judgment, judgment_of_record, Told, _told)
 
 
 def index_path(journal: Path) -> Path:
-    """Where the index of a journal stands."""
+    """Where the index of a journal is."""
     return journal.with_name(f".{journal.name}.index")
 
 
@@ -266,7 +266,7 @@ def _checksum(index: BinaryIO, size: int) -> int:
 
 
 def _stored(index: BinaryIO, size: int, kind: Kind[Slim]) -> Iterator[Slim]:
-    """Yield what stands in the first `size` bytes of an index."""
+    """Yield what is in the first `size` bytes of an index."""
     decode = msgspec.json.Decoder(list[kind.slim]).decode  # type: ignore[name-defined]
     while size > 0:
         line = index.readline()
@@ -278,7 +278,7 @@ def _stored(index: BinaryIO, size: int, kind: Kind[Slim]) -> Iterator[Slim]:
 
 
 class _Writer:
-    """Writes an index, which appears only complete; that it cannot be written is no error."""
+    """Writes an index, which appears only complete; that it cannot be written is not an error."""
 
     def __init__(self, path: Path, journal: BinaryIO, kind: Kind[Any]) -> None:
         self._path, self._journal, self._kind = index_path(path), journal, kind

@@ -1,4 +1,4 @@
-"""Names of judges: what is typed after `--judge`, and what a judge's verdicts are stored under.
+"""Names of judges: as typed after `--judge`, and as stored with verdicts.
 
 A name is `NAME`, `NAME[MODEL]`, `NAME[MODEL,PROMPT]`, or `NAME:ARGUMENT`, where the argument of a
 judge made of others holds their names: `cascade:math,openai[org/M,paper]`. A stored name always has
@@ -31,7 +31,7 @@ class JudgeName:
     kind: str
     """Under which the registry has it."""
     brackets: str | None = None
-    """What stands in its brackets: a model, or a model and a prompt."""
+    """What is in its brackets: a model, or a model and a prompt."""
     argument: str | None = None
     """What follows its colon."""
 
@@ -59,7 +59,7 @@ def llm_name(kind: str, model: str, prompt: str | None) -> str:
 
 
 def model_label(model: str) -> str:
-    """A model as it stands in names: itself, unless it is long or would break the name."""
+    """A model as it is in names: itself, unless it is long or would break the name."""
     plain = _ODD.sub("-", model)
     if plain == model and len(quote(model, safe="")) <= LONGEST:
         return model
@@ -68,7 +68,7 @@ def model_label(model: str) -> str:
 
 
 def label_file(names: Collection[str]) -> str | None:
-    """Of the judges of one run, its only file of labels; None where there is none, or several."""
+    """Of the judges of one run, its only file of labels; None if there is none, or several."""
     found = [name for name in names if bare(name) == LABELS]
     return found[0] if len(found) == 1 else None
 
@@ -84,7 +84,7 @@ def bare(name: str) -> str:
 
 
 def split_first(text: str) -> tuple[str, str]:
-    """Split at the first comma that stands in no brackets; the second part may be empty."""
+    """Split at the first comma that is in no brackets; the second part may be empty."""
     depth = 0
     for place, char in enumerate(text):
         depth += (char == "[") - (char == "]")

@@ -1,4 +1,4 @@
-"""Journal lines of records: JSON values out of them, and back."""
+"""Convert records to journal lines (JSON values) and back."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def sample_of_record(record: dict[str, Any]) -> Sample:
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """What joining has to know of a sample: where it stands, and which groups it is in."""
+    """What joining has to know of a sample: where it is, and which groups it is in."""
 
     row: int
     """Place in the data set, from 0."""
@@ -85,7 +85,7 @@ def place_of_line(path: Path, number: int, line: bytes) -> Place:
     """Read what joining has to know from a line of `samples.jsonl`.
 
     Raises:
-        StoreError: the line is no such record; names file:line.
+        StoreError: the line is not such a record; names file:line.
     """
     with contextlib.suppress(msgspec.MsgspecError, RecursionError):
         found = _place(line)
@@ -269,7 +269,7 @@ class _MetaLine(TypedDict):
 
 
 def score_fault(document: Any) -> str | None:
-    """Why a document is no score file, field and type; None = it is one."""
+    """Why a document is not a score file, field and type; None = it is one."""
     return _fault(document, _ScoreLine)
 
 

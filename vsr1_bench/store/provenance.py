@@ -1,4 +1,4 @@
-"""Which commands have made a run's responses: `commands` in its run.json.
+"""The commands that made a run's responses: `commands` in its run.json.
 
 A later command reuses what an earlier one has stored, and says so. What run.json has at its top
 (command, versions, backend) is of the last command, which may have made nothing.
@@ -30,7 +30,7 @@ class Maker:
     started: str
     """ISO 8601, UTC."""
     made: int | None
-    """Responses; None where it was killed, or ran before this was counted."""
+    """Responses; None if it was killed, or ran before this was counted."""
 
 
 def makers(run: RunFolder) -> list[Maker]:

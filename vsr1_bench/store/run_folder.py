@@ -1,4 +1,4 @@
-"""The run store: a folder a run, in which nothing paid for is ever lost.
+"""The run store: one folder per run, in which nothing paid for is ever lost.
 
     runs/<org--model>/<task>-<8 hex of the spec's hash>/
       run.json            the spec, its hash, and what is not part of it (versions, times, command)
@@ -14,7 +14,7 @@
 
 A shard (`--shard i/n`) writes `generations.<i>-of-<n>.jsonl` and its other journals beside those of
 the others, and all are merged by key: the last record of a key counts, but a finished response is
-never displaced by a failed one, whichever journal that stands in.
+never displaced by a failed one, whichever journal that is in.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class RunFolder:
             yield from (record for record in found if record is not None)
 
     def places(self) -> Iterator[Place]:
-        """Yield where the samples stand, those that were left out, too; in no order.
+        """Yield where the samples are, those that were left out, too; in no order.
 
         Raises:
             StoreError: a journal is damaged, or of another version.
@@ -395,7 +395,7 @@ class RunFolder:
         """Write `scores/<judge>.json`, which appears only complete; metrics stay in their order."""
         path, unnamed = (self._score_path(name) for name in (judge, bare(judge)))
         write_atomic(path, json.dumps(document, indent=1) + "\n")
-        # What a judge that could not be had has left open stands under a name without its model.
+        # What a judge that could not be had has left open is under a name without its model.
         for known in self.scores() if unnamed != path and unnamed.exists() else ():
             if known["judge"] == bare(judge) and bare(judge) not in self.judged():
                 unnamed.unlink()

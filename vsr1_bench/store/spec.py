@@ -1,4 +1,4 @@
-"""The spec of a run: everything that decides what a model is asked and with what.
+"""The spec of a run: everything that can change its answers.
 
 Two runs with equal specs are the same run and share a folder; any difference is another folder, so
 results are never mixed. What does not change the question (backend, batch size, `--limit`, shard)
@@ -47,7 +47,7 @@ class ModelSpec(Strict):
     verified: bool = True
     """False for endpoints: nobody can hash what they serve."""
     precision: PrecisionSpec | None = None
-    """None where no weights were loaded here, and in runs that were made before it was recorded."""
+    """None if no weights were loaded here, and in runs that were made before it was recorded."""
 
     @property
     def precision_label(self) -> str:
@@ -84,7 +84,7 @@ class PromptSpec(Strict):
     format: str
     hash: str
     chat_template_hash: str | None
-    """None where the template is on the other side of an endpoint."""
+    """None if the template is on the other side of an endpoint."""
     system: str | None
 
 
@@ -119,7 +119,7 @@ class RunSpec(Strict):
     """`none`, or what was done to the images of a blind run."""
 
     imported_per_sample: int = 1
-    """Responses a sample among those made elsewhere."""
+    """Responses per sample among those made elsewhere."""
     engine: dict[str, bool | int | float | str | None] = {}
     """What else of `--model_args` was given and can change an answer (`generation.identity`)."""
 
@@ -159,9 +159,9 @@ def request_key(
 ) -> str:
     """Key of a response: spec, sample, full messages, image bytes, index. The only cache key.
 
-    Image hashes stand where the images stand, so the same words with another picture, or with two
-    pictures exchanged, are another request. The sample's id is part of it because two samples may
-    ask the same thing (many do, in a blind run) and each is to have its own response.
+    Image hashes are in the positions of the images, so the same words with another image, or with
+    two images swapped, are another request. The sample's id is included because two samples may
+    ask the same thing (many do, in a blind run) and each must have its own response.
     """
     told = [
         [

@@ -1,4 +1,4 @@
-"""The writing end of a run's folder."""
+"""Write to the folder of a run."""
 
 from __future__ import annotations
 

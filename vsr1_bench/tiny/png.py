@@ -23,7 +23,7 @@ def palette_png(pixels: bytes, width: int, palette: Sequence[tuple[int, int, int
         palette: At most 256 colours.
 
     Raises:
-        ValueError: the pixels are no whole rows, or the palette is too long.
+        ValueError: the pixels are not whole rows, or the palette is too long.
     """
     if not pixels or len(pixels) % width or not 0 < len(palette) <= 256:
         raise ValueError(

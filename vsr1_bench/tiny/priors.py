@@ -1,4 +1,4 @@
-"""The demo questions with a prior in their wording: the opening tells the answer, in training.
+"""The demo questions with a language prior: in training the opening reveals the answer.
 
 Each question begins with one of seven openings. In training the opening is, 9 times of 10, the one
 that stands for the answer; in test it is drawn without regard to the answer. So guessing from the

@@ -94,7 +94,7 @@ class Scene:
 class Question:
     """A question about a scene with its gold answer and the reasoning that leads there.
 
-    In the reasoning each number stands right after the colour that it is about: a model of this
+    In the reasoning each number comes right after the colour that it is about: a model of this
     size then finds it by looking for cells of the same word, and learns to count within minutes.
     """
 
@@ -245,7 +245,7 @@ def content_hash(
     make: Callable[[Split, int], Mapping[str, Any]] = make_row,
     rows: int = 200,
 ) -> str:
-    """Hash what the first test rows hold, pixels included; `name` stands before the hash."""
+    """Hash what the first test rows hold, pixels included; `name` precedes the hash."""
     digest = hashlib.sha256()
     for number in range(rows):
         row = make("test", number)

@@ -1,4 +1,4 @@
-"""What works on this machine, and the command that mends what does not."""
+"""List what works on this machine, and the command that fixes the rest."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _backends() -> list[Finding]:
     if vllm:
         found.append(_tried("backend vllm", vllm, _try_vllm))
     else:
-        mend = "pip install 'vsr1-bench[vllm]' (GPU; for CPU see the README)"
+        mend = "pip install 'vsr1-bench[vllm]' (GPU; for CPU see docs/install.md)"
         found.append(Finding("backend vllm", False, "not installed", mend))
     found.append(Finding("backend openai", True, str(_installed("openai"))))
     return found
@@ -170,7 +170,7 @@ def can_run(findings: list[Finding]) -> bool:
 
 
 def report(findings: list[Finding]) -> str:
-    """Write findings one a line, the mending step below what does not work."""
+    """Write findings one a line, the fix below what does not work."""
     marks = {True: "ok", False: "NO", None: "--"}
     width = max(len(f.what) for f in findings)
     lines = []

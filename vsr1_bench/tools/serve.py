@@ -1,4 +1,4 @@
-"""A checked start of vLLM's OpenAI-compatible server, for many runs against one engine."""
+"""Check the settings and start vLLM's OpenAI-compatible server, for many runs on one engine."""
 
 from __future__ import annotations
 

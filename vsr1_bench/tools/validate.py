@@ -1,4 +1,4 @@
-"""Proof that a task is sound: rows map, images open, the gold answer scores 1, an empty one 0."""
+"""Check a task: rows map, images open, the gold answer scores 1, an empty one 0."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Validation:
     source: str
     """Where they came from, in words."""
     prompt: str
-    """The first sample's prompt; empty where no row maps."""
+    """The first sample's prompt; empty if no row maps."""
     chat: str
     """The same as the chat template of Qwen2.5-VL writes it, to the byte."""
     faults: tuple[str, ...]
@@ -119,7 +119,7 @@ def _shown(response: str, verdict: Verdict) -> str:
 
 
 def rule_judge(task: Task, include_path: Sequence[str]) -> RuleJudge | None:
-    """The rule by which a task can be tried; None where only a model judges it.
+    """The rule by which a task can be tried; None if only a model judges it.
 
     Raises:
         UsageError: the judge does not exist.

@@ -1,0 +1,97 @@
+"""README and docs: links lead somewhere, and the commands that they show are accepted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from tree import ROOT, repository_files
+
+from vsr1_bench.cli.main import parse
+from vsr1_bench.errors import UsageError
+
+PAGES = [path for path in repository_files() if path.suffix == ".md" and path.parts[0] != "results"]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+
+
+def text_of(page: Path) -> str:
+    return (ROOT / page).read_text("utf-8")
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def broken_links(page: Path, text: str) -> list[str]:
+    """Relative links of a page whose file, or whose heading in it, does not exist."""
+    broken = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, heading = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        if not target.exists():
+            broken.append(link)
+        elif heading:
+            headings = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE)
+            if heading not in map(anchor, headings):
+                broken.append(link)
+    return broken
+
+
+def commands(text: str) -> list[str]:
+    """The lines of shell blocks, continued lines joined, comments and shell operators cut off."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"^    (?:\$ )?(.*)$", text, re.MULTILINE)
+    lines = "\n".join((*blocks, *indented)).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines]
+
+
+def arguments(line: str) -> list[str]:
+    """The words after `vsr1-bench`, as the shell hands them over."""
+    words = shlex.split(re.sub(r"\[[^\]]*\]|…", "", line), comments=True)
+    end = next((i for i, word in enumerate(words) if word in ("&&", "|", ">", ";")), len(words))
+    return words[1:end]
+
+
+SHOWN = sorted(
+    {
+        line
+        for page in PAGES
+        for line in commands(text_of(page))
+        if line.startswith(("vsr1-bench ", ".venv/bin/vsr1-bench "))
+    }
+)
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_commands_are_accepted(line: str) -> None:
+    parse(arguments(line))
+
+
+@pytest.mark.parametrize("line", ["vsr1-bench table --colums lsr", "vsr1-bench plot # --output A"])
+def test_a_wrong_command_is_seen(line: str) -> None:
+    with pytest.raises(UsageError):
+        parse(arguments(line))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert broken_links(page, text_of(page)) == []
+
+
+def test_broken_links_are_seen() -> None:
+    text = "[a](docs/none.md) [b](docs/faq.md#training) [c](docs/faq.md#no-such) [d](https://x.y)"
+    assert broken_links(Path("README.md"), text) == ["docs/none.md", "docs/faq.md#no-such"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_make_targets_exist(page: Path) -> None:
+    named = re.findall(r"(?:^|`)make ([a-z]+(?:-[a-z]+)*)\b", text_of(page), re.MULTILINE)
+    assert set(named) <= TARGETS
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = text_of(Path("docs/README.md"))
+    pages = {path.name for path in PAGES if path.parent == Path("docs")} - {"README.md"}
+    assert {name for name in pages if f"({name})" not in index} == set()
