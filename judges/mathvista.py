@@ -56,7 +56,7 @@ def nearest(words: str, choices: tuple[str, ...]) -> str | None:
     option = choices[best]
     if costs.count(costs[best]) > 1 or 6 * costs[best] > len(option):
         return None
-    if read_number(words) and read_number(option):  # 15 is no misspelling of 16
+    if read_number(words) and read_number(option):  # 15 is not a misspelling of 16
         return None
     if bool(NO.search(words)) != bool(NO.search(option)):
         return None

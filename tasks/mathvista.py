@@ -15,7 +15,7 @@ BREAKDOWNS = ("question_type", "answer_type", *METADATA)
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the unit stands behind the question, as in the authors' prompts."""
+    """Map a row; the unit comes after the question, as in the authors' prompts."""
     choices = tuple(row["choices"] or ())
     gold = row["answer"].strip()
     if gold in choices:

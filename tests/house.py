@@ -52,16 +52,6 @@ LIFE = (
 )
 """The life of one sample: what it becomes, how, in which module, by what."""
 
-OPEN_CUTS: tuple[tuple[str, str], ...] = (
-    ("api", "cli"),
-    ("data", "lmms_eval"),
-    ("judging", "lmms_eval"),
-    ("judging", "scoring"),
-    ("registry", "lmms_eval"),
-    ("scoring", "lmms_eval"),
-)
-"""Arrows that go up and are being cut on other branches; empty at the end."""
-
 FACE = "vsr1_bench"
 """The package itself: `__init__` and `__main__` stand before the house and are no room."""
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class LoopError(BenchError):
-    """A stage has stopped; the same command goes on from there."""
+    """A stage has stopped; the same command resumes from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Stage:
     suffices: Callable[[], bool] = lambda: False
     """Whether what it has made is enough to go on with, though it is incomplete."""
     lacks: Callable[[], str] = lambda: ""
-    """What it was to make and has not, whatever its exit code said; empty where nothing."""
+    """What it was to make and has not, whatever its exit code said; empty if nothing."""
 
 
 def run_loop(

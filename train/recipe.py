@@ -48,9 +48,9 @@ class Recipe(Training):
     # The objective (see `rl.rewards`)
     objective: Objective
     credit: Literal["reader", "description"] = "reader"
-    """`decoupled`: whose tokens the visual reward reaches. `description` is ours, not the paper's:
-    printed as it is, the objective never rewards the words that the reader was given, and where a
-    response has none of them nothing carries its negative advantage (see `objectives`)."""
+    """`decoupled`: whose tokens the visual reward reaches. `description` is our variant.
+    As printed in the paper, the objective never rewards the description tokens, and nothing carries
+    the negative advantage of a response without a description (see `objectives`)."""
     format_weight: Share = 0.1
     """The paper's α."""
     lambda_answer: NonNegative = 0.5

@@ -137,7 +137,7 @@ def evaluate(
         gen_kwargs: Sampling: temperature, max_tokens and so on.
         model_args: Arguments of the backend.
         seed: Of the sampling.
-        num_samples: Responses a sample.
+        num_samples: Responses per sample.
         data_root: Local mirror of the data sets.
         include_path: Folders of your own task and judge files; their code is executed.
         progress: Show bars.
@@ -185,7 +185,7 @@ class Evaluation:
 
     runs: tuple[RunFolder, ...]
     documents: tuple[dict[str, Any], ...] | None
-    """Scores of the runs and of their groups; None where nothing was to be judged."""
+    """Scores of the runs and of their groups; None if nothing was to be judged."""
     complete: bool
     """Whether every response is there and has its verdict."""
 
@@ -196,7 +196,7 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
     Raises:
         UsageError, TaskError, ModelError, StoreError: before anything is generated.
         Interrupted: generation ended before its end; says what is safe.
-        JudgeError: a judge cannot go on; verdicts so far are safe.
+        JudgeError: a judge cannot continue; verdicts so far are safe.
     """
     judging = flags.judge_options()
     options = flags.run_options(judging.spending)
@@ -207,7 +207,7 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
         if not flags.predict_only:
             judges = choose_judges(tasks, flags.judge, pool)
         elif flags.judge:
-            pool.missing(flags.judge, tasks[0])  # it may lack its key, not be unknown
+            pool.missing(flags.judge, tasks[0])  # its key may be missing, not be unknown
         for judge in judges.values():
             if judge.warning:
                 notice(judge.warning)

@@ -40,7 +40,7 @@ class RowError(TaskError):
 
 
 class GenerationError(BenchError):
-    """The model or its engine cannot go on; finished samples are safe."""
+    """The model or its engine cannot continue; finished samples are safe."""
 
     exit_code = EXIT_INCOMPLETE
 
@@ -50,7 +50,7 @@ class ModelError(BenchError):
 
 
 class JudgeError(BenchError):
-    """A judge cannot go on; finished verdicts are safe."""
+    """A judge cannot continue; finished verdicts are safe."""
 
     exit_code = EXIT_INCOMPLETE
 
@@ -95,7 +95,7 @@ class ExchangeError(BenchError):
 
 
 class TransferError(ExchangeError):
-    """A transfer broke off; what has arrived is kept, and the same command goes on from there."""
+    """A transfer broke off; what has arrived is kept, and the same command resumes from there."""
 
     exit_code = EXIT_INCOMPLETE
 

@@ -1,6 +1,6 @@
 """Tasks of other harnesses: their rows, prompts and scorers, with our generation and store.
 
-`NAME/TASK` names a task of harness NAME, and NAME stands where a judge's name stands: it is the
+`NAME/TASK` names a task of harness NAME, and NAME is where a judge's name is: it is the
 harness's own scorer. A harness is found by its name, and imported when a task of it is named: a
 room of this package with a `harness.py`, whose `HARNESS` it is, or an entry point of group
 `vsr1_bench.harnesses` (`NAME = "module:object"`).
@@ -57,7 +57,7 @@ class ExternalData:
     """Hash of every row's content, images included."""
     n: int
     sample: Callable[[int], Sample]
-    """The sample of a row's number, from 0. Its messages are asked as they stand: the question, or
+    """The sample of a row's number, from 0. Its messages are asked as they are: the question, or
     `extra["turns"]` where they are more (`prompts.formats.own_messages`)."""
     overrides: TaskOverrides
 
@@ -71,7 +71,7 @@ class Harness(Protocol):
 
     @property
     def name(self) -> str:
-        """What stands before the `/` of its tasks' names, and in a judge's place."""
+        """What comes before the `/` of its tasks' names, and in a judge's place."""
 
     def task(self, name: str, include_path: Sequence[str] = ()) -> Task:
         """The task of this full name, not looked up: stored runs are shown by it."""
@@ -100,7 +100,7 @@ class Harness(Protocol):
         """Have its own scorer score a run; write and return the score document.
 
         Raises:
-            JudgeError: the scorer cannot go on.
+            JudgeError: the scorer cannot continue.
         """
 
     def groups(

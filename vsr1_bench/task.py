@@ -64,7 +64,7 @@ class ExternalTask:
     """Rows, prompts and scoring of another harness's task (`vsr1_bench.harness`)."""
 
     harness: str
-    """The harness's name, which also stands where a judge's name stands: its own scorer."""
+    """The harness's name, which also is where a judge's name is: its own scorer."""
     name: str
     """The task's name there; `GROUP/NAME` as a member of a group, which may change its settings."""
     include_path: tuple[str, ...] = ()
@@ -101,12 +101,12 @@ class Task:
     version: int | str
     """`2`, or `"2.1"`: shown in every table. The first number rises when rows, mapping or prompt
     change: another question, another run. The second rises when only reading or scoring change:
-    stored responses are judged anew, and nothing is generated again."""
+    stored responses are judged again, and nothing is generated again."""
     source: Source | Procedural | Chosen | ExternalTask
     to_sample: Callable[[Row], Sample | tuple[Sample, ...]]
     """One row -> its sample, or its `per_row` samples."""
     answer_type: AnswerType | None
-    """The samples' answer type; None where it differs from sample to sample."""
+    """The samples' answer type; None if it differs from sample to sample."""
     license: str
     description: str
     judge: str = "string_match"
@@ -114,7 +114,7 @@ class Task:
     judge_fallback: str | None = None
     """Rule judge to use, with a footnote, where a model that judges has no key or endpoint."""
     judge_prompt: JudgePrompt | None = None
-    """This benchmark's own prompt for judging models; goes before `--judge_prompt`."""
+    """This benchmark's own prompt for judging models; takes precedence over `--judge_prompt`."""
     metrics: tuple[Metric, ...] = (Metric("accuracy"),)
     suites: tuple[str, ...] = ()
     cluster: str | None = None
@@ -218,7 +218,7 @@ def interleave_all(
 ) -> tuple[tuple[tuple[Part, ...], ...], tuple[EncodedImage, ...]]:
     """Put images at their marks in several texts that are read one after another.
 
-    The question and its options, say: an image that only an option names stands there. The rules
+    The question and its options, say: an image that only an option names is there. The rules
     are those of `interleave`; images that no text names come first in the first text.
 
     Args:

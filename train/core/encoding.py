@@ -96,7 +96,7 @@ class Encoder:
         self.prompt = lru_cache(maxsize=kept)(self._encode)
 
     def encode(self, request: Request) -> dict[str, Any]:
-        """What the processor gives for a prompt, one list entry or tensor row a token."""
+        """What the processor gives for a prompt, one list entry or tensor row per token."""
         bare = replace(request, key="", index=0, sampling=replace(request.sampling, seed=0))
         return self.prompt(bare)
 
@@ -161,7 +161,7 @@ class Encoder:
         total = self._words(request)
         for image in request.images:
             size = fit(*image_size(image), sampling.min_pixels, sampling.max_pixels)
-            total += size[0] * size[1] // 784  # Qwen's 28 x 28 pixels a token; others are near
+            total += size[0] * size[1] // 784  # Qwen's 28 x 28 pixels per token; others are near
         return total
 
     def _words(self, request: Request) -> int:

@@ -39,7 +39,7 @@ class Training(BaseModel):
     about: str = ""
     """One line for `ls recipes`."""
     source: str = ""
-    """What it reproduces, and where that stands; empty = this project's own."""
+    """What it reproduces, and where that is; empty = this project's own."""
 
     # The model
     model: UserText

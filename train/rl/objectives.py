@@ -51,7 +51,7 @@ def group_advantages(rewards: Rewards, *, scale: bool = True) -> Advantages:
         scale: Divide by the deviation; without it this is Dr. GRPO's advantage.
 
     Returns:
-        An advantage for each reward, None where that is None. A group whose rewards are all equal,
+        An advantage for each reward, None if that is None. A group whose rewards are all equal,
         or of a single reward, has advantages of exactly 0.
     """
     known = [reward for reward in rewards if reward is not None]

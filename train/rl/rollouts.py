@@ -125,8 +125,8 @@ def collect(
         reader: Another model's endpoint that reads the descriptions; None = the policy itself.
 
     Raises:
-        GenerationError: the engine cannot go on.
-        JudgeError: the judge cannot go on.
+        GenerationError: the engine cannot continue.
+        JudgeError: the judge cannot continue.
     """
     start = time.monotonic()
     rollouts: dict[str, Rollout] = {}

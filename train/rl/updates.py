@@ -152,7 +152,7 @@ class Updater:
         return loss
 
     def _shares(self, micro: Micro, part: str, totals: Totals, like: Tensor) -> Shares | None:
-        """What a micro-batch's tokens count in one part; None where it has none of it."""
+        """What a micro-batch's tokens count in one part; None if it has none of it."""
         import torch
 
         if not any(term.part == part for row in micro for term in row.terms):

@@ -25,7 +25,7 @@ FOLDER = "validation"
 
 
 def validation_judges(recipe: Recipe) -> dict[str, Chosen]:
-    """The judge of each validation task; empty where the recipe validates nothing.
+    """The judge of each validation task; empty if the recipe validates nothing.
 
     Raises:
         UsageError: an unknown task, or one whose judge cannot be used here and has no substitute.

@@ -16,7 +16,7 @@ _NOUN = (
     r"(?:option|choice|answer|letter|选项|選項|選択肢|선택지|보기|opción|opcion|letra|opção|opcao|"
     r"alternativa|lettre|réponse|antwort|вариант|الخيار|ans\.?)"
 )
-# What heads a line of its own; with a colon only, because `Solution A` may be an option.
+# What heads a separate line; with a colon only, because `Solution A` may be an option.
 _LABEL = (
     r"(?:(?:my|the)\s+)?(?:(?:final|selected|chosen|best)\s+)?(?:solution|result|conclusion|response|output|"
     r"decision|verdict|selection|pick|guess|prediction|final|selected|chosen|choose|select|option|"

@@ -51,7 +51,7 @@ _UNKNOWN = re.compile(
     r"|(?<![a-z\d])x\s?[-+]\s?\d+[\s$)]{0,3}=[^=]*$",
     re.IGNORECASE,
 )
-"""The last equation says what `2x` or `x + 1` is, which is no answer."""
+"""The last equation says what `2x` or `x + 1` is, which is not an answer."""
 _NOT_ONE = re.compile(
     r"\b(?:not|n't|never|no|neither|nor|least|most|than|over|under|between|up to|up|almost|nearly|"
     r"first|step|figure|fig|equation|eq|question|question|part|number|the)\W{0,3}$|n't\W{0,3}$",

@@ -97,7 +97,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _rows(task: Task) -> int | None:
-    """Samples that the task's publishers state; None where nobody does."""
+    """Samples that the task's publishers state; None if nobody does."""
     from vsr1_bench.task import Chosen
 
     stated = None if isinstance(task.source, Chosen) else task.source.n

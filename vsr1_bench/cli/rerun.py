@@ -111,7 +111,7 @@ class Rerun:
     differences: tuple[Difference, ...]
     """In what a run made today would differ; first = stored, second = today."""
     unknown: str | None
-    """Why today's spec cannot be told, in one line; None where it can."""
+    """Why today's spec cannot be computed, in one line; None if it can."""
     lacking: str = ""
     """Recorded flags that execute code and were not typed for this rerun."""
 

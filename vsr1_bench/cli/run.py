@@ -41,14 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--base_url", help="OpenAI-compatible endpoint; its key: OPENAI_API_KEY")
     engine.add_argument("--model_args", "-a", default="", help="arguments of the backend: a=1,b=2")
     engine.add_argument(
-        "--batch_size", help="requests at once, whatever the backend calls them; auto = its default"
+        "--batch_size", help="requests at a time, on any backend; auto = its default"
     )
-    engine.add_argument("--device", help="of backend transformers: cpu, cuda, cuda:1")
+    engine.add_argument("--device", help="device of backend transformers: cpu, cuda, cuda:1")
     for size in ("tensor_parallel_size", "data_parallel_size"):
-        engine.add_argument(
-            f"--{size}", type=common.positive_int, help="of backend vllm, handed through"
-        )
-    engine.add_argument("--revision", help="of the model, on the hub")
+        engine.add_argument(f"--{size}", type=common.positive_int, help="passed on to backend vllm")
+    engine.add_argument("--revision", help="revision of the model on the hub")
     engine.add_argument(
         "--trust_remote_code", action="store_true", help="execute code that comes with the model"
     )
@@ -61,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sampling.add_argument("--seed", type=int, default=0)
     sampling.add_argument(
-        "--num_samples", type=common.positive_int, default=1, help="responses a sample"
+        "--num_samples", type=common.positive_int, default=1, help="responses per sample"
     )
     common.add_data(parser)
     common.add_include_path(parser)
@@ -70,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rest.add_argument("--shard", type=common.shard, default=(0, 1), metavar="i/n")
     rest.add_argument("--force_unlock", action="store_true", help="take over a dead host's lock")
     rest.add_argument(
-        "--log_samples", "-s", action="store_true", help="always on; accepted for lm-eval's sake"
+        "--log_samples", "-s", action="store_true", help="always on; for compatibility with lm-eval"
     )
     rest.add_argument("--num_fewshot", type=int, help=argparse.SUPPRESS)
     rest.add_argument("--use_cache", help=argparse.SUPPRESS)

@@ -44,7 +44,7 @@ class Rows(ABC):
         return row
 
     def place(self, number: int) -> str:
-        """Where a row is in its file, for a message; empty where its number says it all."""
+        """Where a row is in its file, for a message; empty if its number says it all."""
         return ""
 
     @abstractmethod

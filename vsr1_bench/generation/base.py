@@ -45,7 +45,7 @@ class Generator(Closing):
         """Yield completions until nothing that was submitted is outstanding.
 
         Raises:
-            GenerationError: the engine cannot go on.
+            GenerationError: the engine cannot continue.
         """
 
     @abstractmethod
@@ -61,7 +61,7 @@ class Generator(Closing):
         """Answer requests of which some come up only when others are answered.
 
         Args:
-            following: The next request, None where there is none for now. It is asked after each
+            following: The next request, None if there is none for now. It is asked after each
                 completion, when that has been dealt with, so what follows from one joins the rest
                 at once; never are more than `capacity` requests under way.
         """

@@ -312,7 +312,7 @@ def checked_url(url: str, flags: Flags = RUN_FLAGS) -> str:
 
 
 def checked_key(variable: str) -> str:
-    """Read a key from the environment; empty where there is none.
+    """Read a key from the environment; empty if there is none.
 
     Raises:
         UsageError: no header can carry it.

@@ -79,7 +79,7 @@ def parse_body(body: bytes, content_type: str = "") -> tuple[dict[str, Any], boo
 
 
 def read_finish(reason: Any) -> str:
-    """A finish reason in lower case, its words joined by `_`; empty where there is none.
+    """A finish reason in lower case, its words joined by `_`; empty if there is none.
 
     Servers write one reason in many ways: `max_tokens`, `MAX_TOKENS`, `MaxTokens`, `max-tokens`,
     `FINISH_REASON_MAX_TOKENS`.
@@ -91,9 +91,9 @@ def read_finish(reason: Any) -> str:
 
 
 def read_logprobs(logprobs: Any) -> tuple[float, ...] | None:
-    """The log-probability of each token; None where a reply has them in another form, or not all.
+    """The log-probability of each token; None if a reply has them in another form, or not all.
 
-    They are an extra: an odd form of them is no reason to lose the answer.
+    They are an extra: an odd form of them is not a reason to lose the answer.
     """
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not tokens or not isinstance(tokens, list):
@@ -108,7 +108,7 @@ def read_message(message: Any) -> Said:
     """Read the message of a choice.
 
     Raises:
-        OddFormError: it is no object, or its content is neither text nor a list of parts.
+        OddFormError: it is not an object, or its content is neither text nor a list of parts.
     """
     if not isinstance(message, Mapping):
         raise OddFormError(f"its message is {_kind(message)}")

@@ -80,7 +80,7 @@ class OpenAIGenerator(CallingGenerator):
         self.model = model.id
         self._key_variable = key_variable
         self._marked = False
-        """Whether a byte order mark has been told."""
+        """Whether a byte order mark has been reported."""
         self._flags = model.flags
         url, key = checked_url(model.base_url or "", model.flags), checked_key(key_variable)
         self._client = openai.AsyncOpenAI(
@@ -198,7 +198,7 @@ class OpenAIGenerator(CallingGenerator):
         """Tell what a reply says (see `chat_reply`).
 
         Raises:
-            TryAgainError: it is no chat completion, and the next one may be.
+            TryAgainError: it is not a chat completion, and the next one may be.
             BenchError: every other reply will be of this kind, too.
         """
         try:
@@ -256,7 +256,7 @@ class _Choice(BaseModel):
 
 
 class _Reply(BaseModel):
-    """What is read of a chat completion; servers add fields of their own."""
+    """What is read of a chat completion; servers add their own fields."""
 
     choices: list[_Choice] | None = None
     usage: Annotated[Usage | None, BeforeValidator(usage_of)] = None

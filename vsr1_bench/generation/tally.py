@@ -21,8 +21,8 @@ class Tally:
     in_a_row: int = 0
     """Failures since the last success."""
     asked_apart: bool = False
-    """By calls of their own, as another model's readings: so many failures in a row stop them, also
-    after a success. A run's own requests may fail by their samples, which can stand together."""
+    """By separate calls, as another model's readings: so many failures in a row stop them, also
+    after a success. A run's own requests may fail by their samples, which may be adjacent."""
 
     def note(self, error: str | None, count: int = 1) -> None:
         """Count requests that have ended alike.

@@ -61,7 +61,7 @@ def download_data(
 
     Raises:
         UsageError: no task has this copy, or one leaves its rows to the user.
-        TransferError: a transfer broke off; the same call goes on from there.
+        TransferError: a transfer broke off; the same call resumes from there.
     """
     report = DataReport()
     sources: dict[Source, str] = {}

@@ -116,7 +116,7 @@ def download_raw_outputs(options: RawOptions) -> RawReport:
     Raises:
         UsageError: a run that the repository does not have.
         ExchangeError: the repository cannot be read.
-        TransferError: a transfer broke off; the same call goes on from there.
+        TransferError: a transfer broke off; the same call resumes from there.
     """
     place = HubPlace(REPOSITORY, options.revision or REVISION)
     report = RawReport(place.resolve())

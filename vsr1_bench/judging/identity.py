@@ -1,8 +1,8 @@
 """The identity of a rule judge: a hash of the code that decides.
 
-Code is compared by its syntax tree, so comments, docstrings and layout are no part of it. It is the
-judge's own module, the modules that this one imports from the judges or from its own package or
-folder, and the reading of answers. A neighbouring judge that it does not import is no part of it.
+Code is compared by its syntax tree, so comments, docstrings and layout are not part of it. It is
+the judge's own module, the modules that this one imports from the judges or from its own package or
+folder, and the reading of answers. A neighbouring judge that it does not import is not part of it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def code_digest(source: bytes) -> str:
 
 
 def _write(value: object, words: list[str]) -> None:
-    """Write a syntax tree without positions, empty fields and strings that stand by themselves."""
+    """Write a syntax tree without positions, empty fields and strings that are by themselves."""
     if isinstance(value, ast.AST):
         words.append(f"{type(value).__name__}(")
         for name in value._fields:
@@ -148,7 +148,7 @@ def _imported(file: Path, package: str) -> Iterator[str]:
 
 
 def _found(names: Iterable[str], scopes: list[Scope]) -> Iterator[tuple[Path, str]]:
-    """The files of modules, by their names, with the package that each stands in."""
+    """The files of modules, by their names, with the package that each is in."""
     for name in names:
         for scope, folder in scopes:
             if scope and not f"{name}.".startswith(f"{scope}."):

@@ -32,7 +32,7 @@ from vsr1_bench.store.spec import canonical_json
 TAIL = 2000
 """Characters of a final region that are shown where no final answer can be extracted."""
 FILL_SECONDS = 1.0
-"""How long new items are prepared before the replies that are there are handed on."""
+"""How long new items are prepared before the replies that are there are passed on."""
 # How an endpoint says that it cannot be held to a schema.
 _NO_SCHEMA = re.compile(
     r"HTTP (?:400|415|422): "
@@ -217,7 +217,7 @@ class LLMRunner(RunningJudge):
             self._submit(asked)
 
     def _consider(self, item: Item) -> _Asked | None:
-        """Turn an item into a prompt; None where its verdict is known, on its way or free."""
+        """Turn an item into a prompt; None if its verdict is known, on its way or free."""
         shown = candidate(item, graded=self.prompt.graded)
         if shown is None:
             verdict = Verdict("incorrect", unparsed=True, reason="no final answer")

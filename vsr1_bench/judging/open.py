@@ -116,7 +116,7 @@ def open_judge(
 
     Raises:
         JudgeMissingError: a key, an endpoint, a model or a package that it needs is not there.
-        UsageError: an unknown judge, or one that was not told what it needs.
+        UsageError: an unknown judge, or one that was not given what it needs.
     """
     told = options or JudgeOptions()
     if told.thinking_tags:
@@ -154,14 +154,14 @@ class JudgePool(Closing):
     """
 
     def __init__(self, include_path: Sequence[str] = (), options: JudgeOptions | None = None):
-        """Remember what judges are told."""
+        """Remember the judges' options."""
         self.include_path = tuple(include_path)
         self.options = options or JudgeOptions()
         self._key: tuple[str, str] | None = None
         self._open: RunningJudge | None = None
 
     def get(self, spec: str, task: Task) -> RunningJudge:
-        """The judge of this spec for this task, whose own prompt goes before the others.
+        """The judge of this spec for this task, whose own prompt takes precedence over the others.
 
         Raises:
             UsageError: as `open_judge`.
@@ -174,10 +174,10 @@ class JudgePool(Closing):
         return self._open
 
     def missing(self, spec: str, task: Task) -> str | None:
-        """What this judge lacks here, in one line; None = nothing.
+        """What this judge is missing here, in one line; None = nothing.
 
         Raises:
-            UsageError: an unknown judge, or one that is told what it does not take.
+            UsageError: an unknown judge, or one that is given an unknown option.
         """
         try:
             self.get(spec, task)

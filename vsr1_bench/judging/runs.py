@@ -36,7 +36,7 @@ def judge_run(
 ) -> Path:
     """Judge every response of a run that has no verdict yet; return the journal of verdicts.
 
-    Readings of the second pass are judged like responses, into a journal of their own.
+    Readings of the second pass are judged like responses, into a separate journal.
 
     A verdict is written down the moment it is there, and what a model replies the moment it comes,
     so that the death of the process loses nothing that was paid for. Unscored ones are asked for
@@ -46,13 +46,13 @@ def judge_run(
         run: A stored run.
         judge_name: The judge's spec; None = the default of the run's task.
         include_path: Folders of plug-ins.
-        options: What the judge needs to be told.
+        options: The options that the judge needs.
         progress: Show a bar.
         pool: Where judges are opened that stay open for the next run; None = here.
 
     Raises:
-        UsageError: an unknown judge or task, or a judge that was not told what it needs.
-        JudgeError, ModelError, GenerationError: the judge cannot go on; verdicts so far are safe.
+        UsageError: an unknown judge or task, or a judge that was not given what it needs.
+        JudgeError, ModelError, GenerationError: the judge cannot continue; verdicts are safe.
         StoreError: the run cannot be read, or is being judged by another process.
     """
     if pool is None:

@@ -71,7 +71,7 @@ def _kind(column: Column) -> str:
 
 
 def mean_cell(row: Row, columns: Sequence[Column], weights: Sequence[float] = ()) -> Cell | None:
-    """Weighted mean of cells; None where one of them is missing.
+    """Weighted mean of cells; None if one of them is missing.
 
     The interval puts those of the cells together as independent ones (MOVER: Zou and Donner 2008).
     """

@@ -42,7 +42,7 @@ def spec_fields(spec: RunSpec) -> dict[str, Any]:
 
 
 def row_key(spec: RunSpec) -> str:
-    """What runs of several tasks share that stand in one row: all but the task and its data.
+    """What runs of several tasks share that are in one row: all but the task and its data.
 
     Responses made elsewhere have a fingerprint of their file, another one a task: the model's given
     name has to do.

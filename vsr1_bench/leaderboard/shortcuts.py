@@ -67,7 +67,7 @@ def ill_read(document: dict[str, Any]) -> bool:
 
 
 def undescribed(metric: str, document: dict[str, Any]) -> str | None:
-    """Why a metric says little of a model that leaves descriptions out; None where it does not."""
+    """Why a metric says little of a model that leaves descriptions out; None if it does not."""
     if metric.partition(" ")[0] not in OVER_ALL or "perception" not in document:
         return None
     return undescribed_note(document["perception"])

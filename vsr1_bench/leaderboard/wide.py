@@ -56,7 +56,7 @@ class Cell:
     ranked: bool = False
     mark: str = ""
     scored: Scored | None = None
-    """What it was read from; None where it was reported."""
+    """What it was read from; None if it was reported."""
     digits: int = 1
     """Decimals to show; those of an external task's number, which is in its own unit, are four."""
 

@@ -10,4 +10,4 @@ lmms-eval is an optional package for a separate environment (docs/lmms-eval.md).
 """
 
 NAME = "lmms_eval"
-"""Of this harness: before the `/` of its tasks' names, and where a judge's name stands."""
+"""Of this harness: before the `/` of its tasks' names, and where a judge's name is."""

@@ -59,7 +59,7 @@ class LmmsEval:
         return index.list_entries(include_path).values()
 
     def missing(self) -> str | None:
-        """What scoring lacks here, in one line; None = nothing."""
+        """What scoring is missing here, in one line; None = nothing."""
         return None if index.installed() else index.MISSING
 
     def open(self, source: ExternalTask, *, offline: bool = False) -> ExternalData:

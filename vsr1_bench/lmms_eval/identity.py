@@ -2,7 +2,7 @@
 
 The configuration is hashed as its TaskManager resolves it, with what its file includes and what a
 group says, and so is the code of every function in it, in whatever folder. Comments, and tasks that
-happen to stand in the same folder, are no part of it; nor is the place where the files lie.
+happen to be in the same folder, are not part of it; nor is the place where the files lie.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _code(files: set[Path]) -> Iterator[bytes]:
 
 
 class _Reader:
-    """Writes a configuration as JSON values, and notes where the code of its functions stands."""
+    """Writes a configuration as JSON values, and notes where the code of its functions is."""
 
     def __init__(self) -> None:
         self.files: set[Path] = set()
@@ -61,7 +61,7 @@ class _Reader:
         if isinstance(value, list | tuple):
             return [self.read(inner) for inner in value]
         if isinstance(value, str):
-            # Local rows: what is in them has a fingerprint of its own, wherever they lie.
+            # Local rows: what is in them has its own fingerprint, wherever they lie.
             local = os.path.isabs(value) and os.path.exists(value)
             return Path(value).name if local else value
         if isinstance(value, int | float | None):
@@ -85,7 +85,7 @@ class _Reader:
 
 
 def _files(value: Any) -> Iterator[Path]:
-    """The files that the code of a function, a class or a callable object stands in."""
+    """The files that the code of a function, a class or a callable object is in."""
     if isinstance(value, MethodType):
         value = value.__func__
     if isinstance(value, FunctionType):

@@ -38,7 +38,7 @@ _BOOT = (
     "serve(int(sys.argv[2]), sys.argv[3] == '1')"
 )
 OWN_UNIT = "own"
-"""Unit of a value that is no share: shown as lmms-eval prints it, not in percent."""
+"""Unit of a value that is not a share: shown as lmms-eval prints it, not in percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def score_run(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str,
 
     Raises:
         UsageError: lmms-eval is not installed, or the run is of another version of this mapping.
-        JudgeError: its scorer cannot go on; what it has told is safe.
+        JudgeError: its scorer cannot continue; what it has sent is safe.
         StoreError: the run cannot be read or written.
     """
     assert isinstance(task.source, ExternalTask)
@@ -287,7 +287,7 @@ class _Worker:
                 if "failed" in reply:
                     failed = reply["failed"]
                 elif "done" in reply:
-                    # After any other end, a line that it has not read may stand in its way.
+                    # After any other end, a line that it has not read may be in its way.
                     finished = reply["done"] in (0, 1)
                     if reply["done"] and not failed:
                         failed = f"the process of its scorer ended with {reply['done']}"

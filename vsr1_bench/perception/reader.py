@@ -33,7 +33,7 @@ from vsr1_bench.store.spec import RunSpec, SamplingSpec, Strict, canonical_json
 
 SELF = "self"
 Descriptions = Literal["response", "caption"]
-"""Where descriptions are: in the responses, or asked for in a call of their own."""
+"""Where descriptions are: in the responses, or asked for in a separate call."""
 READERS = (SELF, *CONNECT)
 PAID = ("openai", "gemini")
 """Readers whose calls somebody may bill."""
@@ -54,7 +54,7 @@ class ReaderOptions:
     spending: Spending = field(default_factory=Spending)
     """Prices and the bound on the cost, of judges and reader together."""
     thinking_tags: tuple[str, ...] = ()
-    """Further tags of thinking (`answers.mark_tags`): no description stands in them."""
+    """Further tags of thinking (`answers.mark_tags`): no description is in them."""
 
 
 class ReaderSpec(Strict):
@@ -72,7 +72,7 @@ class ReaderSpec(Strict):
     system: str | None
     descriptions: Descriptions
     caption_hash: str | None
-    """Of the prompt that asks for a description; None where the responses hold them."""
+    """Of the prompt that asks for a description; None if the responses hold them."""
     thinking_tags: tuple[str, ...] = ()
     """Further tags of thinking, which decide what is a description."""
 
@@ -135,7 +135,7 @@ def external_reader(
     """Another model as the reader, and the way to it; nothing is loaded or called.
 
     Raises:
-        UsageError: an unknown reader, one that was not told what it needs, or one without a price
+        UsageError: an unknown reader, one that was not given what it needs, or one without a price
             where the cost has a bound.
     """
     if options.name not in CONNECT:
@@ -182,9 +182,9 @@ def _spec(
 def description_in(
     text: str, descriptions: Descriptions, thinking_tags: Sequence[str] = ()
 ) -> str | None:
-    """The description in a response, or that a caption is; None where there is none.
+    """The description in a response, or that a caption is; None if there is none.
 
-    What stands in `thinking_tags`, as in those of all known families, is thinking. A caption was
+    What is in `thinking_tags`, as in those of all known families, is thinking. A caption was
     asked for nothing but the description: where it has no description tags, all that it says
     outside its thinking is one.
     """

@@ -89,7 +89,7 @@ class Readings:
         return perception_key(source, self.digest, description) in self._done
 
     def request(self, sample: Sample, source: str, index: int, description: str) -> Request | None:
-        """Ask for a reading; None where it is stored or on its way."""
+        """Ask for a reading; None if it is stored or on its way."""
         key = perception_key(source, self.digest, description)
         if key in self._done or key in self._asked:
             return None
@@ -342,7 +342,7 @@ class _Calls:
         """The next one, too dear while others are on their way."""
 
     def following(self) -> Request | None:
-        """The next request; None where there is none, or where it cannot be afforded for now."""
+        """The next request; None if there is none, or where it cannot be afforded for now."""
         request, self._held = self._held or next(self._requests, None), None
         if request is None:
             return None

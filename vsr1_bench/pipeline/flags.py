@@ -51,7 +51,7 @@ def read_tags(text: str) -> tuple[str, ...]:
     """Read `cot,[[note]]…[[/note]]`.
 
     Raises:
-        ValueError: one is no tag.
+        ValueError: one is not a tag.
     """
     names = tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
     for name in names:
@@ -111,7 +111,7 @@ def _read_path(value: Any) -> Any:
 
 
 def _read_text(read: Callable[[str], Any], joint: str = "") -> BeforeValidator:
-    """Read a text, or a list of what its `joint` stands between."""
+    """Read a text, or a list of what its `joint` is between."""
 
     def from_any(value: Any) -> Any:
         if joint and isinstance(value, list | tuple):
@@ -328,7 +328,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
         """`model_args`, with `batch_size`, `device` and the like under the backend's own names.
 
         Raises:
-            UsageError: a batch size that is no number.
+            UsageError: a batch size that is not a number.
         """
         found = dict(self.model_args)
         for name in ("device", *PARALLEL):

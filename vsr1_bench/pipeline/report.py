@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vsr1_bench.perception.second_pass import Tally
+from vsr1_bench.generation.tally import Tally
 from vsr1_bench.pipeline.stream import TaskRun
 from vsr1_bench.store.provenance import reuse_line
 

@@ -88,7 +88,7 @@ class RunOptions:
         return "response" if self.perception or self.reader.name != SELF else None
 
     def external_reader(self) -> tuple[ReaderSpec, Connection] | None:
-        """The other model that reads, and the way to it; None where there is none.
+        """The other model that reads, and the way to it; None if there is none.
 
         Raises:
             UsageError: an unknown reader, or one that was not given what it needs.

@@ -157,7 +157,7 @@ class Stream(Closing):
         """Answer everything.
 
         Raises:
-            GenerationError: the engine cannot go on.
+            GenerationError: the engine cannot continue.
             StoreError: a journal cannot be written.
         """
         for completion in generator.serve(self._next):

@@ -3,12 +3,12 @@
 Formats are chosen by `--prompt`, never baked into a task. The wording of `see_think`, `cot` and
 `caption_reasoner` is a protocol constant: it is quoted from the Vision-SR1 paper (arXiv:2508.19652,
 appendices B.1 and B.2, and the prompt files released with it), because a released checkpoint
-evaluated with other words is another measurement. So is one whose image stands elsewhere: the
+evaluated with other words is another measurement. So is one whose image is elsewhere: the
 layouts of the authors' repository, zli12321/Vision-SR1, differ in that.
 
 2025 (commit 3b39d81): one mark is removed, the text stripped at its right, and the image put at the
     end; without a mark the image goes to the end, too; several marks stay. The second pass has the
-    question as it stands then, without the mark.
+    question as it is then, without the mark.
 2026 (commit 85b7c6a): marks stay. The second pass has the question stripped at both ends.
 
 Both trim question and options as one text, and put one space before the instruction.
@@ -75,7 +75,7 @@ READER_VERSION = 3
 """Raised when the form of those prompts changes in more than their words."""
 
 ImageOrder = Literal["mark", "end"]
-"""Where the one image of a question stands: at its mark, or behind question and options."""
+"""Where the one image of a question is: at its mark, or behind question and options."""
 
 _MARK = re.compile(r"<image ?\d*>")
 
@@ -92,7 +92,7 @@ class PromptFormat:
     fits: str = "any"
     """Which weights were trained with it."""
     images: ImageOrder = "mark"
-    """Where images stand; the 2025 layout puts the only one at the end."""
+    """Where images are; the 2025 layout puts the only one at the end."""
     separator: Literal[" ", "\n"] = " "
     """Between question and wording. With the space of the paper's template comes its trimming."""
 
@@ -204,7 +204,7 @@ def problem_parts(sample: Sample) -> list[Part]:
 
 
 def only_mark(problem: Sequence[Part]) -> bool:
-    """Whether exactly one mark stands in a problem, and an image at it."""
+    """Whether exactly one mark is in a problem, and an image at it."""
     texts = "".join(part for part in problem if isinstance(part, str))
     places = [part for part in problem if isinstance(part, ImagePlace)]
     return len(places) == 1 and places[0].marked and not _MARK.search(texts)
@@ -286,7 +286,7 @@ def build_messages(
 
     Args:
         sample: The question.
-        fmt: The format to use; it says where images stand.
+        fmt: The format to use; it says where images are.
         native: The task's own wording, for the `native` format; empty = the question alone.
         system: System message; None leaves it to the model's chat template.
     """
@@ -312,7 +312,7 @@ def build_messages(
 
 
 def own_messages(sample: Sample, system: str | None) -> tuple[Message, ...]:
-    """The messages of an external task, to the letter; `system` goes before its system message.
+    """The messages of an external task, to the letter; `system` replaces its system message.
 
     `Sample.extra` holds the turns where they are more than one question of the user's.
     """

@@ -8,7 +8,7 @@ from vsr1_bench.task import ExternalTask, Source, Task
 
 
 def limited(run: RunFolder) -> int | None:
-    """The `--limit` that has left samples out; None where none has.
+    """The `--limit` that has left samples out; None if none has.
 
     Raises:
         StoreError: run.json cannot be read.
@@ -20,7 +20,7 @@ def limited(run: RunFolder) -> int | None:
 
 
 def slice_note(run: RunFolder, task: Task | None) -> str | None:
-    """Say that a run was made on a part of its benchmark's rows; None where it was not.
+    """Say that a run was made on a part of its benchmark's rows; None if it was not.
 
     Rows that are made have all that there are; what a user brings has no authors to ask.
 
@@ -36,7 +36,7 @@ def slice_note(run: RunFolder, task: Task | None) -> str | None:
 
 
 def _stated(task: Task, spec: RunSpec) -> int | None:
-    """Rows of the very publication that a run was made on; None where nobody states them."""
+    """Rows of the very publication that a run was made on; None if nobody states them."""
     sources = (task.source, *(copy.source for copy in task.copies.values()))
     for source in sources:
         if isinstance(source, Source) and source.hub_id == spec.data.id:

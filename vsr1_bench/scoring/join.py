@@ -200,7 +200,7 @@ def _response(sample_id: str, groups: dict[str, str], state: int, verdict: Told 
 
 
 def _correct(judgment: Judgment | None) -> bool | None:
-    """A verdict as yes or no (a graded one is yes at full marks); None where there is none."""
+    """A verdict as yes or no (a graded one is yes at full marks); None if there is none."""
     if judgment is None or judgment.verdict.outcome == "unscored":
         return None
     return judgment.verdict.outcome == "correct"

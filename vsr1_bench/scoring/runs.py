@@ -60,7 +60,7 @@ def score_document(
     Args:
         run: A stored run.
         judge_name: Whose verdicts to count.
-        include_path: Folders of plug-ins, needed for tasks of one's own.
+        include_path: Folders of plug-ins, needed for your own tasks.
         verdicts: The journal that `judge_run` returned; None = the newest of that judge. One that
             is not there scores a run that nobody could judge: all unscored.
 
@@ -122,7 +122,7 @@ def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
 
 
 def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
-    """Which model judged, by which prompt, and what it took; None where no model did.
+    """Which model judged, by which prompt, and what it took; None if no model did.
 
     A reply that several verdicts share is counted once, whichever command has paid for it.
     """
@@ -205,7 +205,7 @@ def _not_displaced(
 ) -> dict[str, Any] | None:
     """The score of earlier verdicts of a judge, where a model that failed now gives fewer.
 
-    Such verdicts stand in a journal of their own where an endpoint or its sampling is another.
+    Such verdicts are in a separate journal where an endpoint or its sampling is another.
     """
     rates = document["rates"]
     if document["judging"] is None or rates["scored"] == rates["total"]:
@@ -260,7 +260,7 @@ def judge_and_score_runs(
 
     Raises:
         DamagedRunError: see `each_run`.
-        JudgeError, ModelError, GenerationError: a judge cannot go on; verdicts so far are safe.
+        JudgeError, ModelError, GenerationError: a judge cannot continue; verdicts so far are safe.
     """
     documents: list[dict[str, Any]] = []
     paths = pool.include_path

@@ -226,7 +226,7 @@ def _tail(journal: BinaryIO, size: int) -> str:
 def _open_index(
     path: Path, journal: BinaryIO, kind: Kind[Slim]
 ) -> tuple[BinaryIO, _Trailer] | None:
-    """The index of a journal, at its beginning; None where there is none that counts."""
+    """The index of a journal, at its beginning; None if there is none that counts."""
     try:
         index = index_path(path).open("rb")
     except OSError:
