@@ -6,11 +6,13 @@ multiply, units, bases, a right side for its equation, six absolute decimals.
 
 import logging
 import re
+from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from vsr1_bench.answers import (
+    Quantity,
     boxed,
     compare_quantities,
     contradict,
@@ -88,6 +90,13 @@ def _same(given: str, gold: str, depth: int = 0) -> bool:
     return _same_value(given, gold)
 
 
+def _is_share(percent: Quantity, share: Quantity) -> bool:
+    """Whether one is a percentage (25 %) and the other the same share as a decimal (0.25)."""
+    if percent.unit != "%" or share.unit or "/" in percent.number + share.number:
+        return False
+    return Decimal(percent.number) == 100 * Decimal(share.number)
+
+
 def _quantities(given: str, gold: str) -> bool | None:
     """Numbers with units are compared here, exactly; None if one of them is not a number."""
     known = compare_quantities(given, gold)
@@ -95,6 +104,8 @@ def _quantities(given: str, gold: str) -> bool | None:
         return known
     a, b = read_quantity(given, lead_in=False), read_quantity(gold, lead_in=False)
     assert a is not None and b is not None
+    if _is_share(a, b) or _is_share(b, a):
+        return True
     if contradict(a.unit, b.unit) or ("/" in a.number) == ("/" in b.number):
         return False
     if a.name and b.name and a.name != b.name:

@@ -15,8 +15,8 @@ from pathlib import Path
 from tree import MAPPED, ROOT, module_name, python_files
 
 ORDER = (
-    ("errors", "records", "_util"),
-    ("answers",),
+    ("errors", "records"),
+    ("_util", "answers"),
     ("prompts", "store"),
     ("task", "tiny"),
     ("generation", "harness"),

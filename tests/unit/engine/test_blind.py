@@ -129,7 +129,7 @@ def test_swapped_sets_share_no_image_and_have_as_many(
 
 def test_drop_leaves_the_text_as_the_blind_reader_has_it(tmp_path: Path) -> None:
     sample = Sample(
-        "s", ("In ", ImagePlace(0), " see?"), "A", "choice", (EncodedImage(data=b"x"),),
+        "s", ("In ", ImagePlace(0), " see?"), "A", "choice", images=(EncodedImage(data=b"x"),),
         choices=("<image 1>", "none"), choice_parts=((ImagePlace(0),), ("none",)),
     )  # fmt: skip
     blind = drop(0, sample)

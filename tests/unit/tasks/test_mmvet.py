@@ -35,9 +35,9 @@ def test_a_row_with_and_without_an_image() -> None:
 
 def test_the_papers_copy_is_graded_alike_and_names_no_capabilities(tmp_path: Path) -> None:
     rows = [
-        {"problem": "<image>What are x and y?\n(A) 1 (B) 2", "answer": "-1 <AND> 5"},
-        {"problem": "<image>How many gallons?", "answer": "7"},
-        {"problem": "<image>Which one?", "answer": "A"},
+        {"problem": "What are x and y?\n(A) 1 (B) 2", "answer": "-1 <AND> 5"},
+        {"problem": "How many gallons?", "answer": "7"},
+        {"problem": "Which one?", "answer": "A"},
     ]
     mirrored(tmp_path, "zli12321/mm-vet/test", [r | {"images": None} for r in rows])
     found = load("mmvet", tmp_path, "paper")
