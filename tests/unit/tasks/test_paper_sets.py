@@ -142,7 +142,7 @@ def test_listing_every_task_stays_light_and_shows_what_a_reader_needs() -> None:
     assert header.split() == names
     table = {line.split()[0]: line.split() for line in lines}
     assert set(table) == set(load_registry().tasks)
-    assert table["mmmu"][1:6] == ["2", "900", "mixed", "mmmu", "paper"]
+    assert table["mmmu"][1:6] == ["1.1", "900", "mixed", "mmmu", "paper"]
     assert table["supergpqa"][2] == "26,529" and table["demo"][2] == "1,000"
     assert table["custom"][2] == table["mllm_test"][2] == "–"  # nobody states them
 
