@@ -124,10 +124,10 @@ def test_ties_are_unscored(votes: int, said: list[str], verdict: str) -> None:
 
 
 def test_a_cascade_asks_where_the_rule_says_wrong() -> None:
-    items = [item(0, box(7)), item(1, box("seven")), item(2, box(9))]
+    items = [item(0, box(7)), item(1, box("a week of days")), item(2, box(9))]
 
     def plan(number: int, asked: Asked) -> Reply:
-        return OPENAI.says(CORRECT if "seven" in asked.text else INCORRECT)
+        return OPENAI.says(CORRECT if "week" in asked.text else INCORRECT)
 
     found, server = judge(OPENAI, plan, *items, spec="cascade:string_match,openai")
     assert {j.item.id: j.verdict.outcome for j in found} == {

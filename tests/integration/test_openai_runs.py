@@ -140,7 +140,7 @@ def test_a_wrong_key_or_model_ends_a_run_in_one_line(
         done = cli(*run_arguments(server, task_folder, tmp_path / "runs", max_retries=6))
     assert reason in error_line(done.returncode, 1, done.stderr)
     assert len(server.asked) <= 2
-    assert records(journal_of(tmp_path / "runs")) == []
+    assert not list((tmp_path / "runs").glob("*/*"))  # a start that fails leaves no run
 
 
 def test_a_run_prints_no_line_for_each_call(tmp_path: Path, task_folder: Path) -> None:
