@@ -19,10 +19,11 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.harness import find_harness, harness_names, harness_of, scorer_of
 from vsr1_bench.judging.choose import choose_judges
 from vsr1_bench.judging.open import JudgePool
-from vsr1_bench.judging.runs import estimate_run, score_run, score_unjudged
+from vsr1_bench.judging.runs import estimate_run
 from vsr1_bench.pipeline.run import RunOptions, check_external, generate
 from vsr1_bench.registry import get_task, resolve_tasks
 from vsr1_bench.scoring.groups import score_groups
+from vsr1_bench.scoring.runs import score_run, score_unjudged
 from vsr1_bench.store.run_folder import find_runs
 from vsr1_bench.task import ExternalTask
 
