@@ -20,7 +20,10 @@ from vsr1_bench.records import EncodedImage
 from vsr1_bench.scoring.groups import score_groups
 from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder
-from vsr1_bench.tasks.hallusionbench import EXAMPLE, IMAGE, TEXT, to_sample, verdict_of_label
+from vsr1_bench.tasks.hallusionbench import IMAGE, TEXT, example, to_sample, verdict_of_label
+
+# A row without its picture.
+EXAMPLE = {name: cell for name, cell in example().items() if name != "image"}
 
 Rows = dict[str, list[dict[str, Any]]]
 SPLITS = ("image", "non_image")
