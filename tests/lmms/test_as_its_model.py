@@ -146,9 +146,9 @@ def test_a_launcher_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unknown_argument_is_named_and_likelihoods_are_refused(tmp_path: Path) -> None:
-    theirs = model(script=script(tmp_path, [{"id": "*", "response": "x"}]), frames=3)
-    theirs.task_dict = {"task": {"test": ["one"]}}
+    answers = script(tmp_path, [{"id": "*", "response": "x"}])
     with pytest.raises(UsageError, match="frames"):
-        theirs.generate_until([request(0, {})])
+        model(script=answers, frames=3)
+    theirs = model(script=answers)
     with pytest.raises(UsageError, match="loglikelihood"):
         theirs.loglikelihood([])
