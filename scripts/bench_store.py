@@ -13,16 +13,13 @@ and again with the indexes that it has made. The bounds, of a million samples: 1
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import subprocess
-import sys
 import tempfile
-import time
 from itertools import product
 from pathlib import Path
 
 import msgspec
+from bench_tables import measure
 
 from vsr1_bench.judging.runs import text_hash
 from vsr1_bench.pipeline.key_memo import KeyMemo, asking_digest
@@ -112,25 +109,6 @@ def write_run(folder: Path, model: str, right: float, characters: int, missing: 
             judgment = Judgment(key, sample.id, 0, verdict, now, text_hash(text))
             made.write(encode(generation) + b"\n")
             judged.write(encode(judgment) + b"\n")
-
-
-def measure(arguments: list[str], bytecode: Path) -> tuple[float, float, float]:
-    """Run a command of vsr1-bench; return its seconds, those of CPU, and the most bytes it held."""
-    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
-    since = time.monotonic()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "vsr1_bench", *arguments, "--verbosity", "ERROR"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=env,
-    )
-    _, status, used = os.wait4(child.pid, 0)
-    seconds = time.monotonic() - since
-    if status:
-        raise SystemExit(f"vsr1-bench {' '.join(arguments)}: exit status {status}")
-    cpu = used.ru_utime + used.ru_stime
-    return seconds, cpu, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def commands(folder: Path) -> dict[str, list[str]]:

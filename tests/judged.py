@@ -17,15 +17,7 @@ RED, BLUE, GREEN = (EncodedImage(data=bytes([n])) for n in (1, 2, 3))
 
 def item(sample: Sample, response: str) -> Item:
     """What a judge gets to see."""
-    return Item(
-        sample.id,
-        response,
-        sample.answer,
-        sample.answer_type,
-        sample.choices,
-        sample.question_text,
-        extra=sample.extra,
-    )
+    return Item.of(sample, sample.id, response)
 
 
 def judged(task: Task | str, sample: Sample, response: str) -> Verdict:

@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from vsr1_bench._util.closing import Closing
 from vsr1_bench.errors import JudgeError
 from vsr1_bench.generation.costs import Spending
 from vsr1_bench.prompts.judge_prompts import JudgePrompt
-from vsr1_bench.records import OUTCOMES, AnswerType, Stage, Usage, Verdict
+from vsr1_bench.records import OUTCOMES, AnswerType, Sample, Stage, Usage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,21 @@ class Item:
     """Which of several votes on this response, from 0 (judge `majority`)."""
     stage: Stage = "answer"
     """`reading`: the text is the reader's answer of the second pass, not the response."""
+
+    @classmethod
+    def of(cls, sample: Sample, id: str, response: str, stage: Stage = "answer") -> Self:
+        """Put a response beside its sample's question and gold answer."""
+        return cls(
+            id=id,
+            response=response,
+            answer=sample.answer,
+            answer_type=sample.answer_type,
+            choices=sample.choices,
+            question=sample.question_text,
+            sample_id=sample.id,
+            extra=sample.extra,
+            stage=stage,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +252,24 @@ class RunningJudge(Closing):
     @abstractmethod
     def close(self) -> None:
         """Free what it holds. Safe to call twice."""
+
+
+class WrappingJudge(RunningJudge):
+    """Base of a judge that shows another one its items in another form."""
+
+    _inner: RunningJudge
+
+    def recall(self, folder: Path) -> set[str]:
+        """Load the replies that the inner judge has stored."""
+        return self._inner.recall(folder)
+
+    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
+        """Have the inner judge store its replies."""
+        return self._inner.keeping(folder)
+
+    def close(self) -> None:
+        """Close the inner judge."""
+        self._inner.close()
 
 
 @dataclass(frozen=True, slots=True)

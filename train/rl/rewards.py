@@ -120,18 +120,7 @@ class Grading:
         elif not boxed(final_region(completion.text)):
             self._note(key, 0.0, "no box")
         else:
-            item = Item(
-                id=key,
-                response=completion.text,
-                answer=sample.answer,
-                answer_type=sample.answer_type,
-                choices=sample.choices,
-                question=sample.question_text,
-                sample_id=sample.id,
-                extra=sample.extra,
-                stage=stage,
-            )
-            self.items.put(item)
+            self.items.put(Item.of(sample, key, completion.text, stage))
 
     def _note(self, key: str, reward: float | None, reason: str) -> None:
         self.verdicts[key], self.reasons[key] = reward, reason

@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.judge import Estimate, Item, Judged, RunningJudge, Verdicts
+from vsr1_bench.judge import Estimate, Item, Judged, RunningJudge, Verdicts, WrappingJudge
 from vsr1_bench.records import Usage, Verdict
 from vsr1_bench.store.judge_names import read_name, split_first
 
@@ -106,7 +106,7 @@ class Legacy(Cascade):
             )
 
 
-class Majority(RunningJudge):
+class Majority(WrappingJudge):
     """The verdict of more than half of K votes; without such a half it is unscored."""
 
     def __init__(self, name: str, inner: RunningJudge, votes: int) -> None:
@@ -128,18 +128,6 @@ class Majority(RunningJudge):
         """Every vote is a call."""
         ballots = (replace(item, vote=k) for item in items for k in range(self._votes))
         return self._inner.estimate(ballots)
-
-    def recall(self, folder: Path) -> set[str]:
-        """Know the votes that are kept."""
-        return self._inner.recall(folder)
-
-    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
-        """Every vote is kept as it comes."""
-        return self._inner.keeping(folder)
-
-    def close(self) -> None:
-        """Close the judge that votes."""
-        self._inner.close()
 
     def _ballots(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:

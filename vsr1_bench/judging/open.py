@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 from vsr1_bench import answers
@@ -26,6 +25,7 @@ from vsr1_bench.judge import (
     RuleJudge,
     RunningJudge,
     Verdicts,
+    WrappingJudge,
 )
 from vsr1_bench.judging.identity import judge_digest
 from vsr1_bench.judging.worker import grade_all
@@ -65,7 +65,7 @@ class RuleRunner(RunningJudge):
         """Nothing is held between calls."""
 
 
-class TaggedJudge(RunningJudge):
+class TaggedJudge(WrappingJudge):
     """A judge that is shown responses in which a user's own thinking tags are marked."""
 
     def __init__(self, inner: RunningJudge, tags: Sequence[str]) -> None:
@@ -95,18 +95,6 @@ class TaggedJudge(RunningJudge):
     def estimate(self, items: Iterable[Item]) -> Estimate:
         """What the judge would take."""
         return self._inner.estimate(map(self._marked, items))
-
-    def recall(self, folder: Path) -> set[str]:
-        """Know the replies that are kept."""
-        return self._inner.recall(folder)
-
-    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
-        """Keep what models reply."""
-        return self._inner.keeping(folder)
-
-    def close(self) -> None:
-        """Close the judge."""
-        self._inner.close()
 
 
 def open_judge(

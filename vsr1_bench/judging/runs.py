@@ -14,7 +14,7 @@ from vsr1_bench.errors import StoreError
 from vsr1_bench.harness import scorer_of
 from vsr1_bench.judge import Estimate, Item, Judged, JudgeOptions, check_verdict
 from vsr1_bench.judging.open import JudgePool
-from vsr1_bench.records import Generation, Judgment, Perception, Sample, Verdict
+from vsr1_bench.records import Generation, Judgment, Perception, Sample, Stage, Verdict
 from vsr1_bench.registry import get_task
 from vsr1_bench.store.journal import Journal, Lock
 from vsr1_bench.store.journal_index import check_asked
@@ -152,20 +152,9 @@ def text_hash(text: str) -> str:
 
 
 def item_of(sample: Sample, made: Made, row: int | None = None, index: int | None = None) -> Item:
-    """Put a response beside its question and gold answer; `index` tells it from its siblings."""
-    return Item(
-        id=made.key,
-        response=made.text,
-        answer=sample.answer,
-        answer_type=sample.answer_type,
-        choices=sample.choices,
-        question=sample.question_text,
-        sample_id=sample.id,
-        row=row,
-        index=index,
-        extra=sample.extra,
-        stage="reading" if isinstance(made, Perception) else "answer",
-    )
+    """Put a stored response beside its sample; `index` tells it from its siblings."""
+    stage: Stage = "reading" if isinstance(made, Perception) else "answer"
+    return replace(Item.of(sample, made.key, made.text, stage), row=row, index=index)
 
 
 def apply_label(task: Task, sample: Sample, verdict: Verdict) -> Verdict:

@@ -68,8 +68,8 @@ def validate_task(
     judge = rule_judge(task, include_path)
     samples, source, faults = _samples(task, options, limit)
     checked = len(samples) + len(faults)
-    gold = [_item(sample, _spoken(sample)) for sample in samples]
-    empty = [_item(sample, "") for sample in samples]
+    gold = [Item.of(sample, sample.id, _spoken(sample)) for sample in samples]
+    empty = [Item.of(sample, sample.id, "") for sample in samples]
     for sample in samples:
         faults += _unreadable(sample)
     read: dict[str | None, list[tuple[str, Verdict]]] = {}
@@ -158,19 +158,6 @@ def _samples(
 def _spoken(sample: Sample) -> str:
     """The gold answer as a model would give it."""
     return f"\\boxed{{{sample.answer}}}"
-
-
-def _item(sample: Sample, response: str) -> Item:
-    return Item(
-        sample.id,
-        response,
-        sample.answer,
-        sample.answer_type,
-        sample.choices,
-        sample.question_text,
-        sample_id=sample.id,
-        extra=sample.extra,
-    )
 
 
 def show_prompt(messages: Sequence[Message]) -> str:
