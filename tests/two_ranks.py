@@ -68,10 +68,10 @@ def refuse(folder: Path, stage: str, full: int) -> None:
 
     real = Checkpoints.save
 
-    def save(self: Checkpoints, engine: Any, progress: Any, keep_last: int) -> Path:
+    def save(self: Checkpoints, engine: Any, progress: Any, keep_last: int, steps: int) -> Path:
         refused = progress.step == 2 and dist.get_rank() == full
         with small_files(1 << 18) if refused else contextlib.nullcontext():
-            return real(self, engine, progress, keep_last)
+            return real(self, engine, progress, keep_last, steps)
 
     Checkpoints.save = save  # type: ignore[method-assign]
     told: dict[str, Any] = {}

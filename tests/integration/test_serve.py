@@ -56,12 +56,12 @@ def test_one_run_through_three_backends(announced: str, tmp_path: Path) -> None:
     assert scores["openai"] == scores["transformers"] == scores["vllm"]
     specs = {name: spec for name, (_, spec) in found.items()}
     assert specs["transformers"] == specs["vllm"]
-    # an endpoint's weights and template are nobody's to see; all else is the same
+    # an endpoint's weights, precision and template cannot be seen; all else is the same
     for spec in (specs["openai"], specs["vllm"]):
         model, prompt = spec["model"], spec["prompt"]
         assert isinstance(model, dict) and isinstance(prompt, dict)
-        model.pop("fingerprint")
-        model.pop("verified")
+        for unseen in ("fingerprint", "precision", "verified"):
+            model.pop(unseen)
         prompt.pop("chat_template_hash")
     assert specs["openai"] == specs["vllm"]
 
