@@ -2,19 +2,19 @@
 
 from dataclasses import replace
 
-from vsr1_bench.judge import ModelJudge, Opening, RunningJudge
+from vsr1_bench.judge import JudgeContext, JudgeRunner, ModelJudge
 from vsr1_bench.judging.compose import Cascade, two_specs
 
 ALL = "(all)"
 
 
-def open_cascade(opening: Opening) -> RunningJudge:
+def open_cascade(context: JudgeContext) -> JudgeRunner:
     """Open both; with --judge_all the LLM sees every response, and the name says so."""
-    options, argument = opening.options, opening.argument
+    options, argument = context.options, context.argument
     if argument.endswith(ALL):  # a stored name, typed as it is
         options, argument = replace(options, judge_all=True), argument.removesuffix(ALL)
-    first, second = two_specs(argument, opening.spec)
-    rule, model = opening.open(first, options), opening.open(second, options)
+    first, second = two_specs(argument, context.spec)
+    rule, model = context.open(first, options), context.open(second, options)
     name = f"cascade:{rule.name},{model.name}{ALL if options.judge_all else ''}"
     return Cascade(name, rule, model, judge_all=options.judge_all)
 

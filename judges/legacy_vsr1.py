@@ -6,17 +6,17 @@ Correct by the rule is correct; elsewhere a judgment counts as correct unless it
 
 from dataclasses import replace
 
-from vsr1_bench.judge import ModelJudge, Opening, RunningJudge
+from vsr1_bench.judge import JudgeContext, JudgeRunner, ModelJudge
 from vsr1_bench.judging.compose import Legacy, two_specs
 
 DEFAULT = "mathruler,gemini"
 
 
-def open_legacy(opening: Opening) -> RunningJudge:
+def open_legacy(context: JudgeContext) -> JudgeRunner:
     """Open rule and LLM, the latter with the paper's own prompt."""
-    first, second = two_specs(opening.argument or DEFAULT, opening.spec)
-    options = replace(opening.options, prompt="paper", task_prompt=None)
-    rule, model = opening.open(first, options), opening.open(second, options)
+    first, second = two_specs(context.argument or DEFAULT, context.spec)
+    options = replace(context.options, prompt="paper", task_prompt=None)
+    rule, model = context.open(first, options), context.open(second, options)
     return Legacy(f"legacy_vsr1:{rule.name},{model.name}", rule, model)
 
 

@@ -2,19 +2,19 @@
 
 from dataclasses import replace
 
-from vsr1_bench.judge import ModelJudge, Opening, RunningJudge
+from vsr1_bench.judge import JudgeContext, JudgeRunner, ModelJudge
 from vsr1_bench.judging.compose import Majority, spec_times
 
 TEMPERATURE = 0.7
 """At temperature 0 all votes would be equal. `--judge_args temperature=…` takes precedence."""
 
 
-def open_majority(opening: Opening) -> RunningJudge:
+def open_majority(context: JudgeContext) -> JudgeRunner:
     """Open the judge that votes."""
-    spec, votes = spec_times(opening.argument, opening.spec)
-    options = opening.options
+    spec, votes = spec_times(context.argument, context.spec)
+    options = context.options
     told = replace(options, args={"temperature": TEMPERATURE, **options.args})
-    voter = opening.open(spec, told)
+    voter = context.open(spec, told)
     return Majority(f"majority:{voter.name}*{votes}", voter, votes)
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.judge import Judged, RunningJudge, Verdicts
+from vsr1_bench.judge import Judged, JudgeRunner, Verdicts
 from vsr1_bench.records import Verdict
 from vsr1_bench.tiny.scenes import make_row
 from vsr1_bench.train.recipe import Recipe, load_recipe
@@ -100,12 +100,12 @@ def counting_rows(folder: Path, n: int = 8, *, gold: str | None = None) -> Path:
     return file
 
 
-class Fixed(RunningJudge):
+class Fixed(JudgeRunner):
     """A judge that turns another's verdicts round, or always says the same."""
 
     name = identity = "fixed"
 
-    def __init__(self, inner: RunningJudge | None) -> None:
+    def __init__(self, inner: JudgeRunner | None) -> None:
         self.inner = inner
 
     def judge(self, items: Any) -> Verdicts:

@@ -66,7 +66,7 @@ from .rl.updates import Updater
 from .rl.validation import forget_validations, validate, validation_judges
 
 if TYPE_CHECKING:
-    from vsr1_bench.judge import RunningJudge
+    from vsr1_bench.judge import JudgeRunner
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Trainer(Session):
         sampling = make_sampling({n: v for n in names if (v := getattr(recipe, n))}, self.model)
         self.data = self.ranks.in_turn(lambda: TrainingData(recipe, self.encoder, sampling))
         judge = open_judge(recipe.judge or self.data.task.judge)
-        self.judge: RunningJudge = stack.enter_context(judge)
+        self.judge: JudgeRunner = stack.enter_context(judge)
         self.reader: Generator | None = None
         if recipe.objective == "external_perception":
             url = recipe.perception_base_url

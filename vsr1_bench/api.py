@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.flag_values import command_words
 from vsr1_bench.errors import StoreError, UsageError, nearest
-from vsr1_bench.judging.choose import Chosen, choose_judges
+from vsr1_bench.judging.choose import JudgeChoice, choose_judges
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.pipeline.flags import RunFlags
 from vsr1_bench.pipeline.report import notice, report_responses
@@ -203,7 +203,7 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
     with JudgePool(options.include_path, judging) as pool:
         tasks = resolve_tasks(options.tasks, options.include_path)
         # Before anything is generated: a missing key or a typing error must not cost a run.
-        judges: dict[str, Chosen] = {}
+        judges: dict[str, JudgeChoice] = {}
         if not flags.predict_only:
             judges = choose_judges(tasks, flags.judge, pool)
         elif flags.judge:

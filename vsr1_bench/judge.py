@@ -1,7 +1,7 @@
 """The interface of a judge file: what it defines, and what a judge receives.
 
 A judge file holds module-level `RuleJudge`, `ConfiguredJudge` or `ModelJudge` objects; like a task
-file it stays light at import. What judges is a `RunningJudge`, opened from a spec by
+file it stays light at import. What judges is a `JudgeRunner`, opened from a spec by
 `vsr1_bench.judging.open.open_judge`.
 """
 
@@ -188,7 +188,7 @@ def _checking(judge: Callable[[Any, Iterable[Item]], Verdicts]) -> Callable[...,
     """Wrap a `judge` method so that everything it yields is checked."""
 
     @wraps(judge)
-    def checked(self: RunningJudge, items: Iterable[Item]) -> Verdicts:
+    def checked(self: JudgeRunner, items: Iterable[Item]) -> Verdicts:
         with closing(judge(self, items)) as verdicts:
             for judged in verdicts:
                 check_verdict(self.name, judged.item.sample_id or judged.item.id, judged.verdict)
@@ -197,7 +197,7 @@ def _checking(judge: Callable[[Any, Iterable[Item]], Verdicts]) -> Callable[...,
     return checked
 
 
-class RunningJudge(Closing):
+class JudgeRunner(Closing):
     """An opened judge: items in, verdicts out, each as soon as it is ready.
 
     Everything that the `judge` of a subclass yields is checked (`check_verdict`).
@@ -254,10 +254,10 @@ class RunningJudge(Closing):
         """Free what it holds. Safe to call twice."""
 
 
-class WrappingJudge(RunningJudge):
+class WrappingRunner(JudgeRunner):
     """Base of a judge that shows another one its items in another form."""
 
-    _inner: RunningJudge
+    _inner: JudgeRunner
 
     def recall(self, folder: Path) -> set[str]:
         """Load the replies that the inner judge has stored."""
@@ -273,7 +273,7 @@ class WrappingJudge(RunningJudge):
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class JudgeContext:
     """What a judge needs to open itself."""
 
     spec: str
@@ -283,7 +283,7 @@ class Opening:
     brackets: str
     """The part in brackets, `MODEL` or `MODEL,PROMPT`; empty if there is none."""
     options: JudgeOptions
-    open: Callable[[str, JudgeOptions], RunningJudge]
+    open: Callable[[str, JudgeOptions], JudgeRunner]
     """Opens another judge by its spec."""
 
 
@@ -293,7 +293,7 @@ class ModelJudge:
 
     name: str
     version: int
-    open: Callable[[Opening], RunningJudge]
+    open: Callable[[JudgeContext], JudgeRunner]
     """Opens it; nothing is loaded or called before the first item.
 
     Raises:

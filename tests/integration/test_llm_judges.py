@@ -185,8 +185,8 @@ from vsr1_bench.judge import ModelJudge
 from vsr1_bench.judging.compose import Majority
 
 
-def open_twice(opening):
-    return Majority(opening.spec, opening.open(opening.argument or "openai", opening.options), 2)
+def open_twice(context):
+    return Majority(context.spec, context.open(context.argument or "openai", context.options), 2)
 
 
 JUDGE = ModelJudge("twice", 1, open_twice, "two votes")

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from vsr1_bench.answers import boxed, final_region
-from vsr1_bench.judge import Item, Judged, RunningJudge
+from vsr1_bench.judge import Item, Judged, JudgeRunner
 from vsr1_bench.records import Completion, Sample, Stage
 
 Components = Mapping[str, float | None]
@@ -83,7 +83,7 @@ def total_reward(components: Components, objective: str, alpha: float) -> float 
 
 
 @contextmanager
-def grading_by(judge: RunningJudge) -> Iterator[Grading]:
+def grading_by(judge: JudgeRunner) -> Iterator[Grading]:
     """Judge what is submitted while the block runs; after it everything is judged.
 
     Raises:
@@ -125,7 +125,7 @@ class Grading:
     def _note(self, key: str, reward: float | None, reason: str) -> None:
         self.verdicts[key], self.reasons[key] = reward, reason
 
-    def run(self, judge: RunningJudge) -> None:
+    def run(self, judge: JudgeRunner) -> None:
         """Judge until the end of the items."""
         for judged in judge.judge(iter(self.items.get, None)):
             verdict = judged.verdict

@@ -15,7 +15,7 @@ from typing import Any
 
 from vsr1_bench.answers import read_description
 from vsr1_bench.generation.base import Generator
-from vsr1_bench.judge import RunningJudge
+from vsr1_bench.judge import JudgeRunner
 from vsr1_bench.prompts.formats import caption_messages
 from vsr1_bench.records import Completion, Request, Sample
 
@@ -109,7 +109,7 @@ def collect(
     engine: Generator,
     prompts: Sequence[tuple[int, Sample, Request]],
     recipe: Recipe,
-    judge: RunningJudge,
+    judge: JudgeRunner,
     *,
     step: int,
     reader: Generator | None = None,

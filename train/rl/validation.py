@@ -11,7 +11,7 @@ from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.models import ModelInfo
-from vsr1_bench.judging.choose import Chosen, choose_judges
+from vsr1_bench.judging.choose import JudgeChoice, choose_judges
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.pipeline.run import RunOptions, generate
 from vsr1_bench.registry import resolve_tasks
@@ -24,7 +24,7 @@ FOLDER = "validation"
 """In `output_dir`: a folder of runs for each step."""
 
 
-def validation_judges(recipe: Recipe) -> dict[str, Chosen]:
+def validation_judges(recipe: Recipe) -> dict[str, JudgeChoice]:
     """The judge of each validation task; empty if the recipe validates nothing.
 
     Raises:
@@ -53,7 +53,7 @@ def validate(
     generator: SyncableGenerator,
     ranks: Ranks,
     step: int,
-    judges: dict[str, Chosen],
+    judges: dict[str, JudgeChoice],
 ) -> dict[str, float]:
     """Run the recipe's validation tasks; all ranks call, each generates its share.
 

@@ -14,7 +14,7 @@ from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.judge import Estimate
-    from vsr1_bench.judging.choose import Chosen
+    from vsr1_bench.judging.choose import JudgeChoice
     from vsr1_bench.judging.open import JudgePool
     from vsr1_bench.store.run_folder import RunFolder
 
@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def choose(
     runs: Sequence[RunFolder], options: argparse.Namespace, pool: JudgePool
-) -> dict[str, Chosen]:
+) -> dict[str, JudgeChoice]:
     """Choose each task's judge, and say which of them cannot be used."""
     from vsr1_bench.judging.choose import choose_judges
     from vsr1_bench.registry import get_task
@@ -73,7 +73,7 @@ def judge_and_print(
     runs: Sequence[RunFolder],
     options: argparse.Namespace,
     pool: JudgePool,
-    judges: dict[str, Chosen],
+    judges: dict[str, JudgeChoice],
     left_out: LeftOut,
 ) -> int:
     """Judge and score runs and print the table; the exit code says whether all is scored.

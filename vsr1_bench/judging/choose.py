@@ -11,7 +11,7 @@ from vsr1_bench.task import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class JudgeChoice:
     """The judge of one task."""
 
     spec: str
@@ -22,7 +22,9 @@ class Chosen:
     """One line that says what is missing and what is done instead."""
 
 
-def choose_judges(tasks: Iterable[Task], judge: str | None, pool: JudgePool) -> dict[str, Chosen]:
+def choose_judges(
+    tasks: Iterable[Task], judge: str | None, pool: JudgePool
+) -> dict[str, JudgeChoice]:
     """Choose a judge for each task, by the task's name.
 
     A judge that was named must be there. A task's own judge may have no key, endpoint or model:
@@ -31,27 +33,27 @@ def choose_judges(tasks: Iterable[Task], judge: str | None, pool: JudgePool) -> 
     Raises:
         UsageError: an unknown judge, or a named one that cannot be used.
     """
-    found: dict[str, Chosen] = {}
+    found: dict[str, JudgeChoice] = {}
     for task in tasks:
         if (harness := scorer_of(task, judge)) is not None:
             found[task.name] = _own_scorer(harness, task)
         elif judge is not None:
             pool.get(judge, task)
-            found[task.name] = Chosen(judge)
+            found[task.name] = JudgeChoice(judge)
         elif (lack := pool.missing(task.judge, task)) is None:
-            found[task.name] = Chosen(task.judge)
+            found[task.name] = JudgeChoice(task.judge)
         elif task.judge_fallback is not None:
             said = f"task {task.name!r}: {lack}; judged by rule {task.judge_fallback!r} instead"
-            found[task.name] = Chosen(task.judge_fallback, warning=said)
+            found[task.name] = JudgeChoice(task.judge_fallback, warning=said)
         else:
             said = f"task {task.name!r}: {lack}; no rule can judge it, it stays unscored"
-            found[task.name] = Chosen(task.judge, usable=False, warning=said)
+            found[task.name] = JudgeChoice(task.judge, usable=False, warning=said)
     return found
 
 
-def _own_scorer(harness: Harness, task: Task) -> Chosen:
+def _own_scorer(harness: Harness, task: Task) -> JudgeChoice:
     """The scorer that an external task brings with it."""
     if (lack := harness.missing()) is None:
-        return Chosen(harness.name)
+        return JudgeChoice(harness.name)
     said = f"task {task.name!r}: {lack}; its stored scores are shown by vsr1-bench table"
-    return Chosen(harness.name, usable=False, warning=said)
+    return JudgeChoice(harness.name, usable=False, warning=said)

@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.judge import Estimate, Item, Judged, RunningJudge, Verdicts, WrappingJudge
+from vsr1_bench.judge import Estimate, Item, Judged, JudgeRunner, Verdicts, WrappingRunner
 from vsr1_bench.records import Usage, Verdict
 from vsr1_bench.store.judge_names import read_name, split_first
 
 MOST_VOTES = 99
 
 
-class Cascade(RunningJudge):
+class Cascade(JudgeRunner):
     """A model where the rule says that an answer is not correct; with `judge_all`, everywhere."""
 
     def __init__(
-        self, name: str, rule: RunningJudge, model: RunningJudge, *, judge_all: bool = False
+        self, name: str, rule: JudgeRunner, model: JudgeRunner, *, judge_all: bool = False
     ) -> None:
         """Put two judges in line."""
         self.name, self.answer_type = name, rule.answer_type
@@ -106,10 +106,10 @@ class Legacy(Cascade):
             )
 
 
-class Majority(WrappingJudge):
+class Majority(WrappingRunner):
     """The verdict of more than half of K votes; without such a half it is unscored."""
 
-    def __init__(self, name: str, inner: RunningJudge, votes: int) -> None:
+    def __init__(self, name: str, inner: JudgeRunner, votes: int) -> None:
         """Let one judge vote several times, each time with another seed."""
         self.name, self.answer_type = name, inner.answer_type
         self.identity = _identity("majority", inner.identity, str(votes))

@@ -17,7 +17,7 @@ from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.judge import (
     Item,
     JudgeOptions,
-    RunningJudge,
+    JudgeRunner,
 )
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import LETTERS, AnswerType, Verdict
@@ -83,7 +83,7 @@ def grade_file(
 
 
 def _grade(
-    judge: RunningJudge, in_path: Path, out_path: Path, progress: bool, explain: bool
+    judge: JudgeRunner, in_path: Path, out_path: Path, progress: bool, explain: bool
 ) -> dict[str, int]:
     lines: Iterable[Line] = read_lines(in_path, judge.answer_type)
     if in_path.is_file():

@@ -22,7 +22,7 @@ from vsr1_bench.generation.costs import (
     cost_of,
 )
 from vsr1_bench.generation.tally import HOPELESS
-from vsr1_bench.judge import Estimate, Item, Judged, RunningJudge, Verdicts
+from vsr1_bench.judge import Estimate, Item, Judged, JudgeRunner, Verdicts
 from vsr1_bench.judging import llm_parse
 from vsr1_bench.judging.llm_replies import Reply, ReplyJournal, read_replies, replies_path
 from vsr1_bench.prompts.judge_prompts import JudgePrompt
@@ -55,7 +55,7 @@ class _Asked:
     """What it can cost."""
 
 
-class LLMRunner(RunningJudge):
+class LLMRunner(JudgeRunner):
     """Judges by asking a model once for each different (question, gold, candidate, choices).
 
     A reply is written down the moment it comes, before anybody reads a verdict from it (see

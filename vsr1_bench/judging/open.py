@@ -18,14 +18,14 @@ from vsr1_bench.errors import JudgeMissingError, UsageError
 from vsr1_bench.judge import (
     Estimate,
     Item,
+    JudgeContext,
     Judged,
     JudgeOptions,
+    JudgeRunner,
     ModelJudge,
-    Opening,
     RuleJudge,
-    RunningJudge,
     Verdicts,
-    WrappingJudge,
+    WrappingRunner,
 )
 from vsr1_bench.judging.identity import judge_digest
 from vsr1_bench.judging.worker import grade_all
@@ -34,7 +34,7 @@ from vsr1_bench.store.judge_names import read_name
 from vsr1_bench.task import Task
 
 
-class RuleRunner(RunningJudge):
+class RuleRunner(JudgeRunner):
     """A rule judge at work."""
 
     def __init__(
@@ -65,10 +65,10 @@ class RuleRunner(RunningJudge):
         """Nothing is held between calls."""
 
 
-class TaggedJudge(WrappingJudge):
+class TaggedJudge(WrappingRunner):
     """A judge that is shown responses in which a user's own thinking tags are marked."""
 
-    def __init__(self, inner: RunningJudge, tags: Sequence[str]) -> None:
+    def __init__(self, inner: JudgeRunner, tags: Sequence[str]) -> None:
         """Put the marking before a judge; the tags are part of what decides."""
         self.name, self.answer_type = inner.name, inner.answer_type
         words = "\0".join([inner.identity, *sorted(tags)])
@@ -99,7 +99,7 @@ class TaggedJudge(WrappingJudge):
 
 def open_judge(
     spec: str, include_path: Sequence[str] = (), options: JudgeOptions | None = None
-) -> RunningJudge:
+) -> JudgeRunner:
     """Open a judge by its spec; no model is loaded or called before the first item.
 
     Raises:
@@ -114,11 +114,11 @@ def open_judge(
     judge = find_judge(name.kind, include_path)
     if isinstance(judge, ModelJudge):
 
-        def inner(spec: str, options: JudgeOptions) -> RunningJudge:
+        def inner(spec: str, options: JudgeOptions) -> JudgeRunner:
             return open_judge(spec, include_path, options)
 
-        opening = Opening(spec.strip(), name.argument or "", name.brackets or "", told, inner)
-        opened = judge.open(opening)
+        context = JudgeContext(spec.strip(), name.argument or "", name.brackets or "", told, inner)
+        opened = judge.open(context)
         if name.brackets is not None and not opened.name.startswith(f"{name.kind}["):
             raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing in brackets")
         return opened
@@ -146,9 +146,9 @@ class JudgePool(Closing):
         self.include_path = tuple(include_path)
         self.options = options or JudgeOptions()
         self._key: tuple[str, str] | None = None
-        self._open: RunningJudge | None = None
+        self._open: JudgeRunner | None = None
 
-    def get(self, spec: str, task: Task) -> RunningJudge:
+    def get(self, spec: str, task: Task) -> JudgeRunner:
         """The judge of this spec for this task, whose own prompt takes precedence over the others.
 
         Raises:

@@ -21,7 +21,7 @@ from vsr1_bench.store.journal_index import check_asked
 from vsr1_bench.store.run_folder import RunFolder, utc_now
 from vsr1_bench.task import Task
 
-Made = Generation | Perception
+Output = Generation | Perception
 """What is judged: a response, or what a reader answered from its description."""
 
 
@@ -94,7 +94,7 @@ def path_of(run: RunFolder, document: Mapping[str, Any]) -> Path:
     return run.path / "judgments" / str(document["verdicts"])
 
 
-def _stored(run: RunFolder, path: Path) -> list[tuple[Path, Mapping[str, Made], str]]:
+def _stored(run: RunFolder, path: Path) -> list[tuple[Path, Mapping[str, Output], str]]:
     """What there is to judge: (journal of verdicts, what was said, its unit), pass by pass."""
     second = run.perception_judgment_path(path)
     return [(path, run.generations(), "resp"), (second, run.perceptions(), "reading")]
@@ -115,8 +115,8 @@ def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tup
 
 
 def _unjudged(
-    run: RunFolder, path: Path, stored: Mapping[str, Made]
-) -> tuple[dict[str, tuple[int, Sample]], dict[str, Made], Iterator[Item]]:
+    run: RunFolder, path: Path, stored: Mapping[str, Output]
+) -> tuple[dict[str, tuple[int, Sample]], dict[str, Output], Iterator[Item]]:
     """A run's samples with their places, what has no verdict yet by its key, and the items."""
     if "answer" in run.withheld():
         raise StoreError(
@@ -137,7 +137,7 @@ def _unjudged(
     return samples, missing, items
 
 
-def _holds(judgment: Judgment | None, made: Made) -> bool:
+def _holds(judgment: Judgment | None, made: Output) -> bool:
     """Whether a verdict is there, of this very text; an unscored one is asked for again."""
     return (
         judgment is not None
@@ -151,7 +151,7 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def item_of(sample: Sample, made: Made, row: int | None = None, index: int | None = None) -> Item:
+def item_of(sample: Sample, made: Output, row: int | None = None, index: int | None = None) -> Item:
     """Put a stored response beside its sample; `index` tells it from its siblings."""
     stage: Stage = "reading" if isinstance(made, Perception) else "answer"
     return replace(Item.of(sample, made.key, made.text, stage), row=row, index=index)
@@ -165,7 +165,7 @@ def apply_label(task: Task, sample: Sample, verdict: Verdict) -> Verdict:
     return verdict if outcome is None else replace(verdict, outcome=outcome)
 
 
-def _judgment(made: Made, judged: Judged) -> Judgment:
+def _judgment(made: Output, judged: Judged) -> Judgment:
     return Judgment(
         key=made.key,
         sample_id=made.sample_id,

@@ -13,7 +13,7 @@ from vsr1_bench.data.blind import NONE
 from vsr1_bench.errors import BenchError, DamagedRunError, StoreError, UsageError
 from vsr1_bench.harness import harness_names, scorer_of
 from vsr1_bench.judge import JudgeOptions
-from vsr1_bench.judging.choose import Chosen
+from vsr1_bench.judging.choose import JudgeChoice
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.judging.runs import judge_run
 from vsr1_bench.registry import get_task
@@ -240,7 +240,7 @@ Skip = Callable[[BenchError], None]
 
 def judge_and_score_runs(
     runs: Sequence[RunFolder],
-    judges: Mapping[str, Chosen],
+    judges: Mapping[str, JudgeChoice],
     pool: JudgePool,
     *,
     progress: bool = True,

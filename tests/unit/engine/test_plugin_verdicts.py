@@ -25,11 +25,11 @@ def grade(item):
 JUDGE = RuleJudge("own", 1, grade, "for tests", bounded={bounded})
 """
 MODEL = """
-from vsr1_bench.judge import Estimate, Judged, ModelJudge, RunningJudge
+from vsr1_bench.judge import Estimate, Judged, ModelJudge, JudgeRunner
 from vsr1_bench.records import Verdict
 
 
-class Own(RunningJudge):
+class Own(JudgeRunner):
     name, identity = "own", "0" * 64
 
     def judge(self, items):
@@ -43,7 +43,7 @@ class Own(RunningJudge):
         pass
 
 
-JUDGE = ModelJudge("own", 1, lambda opening: Own(), "for tests")
+JUDGE = ModelJudge("own", 1, lambda context: Own(), "for tests")
 """
 WRONG = {
     'Verdict("correct", score=7.0)': "score 7.0, wanted a number from 0 to 1",
