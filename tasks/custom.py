@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row
-from vsr1_bench.task import Chosen, Row, Task, example_image
+from vsr1_bench.task import Row, Task, UserDataset, example_image
 
 
 def example() -> Row:
@@ -15,7 +15,7 @@ def example() -> Row:
 TASK = Task(
     name="custom",
     version=2,
-    source=Chosen(images=IMAGE_COLUMNS),
+    source=UserDataset(images=IMAGE_COLUMNS),
     to_sample=problem_row,
     answer_type=None,
     judge="math",

@@ -213,7 +213,7 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
                 notice(judge.warning)
         runs = generate(options)
         failed = sum(run.failed for run in runs)
-        left_out = len(tasks) - len({run.task.name for run in runs})
+        skipped = len(tasks) - len({run.task.name for run in runs})
         for run in runs:
             report_responses(run)
         folders = tuple(run.folder for run in runs)
@@ -224,9 +224,9 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
             print(f"this shard is generated; when all are, {then}", file=sys.stderr)
         else:
             documents = judge_and_score_runs(folders, judges, pool, progress=options.progress)
-            complete = not (failed or left_out or unscored(documents))
+            complete = not (failed or skipped or unscored(documents))
             return Evaluation(folders, tuple(documents), complete)
-        return Evaluation(folders, None, not (failed or left_out))
+        return Evaluation(folders, None, not (failed or skipped))
 
 
 def load_runs(*paths: PathLike, judge: str | None = None) -> Results:

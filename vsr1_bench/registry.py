@@ -23,7 +23,7 @@ from types import ModuleType
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.harness import harness_of
 from vsr1_bench.judge import ConfiguredJudge, Judge, JudgeOptions, ModelJudge, RuleJudge
-from vsr1_bench.task import Chosen, Group, Task
+from vsr1_bench.task import Group, Task, UserDataset
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,9 @@ class Registry:
 
     def with_rows(self) -> list[str]:
         """Names of the tasks whose rows need not be named by the user."""
-        return sorted(n for n, task in self.tasks.items() if not isinstance(task.source, Chosen))
+        return sorted(
+            n for n, task in self.tasks.items() if not isinstance(task.source, UserDataset)
+        )
 
 
 def load_registry(include_path: Sequence[str | Path] = ()) -> Registry:

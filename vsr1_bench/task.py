@@ -39,7 +39,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class UserDataset:
     """Rows that the user names by `--dataset`: a file, a folder, or a data set of the hub."""
 
     images: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ class Task:
     """`2`, or `"2.1"`: shown in every table. The first number rises when rows, mapping or prompt
     change: another question, another run. The second rises when only reading or scoring change:
     stored responses are judged again, and nothing is generated again."""
-    source: Source | Procedural | Chosen | ExternalTask
+    source: Source | Procedural | UserDataset | ExternalTask
     to_sample: Callable[[Row], Sample | tuple[Sample, ...]]
     """One row -> its sample, or its `per_row` samples."""
     answer_type: AnswerType | None
@@ -135,7 +135,7 @@ class Task:
     outputs to the merged set are kept as runs of those tasks."""
 
     @property
-    def asked(self) -> int:
+    def spec_version(self) -> int:
         """The part of the version that is part of a run's spec: what was asked."""
         return int(str(self.version).partition(".")[0])
 

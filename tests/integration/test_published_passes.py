@@ -102,7 +102,7 @@ def test_leakage_without_golds_is_the_published_one_or_none(tmp_path: Path) -> N
 def test_images_of_a_task_with_samples_that_a_blind_run_leaves_out(tmp_path: Path) -> None:
     runs = passes(tmp_path)
     drop = by_variant(find_runs(runs))["drop"]
-    assert drop.left_out()
+    assert drop.skipped()
     publish([drop], str(tmp_path / "bundle"), packing(tmp_path, with_images=True))
 
 

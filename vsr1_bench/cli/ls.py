@@ -98,9 +98,9 @@ def execute(options: argparse.Namespace) -> int:
 
 def _rows(task: Task) -> int | None:
     """Samples that the task's publishers state; None if nobody does."""
-    from vsr1_bench.task import Chosen
+    from vsr1_bench.task import UserDataset
 
-    stated = None if isinstance(task.source, Chosen) else task.source.n
+    stated = None if isinstance(task.source, UserDataset) else task.source.n
     return stated * task.per_row if stated else None
 
 

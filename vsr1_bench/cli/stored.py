@@ -67,7 +67,7 @@ def _read_all(run: RunFolder) -> None:
 
     made = run.generations().values()
     check_asked(run.path, run.samples().keys(), {one.sample_id for one in made})
-    for read in (run.left_out, run.captions, run.perceptions):
+    for read in (run.skipped, run.captions, run.perceptions):
         read()
     for path in sorted(run.path.glob("*judgments/*.jsonl")):
         run.judgments(path)

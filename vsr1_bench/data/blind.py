@@ -29,13 +29,13 @@ NO_PARTNER = "no other sample has as many images, all of them different"
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Skipped:
     """A sample that has no part in a blind run."""
 
     reason: str
 
 
-Variant = Callable[[int, Sample], Sample | LeftOut]
+Variant = Callable[[int, Sample], Sample | Skipped]
 """From the sample at a place of the data set (from 0) to what is asked in its place."""
 
 
@@ -61,17 +61,17 @@ def open_variant(name: str, data: TaskData, seed: int, *, progress: bool = True)
     return partial(noise, seed) if name == "noise" else Swap(data, seed, progress=progress)
 
 
-def drop(place: int, sample: Sample) -> Sample | LeftOut:
+def drop(place: int, sample: Sample) -> Sample | Skipped:
     """Take the images away: the text closes up, options that hold images keep their texts."""
     if not sample.images:
-        return LeftOut(NO_IMAGE)
+        return Skipped(NO_IMAGE)
     return replace(sample, question=without_images(sample.question), images=(), choice_parts=None)
 
 
-def noise(seed: int, place: int, sample: Sample) -> Sample | LeftOut:
+def noise(seed: int, place: int, sample: Sample) -> Sample | Skipped:
     """Put noise of the same size in the place of each image; equal images get different noise."""
     if not sample.images:
-        return LeftOut(NO_IMAGE)
+        return Skipped(NO_IMAGE)
     shown = []
     for number, image in enumerate(sample.images):
         try:
@@ -120,15 +120,15 @@ class Swap:
         self._data, self._seed, self._progress = data, seed, progress
         self._partners: dict[int, int] | None = None
 
-    def __call__(self, place: int, sample: Sample) -> Sample | LeftOut:
+    def __call__(self, place: int, sample: Sample) -> Sample | Skipped:
         """Put the partner's images in the place of the sample's own."""
         if not sample.images:
-            return LeftOut(NO_IMAGE)
+            return Skipped(NO_IMAGE)
         if self._partners is None:
             self._partners = self._pair()
         partner = self._partners.get(place)
         if partner is None:
-            return LeftOut(NO_PARTNER)
+            return Skipped(NO_PARTNER)
         return replace(sample, images=self._data.sample(partner).images)
 
     def _pair(self) -> dict[int, int]:

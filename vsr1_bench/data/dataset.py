@@ -32,7 +32,7 @@ from vsr1_bench.harness import TaskOverrides, find_harness
 from vsr1_bench.records import LETTERS, EncodedImage, Sample
 from vsr1_bench.store.environment import DATA_ROOT_VARIABLE
 from vsr1_bench.store.spec import DataSpec
-from vsr1_bench.task import ROW_NUMBER, Chosen, ExternalTask, Procedural, Row, Source, Task
+from vsr1_bench.task import ROW_NUMBER, ExternalTask, Procedural, Row, Source, Task, UserDataset
 
 FIRST_ROWS = 3
 """If none of so many rows has what the task reads, the data are not this task's."""
@@ -63,7 +63,7 @@ class DataOptions:
     copy: str | None = None
     """Which publication of the rows to read (`Task.copies`); None = the official one."""
     dataset: str | None = None
-    """The rows of tasks that leave them to the user (`task.Chosen`): a path or a hub id."""
+    """The rows of tasks that leave them to the user (`task.UserDataset`): a path or a hub id."""
     split: str | None = None
     """Split of `dataset`; None = the task's."""
 
@@ -254,7 +254,7 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
     if isinstance(source, Procedural):
         info = DataInfo(task.name, None, "generated", None, source.fingerprint, source.n)
         return TaskData(task, MadeRows(source), info, to_sample)
-    if isinstance(source, Chosen):
+    if isinstance(source, UserDataset):
         source, files = _choose(task.name, source, options)
     configs = source.config if isinstance(source.config, tuple) else (source.config,)
     parts = [_open_part(task.name, source, config, options, files) for config in configs]
@@ -276,7 +276,7 @@ def _open_external(task: Task, source: ExternalTask, *, offline: bool) -> TaskDa
     return TaskData(task, rows, info, lambda row: found.sample(row[ROW_NUMBER]), found.overrides)
 
 
-def _choose(name: str, wanted: Chosen, options: DataOptions) -> tuple[Source, list[Path]]:
+def _choose(name: str, wanted: UserDataset, options: DataOptions) -> tuple[Source, list[Path]]:
     """The rows that the user names, and their files if they are on this machine.
 
     What is recorded is a hub id, or the name of a file or folder: a path says where somebody's

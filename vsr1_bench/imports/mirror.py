@@ -29,7 +29,7 @@ from vsr1_bench.errors import (
 from vsr1_bench.publish.bundle import MAX_CONTENT
 from vsr1_bench.publish.places import HubPlace
 from vsr1_bench.store.journal import write_atomic
-from vsr1_bench.task import Chosen, ExternalTask, Procedural, Source, Task
+from vsr1_bench.task import ExternalTask, Procedural, Source, Task, UserDataset
 
 SCHEMA = 1
 
@@ -95,7 +95,7 @@ def _source(task: Task, copy: str | None) -> Source | Procedural:
         raise UsageError(
             f"--source {copy}: task {task.name!r} has no such copy; {nearest(copy, known)}"
         )
-    if isinstance(source, Chosen):
+    if isinstance(source, UserDataset):
         raise UsageError(f"task {task.name!r} reads rows that you name: there is nothing to fetch")
     if isinstance(source, ExternalTask):
         raise UsageError(

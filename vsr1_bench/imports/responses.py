@@ -80,7 +80,7 @@ def import_responses(options: ImportOptions) -> RunFolder:
         model=ModelSpec(id=options.model, fingerprint=fingerprint, verified=False),
         sampling=None,
         prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
-        task=TaskSpec(name=task.name, version=task.asked),
+        task=TaskSpec(name=task.name, version=task.spec_version),
         data=data_spec(data.info),
         imported_per_sample=per_sample,
     )

@@ -338,7 +338,7 @@ class _Part:
             model=ModelSpec(id=run, revision=commit, fingerprint=identity, verified=False),
             sampling=None,
             prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
-            task=TaskSpec(name=task, version=get_task(task, options.include_path).asked),
+            task=TaskSpec(name=task, version=get_task(task, options.include_path).spec_version),
             data=data_spec(data.info),
         )
         facts = {

@@ -70,7 +70,7 @@ def score_run(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str,
     """
     assert isinstance(task.source, ExternalTask)
     spec, source = run.spec(), task.source
-    if spec.task.version != task.asked:
+    if spec.task.version != task.spec_version:
         raise UsageError(
             f"{run.path} was made with version {spec.task.version} of the mapping of "
             f"{task.name!r}, this is version {task.version}; generate it again"

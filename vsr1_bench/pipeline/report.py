@@ -22,7 +22,7 @@ def report_responses(run: TaskRun) -> None:
     report_failures(name, run.answers, run.total)
     for tally in run.further:
         report_failures(name, tally)
-    for reason, count in run.left_out.items():
+    for reason, count in run.skipped.items():
         notice(f"{name}: {count} samples left out: {reason}")
 
 

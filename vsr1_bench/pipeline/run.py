@@ -37,7 +37,7 @@ from vsr1_bench.perception.reader import (
 )
 from vsr1_bench.perception.second_pass import SecondPass, read_runs
 from vsr1_bench.pipeline.key_memo import KeyMemo, asking_digest
-from vsr1_bench.pipeline.stream import Open, Stream, TaskRun
+from vsr1_bench.pipeline.stream import OpenRun, Stream, TaskRun
 from vsr1_bench.prompts.formats import DEFAULT_FORMAT, OWN, PromptFormat, get_format, trained_with
 from vsr1_bench.records import Sampling
 from vsr1_bench.registry import resolve_tasks
@@ -46,7 +46,7 @@ from vsr1_bench.store.provenance import Provenance, discard_if_empty
 from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part
 from vsr1_bench.store.spec import ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
 from vsr1_bench.store.writer import RunWriter
-from vsr1_bench.task import Chosen, ExternalTask, Task
+from vsr1_bench.task import ExternalTask, Task, UserDataset
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ def _read(
         run.further.append(tally)
 
 
-def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> Open:
+def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> OpenRun:
     """Open a run's journals, to be closed by the stack.
 
     Raises:
@@ -194,13 +194,13 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     stack.callback(provenance.end, writer, writer.safe)
     descriptions, itself = options.descriptions, options.reader.name == SELF
     if descriptions is None or run.blind or not (itself or descriptions == "caption"):
-        return Open(run, writer, None, _memo(run, writer, options.shard, stack))
+        return OpenRun(run, writer, None, _memo(run, writer, options.shard, stack))
     reader = self_reader(run.spec, descriptions, options.reader.thinking_tags) if itself else None
     second = SecondPass(run.folder, run.spec, descriptions, reader, options.shard)
     stack.callback(second.close)
     run.further = [second.captions] if descriptions == "caption" else []
     run.further += [second.readings.tally] if second.readings else []
-    return Open(run, writer, second)
+    return OpenRun(run, writer, second)
 
 
 def _memo(run: TaskRun, writer: RunWriter, shard: Shard, stack: ExitStack) -> KeyMemo | None:
@@ -248,7 +248,7 @@ def plan(
 ) -> tuple[list[TaskRun], ModelInfo, str]:
     """Resolve everything that a run needs, loading no weights; `model` as for `generate`."""
     tasks = resolve_tasks(options.tasks, options.include_path)
-    if options.data.dataset and not any(isinstance(task.source, Chosen) for task in tasks):
+    if options.data.dataset and not any(isinstance(task.source, UserDataset) for task in tasks):
         raise UsageError(
             f"--dataset {options.data.dataset}: no task of this run reads it; add --tasks custom"
         )
@@ -300,7 +300,7 @@ def plan(
                 chat_template_hash=model.chat_template_hash,
                 system=options.system_instruction,
             ),
-            task=TaskSpec(name=task.name, version=task.asked),
+            task=TaskSpec(name=task.name, version=task.spec_version),
             data=data_spec(data.info),
             engine=identity.engine,
         )

@@ -15,7 +15,7 @@ from functools import partial
 
 from vsr1_bench._util.closing import Closing
 from vsr1_bench._util.progress import progress_bar
-from vsr1_bench.data.blind import NONE, LeftOut, open_variant
+from vsr1_bench.data.blind import NONE, Skipped, open_variant
 from vsr1_bench.data.dataset import TaskData
 from vsr1_bench.errors import GenerationError, TaskError
 from vsr1_bench.generation.base import Generator
@@ -49,7 +49,7 @@ class TaskRun:
     answers: Tally = field(default_factory=lambda: Tally("responses"))
     further: list[Tally] = field(default_factory=list)
     """Of the second pass: captions, readings."""
-    left_out: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
     """Why samples have no part in a blind run -> how many (of this shard)."""
     reused: int = 0
     """Responses that were in the store already."""
@@ -74,7 +74,7 @@ class TaskRun:
 
 
 @dataclass(slots=True)
-class Open:
+class OpenRun:
     """A run with its journals."""
 
     run: TaskRun
@@ -93,10 +93,10 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Pending:
     """A request on its way."""
 
-    of: Open
+    of: OpenRun
     sample: Sample
     request: Request
     since: float
@@ -127,7 +127,7 @@ class Stream(Closing):
 
     def __init__(
         self,
-        runs: list[Open],
+        runs: list[OpenRun],
         *,
         limit: int | None,
         shard: Shard,
@@ -136,8 +136,8 @@ class Stream(Closing):
         """Line up what is missing; nothing is read yet."""
         self._runs = runs
         self._limit, self._shard, self._progress = limit, shard, progress
-        self._pending: dict[str, _Asked] = {}
-        self._following: deque[_Asked] = deque()
+        self._pending: dict[str, _Pending] = {}
+        self._following: deque[_Pending] = deque()
         self._missing = self._first_pass()
         passes = sum(opened.run.total * (2 if opened.second else 1) for opened in runs)
         self._bar = progress_bar(passes, "generate", "resp", shown=progress)
@@ -170,13 +170,13 @@ class Stream(Closing):
         self._pending[asked.request.key] = replace(asked, since=time.monotonic())
         return asked.request
 
-    def _follow(self, of: Open, sample: Sample, request: Request | None) -> None:
+    def _follow(self, of: OpenRun, sample: Sample, request: Request | None) -> None:
         if request is not None:
-            self._following.append(_Asked(of, sample, request, 0.0))
+            self._following.append(_Pending(of, sample, request, 0.0))
         elif of.second is not None:
             self._bar.update()
 
-    def _first_pass(self) -> Iterator[_Asked]:
+    def _first_pass(self) -> Iterator[_Pending]:
         """Yield a request for each response without a finished record, and what is behind those."""
         for opened in self._runs:
             run, writer = opened.run, opened.writer
@@ -190,9 +190,9 @@ class Stream(Closing):
                 if place % self._shard[1] != self._shard[0]:
                     continue
                 shown = variant(place, sample)
-                if isinstance(shown, LeftOut):
-                    writer.leave_out(place, shown.reason)
-                    run.left_out[shown.reason] = run.left_out.get(shown.reason, 0) + 1
+                if isinstance(shown, Skipped):
+                    writer.skip(place, shown.reason)
+                    run.skipped[shown.reason] = run.skipped.get(shown.reason, 0) + 1
                     run.total -= run.sampling.n
                     self._bar.update(run.sampling.n)
                     continue
@@ -202,7 +202,7 @@ class Stream(Closing):
                     opened.memo.note(place, [request.key for request in requests])
                 for request in requests:
                     if request.key not in writer.finished:
-                        yield _Asked(opened, shown, request, 0.0)
+                        yield _Pending(opened, shown, request, 0.0)
                         continue
                     run.answers.note(None)
                     run.reused += 1
@@ -212,9 +212,9 @@ class Stream(Closing):
                         if following is None:
                             self._bar.update()
                         else:
-                            yield _Asked(opened, shown, following, 0.0)
+                            yield _Pending(opened, shown, following, 0.0)
 
-    def _pass_over(self, opened: Open) -> bytearray:
+    def _pass_over(self, opened: OpenRun) -> bytearray:
         """Count the samples whose responses are all there; a 1 for each of them, by its place."""
         run, memo = opened.run, opened.memo
         if memo is None:
@@ -257,7 +257,7 @@ class Stream(Closing):
             assert opened.second is not None
             following = opened.second.keep(sample, request, completion, seconds)
             if following is not None:
-                self._following.append(_Asked(opened, sample, following, 0.0))
+                self._following.append(_Pending(opened, sample, following, 0.0))
             return
         opened.writer.add(generation_of(request, completion, seconds))
         opened.run.answers.note(completion.error)

@@ -128,8 +128,8 @@ def _check_samples(run: RunFolder, samples: dict[str, Sample], about: BundleRun)
         if empty and sample.answer:
             raise ExchangeError(f"{about.path}: row {row} has the answer it is to lack; refused")
         _check_words([sample.id, *sample.groups, *sample.groups.values()], f"{about.path}: {row}")
-    left_out: dict[Any, Any] = run.left_out()
-    for row, reason in left_out.items():
+    skipped: dict[Any, Any] = run.skipped()
+    for row, reason in skipped.items():
         if not isinstance(row, int) or not isinstance(reason, str):
             raise ExchangeError(f"{about.path}: row {row!r} is no sample; refused")
         _check_words(reason, f"{about.path}: {row}")
@@ -189,7 +189,7 @@ def check_scores(
         said = (document["model"], document["task"], document["spec_hash"])
         if said != (spec.model.id, spec.task.name, spec.digest()):
             raise ExchangeError(f"{name}: the score of another run; refused")
-        if task is not None and task.asked == spec.task.version:
+        if task is not None and task.spec_version == spec.task.version:
             _compare(run, document, name, include_path)
 
 

@@ -172,7 +172,7 @@ def _score(
 
 def _version(spec: RunSpec, tasks: Mapping[str, Task]) -> int | str:
     task = tasks.get(spec.task.name)
-    return task.version if task and task.asked == spec.task.version else spec.task.version
+    return task.version if task and task.spec_version == spec.task.version else spec.task.version
 
 
 def _verdicts(run: RunFolder, judge: str) -> Path:

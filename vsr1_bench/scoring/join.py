@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vsr1_bench._util.uncollected import uncollected
+from vsr1_bench._util.garbage import without_gc
 from vsr1_bench.answers import extract, mark_tags, states_answer
 from vsr1_bench.perception.reader import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.shortcuts import Seen
-from vsr1_bench.store.journal_index import Made, Told, check_asked
+from vsr1_bench.store.journal_index import OutputSummary, VerdictSummary, check_asked
 from vsr1_bench.store.run_folder import RunFolder
 
 MISSING, WHOLE, TRUNCATED, FAILED = range(4)
@@ -19,7 +19,7 @@ MISSING, WHOLE, TRUNCATED, FAILED = range(4)
 _MARKS = {"correct": 1.0, "incorrect": 0.0}
 
 
-@uncollected
+@without_gc
 def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
     """Join samples, generations and verdicts: one entry for each response that was asked for.
 
@@ -35,7 +35,7 @@ def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
 def stream_responses(run: RunFolder, verdicts: Path) -> Iterator[Response]:
     """Yield the entries of `join_responses`, in data order."""
     table = _Table(run)
-    for told in run.told(verdicts):
+    for told in run.verdict_summaries(verdicts):
         table.judge(told)
     return table.responses()
 
@@ -56,17 +56,17 @@ class _Table:
         size = len(self._numbers) * self._n
         self._keys: list[str | None] = [None] * size
         self._states = bytearray(size)
-        self._verdicts: list[Told | None] = [None] * size
+        self._verdicts: list[VerdictSummary | None] = [None] * size
         self._place_of: dict[str, int] = {}
         """Key -> its place in the columns, of those that count."""
-        lost = {made.sample_id for made in run.made() if not self._place(made)}
+        lost = {made.sample_id for made in run.output_summaries() if not self._place(made)}
         check_asked(run.path, self._numbers.keys(), self._numbers.keys() | lost)
-        self._shared: dict[tuple[object, ...], Told] = {}
+        self._shared: dict[tuple[object, ...], VerdictSummary] = {}
 
     def _read_places(self, run: RunFolder) -> None:
         shared: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         for place in run.places():
-            if place.left_out is not None:
+            if place.skipped is not None:
                 self._left_out.add(place.row)
                 continue
             assert place.id is not None and place.groups is not None
@@ -75,7 +75,7 @@ class _Table:
                 groups = shared.setdefault(tuple(place.groups.items()), place.groups)
                 self._ids[place.row], self._groups[place.row] = place.id, groups
 
-    def _place(self, made: Made) -> bool:
+    def _place(self, made: OutputSummary) -> bool:
         """Take a response in: the last key of a sample's index counts, its last record, too.
 
         Returns:
@@ -95,7 +95,7 @@ class _Table:
         self._states[at] = FAILED if made.failed else TRUNCATED if made.truncated else WHOLE
         return True
 
-    def judge(self, told: Told) -> None:
+    def judge(self, told: VerdictSummary) -> None:
         """Take a verdict in; the last one on a key counts."""
         at = self._place_of.get(told.key)
         if at is None or self._keys[at] != told.key:
@@ -119,7 +119,7 @@ class _Table:
                 yield _response(known, self._groups[row], self._states[at], self._verdicts[at])
 
 
-@uncollected
+@without_gc
 def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Seen]:
     """Join both passes: one entry for each response that was asked for.
 
@@ -170,19 +170,21 @@ def _asked(
     run: RunFolder, placed: dict[int, Sample]
 ) -> Iterator[tuple[int, Sample | None, Generation | None]]:
     """Yield (place in the data, sample, response) for every response that was asked for."""
-    left_out, per_sample = run.left_out(), run.spec().responses_per_sample
+    skipped, per_sample = run.skipped(), run.spec().responses_per_sample
     made = run.generations().values()
     check_asked(run.path, {sample.id for sample in placed.values()}, {g.sample_id for g in made})
     found = {(g.sample_id, g.index): g for g in made}
     for row in range(run.wanted()):
-        if row in left_out:
+        if row in skipped:
             continue
         sample = placed.get(row)
         for index in range(per_sample):
             yield row, sample, found.get((sample.id, index)) if sample else None
 
 
-def _response(sample_id: str, groups: dict[str, str], state: int, verdict: Told | None) -> Response:
+def _response(
+    sample_id: str, groups: dict[str, str], state: int, verdict: VerdictSummary | None
+) -> Response:
     if state in (MISSING, FAILED) or verdict is None:
         truncated = state == TRUNCATED
         return Response(sample_id, groups, None, truncated=truncated, failed=state == FAILED)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vsr1_bench._util.uncollected import uncollected
+from vsr1_bench._util.garbage import without_gc
 from vsr1_bench.scoring.join import stream_responses
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.statistics import FloatArray
@@ -44,7 +44,7 @@ def outcomes(run: RunFolder, judge: str, cluster: str | None) -> Outcomes:
     return outcomes_of(stream_responses(run, run.verdicts(judge)), cluster)
 
 
-@uncollected
+@without_gc
 def outcomes_of(responses: Iterable[Response], cluster: str | None) -> Outcomes:
     """Sum responses up by sample."""
     sums: dict[str, float] = {}

@@ -22,7 +22,7 @@ from vsr1_bench.scoring.coverage import slice_note
 from vsr1_bench.scoring.groups import score_groups
 from vsr1_bench.scoring.join import join_responses
 from vsr1_bench.scoring.seeing import add_seeing, blind_first, keep_leakage, score_notes
-from vsr1_bench.store.journal_index import Told
+from vsr1_bench.store.journal_index import VerdictSummary
 from vsr1_bench.store.judge_names import LABELS, bare
 from vsr1_bench.store.provenance import precision_of
 from vsr1_bench.store.run_folder import RunFolder
@@ -114,7 +114,7 @@ def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
     Raises:
         UsageError: it was not.
     """
-    if task.asked != spec.task.version:
+    if task.spec_version != spec.task.version:
         raise UsageError(
             f"{run.path} was made with version {spec.task.version} of task {task.name!r}, this is "
             f"version {task.version}; generate it again, or score it with the older vsr1-bench"
@@ -126,8 +126,8 @@ def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
 
     A reply that several verdicts share is counted once, whichever command has paid for it.
     """
-    asked: dict[str, Told] = {}
-    for told in run.told(verdicts):
+    asked: dict[str, VerdictSummary] = {}
+    for told in run.verdict_summaries(verdicts):
         if told.judge_model is not None:
             asked[told.key] = told
         else:
@@ -148,7 +148,7 @@ def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
 def _reasons(run: RunFolder, verdicts: Path) -> list[dict[str, Any]]:
     """Why there is no verdict on what was judged, the three commonest reasons."""
     open_: dict[str, str] = {}
-    for told in run.told(verdicts):
+    for told in run.verdict_summaries(verdicts):
         if told.outcome == "unscored":
             open_[told.key] = told.reason or "no reason given"
         else:

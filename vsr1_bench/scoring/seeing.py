@@ -154,11 +154,11 @@ def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict
         return None
     seeing, blind = (_by_sample(join_responses(*one)) for one in ((run, verdicts), (twin, theirs)))
     shared = [sample for sample in seeing if sample in blind]
-    left_out = list(twin.left_out().values())
+    skipped = list(twin.skipped().values())
     part: dict[str, Any] = {
         "n": len(shared),
         "spec_hash": spec.digest(),
-        "left_out": {reason: left_out.count(reason) for reason in sorted(set(left_out))},
+        "left_out": {reason: skipped.count(reason) for reason in sorted(set(skipped))},
     }
     # A sample counts once, as in the gain, however many of its responses have a verdict.
     seen, unseen = (

@@ -44,7 +44,7 @@ TAIL_BYTES = 65_536
 TRAILER_BYTES = 1024
 
 
-class Made(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class OutputSummary(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is known of a response, a caption or a reading without its text."""
 
     key: str
@@ -54,7 +54,7 @@ class Made(msgspec.Struct, array_like=True, frozen=True, gc=False):
     truncated: bool
 
 
-class Told(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class VerdictSummary(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is known of a verdict without the words of who judged."""
 
     key: str
@@ -72,20 +72,20 @@ class Told(msgspec.Struct, array_like=True, frozen=True, gc=False):
     cost: float | None
 
 
-Slim = TypeVar("Slim", Made, Told)
+Summary = TypeVar("Summary", OutputSummary, VerdictSummary)
 
 
 @dataclass(frozen=True)
-class Kind(Generic[Slim]):
+class JournalKind(Generic[Summary]):
     """A kind of journal."""
 
     record: type[Any]
     """The dataclass of its lines."""
     of_record: Callable[[dict[str, Any]], Any]
-    slim: type[Slim]
-    shorten: Callable[[Any], Slim]
+    summary: type[Summary]
+    summarize: Callable[[Any], Summary]
 
-    def reader(self, path: Path) -> Callable[[int, bytes], Slim]:
+    def reader(self, path: Path) -> Callable[[int, bytes], Summary]:
         """A function from a line and its number to what is kept of it; checks every field."""
         hints = get_type_hints(self.record)
         # Not the dataclass itself, which takes unknown fields and is slower to make.
@@ -105,22 +105,22 @@ class Kind(Generic[Slim]):
         )
         decode = msgspec.json.Decoder(line).decode
 
-        def read(number: int, text: bytes) -> Slim:
+        def read(number: int, text: bytes) -> Summary:
             with contextlib.suppress(msgspec.MsgspecError, RecursionError):
                 found: Any = decode(text)
                 if found.schema == SCHEMA_VERSION:
-                    return self.shorten(found)
+                    return self.summarize(found)
             # What msgspec cannot read, and what is wrong with a line that nobody can.
             record = parse_line(text)
             if record is None:
                 raise bad_line(path, number)
-            return self.shorten(decoded(path, number, record, self.of_record))
+            return self.summarize(decoded(path, number, record, self.of_record))
 
         return read
 
 
-def _made(record: Any) -> Made:
-    return Made(
+def _output_summary(record: Any) -> OutputSummary:
+    return OutputSummary(
         record.key,
         record.sample_id,
         record.index,
@@ -129,9 +129,9 @@ def _made(record: Any) -> Made:
     )
 
 
-def _told(record: Any) -> Told:
+def _verdict_summary(record: Any) -> VerdictSummary:
     verdict, usage = record.verdict, record.usage
-    return Told(
+    return VerdictSummary(
         record.key,
         verdict.outcome,
         verdict.score,
@@ -147,9 +147,9 @@ def _told(record: Any) -> Told:
     )
 
 
-GENERATIONS = Kind(Generation, generation_of_record, Made, _made)
-PERCEPTIONS = Kind(Perception, perception_of_record, Made, _made)
-JUDGMENTS = Kind(Judgment, judgment_of_record, Told, _told)
+GENERATIONS = JournalKind(Generation, generation_of_record, OutputSummary, _output_summary)
+PERCEPTIONS = JournalKind(Perception, perception_of_record, OutputSummary, _output_summary)
+JUDGMENTS = JournalKind(Judgment, judgment_of_record, VerdictSummary, _verdict_summary)
 
 
 def index_path(journal: Path) -> Path:
@@ -176,7 +176,7 @@ class _Trailer(msgspec.Struct, frozen=True):
     """Of those."""
 
 
-def slim_records(path: Path, kind: Kind[Slim]) -> Iterator[Slim]:
+def summaries(path: Path, kind: JournalKind[Summary]) -> Iterator[Summary]:
     """Yield what is kept of a journal's records, in their order; a torn last line is left out.
 
     Raises:
@@ -204,7 +204,7 @@ def slim_records(path: Path, kind: Kind[Slim]) -> Iterator[Slim]:
         stack.callback(writer.discard)
         if known is not None:
             writer.copy(*known)
-        batch: list[Slim] = []
+        batch: list[Summary] = []
         for number, line in read_lines(path, end, lines):
             record = read(number, line)
             end, lines = end + len(line), number
@@ -224,7 +224,7 @@ def _tail(journal: BinaryIO, size: int) -> str:
 
 
 def _open_index(
-    path: Path, journal: BinaryIO, kind: Kind[Slim]
+    path: Path, journal: BinaryIO, kind: JournalKind[Summary]
 ) -> tuple[BinaryIO, _Trailer] | None:
     """The index of a journal, at its beginning; None if there is none that counts."""
     try:
@@ -245,7 +245,7 @@ def _open_index(
     return None
 
 
-def _counts(trailer: _Trailer, journal: BinaryIO, kind: Kind[Slim]) -> bool:
+def _counts(trailer: _Trailer, journal: BinaryIO, kind: JournalKind[Summary]) -> bool:
     """Whether an index is of the journal as it is now, or as it was before more was appended."""
     stat = os.fstat(journal.fileno())
     return (
@@ -265,22 +265,22 @@ def _checksum(index: BinaryIO, size: int) -> int:
     return found if size == 0 else -1
 
 
-def _stored(index: BinaryIO, size: int, kind: Kind[Slim]) -> Iterator[Slim]:
+def _stored(index: BinaryIO, size: int, kind: JournalKind[Summary]) -> Iterator[Summary]:
     """Yield what is in the first `size` bytes of an index."""
-    decode = msgspec.json.Decoder(list[kind.slim]).decode  # type: ignore[name-defined]
+    decode = msgspec.json.Decoder(list[kind.summary]).decode  # type: ignore[name-defined]
     while size > 0:
         line = index.readline()
         size -= len(line)
         try:
             yield from decode(line)
         except msgspec.MsgspecError:  # half a surrogate pair is read by json alone
-            yield from msgspec.convert(json.loads(line), list[kind.slim])  # type: ignore[name-defined]
+            yield from msgspec.convert(json.loads(line), list[kind.summary])  # type: ignore[name-defined]
 
 
 class _Writer:
     """Writes an index, which appears only complete; that it cannot be written is not an error."""
 
-    def __init__(self, path: Path, journal: BinaryIO, kind: Kind[Any]) -> None:
+    def __init__(self, path: Path, journal: BinaryIO, kind: JournalKind[Any]) -> None:
         self._path, self._journal, self._kind = index_path(path), journal, kind
         self._temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         self._body, self._checksum = 0, 0

@@ -74,7 +74,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     schema: int
     id: str | None = None
     groups: dict[str, str] | None = None
-    left_out: str | None = None
+    skipped: str | None = msgspec.field(default=None, name="left_out")
     """Why it has no part in the run; such a record has neither an id nor groups."""
 
 
@@ -90,7 +90,7 @@ def place_of_line(path: Path, number: int, line: bytes) -> Place:
     with contextlib.suppress(msgspec.MsgspecError, RecursionError):
         found = _place(line)
         whole = found.id is not None and found.groups is not None
-        if found.schema == SCHEMA_VERSION and (whole or found.left_out is not None):
+        if found.schema == SCHEMA_VERSION and (whole or found.skipped is not None):
             return found
     record = parse_line(line)
     if record is None:
@@ -100,7 +100,7 @@ def place_of_line(path: Path, number: int, line: bytes) -> Place:
 
 def _place_of_record(record: dict[str, Any]) -> Place:
     if "left_out" in record:
-        return Place(record["row"], SCHEMA_VERSION, left_out=record["left_out"])
+        return Place(record["row"], SCHEMA_VERSION, skipped=record["left_out"])
     return Place(record["row"], SCHEMA_VERSION, record["id"], record["groups"])
 
 

@@ -33,7 +33,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
 
-from vsr1_bench._util.uncollected import uncollected
+from vsr1_bench._util.garbage import without_gc
 from vsr1_bench.errors import DamagedRunError, StoreError
 from vsr1_bench.records import Generation, Judgment, Perception, Sample
 from vsr1_bench.store import journal_index
@@ -52,7 +52,7 @@ from vsr1_bench.store.lines import (
 )
 from vsr1_bench.store.spec import RunSpec
 
-MEND = "restore the file from a copy, or move the folder away"
+RESTORE = "restore the file from a copy, or move the folder away"
 Shard = tuple[int, int]
 Read = TypeVar("Read")
 Whole = TypeVar("Whole", Generation, Perception)
@@ -75,14 +75,14 @@ def safe_name(name: str) -> str:
     return cleaned.lstrip(".")[:120] or "model"
 
 
-def telling(
+def naming_run(
     read: Callable[Concatenate[RunFolder, P], Read],
 ) -> Callable[Concatenate[RunFolder, P], Read]:
-    """Let the error of a method that reads say which run it is (see `RunFolder._telling`)."""
+    """Let the error of a method that reads say which run it is (see `RunFolder._naming_run`)."""
 
     @wraps(read)
     def reading(run: RunFolder, /, *args: P.args, **kwargs: P.kwargs) -> Read:
-        with run._telling():
+        with run._naming_run():
             return read(run, *args, **kwargs)
 
     return reading
@@ -96,7 +96,7 @@ class RunFolder:
         self.path = path
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _naming_run(self) -> Iterator[None]:
         """Let an error of reading say which run it is, so that others can go on."""
         try:
             yield
@@ -138,7 +138,7 @@ class RunFolder:
         }
         write_atomic(self.path / "run.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
 
-    @telling
+    @naming_run
     def meta(self) -> dict[str, Any]:
         """Read `run.json`.
 
@@ -149,13 +149,13 @@ class RunFolder:
         try:
             meta = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: not a run's run.json ({error}); {MEND}") from error
+            raise StoreError(f"{path}: not a run's run.json ({error}); {RESTORE}") from error
         if fault := meta_fault(meta):
-            raise StoreError(f"{path}: not a run's run.json ({fault}); {MEND}")
+            raise StoreError(f"{path}: not a run's run.json ({fault}); {RESTORE}")
         found: dict[str, Any] = meta
         return found
 
-    @telling
+    @naming_run
     def spec(self) -> RunSpec:
         """Read the spec.
 
@@ -167,7 +167,7 @@ class RunFolder:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            said = f"spec.{where}: {first['msg']}; {MEND}"
+            said = f"spec.{where}: {first['msg']}; {RESTORE}"
             raise StoreError(f"{self.path / 'run.json'}: {said}") from error
 
     def withheld(self) -> tuple[str, ...]:
@@ -187,11 +187,11 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        with self._telling():
+        with self._naming_run():
             yield from self._sample_records(sample_of_record)
 
-    @telling
-    @uncollected
+    @naming_run
+    @without_gc
     def placed_samples(self) -> dict[int, Sample]:
         """Place in the data set (from 0) -> sample, in data order.
 
@@ -201,9 +201,9 @@ class RunFolder:
         found = self._sample_records(lambda record: (record["row"], sample_of_record(record)))
         return dict(sorted(found, key=lambda pair: pair[0]))
 
-    def left_out(self) -> dict[int, str]:
+    def skipped(self) -> dict[int, str]:
         """Place in the data set -> why the sample there has no part in this run (see `blind`)."""
-        found = ((p.row, p.left_out) for p in self.places() if p.left_out is not None)
+        found = ((p.row, p.skipped) for p in self.places() if p.skipped is not None)
         return dict(sorted(found))
 
     def _sample_records(self, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
@@ -221,7 +221,7 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        with self._telling():
+        with self._naming_run():
             for journal in sorted(self.path.glob("samples*.jsonl")):
                 for number, line in read_lines(journal):
                     yield place_of_line(journal, number, line)
@@ -230,8 +230,8 @@ class RunFolder:
         """How many samples the last command asked for, whatever became of them."""
         return int(self.meta()["samples"])
 
-    @telling
-    @uncollected
+    @naming_run
+    @without_gc
     def generations(self, part: str = "*") -> dict[str, Generation]:
         """Key -> the record of it that counts, over all shards or in one shard's journal.
 
@@ -240,7 +240,9 @@ class RunFolder:
         """
         return self._merged(f"generations{part}.jsonl", generation_of_record)
 
-    def made(self, kind: str = "generations", part: str = "*") -> Iterator[journal_index.Made]:
+    def output_summaries(
+        self, kind: str = "generations", part: str = "*"
+    ) -> Iterator[journal_index.OutputSummary]:
         """Yield the records of a kind without their texts, over all shards or of one.
 
         Every one of them, in the order of journals and lines: `generations` says which counts.
@@ -253,37 +255,37 @@ class RunFolder:
             StoreError: a journal is damaged, or of another version.
         """
         read = journal_index.PERCEPTIONS if kind == "perceptions" else journal_index.GENERATIONS
-        with self._telling():
+        with self._naming_run():
             for journal in sorted(self.path.glob(f"{kind}{part}.jsonl")):
-                yield from journal_index.slim_records(journal, read)
+                yield from journal_index.summaries(journal, read)
 
-    @uncollected
+    @without_gc
     def finished(self, kind: str = "generations", part: str = "*") -> set[str]:
-        """Keys of what has been made and did not fail; as `made`."""
-        return {one.key for one in self.made(kind, part) if not one.failed}
+        """Keys of what has been made and did not fail; as `output_summaries`."""
+        return {one.key for one in self.output_summaries(kind, part) if not one.failed}
 
-    @uncollected
+    @without_gc
     def count(self) -> int:
         """How many responses there are, failed ones, too."""
-        return len({one.key for one in self.made()})
+        return len({one.key for one in self.output_summaries()})
 
-    def told(self, path: Path) -> Iterator[journal_index.Told]:
+    def verdict_summaries(self, path: Path) -> Iterator[journal_index.VerdictSummary]:
         """Yield the verdicts of a journal, of which the last on a key counts (see `judgments`).
 
         Raises:
             StoreError: the journal is damaged, or of another version.
         """
-        with self._telling():
-            yield from journal_index.slim_records(path, journal_index.JUDGMENTS)
+        with self._naming_run():
+            yield from journal_index.summaries(path, journal_index.JUDGMENTS)
 
-    @telling
-    @uncollected
+    @naming_run
+    @without_gc
     def captions(self) -> dict[str, Generation]:
         """Key -> the description that was asked for by itself; as `generations`."""
         return self._merged("captions*.jsonl", generation_of_record)
 
-    @telling
-    @uncollected
+    @naming_run
+    @without_gc
     def perceptions(self) -> dict[str, Perception]:
         """Key -> what a reader made of a description, over all readers; as `generations`."""
         return self._merged("perceptions*.jsonl", perception_of_record)
@@ -297,7 +299,7 @@ class RunFolder:
                     found[record.key] = record
         return found
 
-    @telling
+    @naming_run
     def readers(self) -> list[dict[str, Any]]:
         """Who has read this run's descriptions, the one that was asked last in front.
 
@@ -344,7 +346,7 @@ class RunFolder:
                 chosen[str(document["judge"])] = path
         return chosen
 
-    @telling
+    @naming_run
     def verdicts(self, judge: str) -> Path:
         """The journal of a judge whose score is stored (see `judged`).
 
@@ -359,7 +361,7 @@ class RunFolder:
             )
         return path
 
-    @telling
+    @naming_run
     def scores(self) -> list[dict[str, Any]]:
         """The score documents of this run.
 
@@ -381,8 +383,8 @@ class RunFolder:
             documents.append(document)
         return documents
 
-    @telling
-    @uncollected
+    @naming_run
+    @without_gc
     def judgments(self, path: Path) -> dict[str, Judgment]:
         """Key of what was judged -> the last verdict on it.
 

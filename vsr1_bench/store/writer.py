@@ -33,12 +33,12 @@ class RunWriter:
             self._samples = stack.enter_context(Journal(folder.path / f"samples{part}.jsonl"))
             self.known_samples: dict[str, int] = {}
             """Sample id -> place in the data set."""
-            self._left_out: set[int] = set()
+            self._skipped: set[int] = set()
             for place in folder.places():
                 if place.id is not None:
                     self.known_samples[place.id] = place.row
                 else:
-                    self._left_out.add(place.row)
+                    self._skipped.add(place.row)
             self.finished = folder.finished()
             """Keys that need not be generated again, whichever shard has them."""
             self.safe = len(folder.finished(part=part) if part else self.finished)
@@ -51,11 +51,11 @@ class RunWriter:
             self._samples.append(record_of_sample(sample, row))
             self.known_samples[sample.id] = row
 
-    def leave_out(self, row: int, reason: str) -> None:
+    def skip(self, row: int, reason: str) -> None:
         """Note, once, that the sample at this place has no part in the run."""
-        if row not in self._left_out:
+        if row not in self._skipped:
             self._samples.append({"schema": SCHEMA_VERSION, "row": row, "left_out": reason})
-            self._left_out.add(row)
+            self._skipped.add(row)
 
     def add(self, generation: Generation) -> None:
         """Acknowledge a response.

@@ -15,7 +15,7 @@ from vsr1_bench.prompts.formats import build_messages, get_format, qwen_chat
 from vsr1_bench.records import ImagePlace, Message, Sample, Verdict
 from vsr1_bench.registry import find_judge, get_judge
 from vsr1_bench.store.judge_names import read_name
-from vsr1_bench.task import Chosen, Procedural, Task
+from vsr1_bench.task import Procedural, Task, UserDataset
 
 SMALL_PIXELS = 4096
 """What an image is scaled to once it is open: whether it opens is all that is asked."""
@@ -138,7 +138,7 @@ def _samples(
         data = open_data(task, options)
     except MissingDataError as error:
         # A data set that was named is what is asked about; an example of ours says nothing of it.
-        if task.example is None or isinstance(task.source, Chosen):
+        if task.example is None or isinstance(task.source, UserDataset):
             raise
         found = task.to_sample(task.example())
         reason = " ".join(str(error).split())

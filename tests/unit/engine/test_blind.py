@@ -16,8 +16,8 @@ from seeing import answer, options, plugins, run_and_score
 from vsr1_bench.data.blind import (
     NO_IMAGE,
     NO_PARTNER,
-    LeftOut,
     NoiseImage,
+    Skipped,
     Swap,
     components,
     derangement,
@@ -119,8 +119,8 @@ def test_swapped_sets_share_no_image_and_have_as_many(
     for place, sample in data.placed_samples():
         shown = swap(place, sample)
         if not images[place]:
-            assert shown == LeftOut(NO_IMAGE)
-        elif isinstance(shown, LeftOut):
+            assert shown == Skipped(NO_IMAGE)
+        elif isinstance(shown, Skipped):
             assert shown.reason == NO_PARTNER
         else:
             assert len(shown.images) == len(sample.images)
@@ -136,7 +136,7 @@ def test_drop_leaves_the_text_as_the_blind_reader_has_it(tmp_path: Path) -> None
     assert isinstance(blind, Sample)
     assert blind.question == ("In ", " see?") and blind.images == ()
     assert blind.choices == sample.choices and blind.choice_parts is None
-    assert drop(0, blind) == LeftOut(NO_IMAGE)
+    assert drop(0, blind) == Skipped(NO_IMAGE)
 
 
 def test_no_mark_is_left_of_an_image_that_had_several() -> None:
@@ -242,7 +242,7 @@ def test_text_alone_is_left_out_and_does_not_count_as_missing(tmp_path: Path) ->
     lines = [answer(n, right=n < 4) for n in range(8)]
     chosen = options(tmp_path, lines, 8, tasks="mixed", perception=None, blind=("drop", "swap"))
     runs = generate(chosen)
-    assert [run.left_out for run in runs] == [{}, {NO_IMAGE: 4}, {NO_IMAGE: 4}]
+    assert [run.skipped for run in runs] == [{}, {NO_IMAGE: 4}, {NO_IMAGE: 4}]
     documents = run_and_score(
         tmp_path, lines, 8, tasks="mixed", perception=None, blind=("drop", "swap")
     )

@@ -22,7 +22,13 @@ from vsr1_bench.scoring.join import join_responses
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.store import journal_index
 from vsr1_bench.store.journal import Journal, read_journal
-from vsr1_bench.store.journal_index import GENERATIONS, JUDGMENTS, Made, index_path, slim_records
+from vsr1_bench.store.journal_index import (
+    GENERATIONS,
+    JUDGMENTS,
+    OutputSummary,
+    index_path,
+    summaries,
+)
 from vsr1_bench.store.lines import record_of_sample
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.store.writer import RunWriter
@@ -49,7 +55,7 @@ def many(first: int, last: int) -> list[Generation]:
 
 
 def said(path: Path) -> list[str]:
-    return [one.key for one in slim_records(path, GENERATIONS)]
+    return [one.key for one in summaries(path, GENERATIONS)]
 
 
 def wanted(path: Path) -> list[str]:
@@ -73,10 +79,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_the_second_reading_is_of_the_index_alone(tmp_path: Path, reads: list[int]) -> None:
     path = written(tmp_path / "j.jsonl", *many(0, 10))
-    first = list(slim_records(path, GENERATIONS))
-    assert first[:2] == [Made("k0", "s-k0", 0, True, False), Made("k1", "s-k1", 0, False, False)]
+    first = list(summaries(path, GENERATIONS))
+    assert first[:2] == [
+        OutputSummary("k0", "s-k0", 0, True, False),
+        OutputSummary("k1", "s-k1", 0, False, False),
+    ]
     assert len(reads) == 10 and index_path(path).exists()
-    assert list(slim_records(path, GENERATIONS)) == first and len(reads) == 10
+    assert list(summaries(path, GENERATIONS)) == first and len(reads) == 10
 
 
 def test_of_a_journal_that_has_grown_only_what_is_new_is_read(
@@ -175,7 +184,7 @@ def test_without_a_place_for_an_index_reading_goes_on(tmp_path: Path) -> None:
 
 def test_a_reader_that_stops_leaves_nothing_half_written(tmp_path: Path) -> None:
     path = written(tmp_path / "j.jsonl", *many(0, 10))
-    reading = slim_records(path, GENERATIONS)
+    reading = summaries(path, GENERATIONS)
     next(reading)
     reading.close()  # type: ignore[attr-defined]
     assert os.listdir(tmp_path) == ["j.jsonl"]
@@ -223,9 +232,9 @@ def test_every_field_is_checked_though_few_are_kept(
 def test_half_a_surrogate_pair_passes_through_an_index(tmp_path: Path, reads: list[int]) -> None:
     judgments = [Judgment(f"k{n}", "s", 0, Verdict("correct", "\ud800 \udfff")) for n in range(7)]
     path = written(tmp_path / "j.jsonl", *judgments)
-    first = list(slim_records(path, JUDGMENTS))
+    first = list(summaries(path, JUDGMENTS))
     assert first[6].extracted == "\ud800 \udfff" and len(reads) == 7
-    assert list(slim_records(path, JUDGMENTS)) == first and len(reads) == 7
+    assert list(summaries(path, JUDGMENTS)) == first and len(reads) == 7
 
 
 def test_texts_are_not_held(tmp_path: Path) -> None:
@@ -278,7 +287,7 @@ def whole_join(run: RunFolder, verdicts: Path) -> list[Response]:
     """What joining is to say, by the whole records."""
     judged = run.judgments(verdicts)
     found = {(g.sample_id, g.index): g for g in run.generations().values()}
-    placed, left_out = run.placed_samples(), run.left_out()
+    placed, left_out = run.placed_samples(), run.skipped()
     responses = []
     for row in range(run.wanted()):
         for index in range(2):

@@ -403,7 +403,7 @@ def benchmark(name: str, *, part: bool = True) -> tuple[RunSpec, int, str]:
     assert isinstance(task.source, Source) and task.source.n
     spec = spec_of("m", name)
     data = spec.data.model_copy(update={"id": task.source.hub_id if part else "somebody/else"})
-    version = spec.task.model_copy(update={"version": task.asked})
+    version = spec.task.model_copy(update={"version": task.spec_version})
     spec = spec.model_copy(update={"data": data, "task": version})
     return spec, task.source.n, f"4 of the {task.source.n:,} rows that its authors state"
 

@@ -15,7 +15,7 @@ from vsr1_bench.data.problem_rows import IMAGE_COLUMNS
 from vsr1_bench.judging.choose import choose_judges
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.registry import load_registry, resolve_tasks
-from vsr1_bench.task import Chosen, Procedural, Source
+from vsr1_bench.task import Procedural, Source, UserDataset
 from vsr1_bench.tasks.paper_sets import TASK
 from vsr1_bench.tools import validate
 
@@ -50,7 +50,7 @@ def test_the_example_of_every_task_is_sound(
     # In this process: a worker for each task would be nearly all of the time.
     monkeypatch.setattr(validate, "get_judge", lambda *a: replace(real(*a), bounded=False))
     task = load_registry().tasks[name]
-    if isinstance(task.source, Chosen):
+    if isinstance(task.source, UserDataset):
         rows = [{"problem": "One and one?", "answer": "2"}]
         data = DataOptions(dataset=str(mirrored(tmp_path, "set", rows)))
     else:
@@ -61,7 +61,7 @@ def test_the_example_of_every_task_is_sound(
     assert found.judged is (name != "mmvet")  # MM-Vet alone is graded by a model: test_mmvet.py
     if not isinstance(task.source, Procedural) and found.judged:
         assert task.example is not None
-        assert isinstance(task.source, Chosen) or "generated row" in found.source
+        assert isinstance(task.source, UserDataset) or "generated row" in found.source
         # the example alone: the row that `validate` falls back to
         mapped = task.to_sample(task.example())
         for sample in mapped if isinstance(mapped, tuple) else (mapped,):

@@ -11,7 +11,7 @@ Read = TypeVar("Read")
 P = ParamSpec("P")
 
 
-def uncollected(read: Callable[P, Read]) -> Callable[P, Read]:
+def without_gc(read: Callable[P, Read]) -> Callable[P, Read]:
     """Let a function that makes very many records, none of them garbage, run without the collector.
 
     It would look through all of them again and again: a third of the time of reading a large run.
