@@ -27,7 +27,8 @@ from tabulate import tabulate
 from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.models import default_pixels, find_model
 from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, engine_settings, prepare_environment
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import Completion, EncodedImage, Request, Sampling
 from vsr1_bench.registry import load_registry

@@ -27,7 +27,8 @@ import openai
 
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.judging.runs import judge_run
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 REPLY = '{"verdict": "incorrect"}'

@@ -37,7 +37,8 @@ from tabulate import tabulate
 
 from vsr1_bench.generation.vllm import VllmGenerator
 from vsr1_bench.lmms_eval.loading import load_task
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.records import ImagePlace
 from vsr1_bench.tiny.scenes import make_row
 

@@ -22,7 +22,8 @@ from bench_generate import plugin, reset, tiny_engine
 from tabulate import tabulate
 
 from vsr1_bench.generation.base import Generator
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.records import Completion, Request
 
 BOUND = 1.1

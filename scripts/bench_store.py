@@ -23,7 +23,7 @@ from bench_tables import measure
 
 from vsr1_bench.judging.runs import text_hash
 from vsr1_bench.pipeline.key_memo import KeyMemo, asking_digest
-from vsr1_bench.pipeline.run import RunOptions, plan
+from vsr1_bench.pipeline.plan import RunOptions, plan
 from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import Generation, Judgment, Usage, Verdict
 from vsr1_bench.store.lines import record_of_sample

@@ -35,7 +35,8 @@ from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.lmms_eval.index import find_entry, package_version
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.runs import judge_and_score

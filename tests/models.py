@@ -8,7 +8,8 @@ from typing import Any
 
 from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.models import ModelInfo, default_pixels, find_model
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.pipeline.stream import TaskRun
 from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import Completion, EncodedImage, ImagePlace, Request, Sample, Sampling

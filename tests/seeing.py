@@ -7,7 +7,8 @@ from typing import Any
 
 from cli import script
 
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.pipeline.stream import TaskRun
 from vsr1_bench.scoring.runs import judge_and_score
 

@@ -51,7 +51,8 @@ def make(folder: Path, code: str, settings: str = "", name: str = "trap", n: int
 
 def run(folder: Path, tasks: str, lines: list[dict[str, Any]], model: str = "said") -> Any:
     """Generate by a script and score: (run folder, document)."""
-    from vsr1_bench.pipeline.run import RunOptions, generate
+    from vsr1_bench.pipeline.plan import RunOptions
+    from vsr1_bench.pipeline.run import generate
     from vsr1_bench.scoring.runs import judge_and_score
 
     script = folder / f"{model}.jsonl"

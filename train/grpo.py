@@ -49,7 +49,7 @@ from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.models import find_model
 from vsr1_bench.generation.open import choose_backend, open_generator, open_syncable
 from vsr1_bench.judging.open import open_judge
-from vsr1_bench.pipeline.run import make_sampling
+from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.store.journal import Journal
 
 from .core.encoding import Encoder, Row, dummy_rows
@@ -131,7 +131,7 @@ class Trainer(Session):
         )
         probes = self.data.draw(0, 2).requests
         self.proof = Proof(self.engine, self.generator, self.encoder, probes, recipe.proof_bound)
-        self.resume(recipe, recipe.max_steps, stack, rows=self.data.data.info.fingerprint)
+        self.resume(recipe, recipe.max_steps, stack, rows=self.data.data.spec.fingerprint)
         if self.ranks.first:
             forget_validations(self.folder, self.progress.step)
         rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"

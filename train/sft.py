@@ -23,7 +23,7 @@ from vsr1_bench.data.dataset import fingerprint_of
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.chat import ChatRenderer
 from vsr1_bench.generation.models import ModelInfo, find_model
-from vsr1_bench.pipeline.run import make_sampling
+from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.prompts.formats import get_format
 from vsr1_bench.records import Request, Sampling
 

@@ -21,6 +21,7 @@ from vsr1_bench.task import ExternalTask, Task
 
 if TYPE_CHECKING:
     from vsr1_bench.store.run_folder import RunFolder
+    from vsr1_bench.store.spec import DataSpec
 
 HARNESSES = "vsr1_bench.harnesses"
 
@@ -48,14 +49,12 @@ class TaskOverrides:
 
 @dataclass(frozen=True, slots=True)
 class ExternalData:
-    """The samples of an external task, and what a run's spec says of its data."""
+    """The samples of an external task."""
 
-    id: str
-    config: str | None
-    split: str
-    fingerprint: str
-    """Hash of every row's content, images included."""
+    spec: DataSpec
+    """What a run's spec says of its rows."""
     n: int
+    """Number of rows."""
     sample: Callable[[int], Sample]
     """The sample of a row's number, from 0. Its messages are asked as they are: the question, or
     `extra["turns"]` where they are more (`prompts.formats.own_messages`)."""

@@ -188,8 +188,8 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """Journal line of `generations.jsonl`: one finished (or failed) response."""
+class Output:
+    """What the journal line of any finished or failed request has."""
 
     key: str
     sample_id: str
@@ -207,40 +207,28 @@ class Generation:
 
     @property
     def truncated(self) -> bool:
-        """Whether the answer was cut at the token limit."""
+        """Whether the text was cut at the token limit."""
         return self.finish_reason == "length"
 
 
 @dataclass(frozen=True, slots=True)
-class Perception:
+class Generation(Output):
+    """Journal line of `generations.jsonl`: one response, or a caption in `captions.jsonl`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perception(Output):
     """Journal line of `perceptions.jsonl`: the reader's answer, given only the description.
 
     The key is a hash of the source's key, the reader and the description, so that a reading is
     never used for another response, reader or description.
     """
 
-    key: str
-    sample_id: str
-    index: int
     source: str
     """Key of the generation that contains the description, or of the caption."""
     reader: str
     """Digest of the reader's spec, which is stored in `readers/`."""
     description_hash: str
-    text: str
-    finish_reason: str
-    usage: Usage = Usage()
-    error: str | None = None
-    seconds: float | None = None
-    """From submission to completion."""
-    created: str = ""
-    """UTC, ISO 8601."""
-    schema: int = SCHEMA_VERSION
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the reader was cut at the token limit."""
-        return self.finish_reason == "length"
 
 
 @dataclass(frozen=True, slots=True)

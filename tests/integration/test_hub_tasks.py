@@ -54,8 +54,8 @@ for asked in told["asked"]:
         validation.open_data = lambda *_, data=data: data  # not a second time
         samples = list(data.samples())
         sizes = [len(image.read()) for sample in samples for image in sample.images]
-        known = {"n": data.info.n, "ids": [s.id for s in samples], "images": sizes}
-        known |= {"revision": data.info.revision, "fingerprint": data.info.fingerprint}
+        known = {"n": data.n_rows, "ids": [s.id for s in samples], "images": sizes}
+        known |= {"revision": data.spec.revision, "fingerprint": data.spec.fingerprint}
         known["answers"] = [s.answer for s in samples]
         found = validation.validate_task(task, options)
         known |= {"faults": found.faults, "source": found.source}

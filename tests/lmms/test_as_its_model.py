@@ -19,7 +19,8 @@ if not find_spec("lmms_eval"):
     pytest.skip("lmms-eval has an environment of its own", allow_module_level=True)
 
 from vsr1_bench.errors import GenerationError, UsageError
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.scoring.runs import judge_and_score
 
 PIXELS = {"min_pixels": 3136, "max_pixels": 3136}

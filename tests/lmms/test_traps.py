@@ -19,7 +19,8 @@ if not find_spec("lmms_eval"):
 from vsr1_bench.cli.main import main
 from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import JudgeError, TaskError, UsageError
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.registry import get_task, resolve_tasks
 from vsr1_bench.scoring.runs import judge_and_score
 

@@ -59,7 +59,7 @@ class TrainingData:
             ),
         )
         if not len(self.data):
-            raise TaskError(f"{self.data.info.id} ({self.data.info.split}) holds no rows")
+            raise TaskError(f"{self.data.spec.id} ({self.data.spec.split}) holds no rows")
         self._recipe, self._encoder, self._sampling = recipe, encoder, sampling
         self._format = get_format(recipe.prompt)
 
@@ -74,7 +74,7 @@ class TrainingData:
         while len(drawn.requests) < wanted:
             if useless >= len(self.data):
                 raise TaskError(
-                    f"none of {len(self.data)} rows of {self.data.info.id} can be used: "
+                    f"none of {len(self.data)} rows of {self.data.spec.id} can be used: "
                     f"{drawn.overlong} prompts are over max_prompt_tokens "
                     f"{self._recipe.max_prompt_tokens}, others: {drawn.unusable}"
                 )

@@ -13,7 +13,8 @@ from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.judging.choose import JudgeChoice, choose_judges
 from vsr1_bench.judging.open import JudgePool
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.scoring.runs import judge_and_score_runs
 

@@ -94,7 +94,7 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
 def execute(options: argparse.Namespace) -> int:
     """Run what is missing; print the summary."""
     from vsr1_bench.cli.train import check_installed
-    from vsr1_bench.pipeline.run import check_external
+    from vsr1_bench.pipeline.plan import check_external
     from vsr1_bench.registry import resolve_tasks
     from vsr1_bench.train.loop import run_loop
 

@@ -225,7 +225,7 @@ def _spec_today(arguments: list[str], variant: str) -> RunSpec:
     """
     from vsr1_bench.cli.main import parse
     from vsr1_bench.cli.run import run_flags
-    from vsr1_bench.pipeline.run import plan
+    from vsr1_bench.pipeline.plan import plan
 
     _, options = parse(arguments)
     planned, *_ = plan(run_flags(options).run_options())

@@ -41,20 +41,6 @@ Mapper = Callable[[Row], Sample | tuple[Sample, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class DataInfo:
-    """Which data a run saw (part of its spec)."""
-
-    id: str
-    config: str | None
-    split: str
-    revision: str | None
-    """Commit of the hub; None for a mirror or generated rows."""
-    fingerprint: str
-    """Hash of every row's content, images included; the same however the rows came."""
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
 class DataOptions:
     """Where rows may come from."""
 
@@ -101,20 +87,25 @@ class TaskData:
         self,
         task: Task,
         rows: Rows,
-        info: DataInfo,
+        spec: DataSpec,
         to_sample: Mapper,
         own: TaskOverrides | None = None,
     ) -> None:
         """Bind a task to its rows; use `open_data`."""
         self.task = task
-        self.info = info
+        self.spec = spec
         self.own = own
         self._rows = rows
         self.to_sample = to_sample
 
     def __len__(self) -> int:
         """Number of samples."""
-        return self.info.n * self.task.per_row
+        return self.n_rows * self.task.per_row
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, each of which holds `Task.per_row` samples."""
+        return len(self._rows)
 
     def row(self, number: int) -> Row:
         """A row as it is stored, images encoded."""
@@ -219,9 +210,9 @@ class TaskData:
 
     def _where(self, number: int) -> str:
         """A row's name in messages."""
-        stands = self._rows.place(number).removeprefix(f"{self.info.id}, ")
-        split = f"{self.info.split}; {stands}" if stands else self.info.split
-        return f"task {self.task.name!r}, row {number} of {self.info.id} ({split})"
+        stands = self._rows.place(number).removeprefix(f"{self.spec.id}, ")
+        split = f"{self.spec.split}; {stands}" if stands else self.spec.split
+        return f"task {self.task.name!r}, row {number} of {self.spec.id} ({split})"
 
 
 def _check(sample: Sample) -> None:
@@ -252,28 +243,37 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
             )
         source, to_sample = task.copies[options.copy].source, task.copies[options.copy].to_sample
     if isinstance(source, Procedural):
-        info = DataInfo(task.name, None, "generated", None, source.fingerprint, source.n)
-        return TaskData(task, MadeRows(source), info, to_sample)
+        spec = DataSpec(
+            id=task.name,
+            config=None,
+            split="generated",
+            revision=None,
+            fingerprint=source.fingerprint,
+        )
+        return TaskData(task, MadeRows(source), spec, to_sample)
     if isinstance(source, UserDataset):
         source, files = _choose(task.name, source, options)
     configs = source.config if isinstance(source.config, tuple) else (source.config,)
     parts = [_open_part(task.name, source, config, options, files) for config in configs]
     rows = ChainedRows([rows for rows, _ in parts])
-    n = len(rows)
-    fingerprint = fingerprint_of(rows, n, rows.memo)
     revisions = {revision for _, revision in parts}
-    config = ",".join(c for c in configs if c) or None
-    revision = revisions.pop() if len(revisions) == 1 else None
-    info = DataInfo(source.hub_id, config, source.split, revision, fingerprint, n)
-    return TaskData(task, rows, info, to_sample)
+    spec = DataSpec(
+        id=source.hub_id,
+        config=",".join(c for c in configs if c) or None,
+        split=source.split,
+        revision=revisions.pop() if len(revisions) == 1 else None,
+        fingerprint=fingerprint_of(rows, len(rows), rows.memo),
+    )
+    return TaskData(task, rows, spec, to_sample)
 
 
 def _open_external(task: Task, source: ExternalTask, *, offline: bool) -> TaskData:
     """The rows of another harness's task, which makes its samples by their number."""
     found = find_harness(source.harness).open(source, offline=offline)
-    rows = MadeRows(Procedural(lambda number: {}, found.n, found.fingerprint))
-    info = DataInfo(found.id, found.config, found.split, None, found.fingerprint, found.n)
-    return TaskData(task, rows, info, lambda row: found.sample(row[ROW_NUMBER]), found.overrides)
+    rows = MadeRows(Procedural(lambda number: {}, found.n, found.spec.fingerprint))
+    return TaskData(
+        task, rows, found.spec, lambda row: found.sample(row[ROW_NUMBER]), found.overrides
+    )
 
 
 def _choose(name: str, wanted: UserDataset, options: DataOptions) -> tuple[Source, list[Path]]:
@@ -361,14 +361,3 @@ def _canonical(row: Row) -> str:
     # Absent and null are the same thing in a row: Arrow fills in what jsonl leaves out.
     kept = {key: value for key, value in row.items() if value is not None}
     return json.dumps(kept, sort_keys=True, default=plain, ensure_ascii=True)
-
-
-def data_spec(info: DataInfo) -> DataSpec:
-    """The part of a run's spec that says which data it saw."""
-    return DataSpec(
-        id=info.id,
-        config=info.config,
-        split=info.split,
-        revision=info.revision,
-        fingerprint=info.fingerprint,
-    )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from vsr1_bench._util.memo import file_sha256
 from vsr1_bench._util.progress import progress_bar
-from vsr1_bench.data.dataset import DataOptions, TaskData, data_spec, open_data
+from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
 from vsr1_bench.errors import TaskError, UsageError, nearest
 from vsr1_bench.records import Generation, Sample
 from vsr1_bench.registry import get_task
@@ -72,8 +72,8 @@ def import_responses(options: ImportOptions) -> RunFolder:
         per_sample = max(Counter(line["id"] for _, line in lines).values())
     elif len(lines) > len(data):
         raise UsageError(
-            f"{options.responses}: {len(lines)} lines for {len(data)} rows of {data.info.id} "
-            f"({data.info.split}); it was made on other data"
+            f"{options.responses}: {len(lines)} lines for {len(data)} rows of {data.spec.id} "
+            f"({data.spec.split}); it was made on other data"
         )
     fingerprint = file_sha256(options.responses)[:32]
     spec = RunSpec(
@@ -81,7 +81,7 @@ def import_responses(options: ImportOptions) -> RunFolder:
         sampling=None,
         prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
         task=TaskSpec(name=task.name, version=task.spec_version),
-        data=data_spec(data.info),
+        data=data.spec,
         imported_per_sample=per_sample,
     )
     folder = RunFolder.of(options.output_path, spec)

@@ -27,7 +27,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vsr1_bench._util.progress import progress_bar
-from vsr1_bench.data.dataset import DataOptions, TaskData, data_spec, open_data
+from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
 from vsr1_bench.errors import (
     BenchError,
     ExchangeError,
@@ -247,7 +247,7 @@ def _check(path: str, lines: Sequence[dict[str, Any]], data: TaskData) -> None:
     """Compare the number of lines and every gold answer that a line states with the data."""
     if len(lines) != len(data):
         raise ExchangeError(
-            f"{path}: {len(lines)} lines for {len(data)} rows of {data.info.id}: other data, or "
+            f"{path}: {len(lines)} lines for {len(data)} rows of {data.spec.id}: other data, or "
             "not all of it; rows are joined by their place, so nothing of it is taken"
         )
     wrong = [
@@ -258,7 +258,7 @@ def _check(path: str, lines: Sequence[dict[str, Any]], data: TaskData) -> None:
     if wrong:
         first = wrong[0]
         raise ExchangeError(
-            f"{path}: {len(wrong)} of {len(lines)} gold answers are not those of {data.info.id}, "
+            f"{path}: {len(wrong)} of {len(lines)} gold answers are not those of {data.spec.id}, "
             f"first row {first}: {lines[first]['gold_answer']!r:.60} and "
             f"{data.row(first)['answer']!r:.60}; the rows are others, or in another order"
         )
@@ -311,7 +311,7 @@ def _store(
     parts: dict[str, _Part] = {}
     if task.parts is not None and counts[task.name]:
         raise ExchangeError(
-            f"{path}: {counts[task.name]} rows of {data.info.id} belong to no benchmark that is "
+            f"{path}: {counts[task.name]} rows of {data.spec.id} belong to no benchmark that is "
             f"known here (its {task.parts[0]}); nothing of it is taken"
         )
     with ExitStack() as stack:
@@ -339,7 +339,7 @@ class _Part:
             sampling=None,
             prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
             task=TaskSpec(name=task, version=get_task(task, options.include_path).spec_version),
-            data=data_spec(data.info),
+            data=data.spec,
         )
         facts = {
             "backend": "import",

@@ -14,15 +14,12 @@ from vsr1_bench.errors import StoreError
 from vsr1_bench.harness import scorer_of
 from vsr1_bench.judge import Estimate, Item, Judged, JudgeOptions, check_verdict
 from vsr1_bench.judging.open import JudgePool
-from vsr1_bench.records import Generation, Judgment, Perception, Sample, Stage, Verdict
+from vsr1_bench.records import Judgment, Output, Perception, Sample, Stage, Verdict
 from vsr1_bench.registry import get_task
 from vsr1_bench.store.journal import Journal, Lock
 from vsr1_bench.store.journal_index import check_asked
 from vsr1_bench.store.run_folder import RunFolder, utc_now
 from vsr1_bench.task import Task
-
-Output = Generation | Perception
-"""What is judged: a response, or what a reader answered from its description."""
 
 
 def judge_run(

@@ -14,6 +14,7 @@ from vsr1_bench.lmms_eval.identity import digest_of
 from vsr1_bench.lmms_eval.loading import FEWSHOT_SEED, Plan, load_task, seeded
 from vsr1_bench.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.records import ImagePlace, Sample
+from vsr1_bench.store.spec import DataSpec
 from vsr1_bench.task import ExternalTask
 
 
@@ -36,15 +37,14 @@ def open_documents(source: ExternalTask, *, offline: bool = False) -> ExternalDa
         prompt_hash=digest_of(source.name, plan)[:16],
         sampling={**own_sampling(config, plan), "n": int(config.repeats or 1)},
     )
-    return ExternalData(
+    spec = DataSpec(
         id=Path(where).name if Path(where).exists() else where,
         config=theirs.DATASET_NAME,
         split=documents.split,
+        revision=None,
         fingerprint=fingerprint(theirs.eval_docs),
-        n=len(theirs.eval_docs),
-        sample=documents.sample,
-        overrides=overrides,
     )
+    return ExternalData(spec, len(theirs.eval_docs), documents.sample, overrides)
 
 
 def own_sampling(config: Any, plan: Plan) -> dict[str, Any]:

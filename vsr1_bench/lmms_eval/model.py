@@ -27,10 +27,10 @@ from vsr1_bench.generation.identity import identify
 from vsr1_bench.generation.models import find_model
 from vsr1_bench.generation.open import choose_backend, open_generator
 from vsr1_bench.lmms_eval.messages import read_messages, sampling_of
-from vsr1_bench.pipeline.run import make_sampling
+from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.records import Generation, Request, Usage
 from vsr1_bench.store.journal import Journal, Lock, read_journal
-from vsr1_bench.store.lines import generation_of_record
+from vsr1_bench.store.lines import record_as
 from vsr1_bench.store.spec import canonical_json, request_key
 from vsr1_bench.store.writer import generation_of
 
@@ -187,7 +187,7 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
     def _known(self) -> dict[str, Generation]:
         if self._journal is None or not self._journal.exists():
             return {}
-        records = (generation_of_record(line) for line in read_journal(self._journal))
+        records = (record_as(Generation, line) for line in read_journal(self._journal))
         return {made.key: made for made in records if made.error is None}
 
     def loglikelihood(self, requests: Sequence[Any]) -> Any:

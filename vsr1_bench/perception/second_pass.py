@@ -39,9 +39,9 @@ from vsr1_bench.records import (
     Sampling,
 )
 from vsr1_bench.store.journal import Journal, Lock
-from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part, utc_now
+from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part
 from vsr1_bench.store.spec import RunSpec, request_key
-from vsr1_bench.store.writer import generation_of
+from vsr1_bench.store.writer import generation_of, output_fields
 
 log = logging.getLogger(__name__)
 
@@ -101,24 +101,9 @@ class Readings:
     def keep(self, request: Request, completion: Completion, seconds: float) -> None:
         """Write a reading down; after this it cannot be lost."""
         source, hashed = self._asked.pop(request.key)
-        self._journal.append(
-            asdict(
-                Perception(
-                    key=request.key,
-                    sample_id=request.sample_id,
-                    index=request.index,
-                    source=source,
-                    reader=self.digest,
-                    description_hash=hashed,
-                    text=completion.text,
-                    finish_reason=completion.finish_reason,
-                    usage=completion.usage,
-                    error=completion.error,
-                    seconds=round(seconds, 4),
-                    created=utc_now(),
-                )
-            )
-        )
+        output = output_fields(request, completion, seconds)
+        reading = Perception(**output, source=source, reader=self.digest, description_hash=hashed)
+        self._journal.append(asdict(reading))
         if completion.error is None:
             self._done.add(request.key)
             if not self._noted and len(self._done) >= self._to_match:

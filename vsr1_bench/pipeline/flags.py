@@ -26,7 +26,7 @@ from vsr1_bench.generation.costs import Spending, read_prices
 from vsr1_bench.generation.open import choose_backend
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.perception.reader import SELF, ReaderOptions
-from vsr1_bench.pipeline.run import RunOptions
+from vsr1_bench.pipeline.plan import RunOptions
 from vsr1_bench.prompts.formats import DEFAULT_FORMAT
 from vsr1_bench.prompts.judge_prompts import get_prompt
 

@@ -66,11 +66,11 @@ def matching_data(
         if isinstance(task.source, Source) and options.copy is None:
             task = replace(task, source=replace(task.source, revision=spec.data.revision))
     data = open_data(task, options)
-    found = data.info
+    found = data.spec
     if found.fingerprint != spec.data.fingerprint:
         raise StoreError(
             f"{run.path}: made on rows of {spec.data.id} ({spec.data.split}) with fingerprint "
-            f"{spec.data.fingerprint}; here {found.id} ({found.split}) has {found.n} rows with "
+            f"{spec.data.fingerprint}; here {found.id} ({found.split}) has {data.n_rows} rows with "
             f"fingerprint {found.fingerprint}: give the data that the run names"
         )
     return RunData(data, task, spec.task.name)

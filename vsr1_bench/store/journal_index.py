@@ -18,6 +18,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
 
@@ -26,12 +27,7 @@ import msgspec
 from vsr1_bench.errors import DamagedRunError
 from vsr1_bench.records import SCHEMA_VERSION, Generation, Judgment, Outcome, Perception
 from vsr1_bench.store.journal import bad_line, parse_line, read_lines
-from vsr1_bench.store.lines import (
-    decoded,
-    generation_of_record,
-    judgment_of_record,
-    perception_of_record,
-)
+from vsr1_bench.store.lines import decoded, record_as
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +77,6 @@ class JournalKind(Generic[Summary]):
 
     record: type[Any]
     """The dataclass of its lines."""
-    of_record: Callable[[dict[str, Any]], Any]
     summary: type[Summary]
     summarize: Callable[[Any], Summary]
 
@@ -114,7 +109,7 @@ class JournalKind(Generic[Summary]):
             record = parse_line(text)
             if record is None:
                 raise bad_line(path, number)
-            return self.summarize(decoded(path, number, record, self.of_record))
+            return self.summarize(decoded(path, number, record, partial(record_as, self.record)))
 
         return read
 
@@ -147,9 +142,9 @@ def _verdict_summary(record: Any) -> VerdictSummary:
     )
 
 
-GENERATIONS = JournalKind(Generation, generation_of_record, OutputSummary, _output_summary)
-PERCEPTIONS = JournalKind(Perception, perception_of_record, OutputSummary, _output_summary)
-JUDGMENTS = JournalKind(Judgment, judgment_of_record, VerdictSummary, _verdict_summary)
+GENERATIONS = JournalKind(Generation, OutputSummary, _output_summary)
+PERCEPTIONS = JournalKind(Perception, OutputSummary, _output_summary)
+JUDGMENTS = JournalKind(Judgment, VerdictSummary, _verdict_summary)
 
 
 def index_path(journal: Path) -> Path:

@@ -21,9 +21,9 @@ from vsr1_bench.records import (
 )
 from vsr1_bench.store.journal import bad_line, parse_line, read_journal
 
-Kind = TypeVar("Kind")
-LINES: tuple[type[Any], ...] = (Generation, Perception, Judgment)
-FIELDS = {kind: frozenset(field.name for field in fields(kind)) for kind in LINES}
+Record = TypeVar("Record")
+_LINES: tuple[type[Any], ...] = (Generation, Perception, Judgment)
+_FIELDS = {kind: frozenset(field.name for field in fields(kind)) for kind in _LINES}
 
 
 def record_of_sample(sample: Sample, row: int) -> dict[str, Any]:
@@ -104,22 +104,7 @@ def _place_of_record(record: dict[str, Any]) -> Place:
     return Place(record["row"], SCHEMA_VERSION, record["id"], record["groups"])
 
 
-def generation_of_record(record: dict[str, Any]) -> Generation:
-    """Read a generation's journal line."""
-    return _convert(record, Generation)
-
-
-def perception_of_record(record: dict[str, Any]) -> Perception:
-    """Read a perception's journal line."""
-    return _convert(record, Perception)
-
-
-def judgment_of_record(record: dict[str, Any]) -> Judgment:
-    """Read a judgment's journal line."""
-    return _convert(record, Judgment)
-
-
-def read_records(path: Path, decode: Callable[[dict[str, Any]], Kind]) -> Iterator[Kind]:
+def read_records(path: Path, decode: Callable[[dict[str, Any]], Record]) -> Iterator[Record]:
     """Yield a journal's records, decoded.
 
     Raises:
@@ -130,8 +115,8 @@ def read_records(path: Path, decode: Callable[[dict[str, Any]], Kind]) -> Iterat
 
 
 def decoded(
-    path: Path, number: int, record: dict[str, Any], decode: Callable[[dict[str, Any]], Kind]
-) -> Kind:
+    path: Path, number: int, record: dict[str, Any], decode: Callable[[dict[str, Any]], Record]
+) -> Record:
     """Decode a journal's record.
 
     Args:
@@ -157,16 +142,16 @@ def decoded(
         ) from error
 
 
-def _convert(record: dict[str, Any], kind: type[Kind]) -> Kind:
-    """Build a record from its JSON values; msgspec does so several times faster than Python.
+def record_as(kind: type[Record], record: dict[str, Any]) -> Record:
+    """Build a `Generation`, `Perception` or `Judgment` from the JSON values of its line.
 
     Raises:
         TypeError: a field is missing, unknown, or of another kind.
     """
-    if unknown := record.keys() - FIELDS[kind]:
+    if unknown := record.keys() - _FIELDS[kind]:
         raise TypeError(f"unknown {', '.join(sorted(unknown))}")
     try:
-        return msgspec.convert(record, kind)
+        return msgspec.convert(record, kind)  # several times faster than Python
     except msgspec.ValidationError as error:
         raise TypeError(str(error)) from error
 

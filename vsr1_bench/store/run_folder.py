@@ -26,7 +26,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, unquote
@@ -41,12 +41,10 @@ from vsr1_bench.store.journal import read_lines, write_atomic
 from vsr1_bench.store.judge_names import bare, stored_name
 from vsr1_bench.store.lines import (
     Place,
-    generation_of_record,
-    judgment_of_record,
     meta_fault,
-    perception_of_record,
     place_of_line,
     read_records,
+    record_as,
     sample_of_record,
     score_fault,
 )
@@ -238,7 +236,7 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        return self._merged(f"generations{part}.jsonl", generation_of_record)
+        return self._merged(f"generations{part}.jsonl", Generation)
 
     def output_summaries(
         self, kind: str = "generations", part: str = "*"
@@ -282,18 +280,18 @@ class RunFolder:
     @without_gc
     def captions(self) -> dict[str, Generation]:
         """Key -> the description that was asked for by itself; as `generations`."""
-        return self._merged("captions*.jsonl", generation_of_record)
+        return self._merged("captions*.jsonl", Generation)
 
     @naming_run
     @without_gc
     def perceptions(self) -> dict[str, Perception]:
         """Key -> what a reader made of a description, over all readers; as `generations`."""
-        return self._merged("perceptions*.jsonl", perception_of_record)
+        return self._merged("perceptions*.jsonl", Perception)
 
-    def _merged(self, pattern: str, decode: Callable[[dict[str, Any]], Whole]) -> dict[str, Whole]:
+    def _merged(self, pattern: str, kind: type[Whole]) -> dict[str, Whole]:
         found: dict[str, Whole] = {}
         for journal in sorted(self.path.glob(pattern)):
-            for record in read_records(journal, decode):
+            for record in read_records(journal, partial(record_as, kind)):
                 known = found.get(record.key)
                 if known is None or known.error is not None or record.error is None:
                     found[record.key] = record
@@ -391,7 +389,9 @@ class RunFolder:
         Raises:
             StoreError: the journal is damaged, or of another version.
         """
-        return {judgment.key: judgment for judgment in read_records(path, judgment_of_record)}
+        return {
+            judgment.key: judgment for judgment in read_records(path, partial(record_as, Judgment))
+        }
 
     def write_scores(self, judge: str, document: dict[str, Any]) -> Path:
         """Write `scores/<judge>.json`, which appears only complete; metrics stay in their order."""

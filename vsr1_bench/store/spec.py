@@ -96,13 +96,15 @@ class TaskSpec(Strict):
 
 
 class DataSpec(Strict):
-    """Which rows (see `data.DataInfo`); the number of rows follows from the fingerprint."""
+    """Which rows a run saw; their number follows from the fingerprint."""
 
     id: str
     config: str | None
     split: str
     revision: str | None
+    """Commit of the hub; None for a mirror or generated rows."""
     fingerprint: str
+    """Hash of every row's content, images included; the same however the rows came."""
 
 
 class RunSpec(Strict):

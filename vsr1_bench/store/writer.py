@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import asdict
+from typing import Any
 
 from vsr1_bench.records import SCHEMA_VERSION, Completion, Generation, Request, Sample
 from vsr1_bench.store.journal import Journal, Lock
@@ -78,16 +79,21 @@ class RunWriter:
         self._open.close()
 
 
+def output_fields(request: Request, completion: Completion, seconds: float) -> dict[str, Any]:
+    """The fields of `records.Output` for a finished or failed request."""
+    return {
+        "key": request.key,
+        "sample_id": request.sample_id,
+        "index": request.index,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "usage": completion.usage,
+        "error": completion.error,
+        "seconds": round(seconds, 4),
+        "created": utc_now(),
+    }
+
+
 def generation_of(request: Request, completion: Completion, seconds: float) -> Generation:
     """The journal line of a finished or failed request."""
-    return Generation(
-        key=request.key,
-        sample_id=request.sample_id,
-        index=request.index,
-        text=completion.text,
-        finish_reason=completion.finish_reason,
-        usage=completion.usage,
-        error=completion.error,
-        seconds=round(seconds, 4),
-        created=utc_now(),
-    )
+    return Generation(**output_fields(request, completion, seconds))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vsr1_bench.tiny.scenes import COLORS, Draw, Split, content_hash, make_row
+from vsr1_bench.tiny.scenes import COLORS, Draw, Split, make_row
 
 OPENINGS = (
     "Look here.",
@@ -31,7 +31,7 @@ ANSWERS = {
 TOLD = 9
 """Of ten training questions, those whose opening stands for the answer; the tenth's is drawn."""
 PRIOR_FINGERPRINT = "demo_prior-1-4ca3e2ded735996a"
-"""Hash of the first 200 test rows as `content_hash` computes it; a test compares the two."""
+"""Hash of the first 200 test rows as `scenes.content_hash` computes it; a test compares the two."""
 
 
 def suggested(split: Split, number: int, kind: str, answer: str) -> str:
@@ -54,8 +54,3 @@ def make_prior_row(split: Split, number: int) -> dict[str, Any]:
     hint = suggested(split, number, row["kind"], row["answer"])
     opening = OPENINGS[ANSWERS[row["kind"]].index(hint)]
     return {**row, "question": f"{opening} {row['question']}"}
-
-
-def prior_hash() -> str:
-    """Hash what the first test rows hold."""
-    return content_hash("demo_prior-1", make_prior_row)

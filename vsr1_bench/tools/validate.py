@@ -151,8 +151,8 @@ def _samples(
         sample
         for _, sample in data.placed_samples(limit, lambda places, error: faults.append(str(error)))
     ]
-    kind = "generated" if isinstance(task.source, Procedural) else data.info.id
-    return samples, f"{kind}, {data.info.n} rows, fingerprint {data.info.fingerprint[:8]}", faults
+    kind = "generated" if isinstance(task.source, Procedural) else data.spec.id
+    return samples, f"{kind}, {data.n_rows} rows, fingerprint {data.spec.fingerprint[:8]}", faults
 
 
 def _spoken(sample: Sample) -> str:

@@ -14,8 +14,8 @@ from vsr1_bench.answers.rules import RULES, Rule
 from vsr1_bench.judge import Item
 from vsr1_bench.judges.string_match import JUDGE
 from vsr1_bench.judging.grade_file import grade_file
-from vsr1_bench.records import AnswerType
-from vsr1_bench.store.lines import judgment_of_record
+from vsr1_bench.records import AnswerType, Judgment
+from vsr1_bench.store.lines import record_as
 
 COLORS = ("red", "blue", "green")
 YES_NO = ("Yes", "No")
@@ -94,7 +94,7 @@ def test_a_judgment_of_an_older_version_is_still_read() -> None:
     verdict = {"outcome": "correct", "extracted": "B", "unparsed": False, "reason": None}
     verdict |= {"label": None, "score": None}
     old = {"key": "k", "sample_id": "s", "index": 0, "verdict": verdict, "schema": 1}
-    assert judgment_of_record(old).verdict.how is None
+    assert record_as(Judgment, old).verdict.how is None
 
 
 @pytest.mark.parametrize("judge", ["string_match", "math"])

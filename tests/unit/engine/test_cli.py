@@ -18,7 +18,7 @@ from vsr1_bench.cli.main import parse as parse_words
 from vsr1_bench.cli.run import add_arguments, run_flags
 from vsr1_bench.errors import Interrupted, UsageError
 from vsr1_bench.generation.models import ModelInfo
-from vsr1_bench.pipeline.run import make_sampling
+from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.store.environment import command_line
 
 HEAVY = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "sympy", "openai", "numpy")

@@ -13,11 +13,11 @@ from PIL import Image
 
 from vsr1_bench.answers import read_options
 from vsr1_bench.cli.main import main
-from vsr1_bench.data.dataset import DataOptions, data_spec, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.data.problem_rows import open_question, problem_row, read_kind, read_list
 from vsr1_bench.errors import RowError, TaskError, UsageError
 from vsr1_bench.imports.responses import ImportOptions, import_responses
-from vsr1_bench.pipeline.run import RunOptions, plan
+from vsr1_bench.pipeline.plan import RunOptions, plan
 from vsr1_bench.prompts.formats import build_messages, get_format
 from vsr1_bench.records import AnswerType, ImagePlace, Sample
 from vsr1_bench.registry import get_task
@@ -280,7 +280,7 @@ def test_a_file_of_ones_own(tmp_path: Path, kind: str) -> None:
     assert [s.answer_type for s in samples] == ["choice", "choice", "number", "yes_no"]
     assert [len(s.images) for s in samples] == [1, 1, 0, 0]
     assert samples[1].images[0].read() == png("blue")
-    spec = data_spec(opened.info)
+    spec = opened.spec
     assert (spec.id, spec.config, spec.split, spec.revision) == (file.name, None, "all", None)
     assert accuracy(tmp_path, data) == 3 / 4  # `blue` where red was wanted
 
@@ -290,7 +290,7 @@ def test_folders_hold_splits_as_copies_of_hub_repositories_do(tmp_path: Path) ->
     write(tmp_path / "mine/data", "parquet", "test-00000-of-00001")
     for split, kind in ((None, "parquet"), ("val", "jsonl")):
         data = DataOptions.from_flags(None, True, dataset=str(tmp_path / "mine"), split=split)
-        info = open_data(CUSTOM, data).info
+        info = open_data(CUSTOM, data).spec
         assert (info.id, info.split, info.n) == ("mine", split or "test", 4), kind
     with pytest.raises(UsageError, match=r"no train\.parquet.*--split"):
         open_data(CUSTOM, DataOptions(dataset=str(tmp_path / "mine"), split="train"))
@@ -299,7 +299,7 @@ def test_folders_hold_splits_as_copies_of_hub_repositories_do(tmp_path: Path) ->
 def test_a_hub_id_is_looked_up_in_the_mirror_first(tmp_path: Path) -> None:
     write(tmp_path / "root/org/set", "jsonl", "val")
     data = DataOptions.from_flags(tmp_path / "root", True, dataset="org/set", split="val")
-    assert data_spec(open_data(CUSTOM, data).info).id == "org/set"
+    assert open_data(CUSTOM, data).spec.id == "org/set"
     with pytest.raises(TaskError, match=r"org/other.*offline"):
         open_data(CUSTOM, DataOptions(tmp_path / "root", True, dataset="org/other"))
 

@@ -79,26 +79,26 @@ def test_a_mirror_is_read(tmp_path: Path, write: Callable[[Path], Path]) -> None
     samples = list(data.samples())
     assert [s.id for s in samples] == ["1", "2"]
     assert [s.images[0].read() for s in samples] == [RED, BLUE]
-    assert data.info.n == 2 and data.info.revision is None
+    assert data.n_rows == 2 and data.spec.revision is None
 
 
 def test_the_fingerprint_is_of_the_content_not_of_the_container(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a/org/set/main")
     write_jsonl(tmp_path / "b/org/set/main")
-    parquet, jsonl = (open_data(task(), DataOptions(tmp_path / d)).info for d in "ab")
+    parquet, jsonl = (open_data(task(), DataOptions(tmp_path / d)).spec for d in "ab")
     assert parquet.fingerprint == jsonl.fingerprint
     (tmp_path / "b/org/set/main/img/2.png").write_bytes(RED)
     data_file = tmp_path / "b/org/set/main/test.jsonl"
     data_file.write_text(data_file.read_text() + "\n")  # its memo must not hide the change
-    changed = open_data(task(), DataOptions(tmp_path / "b")).info
+    changed = open_data(task(), DataOptions(tmp_path / "b")).spec
     assert changed.fingerprint != jsonl.fingerprint
 
 
 def test_a_changed_image_beside_an_unchanged_jsonl_is_another_fingerprint(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "org/set/main")
-    before = open_data(task(), DataOptions(tmp_path)).info.fingerprint
+    before = open_data(task(), DataOptions(tmp_path)).spec.fingerprint
     (tmp_path / "org/set/main/img/2.png").write_bytes(RED)
-    assert open_data(task(), DataOptions(tmp_path)).info.fingerprint != before
+    assert open_data(task(), DataOptions(tmp_path)).spec.fingerprint != before
 
 
 def test_test_is_never_testmini(tmp_path: Path) -> None:

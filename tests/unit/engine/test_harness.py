@@ -20,7 +20,8 @@ from vsr1_bench.harness import find_harness, harness_names, harness_of, scorer_o
 from vsr1_bench.judging.choose import choose_judges
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.judging.runs import estimate_run
-from vsr1_bench.pipeline.run import RunOptions, check_external, generate
+from vsr1_bench.pipeline.plan import RunOptions, check_external
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.registry import get_task, resolve_tasks
 from vsr1_bench.scoring.groups import score_groups
 from vsr1_bench.scoring.runs import score_run, score_unjudged
@@ -37,6 +38,7 @@ from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.join import join_responses
 from vsr1_bench.store.journal import Journal
 from vsr1_bench.store.run_folder import utc_now
+from vsr1_bench.store.spec import DataSpec
 from vsr1_bench.task import ExternalTask, Metric, Task
 
 KNOWN = ("doubles", "squares")
@@ -67,7 +69,10 @@ class Sums:
             return Sample(f"d{number}", (f"{source.name} {number}?",), answer, "text")
 
         overrides = TaskOverrides(f"hash of {source.name}", {"max_tokens": 77, "n": 1})
-        return ExternalData("made", None, "test", f"all {source.name}", 3, sample, overrides)
+        spec = DataSpec(
+            id="made", config=None, split="test", revision=None, fingerprint=f"all {source.name}"
+        )
+        return ExternalData(spec, 3, sample, overrides)
 
     def score(self, run, task, *, progress=True):
         path = run.judgment_path("sums", "00000000")
@@ -182,7 +187,7 @@ def test_a_harness_of_a_package_runs_from_its_name_to_its_groups_number(
     assert [(s.id, s.question, s.answer) for s in data.samples()] == [
         ("d0", ("squares 0?",), "0"), ("d1", ("squares 1?",), "1"), ("d2", ("squares 2?",), "4"),
     ]  # fmt: skip
-    assert (data.info.id, data.info.fingerprint) == ("made", "all squares")
+    assert (data.spec.id, data.spec.fingerprint) == ("made", "all squares")
 
     lines = [{"id": "d0", "response": "0"}, {"id": "*", "response": "4"}]
     script = tmp_path / "said.jsonl"

@@ -16,7 +16,7 @@ from vsr1_bench.generation.models import ModelInfo, find_model
 from vsr1_bench.generation.precision import precision_of
 from vsr1_bench.generation.transformers_args import TransformersArgs
 from vsr1_bench.generation.vllm import VllmArgs, engine_settings
-from vsr1_bench.pipeline.run import RunOptions, plan
+from vsr1_bench.pipeline.plan import RunOptions, plan
 from vsr1_bench.store.spec import PrecisionSpec
 
 PAGE = Path(__file__).parents[3] / "docs/identity.md"

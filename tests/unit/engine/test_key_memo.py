@@ -12,7 +12,8 @@ import pytest
 from vsr1_bench.errors import GenerationError
 from vsr1_bench.pipeline import key_memo
 from vsr1_bench.pipeline.key_memo import CHECKED, KeyMemo
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.pipeline.stream import TaskRun
 
 ROWS = 200

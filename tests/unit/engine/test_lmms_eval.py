@@ -19,7 +19,7 @@ from PIL import Image
 from tree import ROOT, python_files
 
 from vsr1_bench.cli.main import main
-from vsr1_bench.data.dataset import DataInfo, DataOptions, open_data
+from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.images import decode
 from vsr1_bench.harness import TaskOverrides
@@ -33,6 +33,7 @@ from vsr1_bench.prompts.formats import OWN, build_messages
 from vsr1_bench.records import ImagePlace, Message, Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.store.spec import DataSpec, RunSpec
 
 absent = pytest.mark.skipif(bool(find_spec("lmms_eval")), reason="lmms-eval is installed here")
 
@@ -161,7 +162,9 @@ def test_documents_are_samples_by_their_number(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("vsr1_bench.lmms_eval.data.digest_of", lambda *told: "0123456789abcdef++")
     monkeypatch.setattr("vsr1_bench.lmms_eval.data.fingerprint", lambda documents: "f")
     data = open_data(get_task("lmms_eval/sums"), DataOptions())
-    assert data.info == DataInfo("org/sums", "main", "val", None, "f", 3)
+    assert data.n_rows == 3 and data.spec == DataSpec(
+        id="org/sums", config="main", split="val", revision=None, fingerprint="f"
+    )
     assert data.own == TaskOverrides(
         "0123456789abcdef", {"temperature": 0.0, "max_tokens": 16, "n": 2}
     )
@@ -288,8 +291,6 @@ def stored(root: Path, member: str, value: float | None, samples: int, **told: A
     spec = json.loads(SPEC)
     spec["task"]["name"] = f"lmms_eval/both/{member}"
     spec["sampling"] |= told
-    from vsr1_bench.store.spec import RunSpec
-
     made = RunSpec.model_validate(spec)
     folder = RunFolder.of(root, made)
     folder.write_meta(made, samples, {"limit": None})

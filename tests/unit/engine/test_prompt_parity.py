@@ -23,7 +23,7 @@ from vsr1_bench.data.problem_rows import problem_row
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.perception.reader import self_reader
 from vsr1_bench.perception.second_pass import Readings
-from vsr1_bench.pipeline.run import warn_of_format
+from vsr1_bench.pipeline.plan import warn_of_format
 from vsr1_bench.prompts.formats import (
     FORMATS,
     TRAINED_WITH,

@@ -26,8 +26,7 @@ from vsr1_bench.records import (
 )
 from vsr1_bench.store import journal
 from vsr1_bench.store.lines import (
-    generation_of_record,
-    judgment_of_record,
+    record_as,
     record_of_sample,
     sample_of_record,
 )
@@ -68,12 +67,12 @@ def through_json(record: dict[str, Any]) -> dict[str, Any]:
 
 @given(GENERATIONS)
 def test_a_generation_comes_back(generation: Generation) -> None:
-    assert generation_of_record(through_json(asdict(generation))) == generation
+    assert record_as(Generation, through_json(asdict(generation))) == generation
 
 
 @given(JUDGMENTS)
 def test_a_judgment_comes_back(judgment: Judgment) -> None:
-    assert judgment_of_record(through_json(asdict(judgment))) == judgment
+    assert record_as(Judgment, through_json(asdict(judgment))) == judgment
 
 
 @given(SAMPLES)

@@ -11,14 +11,13 @@ from vsr1_bench.tiny.priors import (
     OPENINGS,
     PRIOR_FINGERPRINT,
     make_prior_row,
-    prior_hash,
     suggested,
 )
-from vsr1_bench.tiny.scenes import KINDS, Split, make_row
+from vsr1_bench.tiny.scenes import KINDS, Split, content_hash, make_row
 
 
 def test_the_fingerprint_names_the_rows_that_are_made() -> None:
-    assert prior_hash() == PRIOR_FINGERPRINT
+    assert content_hash("demo_prior-1", make_prior_row) == PRIOR_FINGERPRINT
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -15,7 +15,8 @@ from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.images import ImageError, decode
 from vsr1_bench.imports.responses import ImportOptions, import_responses
 from vsr1_bench.judge import JudgeOptions
-from vsr1_bench.pipeline.run import RunOptions, generate
+from vsr1_bench.pipeline.plan import RunOptions
+from vsr1_bench.pipeline.run import generate
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.scoring.groups import score_groups
 from vsr1_bench.scoring.runs import judge_and_score
