@@ -60,7 +60,6 @@ bench: $(STAMP)  ## measure overhead over the bare engine and client, and memory
 	$(BIN)/python scripts/bench_generate.py
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
-	$(BIN)/python scripts/bench_tables.py
 	$(BIN)/python scripts/bench_store.py --samples 10000 100000
 	$(BIN)/python scripts/bench_grpo.py
 
@@ -68,11 +67,11 @@ bench-lmms-eval: $(LMMS)/.engine  ## compare our path on an lmms-eval task with 
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/bench_lmms_eval.py
 
 lmms-both-ways: $(LMMS)/.synced  ## run one image task by both command lines, and compare
-	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_both_ways.py
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_compare.py both-ways
 
 lmms-differences: $(LMMS)/.synced  ## compare both scorers on the same responses: DATA=mirror of the rows
 	@test -n "$(DATA)" || { echo "say where the rows are: make $@ DATA=DIR"; exit 1; }
-	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_differences.py $(DATA)
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/lmms_compare.py differences $(DATA)
 
 results: $(STAMP)  ## rebuild results/leaderboard.* from measured runs and reported tables
 	rm -rf .results

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from bench_rounds import Way, interleave, resident_mib, show
 from tabulate import tabulate
 
 from vsr1_bench.generation.base import Generator
@@ -82,7 +82,13 @@ def plugin(folder: Path, n: int, *, made: bool) -> Path:
     return path
 
 
-def ours(generator: Generator, plugins: Path, folder: Path, most_tokens: int) -> int:
+def ours(
+    generator: Generator,
+    plugins: Path,
+    folder: Path,
+    most_tokens: int,
+    perception: str | None = None,
+) -> int:
     """One run through the pipeline into a fresh folder; returns the tokens drawn."""
     options = RunOptions(
         model="tiny",
@@ -92,9 +98,11 @@ def ours(generator: Generator, plugins: Path, folder: Path, most_tokens: int) ->
         gen_kwargs={"max_tokens": most_tokens},
         include_path=(str(plugins),),
         progress=False,
+        perception=perception,
     )
     (run,) = generate(options, generator)
-    return sum(g.usage.completion_tokens or 0 for g in run.folder.generations().values())
+    stored = [*run.folder.generations().values(), *run.folder.perceptions().values()]
+    return sum(made.usage.completion_tokens or 0 for made in stored)
 
 
 def reset(llm: object) -> None:
@@ -103,12 +111,6 @@ def reset(llm: object) -> None:
     engine.reset_prefix_cache()
     engine.reset_mm_cache()
     engine.engine_core.reset_encoder_cache()
-
-
-def resident_mib() -> float:
-    """Resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def compare(
@@ -124,34 +126,13 @@ def compare(
         }
         for prompt in prompts
     ]
-    ways: dict[str, Callable[[Path], int]] = {
+    ways: dict[str, Way] = {
         "bare LLM.generate": lambda _: bare(prepared, llm, most_tokens),
         "vsr1-bench, all stored": lambda folder: ours(generator, plugins, folder, most_tokens),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    tokens: dict[str, int] = {}
-    for round_number in range(rounds + 1):
-        for name, way in ways.items():
-            reset(llm)
-            with tempfile.TemporaryDirectory() as folder:
-                start = time.perf_counter()
-                tokens[name] = way(Path(folder))
-                took = time.perf_counter() - start
-            if round_number:  # the first round warms up
-                seconds[name].append(took)
-    base = statistics.median(seconds["bare LLM.generate"])
-    rows = [
-        [
-            name,
-            f"{statistics.median(took):.2f}",
-            f"{min(took):.2f} to {max(took):.2f}",
-            f"{statistics.median(took) / base:.2f}",
-            f"{tokens[name] / statistics.median(took):.0f}",
-        ]
-        for name, took in seconds.items()
-    ]
+    times = interleave(ways, rounds, lambda: reset(llm))
     print(f"\n{n} image requests of {most_tokens} tokens, median of {rounds} interleaved rounds:\n")
-    print(tabulate(rows, ["way", "seconds", "range", "ratio", "tokens/s"], tablefmt="pipe"))
+    show(times, **{"tokens/s": lambda one: f"{one.result / one.seconds:.0f}"})
 
 
 def stream(generator: VllmGenerator, n: int, home: Path) -> None:

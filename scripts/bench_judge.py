@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import multiprocessing
 import resource
-import statistics
 import tempfile
-import time
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import openai
+from bench_rounds import Way, interleave, resident_mib, show
 
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.judging.runs import judge_run
@@ -80,8 +79,8 @@ def serve(port: Connection, latency: float) -> None:
     asyncio.run(main())
 
 
-def bare(url: str, prompts: list[str], concurrency: int) -> float:
-    """Seconds of a bare client loop."""
+def bare(url: str, prompts: list[str], concurrency: int) -> None:
+    """Ask all prompts by a bare client loop."""
 
     async def loop() -> None:
         client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0)
@@ -99,28 +98,16 @@ def bare(url: str, prompts: list[str], concurrency: int) -> float:
         await asyncio.gather(*(call(prompt) for prompt in prompts))
         await client.close()
 
-    began = time.perf_counter()
     asyncio.run(loop())
-    return time.perf_counter() - began
 
 
-def ours(url: str, run: RunFolder, plugins: str, concurrency: int, round_: int) -> float:
-    """Seconds of judging the run anew: the seed makes each round another judge."""
+def ours(url: str, run: RunFolder, plugins: str, concurrency: int, seed: int) -> None:
+    """Judge the run anew: each seed is another judge."""
     options = JudgeOptions(
-        model="m", base_url=url, concurrency=concurrency, args={"seed": round_, "max_retries": 2}
+        model="m", base_url=url, concurrency=concurrency, args={"seed": seed, "max_retries": 2}
     )
-    began = time.perf_counter()
     journal = judge_run(run, "openai", (plugins,), options=options, progress=False)
-    seconds = time.perf_counter() - began
     assert all(j.verdict.outcome == "incorrect" for j in run.judgments(journal).values())
-    return seconds
-
-
-def memory() -> float:
-    """Resident memory of this process, MiB."""
-    gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
 
 
 def make_run(folder: Path, n: int) -> tuple[RunFolder, str]:
@@ -166,35 +153,24 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             run, plugins = make_run(Path(name), options.calls)
             prompts = [f"Case {n}: how many? " + "word " * 150 for n in range(options.calls)]
-            bare(url, prompts[:64], 64)  # imports and connections of both sides, untimed
-            times: dict[str, list[float]] = {"bare": [], "ours": []}
-            work: dict[str, list[float]] = {"bare": [], "ours": []}
-            for n in range(options.rounds):
-                for kind, seconds in times.items():
-                    since = time.process_time()
-                    if kind == "bare":
-                        seconds.append(bare(url, prompts, options.concurrency))
-                    else:
-                        seconds.append(ours(url, run, plugins, options.concurrency, n))
-                    work[kind].append(time.process_time() - since)
+            seeds = count()
+            ways: dict[str, Way] = {
+                "bare": lambda _: bare(url, prompts, options.concurrency),
+                "ours": lambda _: ours(url, run, plugins, options.concurrency, next(seeds)),
+            }
+            times = interleave(ways, options.rounds)
+            show(times)
             ideal = options.calls * options.latency / options.concurrency
-            middle = {kind: statistics.median(found) for kind, found in times.items()}
-            for kind, found in times.items():
-                each = ", ".join(f"{seconds:.2f}" for seconds in found)
-                cpu = statistics.median(work[kind])
-                print(
-                    f"{kind}: median {middle[kind]:.2f} s ({each}), {cpu:.2f} s of CPU; "
-                    f"ideal {ideal:.2f} s"
-                )
-            print(f"ratio ours / bare: {middle['ours'] / middle['bare']:.3f} (wanted: at most 1.1)")
+            ratio = times[1].seconds / times[0].seconds
+            print(f"ideal {ideal:.2f} s; ratio ours / bare: {ratio:.3f} (wanted: at most 1.1)")
             if options.long:
-                before = memory()
+                before = resident_mib()
                 long_run, plugins = make_run(Path(name), options.long)
-                stored = memory()
+                stored = resident_mib()
                 ours(url, long_run, plugins, 256, 0)
                 print(
                     f"memory, MiB: {before:.0f} before, {stored:.0f} with a run of {options.long} "
-                    f"made, {memory():.0f} after judging it; peak of all "
+                    f"made, {resident_mib():.0f} after judging it; peak of all "
                     f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"
                 )
     finally:

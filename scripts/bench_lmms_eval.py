@@ -18,11 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -33,7 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 from bench_generate import requests, reset, tiny_engine
-from tabulate import tabulate
+from bench_rounds import Way, interleave, show
 
 from vsr1_bench.generation.vllm import VllmGenerator
 from vsr1_bench.lmms_eval.loading import load_task
@@ -148,39 +144,6 @@ def ours(generator: VllmGenerator, tasks: Path, runs: Path) -> list[str]:
     return [one.text for one in sorted(made, key=lambda one: int(one.sample_id))]
 
 
-@dataclass
-class Times:
-    """What one way took, round by round."""
-
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    """Of this process, engine included: what other programs on the machine hardly change."""
-
-
-def interleaved(ways: dict[str, Callable[[Path], list[str]]], llm: Any, rounds: int) -> list[Times]:
-    """Time all ways, one round after the other; the first round warms up.
-
-    Raises:
-        SystemExit: two ways do not give the same texts.
-    """
-    times = [Times() for _ in ways]
-    given: list[list[str]] = []
-    for round_number in range(rounds + 1):
-        given = []
-        for told, way in zip(times, ways.values(), strict=True):
-            reset(llm)
-            with tempfile.TemporaryDirectory() as folder:
-                start, used = time.perf_counter(), time.process_time()
-                given.append(way(Path(folder)))
-                if round_number:
-                    told.wall.append(time.perf_counter() - start)
-                    told.cpu.append(time.process_time() - used)
-    for name, texts in zip(ways, given, strict=True):
-        if different := sum(one != other for one, other in zip(texts, given[0], strict=True)):
-            raise SystemExit(f"{name}: {different} of {len(texts)} texts are not those of ours")
-    return times
-
-
 def compare(generator: VllmGenerator, llm: Any, side: int, options: argparse.Namespace) -> None:
     """Measure one size of images and print the table."""
     batches = [int(batch) for batch in options.batches.split(",")]
@@ -188,32 +151,24 @@ def compare(generator: VllmGenerator, llm: Any, side: int, options: argparse.Nam
         tasks = Path(folder)
         write_task(tasks, options.n, options.max_tokens, side)
         peer = Peer(llm, tasks, options.max_tokens)
-        ways: dict[str, Callable[[Path], list[str]]] = {
+        ways: dict[str, Way] = {
             f"vsr1-bench --tasks lmms_eval/{NAME}, all stored": partial(ours, generator, tasks)
         }
         for batch in batches:
             ways[f"lmms-eval's vllm model, batch {batch}"] = partial(peer.generate, batch)
-        times = interleaved(ways, llm, options.rounds)
-    medians = [statistics.median(told.wall) for told in times]
-    rows = [
-        [
-            name,
-            f"{median:.2f}",
-            f"{min(told.wall):.2f} to {max(told.wall):.2f}",
-            f"{median / medians[0]:.2f}",
-            f"{statistics.median(told.cpu):.2f}",
-        ]
-        for name, told, median in zip(ways, times, medians, strict=True)
-    ]
+        times = interleave(ways, options.rounds, lambda: reset(llm))
+    for one in times:
+        if different := sum(a != b for a, b in zip(one.result, times[0].result, strict=True)):
+            raise SystemExit(f"{one.name}: {different} of {len(one.result)} texts are not ours")
     print(
         f"\n{options.n} images of {side} x {side} pixels, {options.max_tokens} tokens at most, "
         f"the same texts by every way, median of {options.rounds} interleaved rounds:\n"
     )
-    print(tabulate(rows, ["way", "seconds", "range", "ratio", "CPU seconds"], tablefmt="pipe"))
-    best, batch = min(zip(medians[1:], batches, strict=True))
+    show(times)
+    best, batch = min((one.seconds, batch) for one, batch in zip(times[1:], batches, strict=True))
     print(
         f"\nlmms-eval's vllm model at its best batch size, {batch}, takes "
-        f"{best / medians[0]:.2f} times as long as vsr1-bench",
+        f"{best / times[0].seconds:.2f} times as long as vsr1-bench",
         flush=True,
     )
 

@@ -1,33 +1,28 @@
 """How the shipped weights of the embedded model were made: plain PyTorch, on one CPU core.
 
     python scripts/make_tiny.py --out DIR [--steps N] [--seed S]
-    python scripts/make_tiny.py --evaluate DIR [--limit N]
 
 `vsr1-bench train sft tiny/cold_start` is the trainer to use. This script is kept because the
 shipped weights came from it, and published results are measured on them (docs/training.md).
 
 It trains on train-split scenes alone, with the prompts of `vsr1_bench.prompts.formats` put through
-the model's own chat template, and takes its loss on the reply's tokens only. `--evaluate` prints
-the numbers of the model's card, by greedy generation with transformers.
+the model's own chat template, and takes its loss on the reply's tokens only.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import math
-import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsr1_bench.prompts.formats import FORMATS, build_messages, caption_messages, to_chat
-from vsr1_bench.records import EncodedImage, Message, Sample
+from vsr1_bench.prompts.formats import to_chat
+from vsr1_bench.records import EncodedImage, Message
 from vsr1_bench.tiny.architecture import build_model, build_processor, save
-from vsr1_bench.tiny.scenes import KINDS, Draw, make_row, to_sample
+from vsr1_bench.tiny.scenes import Draw
 from vsr1_bench.train.conversations import Example
 from vsr1_bench.train.tiny_mixture import corpus, make_example
 
@@ -41,7 +36,6 @@ EARLY = 0.25
 LEARNING_RATE = 2e-3
 WARMUP = 60
 IGNORED = -100
-MAX_TOKENS = 512
 
 Prompt = tuple[tuple[Message, ...], Sequence[EncodedImage]]
 
@@ -186,162 +180,14 @@ def train(
     return losses
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A generated text and its tokens, the end token excluded."""
-
-    text: str
-    token_ids: tuple[int, ...]
-    truncated: bool
-
-    @property
-    def boxed(self) -> str:
-        """What the last box holds, or nothing."""
-        found = re.findall(r"\\boxed\{([^{}]*)\}", self.text)
-        return found[-1].strip() if found else ""
-
-    @property
-    def description(self) -> str:
-        """What the description tags hold, or nothing."""
-        found = re.search(r"<description>(.*?)</description>", self.text, re.DOTALL)
-        return found.group(1).strip() if found else ""
-
-
-def load(folder: Path) -> tuple[Any, Any]:
-    """Load model (fp32) and processor (left padding) from a folder."""
-    import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(folder)
-    processor.tokenizer.padding_side = "left"
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), processor
-
-
-def generate(
-    model: Any,
-    processor: Any,
-    prompts: Sequence[Prompt],
-    *,
-    size: int = 64,
-    max_tokens: int = MAX_TOKENS,
-) -> list[Reply]:
-    """Answer prompts greedily in left-padded batches of `size`, in the order given."""
-    import torch
-
-    replies: list[Reply] = []
-    end = processor.tokenizer.eos_token_id
-    for first in range(0, len(prompts), size):
-        inputs = encode_prompts(
-            processor, prompts[first : first + size], padding=True, return_tensors="pt"
-        )
-        with torch.inference_mode():
-            output = model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
-        for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
-            length = ids.index(end) if end in ids else len(ids)
-            text = processor.tokenizer.decode(ids[:length], skip_special_tokens=True)
-            replies.append(Reply(text, tuple(ids[:length]), end not in ids))
-    return replies
-
-
-def evaluate(folder: Path, n: int) -> dict[str, Any]:
-    """Measure a model on the first n test rows of demo.
-
-    Returns:
-        Percentages by name. `right`: answers right under see_think; `reader_right`: right from
-        the model's own description, without the image; `exact`: descriptions exact to the word;
-        `shortcut`: answer right although neither the reader nor the words got it; `blind`: right
-        without the image. Then each kind's `right`, and tokens and seconds.
-    """
-    model, processor = load(folder)
-    rows = [make_row("test", number) for number in range(n)]
-    samples = [to_sample({**row, "image": EncodedImage(data=row["image"])}) for row in rows]
-    see_think = FORMATS["see_think"]
-    prompts: list[Prompt] = [(build_messages(s, see_think), s.images) for s in samples]
-    start = time.monotonic()
-    first = generate(model, processor, prompts)
-    seconds = time.monotonic() - start
-    reader = generate(
-        model,
-        processor,
-        [(caption_messages(s, r.description), ()) for s, r in zip(samples, first, strict=True)],
-    )
-    blind = generate(model, processor, [(build_messages(_drop(s), see_think), ()) for s in samples])
-    cot, direct = (
-        generate(model, processor, [(build_messages(s, FORMATS[name]), s.images) for s in samples])
-        for name in ("cot", "direct")
-    )
-    gold = [sample.answer for sample in samples]
-    right = _hits([r.boxed for r in first], gold)
-    read = _hits([r.boxed for r in reader], gold)
-    guessed = _hits([r.boxed for r in blind], gold)
-    exact = [r.description == row["description"] for r, row in zip(first, rows, strict=True)]
-    numbers: dict[str, Any] = {
-        "n": n,
-        "right": _percent(right),
-        "reader_right": _percent(read),
-        "exact": _percent(exact),
-        "exact_or_reader_right": _percent([a or b for a, b in zip(exact, read, strict=True)]),
-        "shortcut": _percent([a and not b for a, b in zip(right, read, strict=True)]),
-        "shortcut_strict": _percent(
-            [a and not b and not c for a, b, c in zip(right, read, exact, strict=True)]
-        ),
-        "blind": _percent(guessed),
-        "cot": _percent(_hits([r.boxed for r in cot], gold)),
-        "direct": _percent(_hits([r.text.strip() for r in direct], gold)),
-        "truncated": _percent([r.truncated for r in (*first, *reader, *blind, *cot, *direct)]),
-        "cells_right": _cells_right(first, rows),
-    }
-    for index, kind in enumerate(KINDS):
-        numbers[f"right_{kind}"] = _percent(right[index :: len(KINDS)])
-        numbers[f"reader_{kind}"] = _percent(read[index :: len(KINDS)])
-        numbers[f"blind_{kind}"] = _percent(guessed[index :: len(KINDS)])
-    tokens = sum(len(r.token_ids) for r in first)
-    numbers["reply_tokens"] = round(tokens / n, 1)
-    numbers["tokens_per_second"] = round(tokens / seconds)
-    return numbers
-
-
-def _drop(sample: Sample) -> Sample:
-    """The same question without its image."""
-    return replace(sample, question=(sample.question_text,), images=())
-
-
-def _hits(answers: Sequence[str], gold: Sequence[str]) -> list[bool]:
-    return [answer == wanted for answer, wanted in zip(answers, gold, strict=True)]
-
-
-def _percent(flags: Sequence[bool]) -> float:
-    return round(100 * sum(flags) / max(1, len(flags)), 1)
-
-
-def _cells_right(replies: Sequence[Reply], rows: Sequence[dict[str, Any]]) -> float:
-    """Share of description words that are right at their place, in percent."""
-    flags: list[bool] = []
-    for reply, row in zip(replies, rows, strict=True):
-        wanted = row["description"].split()
-        said = reply.description.split()[: len(wanted)]
-        flags += [a == b for a, b in zip(said, wanted, strict=False)]
-        flags += [False] * (len(wanted) - len(said))
-    return _percent(flags)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--out", type=Path, help="train from nothing and write the model here")
-    action.add_argument("--evaluate", type=Path, help="print the numbers of the model in DIR")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
-    parser.add_argument("--limit", type=int, default=1000, help="test rows to evaluate on")
     args = parser.parse_args(argv)
-    if args.evaluate:
-        from .tiny_evaluate import evaluate
-
-        print(json.dumps(evaluate(args.evaluate, args.limit), indent=2))
-        return 0
     start = time.monotonic()
     processor = build_processor(corpus())
     model = build_model(processor.tokenizer, seed=args.seed)
@@ -349,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     save(model, processor, args.out)
     final = sum(losses[-50:]) / len(losses[-50:])
     print(f"{args.steps} steps in {time.monotonic() - start:.0f} s, last loss {final:.4f}")
-    print(f"next: python scripts/make_tiny.py --evaluate {args.out}")
+    print(f"next: vsr1-bench --model {args.out} --tasks demo")
     return 0
 
 

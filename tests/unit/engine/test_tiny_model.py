@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,62 @@ from vsr1_bench.train.tiny_mixture import SHARES, corpus, make_example  # noqa: 
 
 make_tiny = load_script("make_tiny")
 IGNORED, collate, loss_of = make_tiny.IGNORED, make_tiny.collate, make_tiny.loss_of
-generate, load = make_tiny.generate, make_tiny.load
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A generated text and its tokens, the end token excluded."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    truncated: bool
+
+    @property
+    def boxed(self) -> str:
+        """What the last box holds, or nothing."""
+        found = re.findall(r"\\boxed\{([^{}]*)\}", self.text)
+        return found[-1].strip() if found else ""
+
+    @property
+    def description(self) -> str:
+        """What the description tags hold, or nothing."""
+        found = re.search(r"<description>(.*?)</description>", self.text, re.DOTALL)
+        return found.group(1).strip() if found else ""
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """Load model (fp32) and processor (left padding) from a folder."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.padding_side = "left"
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), processor
+
+
+def generate(
+    model: Any,
+    processor: Any,
+    prompts: Sequence[Any],
+    *,
+    size: int = 64,
+    max_tokens: int,
+) -> list[Reply]:
+    """Answer prompts greedily in left-padded batches of `size`, in the order given."""
+    replies: list[Reply] = []
+    end = processor.tokenizer.eos_token_id
+    for first in range(0, len(prompts), size):
+        inputs = make_tiny.encode_prompts(
+            processor, prompts[first : first + size], padding=True, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            output = model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
+        for ids in output[:, inputs["input_ids"].shape[1] :].tolist():
+            length = ids.index(end) if end in ids else len(ids)
+            text = processor.tokenizer.decode(ids[:length], skip_special_tokens=True)
+            replies.append(Reply(text, tuple(ids[:length]), end not in ids))
+    return replies
+
 
 NASTY = (
     "",

@@ -1,14 +1,18 @@
-r"""Show what lmms-eval scores differently: both scorers on the same responses, form by form.
+"""Compare this project with lmms-eval: both command lines, and both scorers.
 
-Every document of a local slice is answered in one form of words (its gold answer in a box, in bold,
-no answer at all, …) by the `scripted` backend, twice: as this project's task of the benchmark, and
-as `lmms_eval/NAME`, whose scorer is lmms-eval's own code (tests/lmms shows that it gives the number
-of its own evaluator). Its task files are used as they are, included by a file that points them at
-the slice. `gives the gold` says what a reader of the responses would count.
-
-For MathVerse a server on this machine takes the judge's part and says the same to both.
-
+    make lmms-both-ways
     make lmms-differences DATA=MIRROR        (DIR/<hub id>/<config>/<split>.parquet)
+
+`both-ways` writes a task of demo scenes as lmms-eval's own are, asks the embedded model by
+either command line, and compares the numbers and the responses.
+
+`differences` scores the same responses with both scorers. Every document of a local slice is
+answered in one form of words (its gold answer in a box, in bold, no answer at all, …) by the
+`scripted` backend, twice: as this project's task of the benchmark, and as `lmms_eval/NAME`, whose
+scorer is lmms-eval's own code (tests/lmms shows that it gives the number of its own evaluator). Its
+task files are used as they are, included by a file that points them at the slice. `gives the gold`
+says what a reader of the responses would count. For MathVerse a server on this machine takes the
+judge's part and says the same to both.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +34,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
+from bench_lmms_eval import NAME, write_task
 from tabulate import tabulate
 
 from vsr1_bench.data.dataset import DataOptions, open_data
@@ -65,6 +71,7 @@ class Set:
     """What makes its numbers percent."""
 
 
+TOKENS = 160
 THINK = "<think>Option A comes near, but it does not hold.</think> "
 LETTER = (
     Form("{gold}", True),
@@ -125,6 +132,7 @@ JUDGED = Set(
     (),
     ("gpt_eval_score",),
 )
+KNOWN = {one.ours: one for one in (*TASKS, JUDGED)}
 REPLIES = (
     ("1", '{"verdict": "correct"}', True),
     ("0", '{"verdict": "incorrect"}', False),
@@ -285,28 +293,93 @@ def judge(says: list[str]) -> Iterator[str]:
         server.server_close()
 
 
-def main() -> None:
-    """Score and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path, help="mirror of the rows, as for --data_root")
-    parser.add_argument("--limit", type=int, default=None, help="documents of each set")
-    known = {one.ours: one for one in (*TASKS, JUDGED)}
-    parser.add_argument("--tasks", nargs="+", choices=known, default=list(known))
-    options = parser.parse_args()
+def show(rows: list[list[str]], headers: list[str]) -> None:
+    """Print a table."""
+    print("\n" + tabulate(rows, headers, tablefmt="pipe", disable_numparse=True))
+
+
+def differences(options: argparse.Namespace) -> None:
+    """Score the same responses with both scorers, and print what each says."""
     rows: list[list[str]] = []
     says = [""]
     with tempfile.TemporaryDirectory() as home, judge(says) as url:
         # Before the process that scores is started: its judges read them at import.
         os.environ |= {"OPENAI_API_KEY": "none", "OPENAI_API_URL": url}
-        for one in map(known.__getitem__, options.tasks):
-            scorers = Scorers(one, options.data.resolve(), Path(home), options.limit)
-            lines = by_reply(scorers, says, url) if one is JUDGED else by_form(scorers)
+        for name in options.tasks:
+            scorers = Scorers(KNOWN[name], options.data.resolve(), Path(home), options.limit)
+            lines = by_reply(scorers, says, url) if name == JUDGED.ours else by_form(scorers)
             for line in lines:
                 rows.append(line)
                 print(*line, sep=" | ", file=sys.stderr, flush=True)
     heads = ["task (documents)", "every response", "gives the gold"]
-    heads += [f"lmms-eval {package_version()}", "vsr1-bench"]
-    print(tabulate(rows, heads, tablefmt="pipe", disable_numparse=True))
+    show(rows, [*heads, f"lmms-eval {package_version()}", "vsr1-bench"])
+
+
+def run(*words: str) -> None:
+    """Run a command of this interpreter, and show it.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    print("$ python -m", *words, flush=True)
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+
+
+def texts(journal: Path) -> list[str]:
+    """The responses in a journal, sorted."""
+    return sorted(json.loads(line)["text"] for line in journal.read_text("ascii").splitlines())
+
+
+def both_ways(options: argparse.Namespace) -> None:
+    """Run one local image task with one model by both command lines, and compare the numbers."""
+    with tempfile.TemporaryDirectory() as home:
+        os.chdir(home)
+        Path("tasks").mkdir()
+        write_task(Path(home, "tasks"), options.n, TOKENS, side=112)
+        include = ("--include_path", "tasks")
+        model = ("--model", "tiny", "--backend", options.backend)
+        run("vsr1_bench", *model, "--tasks", f"lmms_eval/{NAME}", *include, "-o", "ours")
+        args = f"model=tiny,backend={options.backend},journal=theirs.jsonl"
+        run(
+            *("lmms_eval", "--model", "vsr1", "--model_args", args, "--tasks", NAME, *include),
+            *("--output_path", "theirs"),
+        )
+        (score,) = Path("ours").glob("*/*/scores/*.json")
+        (journal,) = Path("ours").glob("*/*/generations.jsonl")
+        (results,) = Path("theirs").rglob("*_results.json")
+        ours = json.loads(score.read_text())["metrics"]["right"]["value"]
+        theirs = json.loads(results.read_text())["results"][NAME]["right,none"]
+        pairs = zip(texts(journal), texts(Path("theirs.jsonl")), strict=True)
+        same = sum(one == other for one, other in pairs)
+    rows = [
+        [f"--tasks lmms_eval/{NAME}", repr(ours)],
+        ["lmms_eval --model vsr1", repr(theirs)],
+    ]
+    show(rows, ["way", "right"])
+    print(f"\n{same} of {options.n} responses are the same to the letter")
+    if ours != theirs or same < options.n:
+        raise SystemExit("the two ways differ")
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    actions = parser.add_subparsers(required=True, metavar="both-ways | differences")
+    action = actions.add_parser("both-ways")
+    action.set_defaults(compare=both_ways)
+    action.add_argument("--n", type=int, default=40)
+    action.add_argument("--backend", default="transformers")
+    action = actions.add_parser("differences")
+    action.set_defaults(compare=differences)
+    action.add_argument("data", type=Path, help="mirror of the rows, as for --data_root")
+    action.add_argument("--limit", type=int, help="documents of each set")
+    action.add_argument("--tasks", nargs="+", choices=KNOWN, default=list(KNOWN))
+    options = parser.parse_args()
+    options.compare(options)
 
 
 if __name__ == "__main__":
