@@ -1,8 +1,5 @@
 """Run rule judges: in this process if they are harmless, otherwise in a worker that can be killed.
 
-The worker is a fresh interpreter behind a pipe, not a fork and not a pickle: safe beside threads
-and CUDA, and it needs no `if __name__ == "__main__"` in the caller's script.
-
 An item's time is the worker's own: what it computes, and what it sleeps through. A worker that is
 stopped (SIGSTOP, a suspended job) or waits for a processor uses none of it.
 """
@@ -12,10 +9,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
@@ -24,6 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from vsr1_bench._util.closing import Closing
+from vsr1_bench._util.worker import Worker
 from vsr1_bench.errors import JudgeError
 from vsr1_bench.judge import Item, RuleJudge, check_verdict
 from vsr1_bench.judging.worker_child import HEADER, grade_in_process
@@ -33,14 +27,6 @@ START_SECONDS = 180.0
 """To start an interpreter and import what a judge needs, on a crowded machine."""
 _SLICE = 0.2
 """Seconds between two looks at what a worker does. A longer wait was a pause of this process."""
-
-# The child finds modules where this process does; -P keeps a file of the working folder (a
-# `math.py`, say) from standing in for a module of the standard library.
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from vsr1_bench.judging.worker_child import serve; "
-    "serve(sys.argv[2], tuple(json.loads(sys.argv[3])), int(sys.argv[4]), sys.argv[5] == '1')"
-)
 
 
 class _TimeoutError(Exception):
@@ -118,24 +104,17 @@ class Grader(Closing):
             worker.close()
 
 
-class _Worker:
-    """A child process that grades, killed rather than waited for."""
+class _Worker(Worker):
+    """A worker that grades, killed rather than waited for."""
 
     def __init__(self, judge_name: str, include_path: list[str]) -> None:
-        # PDEATHSIG fires when the starting THREAD ends: only the main thread may leash a child.
-        leash = threading.current_thread() is threading.main_thread()
-        arguments = (json.dumps(sys.path), judge_name, json.dumps(include_path), str(os.getpid()))
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOT, *arguments, "1" if leash else "0"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C is the parent's; a kill reaches what the judge started
+        super().__init__(
+            "vsr1_bench.judging.worker_child:serve", judge_name, include_path, buffer=0
         )
         try:
-            for stream in (self._stdin, self._stdout):
+            for stream in (self.stdin, self.stdout):
                 os.set_blocking(stream.fileno(), False)
-            reply = self._reply(_Clock(self._process.pid, START_SECONDS))
+            reply = self._reply(_Clock(self.process.pid, START_SECONDS))
             if "failed" in reply:
                 raise JudgeError(f"judge {judge_name!r} cannot start: {reply['failed']}")
         except _TimeoutError:
@@ -145,7 +124,7 @@ class _Worker:
                 "import or in warm_up"
             ) from None
         except _CrashError:
-            code = self._process.poll()
+            code = self.process.poll()
             self.close()
             raise JudgeError(
                 f"judge {judge_name!r} cannot start: its worker ended with status {code}"
@@ -161,37 +140,16 @@ class _Worker:
             _TimeoutError: no whole reply came within `seconds` of the worker's own time.
             _CrashError: the process ended.
         """
-        clock = _Clock(self._process.pid, seconds)
+        clock = _Clock(self.process.pid, seconds)
         body = json.dumps(request).encode()
         unsent = memoryview(HEADER.pack(len(body)) + body)
         try:
             while unsent:
-                self._wait(self._stdin, selectors.EVENT_WRITE, clock)
-                unsent = unsent[os.write(self._stdin.fileno(), unsent) :]
+                self._wait(self.stdin, selectors.EVENT_WRITE, clock)
+                unsent = unsent[os.write(self.stdin.fileno(), unsent) :]
         except OSError as error:
             raise _CrashError from error
         return self._reply(clock)
-
-    def close(self) -> None:
-        """Kill the process with all that it started, and collect it."""
-        if self._process.poll() is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):  # before it made its session, or gone
-                self._process.kill()
-        self._process.wait()
-        self._stdin.close()
-        self._stdout.close()
-
-    @property
-    def _stdin(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    @property
-    def _stdout(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
 
     def _reply(self, clock: _Clock) -> dict[str, Any]:
         (length,) = HEADER.unpack(self._read(HEADER.size, clock))
@@ -206,8 +164,8 @@ class _Worker:
     def _read(self, size: int, clock: _Clock) -> bytes:
         content = bytearray()
         while len(content) < size:
-            self._wait(self._stdout, selectors.EVENT_READ, clock)
-            chunk = os.read(self._stdout.fileno(), min(size - len(content), 1 << 16))
+            self._wait(self.stdout, selectors.EVENT_READ, clock)
+            chunk = os.read(self.stdout.fileno(), min(size - len(content), 1 << 16))
             if not chunk:
                 raise _CrashError
             content += chunk

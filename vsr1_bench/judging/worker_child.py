@@ -12,10 +12,10 @@ import signal
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from vsr1_bench._util.processes import die_with_parent
 from vsr1_bench.judge import Item, RuleJudge
 from vsr1_bench.records import Verdict
 
@@ -44,24 +44,21 @@ def describe(error: BaseException) -> str:
     return f"grader_error: {type(error).__name__}: {said[:200]}".rstrip(": ")
 
 
-def serve(name: str, include_path: tuple[str, ...], parent: int, leash: bool) -> None:
+def serve(parent: int, name: str, include_path: Sequence[str]) -> None:
     """Answer requests on standard input until it ends.
 
     Args:
+        parent: Process id of the parent.
         name: The judge.
         include_path: Folders of plug-ins.
-        parent: Process id of the parent.
-        leash: Die with the parent's thread that started this process, where the system can do so.
     """
-    if leash:
-        die_with_parent(parent)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     requests, replies = _private_pipes()
     _limit_memory()
     try:
         from vsr1_bench.registry import get_judge
 
-        judge = get_judge(name, include_path)
+        judge = get_judge(name, tuple(include_path))
         if judge.warm_up is not None:
             judge.warm_up()
     except BaseException as error:

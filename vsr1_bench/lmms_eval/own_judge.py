@@ -10,11 +10,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import inspect
 import logging
+import operator
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,7 +42,7 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PWD")
 
 
 class _Thread(threading.local):
-    """What each thread has met: how its failed requests ended, by request."""
+    """How each thread's failed requests ended, by request."""
 
     def __init__(self) -> None:
         self.met: dict[str, str] = {}
@@ -47,7 +50,7 @@ class _Thread(threading.local):
 
 _here = _Thread()
 _anywhere: dict[str, str] = {}
-"""The same of all threads together: those that a scorer starts itself among them."""
+"""The same of all threads together, including those that a scorer starts itself."""
 
 
 def settings() -> dict[str, str]:
@@ -59,14 +62,15 @@ def watch() -> None:
     """Begin to look, in a process that does nothing but score."""
     from loguru import logger
 
-    requests: Any = importlib.import_module("requests")
-    requests.Session.send = _watched(requests.Session.send, lambda request: request.body)
-    for name in ("httpx", "httpx2"):  # `openai` has changed from one to the other
+    for name, clients, body in (
+        ("requests", ("Session",), "body"),
+        ("httpx", ("Client", "AsyncClient"), "content"),
+        ("httpx2", ("Client", "AsyncClient"), "content"),  # `openai` has changed to it
+    ):
         if importlib.util.find_spec(name):
-            library: Any = importlib.import_module(name)
-            body = functools.partial(_content, library.RequestNotRead)
-            library.Client.send = _watched(library.Client.send, body)
-            library.AsyncClient.send = _watched_async(library.AsyncClient.send, body)
+            library = importlib.import_module(name)
+            for client in (getattr(library, client) for client in clients):
+                client.send = _watched(client.send, operator.attrgetter(body))
     logger.remove()
     logger.add(lambda line: _logged(line.record["message"]), level="ERROR")
     logger.enable("lmms_eval")
@@ -105,49 +109,43 @@ def _logged(message: str) -> None:
 
 
 def _watched(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[..., Any]:
-    @functools.wraps(send)
+    """A client's `send`, plain or asynchronous, that notes how each request ends."""
+
+    @contextmanager
+    def noting(request: Any) -> Iterator[Callable[[Any], Any]]:
+        def ended(reply: Any) -> Any:
+            _ended(request, body, reply.status_code)
+            return reply
+
+        try:
+            yield ended
+        except Exception as error:
+            _ended(request, body, type(error).__name__)
+            raise
+
     def sent(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            reply = send(client, request, *args, **kwargs)
-        except Exception as error:
-            _ended(request, body, type(error).__name__)
-            raise
-        _ended(request, body, reply.status_code)
-        return reply
+        with noting(request) as ended:
+            return ended(send(client, request, *args, **kwargs))
 
-    return sent
+    async def sent_async(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        with noting(request) as ended:
+            return ended(await send(client, request, *args, **kwargs))
 
-
-def _watched_async(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[..., Any]:
-    @functools.wraps(send)
-    async def sent(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            reply = await send(client, request, *args, **kwargs)
-        except Exception as error:
-            _ended(request, body, type(error).__name__)
-            raise
-        _ended(request, body, reply.status_code)
-        return reply
-
-    return sent
+    return functools.wraps(send)(sent_async if inspect.iscoroutinefunction(send) else sent)
 
 
 def _ended(request: Any, body: Callable[[Any], Any], how: int | str) -> None:
     """Note how a posted request ended; others fetch files, in other ways."""
     if request.method != "POST":
         return
-    mark = hashlib.sha256(f"{request.url} {body(request)!r}".encode()).hexdigest()
-    fine = isinstance(how, int) and how < 400
+    try:
+        content = body(request)
+    except RuntimeError:  # httpx: a file on its way, which is not read yet
+        content = None
+    mark = hashlib.sha256(f"{request.url} {content!r}".encode()).hexdigest()
     for met in (_here.met, _anywhere):
-        if fine:
+        if isinstance(how, int) and how < 400:
             met.pop(mark, None)
             met.pop("log", None)
         else:
             met[mark] = f"its judge at {urlsplit(str(request.url)).hostname}: {how}"
-
-
-def _content(unread: type[Exception], request: Any) -> Any:
-    try:
-        return request.content
-    except unread:  # a file on its way
-        return None

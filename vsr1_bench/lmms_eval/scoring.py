@@ -6,18 +6,15 @@ import atexit
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from vsr1_bench._util.progress import progress_bar
+from vsr1_bench._util.worker import Worker
 from vsr1_bench.errors import JudgeError, UsageError
 from vsr1_bench.lmms_eval import NAME, own_judge
 from vsr1_bench.lmms_eval.index import package_version
@@ -32,11 +29,6 @@ from vsr1_bench.store.spec import canonical_json
 from vsr1_bench.task import ExternalTask, Metric, Task
 
 Replies = Generator[dict[str, Any], Mapping[str, Any] | None, None]
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from vsr1_bench.lmms_eval.worker import serve; "
-    "serve(int(sys.argv[2]), sys.argv[3] == '1')"
-)
 OWN_UNIT = "own"
 """Unit of a value that is not a share: shown as lmms-eval prints it, not in percent."""
 
@@ -257,21 +249,8 @@ def _interval(items: Sequence[Any], value: float | None) -> tuple[float | None, 
     return found.low, found.high
 
 
-class _Worker:
-    """The process that lmms-eval's code runs in: one a command, a fork of it a run."""
-
-    def __init__(self) -> None:
-        # PDEATHSIG fires when the starting THREAD ends: only the main thread may leash a child.
-        leash = threading.current_thread() is threading.main_thread()
-        arguments = (json.dumps(sys.path), str(os.getpid()), "1" if leash else "0")
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOT, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is ours; a kill reaches what its tasks have started
-        )
+class _Worker(Worker):
+    """The process that lmms-eval's code runs in: one per command, with a fork of it per run."""
 
     def ask(self, request: Mapping[str, Any]) -> Replies:
         """Yield what it says of one run: its digest, and when it is sent more, what it has scored.
@@ -279,11 +258,10 @@ class _Worker:
         Raises:
             JudgeError: it could not score it.
         """
-        assert self._process.stdout is not None
         finished, failed, summed_up = False, "", False
         try:
             self._write(request)
-            for reply in _lines(self._process.stdout):
+            for reply in map(json.loads, self.stdout):
                 if "failed" in reply:
                     failed = reply["failed"]
                 elif "done" in reply:
@@ -308,26 +286,9 @@ class _Worker:
             if not finished:  # what else it may say belongs to nobody
                 self.close()
 
-    def _write(self, told: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(told) + "\n")
-        self._process.stdin.flush()
-
-    def close(self) -> None:
-        """End it, and what its tasks have started."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can be asked."""
-        return self._process.poll() is None
-
-
-def _lines(stream: IO[str]) -> Iterator[dict[str, Any]]:
-    for line in stream:
-        yield json.loads(line)
+    def _write(self, message: Mapping[str, Any]) -> None:
+        self.stdin.write(json.dumps(message).encode() + b"\n")
+        self.stdin.flush()
 
 
 _running: list[_Worker] = []
@@ -336,6 +297,6 @@ _running: list[_Worker] = []
 def _worker() -> _Worker:
     """The worker of this process; importing lmms-eval takes seconds, so it is kept."""
     if not _running or not _running[-1].alive:
-        _running.append(_Worker())
+        _running.append(_Worker("vsr1_bench.lmms_eval.worker:serve"))
         atexit.register(_running[-1].close)
     return _running[-1]

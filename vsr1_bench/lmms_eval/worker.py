@@ -39,16 +39,12 @@ Values = dict[str, Any]
 _KIND = "\0kind"
 
 
-def serve(parent: int, leash: bool) -> None:
-    """Score what standard input asks, two lines a run, until it ends.
+def serve(parent: int) -> None:
+    """Score what standard input asks, two lines per run, until it ends.
 
-    Args:
-        parent: Process id of the parent.
-        leash: Die with the parent's thread that started this process, and the forks with it: a
-            judge that a scorer asks would be paid for verdicts that nobody keeps.
+    Forks die with this process, as it dies with its parent: a judge that a scorer asks would be
+    paid for verdicts that nobody keeps.
     """
-    if leash:
-        die_with_parent(parent)
     import lmms_eval.tasks  # noqa: F401 - once, for all that is forked from here
 
     quiet()
@@ -71,7 +67,7 @@ def _score_one(asked: Mapping[str, Any], told: TextIO, out: TextIO) -> int:
         task, plan = load_task(asked["name"], asked["include_path"])
         _say(out, {"digest": digest_of(asked["name"], plan)})
         # What is known of these responses is under that digest.
-        asked = json.loads(told.readline())
+        asked = json.loads(told.readline(), object_hook=restored)
         _go_to(asked["folder"])
         score(task, plan, asked, partial(_say, out))
         return 0
@@ -252,9 +248,10 @@ def _head(value: Any) -> Any:
 
 
 def packed(found: Values) -> Any:
-    """Values as JSON that gives the very same back, objects that metrics share included.
+    """Values as JSON that gives the same back, objects that metrics share included.
 
-    None if that cannot be (sets, bytes, its own objects): they are computed again each time.
+    None if that cannot be (tuples, sets, bytes, a task's own objects): they are computed again
+    each time.
     """
     table: list[Any] = []
     places: dict[int, int] = {}
@@ -266,72 +263,46 @@ def packed(found: Values) -> Any:
                 table.append(value)
             refs.setdefault(key, {})[metric] = places[id(value)]
     try:
-        again = json.loads(json.dumps({"table": _written(table), "refs": refs}))
+        text = json.dumps(table, default=_plain_number)
     except (TypeError, ValueError):
         return None
-    return again if _same(_read(again["table"]), table) else None
+    if "\\u0000kind" in text:  # reserved: see `restored`
+        return None
+    again = json.loads(text)
+    same = again == table or repr(again) == repr(table)  # NaN is not equal to itself
+    return {"table": again, "refs": refs} if same else None
 
 
-def unpacked(told: Any) -> Values:
+def _plain_number(value: Any) -> Any:
+    """NumPy's booleans and whole numbers, which JSON does not know."""
+    import numpy as np
+
+    if isinstance(value, np.bool_ | np.integer):
+        return value.item()
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+def unpacked(stored: Any) -> Values:
     """Values as they were before `packed`."""
-    table = _read(told["table"])
     return {
-        key: {metric: table[place] for metric, place in metrics.items()}
-        for key, metrics in told["refs"].items()
+        key: {metric: stored["table"][place] for metric, place in metrics.items()}
+        for key, metrics in stored["refs"].items()
     }
 
 
-def _written(value: Any) -> Any:
-    """As JSON has it; what JSON has not, under a name for its kind.
+def restored(value: dict[str, Any]) -> Any:
+    """Read (as an `object_hook`) what earlier versions wrote of values that JSON does not have.
 
-    Raises:
-        TypeError: a value of some other kind.
+    They stored tuples, NumPy's numbers and dictionaries whose keys are not texts as well.
     """
-    kind = type(value)
-    if value is None or kind in (bool, int, float, str):
-        return value
-    if kind is list:
-        return [_written(inner) for inner in value]
-    if kind is tuple:
-        return {_KIND: "tuple", "held": [_written(inner) for inner in value]}
-    if kind is dict and _KIND not in value and all(type(key) is str for key in value):
-        return {key: _written(inner) for key, inner in value.items()}
-    if kind is dict:
-        return {_KIND: "dict", "held": [[_written(k), _written(v)] for k, v in value.items()]}
-    if kind.__module__ == "numpy":
-        import numpy as np
-
-        if isinstance(value, np.generic):
-            return {_KIND: value.dtype.str, "held": value.item()}
-    raise TypeError(f"a value of type {kind.__name__}")
-
-
-def _read(told: Any) -> Any:
-    """A value as it was before `_written`."""
-    if isinstance(told, list):
-        return [_read(inner) for inner in told]
-    if not isinstance(told, dict):
-        return told
-    if _KIND not in told:
-        return {key: _read(inner) for key, inner in told.items()}
-    if told[_KIND] == "tuple":
-        return tuple(_read(told["held"]))
-    if told[_KIND] == "dict":
-        return {_read(key): _read(inner) for key, inner in told["held"]}
     import numpy as np
 
-    return np.dtype(told[_KIND]).type(told["held"])
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal, and of the same types all the way down (1 and True are not the same here)."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return _same([*one.items()], [*other.items()])
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other or (one != one and other != other))  # NaN, NumPy's too
+    kind = value.get(_KIND)
+    if kind is None:
+        return value
+    if kind == "tuple":
+        return tuple(value["held"])
+    return dict(value["held"]) if kind == "dict" else np.dtype(kind).type(value["held"])
 
 
 def numbers(value: Any, name: str = "") -> dict[str, float | None]:
