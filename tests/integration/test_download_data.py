@@ -163,7 +163,7 @@ def test_a_cut_connection_and_wrong_bytes(bench: Bench) -> None:
 def test_what_cannot_be_had_is_left_out_by_name(bench: Bench) -> None:
     done = bench.fetch("gsm8k,supergpqa")
     assert done.returncode == 75, done.stderr
-    assert "left out: m-a-p/SuperGPQA/train: hf://datasets/m-a-p/SuperGPQA is not there" in (
+    assert "skipped: m-a-p/SuperGPQA/train: hf://datasets/m-a-p/SuperGPQA is not there" in (
         done.stderr
     )
     done = bench.fetch("supergpqa")

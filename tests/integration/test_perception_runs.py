@@ -167,7 +167,7 @@ def test_perceive_goes_on_without_a_damaged_run(tmp_path: Path, harm: str) -> No
         done = cli("perceive", tmp_path / "runs", *flags(server), *paths)
         assert len(server.asked) == 10
     assert done.returncode == 75, done.stderr
-    assert done.stderr.count("left out: ") == 1 and str(bad) in done.stderr
+    assert done.stderr.count("skipped: ") == 1 and str(bad) in done.stderr
     assert "Descriptions read by: openai:big." in done.stdout
 
 

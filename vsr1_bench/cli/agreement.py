@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
-from vsr1_bench.cli.stored import LeftOut, sound_runs
+from vsr1_bench.cli.stored import Skipped, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.scoring.agreement import compare, document, named_judges
     from vsr1_bench.store.judge_names import LABELS, label_file
 
-    left_out = LeftOut()
-    runs = sound_runs(options.runs, left_out, deep=True)
+    skipped = Skipped()
+    runs = sound_runs(options.runs, skipped, deep=True)
     judged = [run.judged() for run in runs]
     known = {name for names in judged for name in names}
     if len(runs) > 1 and all(label_file(names) for names in judged):
@@ -49,7 +49,7 @@ def execute(options: argparse.Namespace) -> int:
         print(json.dumps([document(one) for one in found], indent=1))
     else:
         print("\n\n".join(_text(one, options.show) for one in found))
-    return EXIT_INCOMPLETE if left_out.count else EXIT_DONE
+    return EXIT_INCOMPLETE if skipped.count else EXIT_DONE
 
 
 def _text(found: Agreement, show: int) -> str:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util import flag_values
 from vsr1_bench._util.paths import user_path, user_text
-from vsr1_bench.errors import (
-    EXIT_DONE,
-    EXIT_INCOMPLETE,
-    BenchError,
-    DamagedRunError,
-)
+from vsr1_bench.cli.stored import print_skipped
 
 if TYPE_CHECKING:
     from vsr1_bench.data.dataset import DataOptions
@@ -87,28 +82,31 @@ def data_options(options: argparse.Namespace) -> DataOptions:
 def with_golds(
     runs: Sequence[RunFolder], options: argparse.Namespace
 ) -> tuple[list[RunFolder], int]:
-    """Put golds back into runs that were published without; leave out, with a line each, the rest.
+    """Restore the gold answers of runs that were published without them.
 
-    Reads the flags of `add_data`. Returns the runs that can be judged, and how many cannot.
+    Reads the flags of `add_data`. A run whose gold answers cannot be had is skipped, with a line.
+
+    Returns:
+        The runs that can be judged, and how many cannot.
 
     Raises:
-        StoreError: the only run has not got its golds.
+        StoreError: the only run cannot get its gold answers.
     """
     if not any(run.withheld() for run in runs):
         return list(runs), 0
     from vsr1_bench.publish.golds import runs_with_golds
 
     shown = options.verbosity in ("DEBUG", "INFO")
-    kept, lacking = runs_with_golds(
+    kept, missing = runs_with_golds(
         runs, data_options(options), options.include_path, progress=shown
     )
-    for line in lacking:
-        print(f"vsr1-bench: left out: {line}", file=sys.stderr)
-    return kept, len(lacking)
+    for line in missing:
+        print_skipped(line)
+    return kept, len(missing)
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Add the judges' options, `--judge` itself left out."""
+    """Add the judges' options, without `--judge` itself."""
     parser.add_argument(
         "--thinking_tags",
         type=thinking_tags,
@@ -144,6 +142,18 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max_cost", type=_money, metavar="C", help="stop before spending more than this"
     )
+
+
+def add_stored_judging(parser: argparse.ArgumentParser, judge_help: str) -> None:
+    """Add `--judge`, `--labels` and the judges' options, for commands that judge stored runs."""
+    parser.add_argument("--judge", help=judge_help)
+    parser.add_argument(
+        "--labels",
+        type=user_path,
+        metavar="FILE.jsonl",
+        help="for judge `labels`: {id or row, label}",
+    )
+    add_judging(parser)
 
 
 def judge_options(options: argparse.Namespace) -> JudgeOptions:
@@ -250,59 +260,6 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         metavar="RUNS",
         help="run folders, or folders that hold some (default: runs)",
     )
-
-
-Damaged = Mapping[Path, DamagedRunError]
-"""Folder of a run -> why it cannot be read."""
-
-
-def without_damaged(show: Callable[[Damaged], None]) -> int:
-    """Show many runs: a damaged one is left out with a line, and must not hide the others.
-
-    Args:
-        show: Shows all but the given runs; is called anew with each damaged one that it comes upon,
-            so it prints last.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        DamagedRunError: there is nothing to show without a damaged run (`whole_runs`).
-    """
-    damaged: dict[Path, DamagedRunError] = {}
-    while True:
-        try:
-            show(damaged)
-        except DamagedRunError as error:
-            if error.folder is None or error.folder in damaged:
-                raise
-            damaged[error.folder] = error
-        except BenchError:
-            _tell_damaged(damaged)
-            raise
-        else:
-            _tell_damaged(damaged)
-            return EXIT_INCOMPLETE if damaged else EXIT_DONE
-
-
-def _tell_damaged(damaged: Damaged) -> None:
-    for error in damaged.values():
-        print(f"vsr1-bench: left out: {error}", file=sys.stderr)
-
-
-def whole_runs(paths: Sequence[Path], damaged: Damaged, *, least: int = 1) -> list[list[RunFolder]]:
-    """The runs at or below each path, the damaged ones left out.
-
-    Raises:
-        StoreError: a path has no runs.
-        DamagedRunError: fewer than `least` paths have others.
-    """
-    from vsr1_bench.store.run_folder import find_runs
-
-    found = [[run for run in find_runs(path) if run.path not in damaged] for path in paths]
-    if damaged and sum(map(bool, found)) < least:
-        raise next(iter(damaged.values()))
-    return found
 
 
 def positive_int(text: str) -> int:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
-from vsr1_bench.errors import UsageError
+from vsr1_bench.cli.stored import show_sound
+from vsr1_bench.errors import DamagedRunError, UsageError
+
+if TYPE_CHECKING:
+    from vsr1_bench.store.run_folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,16 +42,19 @@ def execute(options: argparse.Namespace) -> int:
     """Compare each pair, task by task, and print."""
     if len(options.runs) < 2:
         raise UsageError("compare: wanted two runs or more, e.g. vsr1-bench compare RUN_A RUN_B")
-    return common.without_damaged(partial(_compare, options))
+    return show_sound(options.runs, partial(_compare, options), least=2)
 
 
-def _compare(options: argparse.Namespace, damaged: common.Damaged) -> None:
+def _compare(
+    options: argparse.Namespace,
+    runs: list[list[RunFolder]],
+    damaged: Mapping[Path, DamagedRunError],
+) -> None:
     import json
 
     from vsr1_bench.compare.compare import compare_runs, document, tasks_left_out
     from vsr1_bench.compare.text import comparison_texts
 
-    common.whole_runs(options.runs, damaged, least=2)
     shown = options.verbosity in ("DEBUG", "INFO") and not options.json
     found = compare_runs(
         options.runs, options.judge, options.include_path, left_out=damaged, progress=shown

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli import common
+from vsr1_bench.cli.stored import print_skipped
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, UsageError
 
 PAPER, DATA = "vision-sr1", "data"
@@ -90,10 +91,10 @@ def _paper(options: argparse.Namespace, progress: bool) -> int:
     for run in report.runs:
         print(f"{run.path}: {run.count()} responses", file=sys.stderr)
     for line in report.refused:
-        print(f"vsr1-bench: left out: {line}", file=sys.stderr)
+        print_skipped(line)
     if report.unknown:
         sets = sorted({Path(path).stem for path in report.unknown})
-        print(f"vsr1-bench: left out: no task reads {', '.join(sets)}", file=sys.stderr)
+        print_skipped(f"no task reads {', '.join(sets)}")
     if not report.runs:
         return EXIT_FAILED
     tell_mixups(report.runs, options.include_path)
@@ -117,7 +118,7 @@ def _data(options: argparse.Namespace, progress: bool) -> int:
     if report.made:
         print(f"made on the spot: {', '.join(report.made)}", file=sys.stderr)
     for line in report.missing:
-        print(f"vsr1-bench: left out: {line}", file=sys.stderr)
+        print_skipped(line)
     if report.missing and not report.ready:
         return EXIT_FAILED
     print(f"run from it with: --offline --data_root {to}", file=sys.stderr)

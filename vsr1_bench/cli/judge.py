@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
-from vsr1_bench.cli.stored import LeftOut, sound_runs
+from vsr1_bench.cli.stored import Skipped, print_skipped, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
 
 if TYPE_CHECKING:
@@ -22,17 +21,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     common.add_runs(parser)
-    parser.add_argument("--judge", help="the judge (default: each task's own)")
-    parser.add_argument(
-        "--labels",
-        type=user_path,
-        metavar="FILE.jsonl",
-        help="for judge `labels`: {id or row, label}",
-    )
+    common.add_stored_judging(parser, "the judge (default: each task's own)")
     parser.add_argument(
         "--dry_run", action="store_true", help="print calls, tokens and cost; call nobody"
     )
-    common.add_judging(parser)
     common.add_data(parser)
     common.add_include_path(parser)
 
@@ -41,16 +33,16 @@ def execute(options: argparse.Namespace) -> int:
     """Judge what has no verdict yet, score, and print the table."""
     from vsr1_bench.judging.open import JudgePool
 
-    left_out = LeftOut()
-    found = sound_runs(options.runs, left_out)
+    skipped = Skipped()
+    found = sound_runs(options.runs, skipped)
     with JudgePool(options.include_path, common.judge_options(options)) as pool:
         runs, unknown = known_runs(found, options.include_path)
         runs, lacking = common.with_golds(runs, options)
         unknown += lacking
         if options.dry_run:
-            return dry_run(runs, options.judge, pool, left_out)
-        code = judge_and_print(runs, options, pool, choose(runs, options, pool), left_out)
-    return EXIT_INCOMPLETE if unknown or left_out.count else code
+            return dry_run(runs, options.judge, pool, skipped)
+        code = judge_and_print(runs, options, pool, choose(runs, options, pool), skipped)
+    return EXIT_INCOMPLETE if unknown or skipped.count else code
 
 
 def choose(
@@ -74,16 +66,16 @@ def judge_and_print(
     options: argparse.Namespace,
     pool: JudgePool,
     judges: dict[str, JudgeChoice],
-    left_out: LeftOut,
+    skipped: Skipped,
 ) -> int:
     """Judge and score runs and print the table; the exit code says whether all is scored.
 
-    Runs that turn out to be damaged are left out.
+    Runs that turn out to be damaged are skipped.
     """
     from vsr1_bench.scoring.runs import judge_and_score_runs, unscored
 
     progress = options.verbosity in ("DEBUG", "INFO")
-    documents = judge_and_score_runs(runs, judges, pool, progress=progress, skip=left_out.note)
+    documents = judge_and_score_runs(runs, judges, pool, progress=progress, skip=skipped.note)
     common.print_scores(documents)
     common.tell_unread(documents)
     return EXIT_INCOMPLETE if unscored(documents) else EXIT_DONE
@@ -92,10 +84,13 @@ def judge_and_print(
 def known_runs(
     runs: Sequence[RunFolder], include_path: Sequence[str]
 ) -> tuple[list[RunFolder], int]:
-    """Leave out, with a line each, runs of tasks that are not known here; say how many.
+    """Skip, with a line each, runs of unknown tasks and of other versions of their task.
 
-    So are runs of another version of their task, which nobody could score. They must not keep the
-    others from their judge. A single run is not left out.
+    Nobody could score them, and they must not keep the others from being judged. A single run is
+    not skipped: it is the error.
+
+    Returns:
+        The other runs, and how many were skipped.
     """
     from vsr1_bench.registry import get_task
     from vsr1_bench.scoring.runs import check_version
@@ -112,13 +107,11 @@ def known_runs(
         except UsageError as error:
             if len(runs) == 1:
                 raise
-            print(f"vsr1-bench: left out: {run.path}: {error}", file=sys.stderr)
+            print_skipped(f"{run.path}: {error}")
     return known, len(runs) - len(known)
 
 
-def dry_run(
-    runs: Sequence[RunFolder], judge: str | None, pool: JudgePool, left_out: LeftOut
-) -> int:
+def dry_run(runs: Sequence[RunFolder], judge: str | None, pool: JudgePool, skipped: Skipped) -> int:
     """Print what judging would take."""
     from tabulate import tabulate
 
@@ -135,13 +128,13 @@ def dry_run(
         rows.append((spec.model.id, spec.task.name, name, *_cells(found)))
         total = total + found
 
-    each_run(runs, work, left_out.note)
+    each_run(runs, work, skipped.note)
     if len(rows) > 1:
         rows.append(("all", "", "", *_cells(total)))
     headers = ("model", "task", "judge", "calls", "prompt tokens ≈", "reply tokens ≤", "cost ≤")
     print(tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True))
     print("\nnobody was called; tokens are reckoned at four characters each", file=sys.stderr)
-    return EXIT_INCOMPLETE if left_out.count else EXIT_DONE
+    return EXIT_INCOMPLETE if skipped.count else EXIT_DONE
 
 
 def _cells(found: Estimate) -> tuple[str, ...]:

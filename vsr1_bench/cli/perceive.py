@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
-from vsr1_bench.cli.stored import LeftOut, sound_runs
+from vsr1_bench.cli.stored import Skipped, sound_runs
 from vsr1_bench.errors import EXIT_INCOMPLETE, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -20,14 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("second pass (docs/seeing-or-guessing.md)")
     common.add_reader(group)
     common.add_perception(group)
-    parser.add_argument("--judge", help="the judge of both passes (default: each task's own)")
-    parser.add_argument(
-        "--labels",
-        type=user_path,
-        metavar="FILE.jsonl",
-        help="for judge `labels`: {id or row, label}",
-    )
-    common.add_judging(parser)
+    common.add_stored_judging(parser, "the judge of both passes (default: each task's own)")
     common.add_include_path(parser)
     parser.add_argument("--force_unlock", action="store_true", help="take over a dead host's lock")
 
@@ -50,8 +42,8 @@ def execute(options: argparse.Namespace) -> int:
         )
     descriptions: Descriptions = "caption" if options.perception == "caption" else "response"
     reader, connection = external_reader(told, descriptions)
-    left_out = LeftOut()
-    found = sound_runs(options.runs, left_out, deep=True)
+    skipped = Skipped()
+    found = sound_runs(options.runs, skipped, deep=True)
     with JudgePool(options.include_path, judging) as pool:
         runs, unknown = known_runs(found, options.include_path)
         read = seeing_runs(runs)
@@ -75,6 +67,6 @@ def execute(options: argparse.Namespace) -> int:
         )
         for run, tally in zip(read, tallies, strict=True):
             report_failures(run.spec().task.name, tally)
-        code = judge_and_print(runs, options, pool, chosen, left_out)
+        code = judge_and_print(runs, options, pool, chosen, skipped)
     failed = any(tally.failed for tally in tallies)
-    return EXIT_INCOMPLETE if failed or unknown or left_out.count else code
+    return EXIT_INCOMPLETE if failed or unknown or skipped.count else code

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
+from typing import TYPE_CHECKING
 
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common, table
+
+if TYPE_CHECKING:
+    from vsr1_bench.store.run_folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,15 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Draw, and say where the file is."""
-    return common.without_damaged(partial(_draw, options))
+    return table.show_scores(options, _draw)
 
 
-def _draw(options: argparse.Namespace, damaged: common.Damaged) -> None:
+def _draw(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.leaderboard.plots import draw
 
     draw(
         options.kind,
-        table.stored_scores(options, damaged),
+        table.stored_scores(options, runs),
         options.output,
         reported=table.reported_tables(options),
         by=options.by,

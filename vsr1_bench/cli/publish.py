@@ -7,7 +7,7 @@ import sys
 
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.cli import common
-from vsr1_bench.cli.stored import LeftOut, sound_runs
+from vsr1_bench.cli.stored import Skipped, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
 
 
@@ -43,8 +43,8 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.publish.pack import PackOptions
     from vsr1_bench.publish.publishing import publish
 
-    left_out = LeftOut()
-    runs = sound_runs(options.runs, left_out, deep=True)
+    skipped = Skipped()
+    runs = sound_runs(options.runs, skipped, deep=True)
     packing = PackOptions(
         with_golds=options.with_golds,
         with_images=options.with_images,
@@ -60,4 +60,4 @@ def execute(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     print(f"fetch with: vsr1-bench download {went}", file=sys.stderr)
-    return EXIT_INCOMPLETE if left_out.count else EXIT_DONE
+    return EXIT_INCOMPLETE if skipped.count else EXIT_DONE

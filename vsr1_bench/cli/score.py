@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vsr1_bench.cli import common
-from vsr1_bench.cli.stored import LeftOut, sound_runs
+from vsr1_bench.cli.stored import Skipped, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
 
 
@@ -24,9 +24,9 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.scoring.runs import score_runs
     from vsr1_bench.store.run_folder import stored_judge
 
-    left_out = LeftOut()
-    runs = sound_runs(options.runs, left_out)
+    skipped = Skipped()
+    runs = sound_runs(options.runs, skipped)
     judge = stored_judge(options.judge, runs)
-    documents = score_runs(runs, judge, options.include_path, left_out.note)
+    documents = score_runs(runs, judge, options.include_path, skipped.note)
     print(render(documents, "json" if options.json else "markdown", by=options.by))
-    return EXIT_INCOMPLETE if left_out.count else EXIT_DONE
+    return EXIT_INCOMPLETE if skipped.count else EXIT_DONE

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
+from vsr1_bench.cli.stored import show_sound
 from vsr1_bench.errors import EXIT_DONE, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -85,27 +85,34 @@ def execute(options: argparse.Namespace) -> int:
     if options.explain_diff:
         return _explain(*options.explain_diff, judge=options.judge)
     show = _delta if options.delta else _print_long if options.layout == "long" else _print_wide
-    return common.without_damaged(partial(show, options))
+    return show_scores(options, show)
 
 
-def stored_scores(options: argparse.Namespace, damaged: common.Damaged) -> list[Scored]:
-    """The score documents of the runs that are named; with `--results` there may be none.
+def show_scores(
+    options: argparse.Namespace, show: Callable[[argparse.Namespace, list[RunFolder]], None]
+) -> int:
+    """Show the named runs without the damaged ones; return the exit code."""
+    paths = options.runs
+    # Reported rows can be looked at before anything was run.
+    if options.results is not None and paths == common.DEFAULT_RUNS and not paths[0].exists():
+        paths = []
+    return show_sound(
+        paths, lambda found, _: show(options, [run for runs in found for run in runs])
+    )
+
+
+def stored_scores(options: argparse.Namespace, runs: list[RunFolder]) -> list[Scored]:
+    """The score documents of runs; with `--results` there may be none.
 
     Raises:
-        StoreError: there are no runs, or none of them is scored, or all are damaged.
+        StoreError: none of the runs is scored.
     """
     from vsr1_bench.leaderboard.collect import collect
     from vsr1_bench.store.run_folder import stored_judge
 
-    may_be_empty = options.results is not None
-    paths = options.runs
-    # Reported rows can be looked at before anything was run.
-    if may_be_empty and paths == common.DEFAULT_RUNS and not paths[0].exists():
-        paths = []
-    runs = [run for found in common.whole_runs(paths, damaged) for run in found]
     options.judge = stored_judge(options.judge, runs)
     scored = collect(runs, options.include_path, options.judge)
-    if not scored and not may_be_empty:
+    if not scored and options.results is None:
         where = shlex.join(str(path) for path in options.runs)
         if options.judge is not None and (known := {name for run in runs for name in run.judged()}):
             names = ", ".join(sorted(known))
@@ -123,13 +130,13 @@ def reported_tables(options: argparse.Namespace) -> list[ReportedTable]:
     return load_reported(results_folder() if options.results is HERE else options.results)
 
 
-def _print_long(options: argparse.Namespace, damaged: common.Damaged) -> None:
+def _print_long(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.leaderboard import render
     from vsr1_bench.leaderboard.writing import write_long
 
     if options.results is not None:
         raise UsageError("--results: reported rows have no samples; they stand in --layout wide")
-    documents = [one.document for one in _chosen(options, stored_scores(options, damaged))]
+    documents = [one.document for one in _chosen(options, stored_scores(options, runs))]
     documents.sort(key=lambda d: (d["task"], d["model"], d["judge"], d["spec_hash"]))
     if options.format in ("markdown", "json"):
         print(render(documents, options.format, by=options.by))
@@ -137,14 +144,14 @@ def _print_long(options: argparse.Namespace, damaged: common.Damaged) -> None:
         print(write_long(documents, options.format, by=options.by))
 
 
-def _print_wide(options: argparse.Namespace, damaged: common.Damaged) -> None:
+def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.leaderboard.averages import add_averages
     from vsr1_bench.leaderboard.marking import mark_best
     from vsr1_bench.leaderboard.wide import Wanted, build_grid
     from vsr1_bench.leaderboard.writing import write_grid
     from vsr1_bench.registry import load_registry
 
-    scored = stored_scores(options, damaged)
+    scored = stored_scores(options, runs)
     words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
     registry = load_registry(options.include_path)
     wanted = Wanted(words, options.by, task_names(options), own_judges(options))
@@ -208,12 +215,11 @@ def _explain(first: Path, second: Path, *, judge: str | None) -> int:
     return EXIT_DONE
 
 
-def _delta(options: argparse.Namespace, damaged: common.Damaged) -> None:
+def _delta(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.compare.delta import compare_judges, note_mixups, render_delta
 
     if options.format not in ("markdown", "json"):
         raise UsageError(f"--delta is written as markdown or json, not {options.format}")
-    runs = [run for found in common.whole_runs(options.runs, damaged) for run in found]
     cells = compare_judges(
         runs, options.delta, options.judge, by=options.by, include_path=options.include_path
     )

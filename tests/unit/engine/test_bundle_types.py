@@ -114,4 +114,4 @@ def test_a_stored_run_with_such_a_field_hides_no_other(
         RunFolder(bad.path).meta()
     assert main(["table", str(bad.path), str(good.path)]) == 75
     said = capsys.readouterr()
-    assert "| good" in said.out and f"left out: {path}" in said.err
+    assert "| good" in said.out and f"skipped: {path}" in said.err

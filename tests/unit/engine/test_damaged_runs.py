@@ -57,7 +57,7 @@ def test_a_table_leaves_a_damaged_run_out(tmp_path: Path, harm: Harm) -> None:
     file = harm(damaged)
     done = bench(tmp_path, "table", tmp_path / "runs")
     line = error_line(done.returncode, 75, done.stderr)
-    assert line.startswith(f"vsr1-bench: left out: {file}") and "; " in line
+    assert line.startswith(f"vsr1-bench: skipped: {file}") and "; " in line
     assert "org/b" in done.stdout and "org/c" in done.stdout and "org/a" not in done.stdout
 
 
@@ -65,7 +65,7 @@ def test_two_damaged_runs_are_two_lines(tmp_path: Path) -> None:
     one, other, _ = runs(tmp_path, "org/a", "org/b", "org/c")
     files = truncated_spec(one), unreadable_score(other)
     done = bench(tmp_path, "table", "--layout", "long", tmp_path / "runs")
-    said = [line for line in done.stderr.splitlines() if "left out: " in line]
+    said = [line for line in done.stderr.splitlines() if "skipped: " in line]
     assert done.returncode == 75 and len(said) == 2
     assert all(str(file) in line for file, line in zip(files, said, strict=True))
     assert "org/c" in done.stdout
@@ -87,7 +87,7 @@ def test_what_is_left_may_be_an_error_of_its_own(tmp_path: Path) -> None:
     truncated_spec(damaged)
     done = bench(tmp_path, "table", tmp_path / "runs", "--columns", "nonsense")
     assert done.returncode == 2 and "--columns nonsense" in done.stderr
-    assert f"left out: {damaged.path}" in done.stderr
+    assert f"skipped: {damaged.path}" in done.stderr
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -95,7 +95,7 @@ def test_a_comparison_goes_on_with_the_others(tmp_path: Path, harm: Harm) -> Non
     one, other, third = runs(tmp_path, "org/a", "org/b", "org/c")
     file = harm(third)
     done = bench(tmp_path, "compare", one.path, other.path, third.path)
-    assert error_line(done.returncode, 75, done.stderr).startswith(f"vsr1-bench: left out: {file}")
+    assert error_line(done.returncode, 75, done.stderr).startswith(f"vsr1-bench: skipped: {file}")
     assert "B − A" in done.stdout and "C − A" not in done.stdout
     done = bench(tmp_path, "compare", one.path, third.path)
     assert error_line(done.returncode, 1, done.stderr).startswith(f"vsr1-bench: {file}")
@@ -107,7 +107,7 @@ def test_a_task_of_a_folder_is_left_out_of_a_comparison(tmp_path: Path) -> None:
             run = stored_run(tmp_path / model, spec_of(f"org/{model}", task), VERDICTS)
     truncated_spec(run)
     done = bench(tmp_path, "compare", tmp_path / "a", tmp_path / "b")
-    assert f"left out: {run.path}" in error_line(done.returncode, 75, done.stderr)
+    assert f"skipped: {run.path}" in error_line(done.returncode, 75, done.stderr)
     assert "| alpha" in done.stdout and "Not all have beta" in done.stdout
 
 
@@ -115,7 +115,7 @@ def test_a_plot_leaves_a_damaged_run_out(tmp_path: Path) -> None:
     damaged, _ = runs(tmp_path, "org/a", "org/b")
     file = truncated_spec(damaged)
     done = bench(tmp_path, "plot", tmp_path / "runs", "-o", tmp_path / "p.svg")
-    assert error_line(done.returncode, 75, done.stderr).startswith(f"vsr1-bench: left out: {file}")
+    assert error_line(done.returncode, 75, done.stderr).startswith(f"vsr1-bench: skipped: {file}")
     assert (tmp_path / "p.svg").stat().st_size > 0
 
 
@@ -126,7 +126,7 @@ def test_two_judges_are_compared_over_what_is_whole(tmp_path: Path) -> None:
     damaged = stored_run(tmp_path / "runs", spec_of("org/b", "alpha"), VERDICTS)
     truncated_spec(damaged)
     done = bench(tmp_path, "table", "--delta", "mathruler", tmp_path / "runs")
-    assert f"left out: {damaged.path}" in error_line(done.returncode, 75, done.stderr)
+    assert f"skipped: {damaged.path}" in error_line(done.returncode, 75, done.stderr)
     assert "org/a" in done.stdout
 
 
@@ -178,7 +178,7 @@ def test_a_command_over_many_runs_goes_on_without_the_damaged_one(
         assert done.returncode == 0, done.stderr
         return
     assert done.returncode == 75, done.stderr
-    said = [line for line in done.stderr.splitlines() if "left out: " in line]
+    said = [line for line in done.stderr.splitlines() if "skipped: " in line]
     assert len(said) == 1 and str(file) in said[0], done.stderr
     assert "unforeseen" not in done.stderr
     if word == "publish":
@@ -208,6 +208,6 @@ def test_a_damaged_blind_twin_does_not_end_the_seeing_runs_score(tmp_path: Path)
     twin = stored_run(tmp_path / "runs", spec_of("org/a", "alpha", variant="drop"), VERDICTS)
     file = bad_line(twin)
     done = bench(tmp_path, "score", tmp_path / "runs")
-    assert done.returncode == 75 and f"left out: {file}" in done.stderr, done.stderr
+    assert done.returncode == 75 and f"skipped: {file}" in done.stderr, done.stderr
     assert "no gain over a blind run that cannot be read" in done.stderr
     assert seeing.scores()[0]["metrics"]["accuracy"]["value"] == 0.5
