@@ -1,8 +1,8 @@
 """lmms-eval, both ways: its tasks through our generation path, our generator as its model.
 
-    --tasks lmms_eval/NAME    `harness` is what the engine asks: `index` finds it, `loading` loads
-                              it, `data` makes samples of its documents, `scoring` has `worker`
-                              score them with its own code
+    --tasks lmms_eval/NAME    the engine calls `harness`: `index` finds the task, `loading` loads
+                              it, `data` turns its documents into samples, and `scoring` has
+                              `worker` score them with the task's own code
     lmms_eval --model vsr1    `model`, registered by `entry`
 
 lmms-eval is an optional package for a separate environment (docs/lmms-eval.md). Only `loading`,
@@ -10,4 +10,4 @@ lmms-eval is an optional package for a separate environment (docs/lmms-eval.md).
 """
 
 NAME = "lmms_eval"
-"""Of this harness: before the `/` of its tasks' names, and where a judge's name is."""
+"""Name of this harness: the part before the `/` in its tasks' names, and its judge's name."""

@@ -23,7 +23,7 @@ def open_documents(source: ExternalTask, *, offline: bool = False) -> ExternalDa
 
     Raises:
         UsageError: lmms-eval is not installed, or has no such task.
-        TaskError: it does not load, or cannot write its few-shot examples.
+        TaskError: the task does not load, or cannot write its few-shot examples.
     """
     if offline:
         go_offline()
@@ -48,19 +48,22 @@ def open_documents(source: ExternalTask, *, offline: bool = False) -> ExternalDa
 
 
 def own_sampling(config: Any, plan: Plan) -> dict[str, Any]:
-    """Its settings. A blank line as `until` is put in where the file says nothing: left out."""
-    told = config.generation_kwargs or {}
+    """The task's own sampling settings.
+
+    lmms-eval adds a blank line as `until` to a task that sets none; that one is dropped.
+    """
+    settings = config.generation_kwargs or {}
     if plan.config is not None:
         stop = "until" in (plan.config.get("generation_kwargs") or {})
-    else:  # a Python class: nobody knows what it said before
-        stop = told.get("until") != [config.fewshot_delimiter]
-    return sampling_of(told, stop=stop)
+    else:  # a Python class: its original setting is not known
+        stop = settings.get("until") != [config.fewshot_delimiter]
+    return sampling_of(settings, stop=stop)
 
 
 def _try_examples(name: str, theirs: Any) -> None:
-    """Have few-shot examples written once, by the call that its evaluator begins with.
+    """Have few-shot examples written once, by the call with which lmms-eval's evaluator begins.
 
-    Its gsm8k asks for five and says nothing of how they are drawn: it makes no sampler then.
+    Its gsm8k wants five and does not say how they are drawn; lmms-eval then makes no sampler.
     """
     shots = theirs.config.num_fewshot
     if not shots:
@@ -73,13 +76,13 @@ def _try_examples(name: str, theirs: Any) -> None:
             way = "fewshot_config: {sampler: default}, or " + way
         raise TaskError(
             f"lmms_eval/{name} cannot write its {shots} few-shot examples: {type(error).__name__}: "
-            f"{error}; lmms-eval's own evaluator ends with the same error. The way out: a file "
-            f"that includes its own and says {way} (docs/lmms-eval.md)"
+            f"{error}; lmms-eval's own evaluator ends with the same error. To run it, write a file "
+            f"that includes the task's own and sets {way} (docs/lmms-eval.md)"
         ) from error
 
 
 class _Documents:
-    """Documents by their number, each made into a sample by the task itself."""
+    """Documents by number; the task itself writes the messages of each sample."""
 
     def __init__(self, theirs: Any) -> None:
         self._theirs = theirs
@@ -87,20 +90,20 @@ class _Documents:
         self.split = str(config.test_split if theirs.has_test_docs() else config.validation_split)
 
     def sample(self, number: int) -> Sample:
-        """Have the task write its messages for a document.
+        """Make the sample of a document, with the messages that the task writes for it.
 
         Raises:
-            TaskError: the task cannot, or shows what no image model takes.
+            TaskError: the task fails on it, or shows something other than text and images.
         """
         try:
             self._theirs.set_fewshot_seed(seed=FEWSHOT_SEED)
             request = instance(self._theirs, number, self.split)
             document = self._theirs.dataset[self.split][number]
-            told = request.args[1](document)
+            chat = request.args[1](document)
             gold = self._theirs.doc_to_target(document)
         except Exception as error:  # its code, on one document: that one fails, the run goes on
             raise TaskError(f"its own code fails: {type(error).__name__}: {error}") from error
-        messages, images = read_messages(told)
+        messages, images = read_messages(chat)
         extra: dict[str, Any] = {}
         if len(messages) != 1 or messages[0].role != "user":
             extra["turns"] = [
@@ -121,22 +124,22 @@ class _Documents:
 
 
 def instance(theirs: Any, number: int, split: str) -> Any:
-    """Its request for one document; chat models read nothing of the context it is built with."""
+    """The task's request for one document; chat models ignore the context it is built with."""
     metadata = {
         "task": theirs.config.task,
         "doc_id": number,
         "repeats": theirs.config.repeats,
         "split": split,
     }
-    told = theirs.config.metadata
-    if told and type(told) is dict:
-        metadata.update(told)
-    found = theirs.construct_requests(doc_id=number, ctx="", metadata=metadata)
-    return found[0] if isinstance(found, list) else found
+    more = theirs.config.metadata
+    if more and type(more) is dict:
+        metadata.update(more)
+    requests = theirs.construct_requests(doc_id=number, ctx="", metadata=metadata)
+    return requests[0] if isinstance(requests, list) else requests
 
 
 def fingerprint(documents: Any) -> str:
-    """Hash every document, images as they are stored: the same in each process."""
+    """Hash every document, with images as they are stored; equal in every process."""
     digest = hashlib.sha256()
     for row in keep_encoded(documents):
         digest.update(json.dumps(_canonical(row), sort_keys=True).encode())
@@ -144,7 +147,7 @@ def fingerprint(documents: Any) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """A document's value as JSON; an image by its bytes, wherever somebody's disk has it."""
+    """A document's value as JSON, with hashes of images instead of their paths."""
     from PIL.Image import Image
 
     if isinstance(value, dict):
@@ -157,6 +160,6 @@ def _canonical(value: Any) -> Any:
         return [_canonical(inner) for inner in value]
     if isinstance(value, bytes | bytearray):
         return hashlib.sha256(value).hexdigest()
-    if isinstance(value, Image):  # where `datasets` has opened it, deep in a document
+    if isinstance(value, Image):  # `datasets` has opened it, deep in a document
         return [value.mode, value.size, hashlib.sha256(value.tobytes()).hexdigest()]
     return value if isinstance(value, str | int | float | bool | None) else str(value)

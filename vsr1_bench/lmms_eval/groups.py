@@ -1,7 +1,7 @@
 """Overall numbers of lmms-eval's groups, from the stored scores of their tasks.
 
-The arithmetic is that of `lmms_eval.evaluator_utils.consolidate_group_results`; it needs nothing
-but numbers, so tables show groups where lmms-eval is not installed.
+The arithmetic is that of `lmms_eval.evaluator_utils.consolidate_group_results`. It needs only
+numbers, so tables show groups without lmms-eval.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Member = tuple[RunSpec, dict[str, Any], RunFolder]
 def score_groups(
     runs: Sequence[RunFolder], judges: Collection[str] | None
 ) -> list[tuple[dict[str, Any], tuple[RunFolder, ...]]]:
-    """Score every group of which all tasks were run alike, in the form of `scoring.runs.score_run`.
+    """Score every group whose tasks were all run with the same settings.
 
     Returns:
-        Each document with the runs that it is made of.
+        Score documents as of `scoring.runs.score_run`, each with the runs behind it.
     """
     if judges is not None and NAME not in judges:
         return []
@@ -36,22 +36,26 @@ def score_groups(
         for document in run.scores():
             if document["judge"] == NAME:
                 facts = run.meta()
-                told = [
+                setting = [
                     spec.model.model_dump(),
                     spec.engine,
                     spec.prompt.system,
                     facts.get("limit"),
-                    # What the run has set for all members; the rest of its sampling is each one's.
+                    # Set by the run for all members; each member decides its other sampling.
                     facts.get("gen_kwargs") or {},
                     document[NAME]["package"],
                     top,
                 ]
-                members = settings.setdefault(canonical_json(told), {})
+                members = settings.setdefault(canonical_json(setting), {})
                 members.setdefault(member, []).append((spec, document, run))
     documents = []
     for members in settings.values():
-        # Of two runs of one task nobody knows which goes with the others'.
-        clear = {name: found[0] for name, found in members.items() if len(found) == 1}
+        # With two runs of one task it is unknown which belongs to the group.
+        clear = {
+            name: runs_of_task[0]
+            for name, runs_of_task in members.items()
+            if len(runs_of_task) == 1
+        }
         groups = {
             group["name"]: group for _, document, _ in clear.values() for group in _groups(document)
         }
@@ -67,17 +71,16 @@ def score_groups(
 
 
 def _groups(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = document[NAME]["groups"]
-    return found
+    return list(document[NAME]["groups"])
 
 
 def _score(group: Mapping[str, Any], members: Sequence[Member]) -> dict[str, Any]:
     specs, documents = [m[0] for m in members], [m[1] for m in members]
-    told = [document[NAME] for document in documents]
-    names = dict.fromkeys(name for one in told for name in one["values"])
+    totals = [document[NAME] for document in documents]
+    names = dict.fromkeys(name for one in totals for name in one["values"])
     metrics, callables = {}, False
     for name in names:
-        having = [one for one in told if name in one["values"]]
+        having = [one for one in totals if name in one["values"]]
         for wanted in group["metrics"]:
             if wanted["metric"] not in name:
                 continue
@@ -94,13 +97,17 @@ def _score(group: Mapping[str, Any], members: Sequence[Member]) -> dict[str, Any
                 "n": sum(one["samples"] for one in having),
                 "unit": "own",
             }
-    footnote = "has numbers by a function of its own, which are not computed" if callables else None
+    footnote = (
+        "has metrics with an aggregation function of its own, which are not computed"
+        if callables
+        else None
+    )
     version = group["version"]
     return {
         "schema": 1,
         "model": specs[0].model.id,
         "task": f"{NAME}/{group['name']}",
-        "version": f"{'–' if version is None else version} (lmms-eval {told[0]['package']})",
+        "version": f"{'–' if version is None else version} (lmms-eval {totals[0]['package']})",
         "judge": NAME,
         "prompt": specs[0].prompt.format,
         "variant": specs[0].variant,

@@ -1,4 +1,4 @@
-"""lmms-eval as a `Harness`; it is itself imported only to open a task's rows or list a group."""
+"""lmms-eval as a `Harness`; the package is imported only to open a task or list a group."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.task import ExternalTask, Row, Task
 
 VERSION = 1
-"""Of how we ask: messages, sampling, the call of its scorer. Its own version is in the prompt's
-hash and in the score."""
+"""Version of our side: messages, sampling, how the scorer is called. The version of lmms-eval is in
+the prompt's hash and in the score."""
 
 
 class LmmsEval:
@@ -24,10 +24,7 @@ class LmmsEval:
     name = NAME
 
     def task(self, name: str, include_path: Sequence[str] = ()) -> Task:
-        """The task of this full name, not looked up yet.
-
-        Stored runs are shown by it where lmms-eval is not installed.
-        """
+        """The task of this full name, not looked up yet, so that tables need no lmms-eval."""
         theirs = name.removeprefix(f"{NAME}/")
         return Task(
             name=name,
@@ -41,10 +38,10 @@ class LmmsEval:
         )
 
     def tasks(self, pattern: str, include_path: Sequence[str] = ()) -> list[Task]:
-        """The tasks that `lmms_eval/NAME` stands for: itself, or the members of a group or tag.
+        """The tasks that `lmms_eval/NAME` means: a task, or the members of a group, tag or pattern.
 
-        A member of a group is `lmms_eval/GROUP/MEMBER`: the group may change its settings, and a
-        run of it alone is then another run. The names may be a pattern (`lmms_eval/mmmu*`).
+        A member of a group is `lmms_eval/GROUP/MEMBER`, because the group may change its settings;
+        a run of the member alone is then another run. A pattern is `lmms_eval/mmmu*`, for example.
 
         Raises:
             UsageError: lmms-eval is not installed, or has no such name.
@@ -59,7 +56,7 @@ class LmmsEval:
         return index.list_entries(include_path).values()
 
     def missing(self) -> str | None:
-        """What scoring is missing here, in one line; None = nothing."""
+        """What is missing here to score a run, in one line; None = nothing."""
         return None if index.installed() else index.MISSING
 
     def open(self, source: ExternalTask, *, offline: bool = False) -> ExternalData:
@@ -77,7 +74,7 @@ class LmmsEval:
     def groups(
         self, runs: Sequence[RunFolder], judges: Collection[str] | None = None
     ) -> list[tuple[dict[str, Any], tuple[RunFolder, ...]]]:
-        """Score every group of which all tasks were run alike."""
+        """Score every group whose tasks were all run with the same settings."""
         return score_groups(runs, judges)
 
 
@@ -85,16 +82,16 @@ HARNESS: Harness = LmmsEval()
 
 
 def _members(wanted: str, include_path: Sequence[str]) -> Sequence[str]:
-    """The names of the tasks that a name or a pattern stands for."""
+    """The names of the tasks that a name or a pattern means."""
     if "*" in wanted or "?" in wanted:
         entries = index.list_entries(include_path).values()
         tasks = [entry.name for entry in entries if entry.kind == "task"]
-        if not (found := [name for name in tasks if fnmatch.fnmatch(name, wanted)]):
+        if not (names := [name for name in tasks if fnmatch.fnmatch(name, wanted)]):
             raise UsageError(
                 f"lmms-eval {index.package_version()} has no task like {wanted!r} (all of them: "
                 f"vsr1-bench ls tasks --source {NAME})"
             )
-        return found
+        return names
     group, slash, _ = wanted.partition("/")
     entry = index.find_entry(group, include_path)
     if slash or entry.kind == "task":
@@ -107,4 +104,4 @@ def _members(wanted: str, include_path: Sequence[str]) -> Sequence[str]:
 
 
 def _unopened(row: Row) -> NoReturn:
-    raise TaskError("an external task makes its samples when its rows are open (`open_data`)")
+    raise TaskError("an external task has samples only after its rows are opened (`open_data`)")

@@ -1,8 +1,8 @@
-"""What makes a task's prompts and score, as one hash: of its definition, not of its files.
+"""One hash over everything that decides a task's prompts and score.
 
-The configuration is hashed as its TaskManager resolves it, with what its file includes and what a
-group says, and so is the code of every function in it, in whatever folder. Comments, and tasks that
-happen to be in the same folder, are not part of it; nor is the place where the files lie.
+It covers the configuration as lmms-eval's TaskManager resolves it, including included files and the
+settings of a group, and the code of every function in it, in any folder. Comments of the YAML file,
+other tasks in the same folder and the location of the files are not part of it.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _NAMED = (type, FunctionType, MethodType, BuiltinFunctionType)
 
 
 def digest_of(name: str, plan: Plan) -> str:
-    """Hash of what decides a task's prompts and score: the package's version and its definition.
+    """Hash the version of lmms-eval and the definition of a task.
 
     Args:
-        name: Its name, or `GROUP/NAME`.
-        plan: As `load_task` resolved it.
+        name: The task's name, or `GROUP/NAME`.
+        plan: What `load_task` resolved it to.
     """
-    told: Any = plan.config
-    if told is None:
-        told = {**vars(plan.ready.config), "class": type(plan.ready)}
+    config: Any = plan.config
+    if config is None:
+        config = {**vars(plan.ready.config), "class": type(plan.ready)}
     reader = _Reader()
-    definition = json.dumps(reader.read(told), sort_keys=True)
+    definition = json.dumps(reader.read(config), sort_keys=True)
     parts = [package_version().encode(), name.encode(), definition.encode()]
     parts += sorted(_code(reader.files))
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def _code(files: set[Path]) -> Iterator[bytes]:
-    """Names and hashes of code files and of those beside them, which they may import."""
+    """Names and hashes of code files and of the files beside them, which they may import."""
     near = {other for file in files for other in file.parent.glob("*.py")}
     for file in files | near:
         yield file.name.encode() + hashlib.sha256(file.read_bytes()).digest()
@@ -61,7 +61,7 @@ class _Reader:
         if isinstance(value, list | tuple):
             return [self.read(inner) for inner in value]
         if isinstance(value, str):
-            # Local rows: what is in them has its own fingerprint, wherever they lie.
+            # Local rows: their content has a separate fingerprint, and the location is irrelevant.
             local = os.path.isabs(value) and os.path.exists(value)
             return Path(value).name if local else value
         if isinstance(value, int | float | None):
@@ -73,7 +73,7 @@ class _Reader:
         return self._function(value) if callable(value) else type(value).__qualname__
 
     def _function(self, value: Any) -> Any:
-        """A function or class by its name and, of one that another has made, what it was given."""
+        """A function or class by its name; a closure also by the values that it holds."""
         self.files.update(_files(value))
         plain = inspect.unwrap(value)
         named = plain if isinstance(plain, _NAMED) else type(plain)
@@ -85,7 +85,7 @@ class _Reader:
 
 
 def _files(value: Any) -> Iterator[Path]:
-    """The files that the code of a function, a class or a callable object is in."""
+    """The files with the code of a function, a class or a callable object."""
     if isinstance(value, MethodType):
         value = value.__func__
     if isinstance(value, FunctionType):

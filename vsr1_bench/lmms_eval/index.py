@@ -1,7 +1,8 @@
 """List the tasks of lmms-eval from the names in its YAML files, without importing it.
 
-Its own index parses all files and imports torch: ten seconds and more. A name is known by a line of
-its file, so a pattern over the lines finds it in a fraction of a second.
+lmms-eval's own index parses all files and imports torch, which takes ten seconds and more. Each
+name is on a line of its file, so a pattern over the lines finds all of them in a fraction of a
+second.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _FIELD = re.compile(
 _ITEM = re.compile(rb"^[ \t]*-[ \t]+([^\r\n]*)", re.MULTILINE)
 _KEPT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 MISSING = (
-    "lmms-eval is not installed here; it wants an environment of its own: "
+    "lmms-eval is not installed here; it needs a separate environment: "
     "uv pip install --override overrides-lmms.txt 'vsr1-bench[lmms-eval]' (docs/lmms-eval.md)"
 )
 
@@ -42,15 +43,15 @@ class Entry(harness.Entry):
 
 
 def installed() -> bool:
-    """Whether lmms-eval can be imported; it is not."""
+    """Whether lmms-eval can be imported; this does not import it."""
     return importlib.util.find_spec("lmms_eval") is not None
 
 
 def package_version() -> str:
-    """Version of the package, which every one of its numbers is marked with.
+    """Version of the package; tables show it beside every number.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: lmms-eval is not installed.
     """
     try:
         return version("lmms-eval")
@@ -62,12 +63,12 @@ def defaults_folder() -> Path:
     """Where lmms-eval keeps its tasks.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: lmms-eval is not installed.
     """
-    found = importlib.util.find_spec("lmms_eval")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("lmms_eval")
+    if package is None or not package.submodule_search_locations:
         raise UsageError(MISSING)
-    return Path(next(iter(found.submodule_search_locations))) / "tasks"
+    return Path(next(iter(package.submodule_search_locations))) / "tasks"
 
 
 def list_entries(include_path: Sequence[str] = ()) -> dict[str, Entry]:
@@ -76,10 +77,10 @@ def list_entries(include_path: Sequence[str] = ()) -> dict[str, Entry]:
     Raises:
         UsageError: lmms-eval is not installed.
     """
-    found = dict(_defaults(defaults_folder()))
+    entries = dict(_defaults(defaults_folder()))
     for folder in reversed(include_path):
-        found |= _entries(Path(folder).resolve())
-    return dict(sorted(found.items()))
+        entries |= _entries(Path(folder).resolve())
+    return dict(sorted(entries.items()))
 
 
 def find_entry(name: str, include_path: Sequence[str] = ()) -> Entry:
@@ -91,10 +92,10 @@ def find_entry(name: str, include_path: Sequence[str] = ()) -> Entry:
     entries = list_entries(include_path)
     if name not in entries:
         close = nearest(name, tuple(entries))
-        close = close if len(close) < 300 else "none comes near it"
+        close = close if len(close) < 300 else "no name is similar"
         raise UsageError(
             f"lmms-eval {package_version()} has no task {name!r}; {close} (all of them: "
-            f"vsr1-bench ls tasks --source {NAME}; YAML files of your own: --include_path DIR)"
+            f"vsr1-bench ls tasks --source {NAME}; your own YAML files: --include_path DIR)"
         )
     return entries[name]
 
@@ -105,40 +106,40 @@ def _defaults(folder: Path) -> dict[str, Entry]:
 
 
 def _entries(folder: Path) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     tags: dict[str, list[str]] = {}
     for file in _yaml_files(folder):
         fields = _fields(file)
         task, group = fields.get("task"), fields.get("group", [])
         if isinstance(task, str):
-            found[task] = Entry(task, "task", file=file)
+            entries[task] = Entry(task, "task", file=file)
             if "class" not in fields:
                 for tag in (*_listed(fields.get("tag")), *_listed(group)):
                     tags.setdefault(tag, []).append(task)
         elif task is not None and isinstance(group, str):
-            found[group] = Entry(group, "group", file=file)
+            entries[group] = Entry(group, "group", file=file)
     for tag, members in tags.items():
-        found.setdefault(tag, Entry(tag, "tag", tuple(members)))
-    return found
+        entries.setdefault(tag, Entry(tag, "tag", tuple(members)))
+    return entries
 
 
 def _fields(file: Path) -> dict[str, str | list[str]]:
-    """The fields of a file that name it, with those of the files that it includes."""
-    found: dict[str, str | list[str]] = {}
+    """The fields that name a file's task, with those of the files that it includes."""
+    fields: dict[str, str | list[str]] = {}
     try:
         content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError:
-        return found
+        return fields
     for key, value, items in _FIELD.findall(content):
         text = _plain(value)
         listed = [_plain(item) for item in _ITEM.findall(items)]
         if text.startswith("["):
             listed = [_plain(one.encode()) for one in text.strip("[]").split(",")]
-        found[key.decode()] = text if text and not text.startswith("[") else listed
+        fields[key.decode()] = text if text and not text.startswith("[") else listed
     included: dict[str, str | list[str]] = {}
-    for name in reversed(_listed(found.pop("include", None))):
+    for name in reversed(_listed(fields.pop("include", None))):
         included |= _fields(file.parent / name)
-    return included | found
+    return included | fields
 
 
 def _listed(value: str | list[str] | None) -> list[str]:
@@ -146,7 +147,7 @@ def _listed(value: str | list[str] | None) -> list[str]:
 
 
 def _yaml_files(folder: Path) -> Iterator[Path]:
-    # In the order in which lmms-eval walks: of files with the same name in them the last counts.
+    # In lmms-eval's order: if two files define the same name, the last one counts.
     for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in _KEPT_OUT]
         for name in names:

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(?:API_KEY|TOKEN|_KEY)\b")
 FEWSHOT_SEED = 1234
-"""Of its evaluator. Here it is set before each document, so that the examples that are shown with
-one do not depend on which others were asked before it."""
+"""Seed of lmms-eval's evaluator. Here it is set before each document, so that a document's examples
+do not depend on which documents came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +31,28 @@ class Plan:
     """One task as its files describe it; its rows are not loaded."""
 
     name: str
-    """As the evaluator shows it."""
+    """As lmms-eval's evaluator prints it."""
     config: Mapping[str, Any] | None
-    """Everything its YAML says, functions resolved; None for a task that is a Python class."""
+    """Its YAML file with functions resolved; None for a task that is a Python class."""
     ready: Any
-    """The object, where it is a Python class."""
+    """The task itself, if it is a Python class."""
     groups: tuple[dict[str, Any], ...]
-    """Overall numbers that it is part of (see `groups`)."""
+    """Groups with overall numbers that it is part of (see `groups`)."""
 
 
 def load_task(name: str, include_path: Sequence[str] = ()) -> tuple[Any, Plan]:
     """Load a task with its rows.
 
     Args:
-        name: Its name, or `GROUP/NAME`.
-        include_path: Folders with YAML files beside its own.
+        name: The task's name, or `GROUP/NAME`.
+        include_path: Folders with more YAML files.
 
     Returns:
-        Its `ConfigurableMessagesTask`, and what it was made of.
+        The `ConfigurableMessagesTask`, and the plan it was made from.
 
     Raises:
         UsageError: lmms-eval is not installed, or has no such task.
-        TaskError: it cannot be loaded: a key or package that it wants at import, or its data.
+        TaskError: the task does not load: a key or a package is missing, or its data.
     """
     group, _, member = name.rpartition("/")
     plans = {plan.name: plan for plan in plans_of(group or name, include_path)}
@@ -62,11 +62,11 @@ def load_task(name: str, include_path: Sequence[str] = ()) -> tuple[Any, Plan]:
     from lmms_eval.api.task import ConfigurableMessagesTask, ConfigurableTask
 
     class Once(ConfigurableMessagesTask):
-        """Tries to load its rows once: what fails, `datasets` has tried several times."""
+        """Tries to load its rows once; `datasets` itself has retried already."""
 
         download = inspect.unwrap(ConfigurableTask.download)
 
-    Once.__name__ = ConfigurableMessagesTask.__name__  # errors name the class that they know
+    Once.__name__ = ConfigurableMessagesTask.__name__  # errors show the known name
     task = plan.ready
     if plan.config is not None:
         try:
@@ -76,7 +76,7 @@ def load_task(name: str, include_path: Sequence[str] = ()) -> tuple[Any, Plan]:
     if task.OUTPUT_TYPE != "generate_until":
         raise TaskError(
             f"lmms_eval/{name} asks for {task.OUTPUT_TYPE!r}; only tasks that ask for one answer "
-            "(generate_until) run here, the others with lmms-eval itself"
+            "(generate_until) run here; run this one with lmms-eval itself"
         )
     if task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)
@@ -85,7 +85,7 @@ def load_task(name: str, include_path: Sequence[str] = ()) -> tuple[Any, Plan]:
 
 
 def group_members(group: str, include_path: Sequence[str] = ()) -> list[str]:
-    """Names of a group's tasks, sub-groups resolved, in its order.
+    """Names of a group's tasks in its order, with sub-groups resolved.
 
     Raises:
         UsageError, TaskError: as `load_task`.
@@ -94,7 +94,7 @@ def group_members(group: str, include_path: Sequence[str] = ()) -> list[str]:
 
 
 def plans_of(name: str, include_path: Sequence[str] = ()) -> list[Plan]:
-    """A task, or all tasks of a group, without their rows; its code is imported anew each time.
+    """A task, or all tasks of a group, without rows; its code is imported again in each call.
 
     Raises:
         UsageError, TaskError: as `load_task`.
@@ -107,10 +107,10 @@ def plans_of(name: str, include_path: Sequence[str] = ()) -> list[Plan]:
     from lmms_eval.api.task import ConfigurableTask
 
     class Unloaded(ConfigurableTask):
-        """Takes a task's place while groups are resolved: no rows are loaded."""
+        """Stands in for a task while groups are resolved, so that no rows are loaded."""
 
         def __init__(self, config: dict[str, Any], model_name: str | None = None) -> None:
-            self.told = config
+            self.settings = config
             self._config = SimpleNamespace(task=config["task"])
 
     kept = tasks.ConfigurableMessagesTask
@@ -126,7 +126,7 @@ def plans_of(name: str, include_path: Sequence[str] = ()) -> list[Plan]:
     return [
         Plan(
             leaf,
-            task.told if isinstance(task, Unloaded) else None,
+            task.settings if isinstance(task, Unloaded) else None,
             None if isinstance(task, Unloaded) else task,
             tuple(group for group in groups if leaf in group["members"]),
         )
@@ -140,7 +140,7 @@ def _tree(name: str, folder: str | None, include_path: tuple[str, ...]) -> dict[
     try:
         manager = TaskManager(include_path=folder, include_defaults=False, model_name="vsr1")
         tree: dict[Any, Any] = get_task_dict([name], manager, task_type="chat")
-    except KeyError:  # a group with members in other folders: its index of all takes seconds
+    except KeyError:  # a group with members in other folders needs the index of all: seconds
         manager = TaskManager(include_path=list(include_path), model_name="vsr1")
         tree = get_task_dict([name], manager, task_type="chat")
     return tree
@@ -155,13 +155,13 @@ def _leaves(tree: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _groups(tree: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
-    """What each group that has its own numbers says about them, as JSON values."""
+    """The settings of each group that has overall numbers, as JSON values."""
     for group, members in tree.items():
         if not isinstance(members, dict):
             continue
         yield from _groups(members)
-        told = group.config["aggregate_metric_list"]
-        if told:
+        metrics = group.config["aggregate_metric_list"]
+        if metrics:
             metadata = group.config.get("metadata") or {}
             yield {
                 "name": group.group_name,
@@ -173,18 +173,18 @@ def _groups(tree: Mapping[Any, Any]) -> Iterator[dict[str, Any]]:
                         "mean": one["aggregation"] == "mean",
                         "weight_by_size": bool(one["weight_by_size"]),
                     }
-                    for one in told
+                    for one in metrics
                 ],
             }
 
 
 def _not_loaded(name: str, error: BaseException) -> TaskError:
-    """One line on why a task does not load; the name of a missing key, never its value."""
+    """Why a task does not load, in one line, with the names of missing keys but no values."""
     from tenacity import RetryError
 
-    while isinstance(error, RetryError):  # says nothing of the last of its attempts
+    while isinstance(error, RetryError):  # hides the error of its last attempt
         error = error.last_attempt.exception() or error.__cause__ or ValueError("no attempt")
-    reason, shown = f"{type(error).__name__}: {error}", own_judge.said(error)
+    reason, shown = f"{type(error).__name__}: {error}", own_judge.one_line(error)
     keys = sorted({key for key in _KEY.findall(reason) if not os.environ.get(key)})
     keys.sort(key=lambda key: not key.endswith("API_KEY"))
     if not keys and "api_key" in reason:
@@ -192,13 +192,13 @@ def _not_loaded(name: str, error: BaseException) -> TaskError:
     if keys:
         return TaskError(
             f"lmms_eval/{name} wants a key when it is loaded: set {' or '.join(keys)} (for the "
-            f"judge that its scorer asks); lmms-eval said: {shown[:200]}"
+            f"judge that its scorer asks); the error: {shown[:200]}"
         )
     return TaskError(f"lmms_eval/{name} does not load: {shown}")
 
 
 def seed_all() -> None:
-    """Draw as its evaluator does: some tasks shuffle when they load, and some scorers guess."""
+    """Seed as lmms-eval's evaluator does: some tasks shuffle at loading, some scorers guess."""
     import numpy as np
     import torch
 
@@ -209,7 +209,7 @@ def seed_all() -> None:
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """Draw as its evaluator does for a while: documents are the same whenever they are read."""
+    """Seed as lmms-eval's evaluator does inside the block, so that documents are always equal."""
     import numpy as np
     import torch
 
@@ -224,7 +224,7 @@ def seeded() -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Keep its log, which names files and tokens, out of ours."""
+    """Keep lmms-eval's log out of ours; it names files and tokens."""
     from loguru import logger
 
     logger.disable("lmms_eval")

@@ -17,16 +17,16 @@ ROLES = ("system", "user", "assistant")
 
 
 def read_messages(
-    told: Sequence[Mapping[str, Any]],
+    chat: Sequence[Mapping[str, Any]],
 ) -> tuple[tuple[Message, ...], tuple[EncodedImage, ...]]:
-    """Take over its chat messages: every text and image at its place.
+    """Convert lmms-eval's chat messages; every text and image keeps its place.
 
     Raises:
-        TaskError: something that is neither text nor image, or an image that is none.
+        TaskError: a part that is neither text nor image, or an image that cannot be read.
     """
     images: list[EncodedImage] = []
     messages = []
-    for message in told:
+    for message in chat:
         role, content = message["role"], message["content"]
         if role not in ROLES:
             raise TaskError(f"a message of role {role!r}; wanted one of {', '.join(ROLES)}")
@@ -38,66 +38,66 @@ def read_messages(
                 parts.append(ImagePlace(len(images)))
                 images.append(read_image(part["url"]))
             else:
-                raise TaskError(f"it shows {part['type']}; only text and images are asked here")
+                raise TaskError(f"it shows {part['type']}; only text and images are supported here")
         messages.append(Message(role, tuple(parts)))
     return tuple(messages), tuple(images)
 
 
-def read_image(told: Any) -> EncodedImage:
-    """Encode an image, losslessly: decoded, it has the pixels that its task hands over.
+def read_image(value: Any) -> EncodedImage:
+    """Encode an image without loss: its pixels stay as the task hands them over.
 
     Raises:
-        TaskError: neither an image in memory nor a file.
+        TaskError: it is neither an image in memory nor a file.
     """
     from PIL import Image as Pil
 
-    if isinstance(told, Pil.Image):
-        return EncodedImage(data=_encode(told))
-    if isinstance(told, str) and Path(told).is_file():
-        return EncodedImage(path=Path(told))
-    raise TaskError(f"an image as {type(told).__name__} {str(told)[:80]!r}; wanted one in memory")
+    if isinstance(value, Pil.Image):
+        return EncodedImage(data=_encode(value))
+    if isinstance(value, str) and Path(value).is_file():
+        return EncodedImage(path=Path(value))
+    raise TaskError(f"an image as {type(value).__name__} {str(value)[:80]!r}; wanted one in memory")
 
 
 def _encode(image: Image) -> bytes:
-    # Neither form takes the tags along that would turn a photo: its task has seen it as it is.
+    # Neither format keeps the EXIF orientation: the task has seen the image unrotated.
     written = image
     if image.mode not in ("RGB", "RGBA", "L", "LA", "P", "1"):
         written = image.convert("RGB")
-        written.info.pop("transparency", None)  # a colour of the old mode, which no RGB image has
+        written.info.pop("transparency", None)  # a colour of the old mode, invalid in RGB
     buffer = io.BytesIO()
     if written.mode in ("RGB", "L") and "transparency" not in written.info:
-        # Plain pixels: to compress a photograph takes longer than all else that is done with it.
+        # Plain pixels: compressing a photograph takes longer than everything else done with it.
         written.save(buffer, "PPM")
     else:
         written.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-def sampling_of(told: Mapping[str, Any] | None, *, stop: bool) -> dict[str, Any]:
-    """The fields of `Sampling` that its generation settings set.
+def sampling_of(settings: Mapping[str, Any] | None, *, stop: bool) -> dict[str, Any]:
+    """The fields of `Sampling` that a task's generation settings set.
 
-    Greedy unless they say `do_sample` and a temperature. What they leave open stays with the run;
-    `max_new_tokens` is a bound, not a hint (its own vLLM model raises 16 to 4,096).
+    Greedy unless they set a temperature and do not forbid sampling. The run decides what they leave
+    open. `max_new_tokens` is a limit, not a hint (lmms-eval's vLLM model raises 16 to 4,096).
 
     Args:
-        told: Its `generation_kwargs`.
-        stop: Whether `until` counts: it is put in where the task says nothing.
+        settings: The task's `generation_kwargs`.
+        stop: Whether `until` counts; lmms-eval adds one if the task sets none.
     """
-    told = told or {}
-    found: dict[str, Any] = {}
-    temperature = float(told.get("temperature") or 0.0)
-    found["temperature"] = 0.0 if told.get("do_sample") is False else temperature
-    if told.get("max_new_tokens"):
-        found["max_tokens"] = int(told["max_new_tokens"])
-    if found["temperature"] > 0:
-        if told.get("top_p"):
-            found["top_p"] = float(told["top_p"])
-        if told.get("top_k"):
-            found["top_k"] = int(told["top_k"])
-    if told.get("repetition_penalty"):
-        found["repetition_penalty"] = float(told["repetition_penalty"])
-    until = told.get("until") if stop else None
+    settings = settings or {}
+    sampling: dict[str, Any] = {}
+    temperature = float(settings.get("temperature") or 0.0)
+    sampling["temperature"] = 0.0 if settings.get("do_sample") is False else temperature
+    if settings.get("max_new_tokens"):
+        sampling["max_tokens"] = int(settings["max_new_tokens"])
+    if sampling["temperature"] > 0:
+        if settings.get("top_p"):
+            sampling["top_p"] = float(settings["top_p"])
+        if settings.get("top_k"):
+            sampling["top_k"] = int(settings["top_k"])
+    if settings.get("repetition_penalty"):
+        sampling["repetition_penalty"] = float(settings["repetition_penalty"])
+    until = settings.get("until") if stop else None
     words = [until] if isinstance(until, str) else list(until or ())
     if words := [word for word in words if isinstance(word, str) and word]:
-        found["stop"] = tuple(words)
-    return found
+        sampling["stop"] = tuple(words)
+    return sampling

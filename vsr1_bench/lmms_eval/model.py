@@ -1,8 +1,8 @@
 """`python -m lmms_eval --model vsr1 --model_args model=ID,backend=…`: our Generator as its model.
 
-Any backend of this project; `--model_args` are this project's own, and the engine batches by
-itself, so `--batch_size` says nothing. With `journal=FILE` every response is written down the
-moment it is there: the same command after a crash asks only for what is missing.
+It takes any backend of this project. `--model_args` are this project's own, and the engine does its
+own batching, so `--batch_size` has no effect. With `journal=FILE` every response is stored as soon
+as it exists, and the same command after a crash asks only for what is missing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from vsr1_bench.store.writer import generation_of
 
 
 class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
-    """A model of lmms-eval that answers by this project's generation path."""
+    """A model of lmms-eval that uses this project's generation path."""
 
     is_simple = False
 
@@ -61,14 +61,13 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
             backend: auto, vllm, transformers, openai, scripted.
             base_url: OpenAI-compatible endpoint; its key: OPENAI_API_KEY.
             revision: Of the model, on the hub.
-            seed: Of every draw.
-            journal: File that responses are kept in; None = nothing is kept.
+            seed: Seed of all sampling.
+            journal: File to store responses in; None = they are not stored.
             trust_remote_code: Execute code that comes with the model.
-            batch_size: lmms-eval passes it; every backend has as many requests under way as it
-                is good for.
-            max_batch_size: As `batch_size`.
-            device: Of backend transformers.
-            model_args: min_pixels, max_pixels, and what the backend takes.
+            batch_size: Ignored (lmms-eval passes it): each backend schedules its own requests.
+            max_batch_size: Ignored as well.
+            device: Device of backend transformers.
+            model_args: min_pixels, max_pixels, and the arguments of the backend.
 
         Raises:
             UsageError: an argument that the backend does not take, or several processes.
@@ -77,9 +76,9 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
         super().__init__()
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UsageError(
-                f"--model vsr1 is one process, and WORLD_SIZE is {os.environ['WORLD_SIZE']}: start "
-                "it without a launcher; for several GPUs --model_args tensor_parallel_size=… or "
-                "data_parallel_size=… (backend vllm)"
+                f"--model vsr1 is one process, but WORLD_SIZE is {os.environ['WORLD_SIZE']}: start "
+                "it without a launcher; for several GPUs use --model_args tensor_parallel_size=… "
+                "or data_parallel_size=… (backend vllm)"
             )
         self._backend = choose_backend(backend, base_url)
         if device is not None and self._backend == "transformers":
@@ -93,15 +92,15 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
             script=str(script) if script else None,
             trust_remote_code=trust_remote_code,
         )
-        self._told: dict[str, Any] = {"seed": int(seed)}
+        self._sampling: dict[str, Any] = {"seed": int(seed)}
         for bound in ("min_pixels", "max_pixels"):
             if bound in model_args:
-                self._told[bound] = int(model_args.pop(bound))
-        make_sampling(self._told, self._info)
+                self._sampling[bound] = int(model_args.pop(bound))
+        make_sampling(self._sampling, self._info)
         self._model_args, self._trust = model_args, trust_remote_code
-        found = identify(self._backend, self._info, model_args)
-        precision = found.precision.model_dump() if found.precision else None
-        self._identity = [part for part in (precision, found.engine) if part]
+        identity = identify(self._backend, self._info, model_args)
+        precision = identity.precision.model_dump() if identity.precision else None
+        self._identity = [part for part in (precision, identity.engine) if part]
         self._journal = Path(journal) if journal else None
         self._stack = ExitStack()
         self._engine: Generator | None = None
@@ -110,12 +109,12 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
         """Answer all requests, in their order.
 
         Raises:
-            GenerationError: some have failed; what is there is safe, where there is a journal.
+            GenerationError: some requests failed; with a journal, the others are stored.
         """
         known = self._known()
-        found: dict[str, Generation] = {}
+        answers: dict[str, Generation] = {}
         keys: list[str] = []
-        asked = self._requests(requests, keys)
+        ours = self._requests(requests, keys)
         bar = progress_bar(len(requests), "generate", "resp")
         with ExitStack() as stack:
             stack.enter_context(bar)
@@ -126,9 +125,9 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
                 lines = stack.enter_context(Journal(self._journal))
 
             def missing() -> Iterator[Request]:
-                for request in asked:
-                    if (made := known.get(request.key)) is not None:
-                        found[request.key] = made
+                for request in ours:
+                    if (generation := known.get(request.key)) is not None:
+                        answers[request.key] = generation
                         bar.update()
                     else:
                         pending[request.key] = request
@@ -136,28 +135,28 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
 
             pending: dict[str, Request] = {}
             for completion in self._answer(missing()):
-                made = generation_of(pending.pop(completion.key), completion, 0.0)
+                generation = generation_of(pending.pop(completion.key), completion, 0.0)
                 if lines is not None:
-                    lines.append(asdict(made))
-                found[made.key] = made
+                    lines.append(asdict(generation))
+                answers[generation.key] = generation
                 bar.update()
-        failed = [made for made in found.values() if made.error is not None]
+        failed = [generation for generation in answers.values() if generation.error is not None]
         if failed:
-            kept = f"the others are in {self._journal}" if self._journal else "none is kept"
+            kept = f"the others are in {self._journal}" if self._journal else "none is stored"
             raise GenerationError(
                 f"{len(failed)} of {len(keys)} requests failed, the first: {failed[0].error}; "
-                f"{kept} (--model_args journal=FILE keeps them): run the same command again"
+                f"{kept} (--model_args journal=FILE stores them): run the same command again"
             )
-        return [_result(found[key].text, found[key].usage) for key in keys]
+        return [_result(answers[key].text, answers[key].usage) for key in keys]
 
     def _requests(self, requests: Sequence[Any], keys: list[str]) -> Iterator[Request]:
-        """Make our requests one by one; images are held only while they are under way."""
+        """Make our requests one by one; images are held only while a request is running."""
         repeats: dict[tuple[str, int], int] = {}
         for one in requests:
             _, to_messages, settings, document, task, split = one.args
             messages, images = read_messages(to_messages(self.task_dict[task][split][document]))
             stop = list(settings.get("until") or ()) != _injected(to_messages)
-            given = {**sampling_of(settings, stop=stop), **self._told}
+            given = {**sampling_of(settings, stop=stop), **self._sampling}
             sampling = make_sampling(given, self._info)
             place = (str(task), int(document))
             index = repeats.get(place, 0)
@@ -188,10 +187,10 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
         if self._journal is None or not self._journal.exists():
             return {}
         records = (record_as(Generation, line) for line in read_journal(self._journal))
-        return {made.key: made for made in records if made.error is None}
+        return {generation.key: generation for generation in records if generation.error is None}
 
     def loglikelihood(self, requests: Sequence[Any]) -> Any:
-        """Refused: likelihoods of given answers are not generated text.
+        """Refused: likelihoods of given answers need no generation.
 
         Raises:
             UsageError: always.
@@ -199,24 +198,24 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
         raise UsageError("--model vsr1 generates; loglikelihood tasks need another model")
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> Any:
-        """Refused: one answer a document.
+        """Refused: this model gives one answer per document.
 
         Raises:
             UsageError: always.
         """
-        raise UsageError("--model vsr1 gives one answer a document; this task has rounds")
+        raise UsageError("--model vsr1 gives one answer per document; this task has several rounds")
 
     def clean(self) -> None:
-        """Free the engine; its evaluator calls this before it scores."""
+        """Free the engine; lmms-eval's evaluator calls this before it scores."""
         self._engine = None
         self._stack.close()
 
 
 def _injected(to_messages: Any) -> list[str]:
-    """What lmms-eval puts in as `until` where a task says nothing, by default a blank line.
+    """What lmms-eval adds as `until` to a task that sets none; by default a blank line.
 
     It would cut reasoning at its first blank line, so it is not a stop string here; lmms-eval's
-    own vLLM model does not stop there either. What writes the messages is a method of the task.
+    own vLLM model does not stop there either. `to_messages` is a method of the task.
     """
     if inspect.ismethod(to_messages):
         task: Any = to_messages.__self__

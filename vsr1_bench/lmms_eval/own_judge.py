@@ -1,8 +1,8 @@
-"""The judge that a scorer of lmms-eval asks by itself: its settings, and whether it could be asked.
+"""The judge that a scorer of lmms-eval calls by itself: its settings, and whether it answered.
 
-Many scorers catch whatever goes wrong with their judge and go on with 0 or an empty reply, which
-would be a verdict for good. So what they post is looked at, and what they log about a judge. A
-request that failed and was repeated with success has not failed.
+Many scorers catch all errors of their judge and go on with 0 or an empty reply, which would be
+stored as a verdict. So the requests that they post are watched, and the errors that they log about
+a judge. A request that failed counts as answered if it was repeated successfully.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ SETTINGS = frozenset(
     VIESCORE_MODEL_NAME WISE_BASE_URL WISE_MODEL_NAME
     """.split()
 )
-"""Variables by which its tasks choose their judge (lmms-eval 0.7.3); none of them is a key."""
+"""Variables by which tasks of lmms-eval 0.7.3 choose their judge; none is a key.
+
+They are part of a stored verdict's identity, so a test compares the list with lmms-eval's code."""
 
 _ABOUT_A_JUDGE = re.compile(r"judge|openai|\bapi\b|api[ _]?key|\bllm\b", re.IGNORECASE)
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PWD")
@@ -54,12 +56,12 @@ _anywhere: dict[str, str] = {}
 
 
 def settings() -> dict[str, str]:
-    """Which judge the environment chooses, by the variables' names."""
+    """The environment variables that are set and choose a judge."""
     return {name: os.environ[name] for name in sorted(SETTINGS) if name in os.environ}
 
 
 def watch() -> None:
-    """Begin to look, in a process that does nothing but score."""
+    """Watch all HTTP clients and logs of this process, which only scores."""
     from loguru import logger
 
     for name, clients, body in (
@@ -80,22 +82,22 @@ def watch() -> None:
 
 
 def begin() -> None:
-    """Forget what this thread has met so far, and what any has."""
+    """Forget the failures so far."""
     _here.met = {}
     _anywhere.clear()
 
 
 def trouble(*, anywhere: bool = False) -> str | None:
-    """How a judge could not be asked since `begin`; None = nothing of the kind.
+    """How a judge failed since `begin`; None = it did not.
 
     Args:
-        anywhere: By whatever thread, where nothing else is scored meanwhile; else by this one.
+        anywhere: In any thread (correct only while nothing else is scored), not only in this one.
     """
     return next(iter((_anywhere if anywhere else _here.met).values()), None)
 
 
-def said(error: BaseException | str) -> str:
-    """An error in one line, without the values of keys in the environment."""
+def one_line(error: BaseException | str) -> str:
+    """An error in one line, with the values of secrets in the environment redacted."""
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     for name, value in os.environ.items():
         if len(value) > 7 and _SECRET.search(name):
@@ -105,7 +107,7 @@ def said(error: BaseException | str) -> str:
 
 def _logged(message: str) -> None:
     if _ABOUT_A_JUDGE.search(message):
-        _here.met["log"] = _anywhere["log"] = said(message)
+        _here.met["log"] = _anywhere["log"] = one_line(message)
 
 
 def _watched(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -135,7 +137,7 @@ def _watched(send: Callable[..., Any], body: Callable[[Any], Any]) -> Callable[.
 
 
 def _ended(request: Any, body: Callable[[Any], Any], how: int | str) -> None:
-    """Note how a posted request ended; others fetch files, in other ways."""
+    """Note how a POST ended; other methods only fetch files."""
     if request.method != "POST":
         return
     try:

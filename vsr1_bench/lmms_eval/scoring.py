@@ -1,4 +1,4 @@
-"""Scores a run of an lmms-eval task by its own scorer, into the run store's usual places."""
+"""Score a run of an lmms-eval task with the task's own scorer, and store the result as usual."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from vsr1_bench._util.worker import Worker
 from vsr1_bench.errors import JudgeError, UsageError
 from vsr1_bench.lmms_eval import NAME, own_judge
 from vsr1_bench.lmms_eval.index import package_version
-from vsr1_bench.records import Generation as Made
-from vsr1_bench.records import Judgment, Verdict
+from vsr1_bench.records import Generation, Judgment, Verdict
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.join import join_responses
 from vsr1_bench.scoring.metrics import Response, compute
@@ -30,19 +29,19 @@ from vsr1_bench.task import ExternalTask, Metric, Task
 
 Replies = Generator[dict[str, Any], Mapping[str, Any] | None, None]
 OWN_UNIT = "own"
-"""Unit of a value that is not a share: shown as lmms-eval prints it, not in percent."""
+"""Unit of a value that is not a fraction: shown as lmms-eval prints it, not in percent."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A document with all of its responses."""
+class _Answered:
+    """A document with all its responses."""
 
     sample_id: str
-    made: tuple[Made, ...]
+    generations: tuple[Generation, ...]
 
     @property
     def texts(self) -> list[str]:
-        return [one.text for one in self.made]
+        return [one.text for one in self.generations]
 
     @property
     def text_hash(self) -> str:
@@ -52,12 +51,12 @@ class _Asked:
 def score_run(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str, Any]:
     """Have lmms-eval score a run; write and return the score document (`scoring.runs.score_run`).
 
-    Each document's values are journalled as they are there, so that what a scorer's judge was paid
-    for is not asked again; its files go to a folder of these very responses.
+    Each document's values are stored as soon as they exist, so that a scorer's judge is not paid
+    twice. The scorer's files go to a folder that belongs to exactly these responses.
 
     Raises:
         UsageError: lmms-eval is not installed, or the run is of another version of this mapping.
-        JudgeError: its scorer cannot continue; what it has sent is safe.
+        JudgeError: the scorer cannot continue; the values so far are stored.
         StoreError: the run cannot be read or written.
     """
     assert isinstance(task.source, ExternalTask)
@@ -78,10 +77,12 @@ def score_run(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str,
         path = run.judgment_path(NAME, scorer)
         lock = Lock(path.with_name(f".{path.stem}.lock"))
         try:
-            heads, told = _have_scored(run, _answered(run), path, scorer, replies, progress)
+            heads, summary = _score_documents(
+                run, _answered_documents(run), path, scorer, replies, progress
+            )
         finally:
             lock.release()
-    document = _document(run, task, path, heads, told)
+    document = _document(run, task, path, heads, summary)
     if spec.prompt.hash != digest[:16]:
         document["footnote"] = "asked by another definition or version of lmms-eval than scored by"
     run.write_scores(NAME, document)
@@ -89,75 +90,77 @@ def score_run(run: RunFolder, task: Task, *, progress: bool = True) -> dict[str,
 
 
 def _scorer(digest: str) -> str:
-    """Whose verdicts these are: those of a task's files, and of the judge that they ask."""
+    """Identity of the verdicts: the task's definition, and the settings of the judge it calls."""
     chosen = own_judge.settings()
     if not chosen:
         return digest
     return hashlib.sha256(canonical_json([digest, chosen]).encode()).hexdigest()
 
 
-def _answered(run: RunFolder) -> dict[int, _Asked]:
-    """Documents, by number, of which every response is there."""
+def _answered_documents(run: RunFolder) -> dict[int, _Answered]:
+    """Documents whose responses are all there, by number."""
     per_sample = run.spec().responses_per_sample
-    made: dict[str, dict[int, Made]] = {}
+    generations: dict[str, dict[int, Generation]] = {}
     for one in run.generations().values():
         if one.error is None:
-            made.setdefault(one.sample_id, {})[one.index] = one
+            generations.setdefault(one.sample_id, {})[one.index] = one
     placed = {place.row: place.id for place in run.places() if place.id is not None}
     return {
-        row: _Asked(known, tuple(made[known][i] for i in range(per_sample)))
+        row: _Answered(known, tuple(generations[known][i] for i in range(per_sample)))
         for row, known in sorted(placed.items())
-        if row < run.wanted() and len(made.get(known, ())) == per_sample
+        if row < run.wanted() and len(generations.get(known, ())) == per_sample
     }
 
 
-def _have_scored(
+def _score_documents(
     run: RunFolder,
-    asked: Mapping[int, _Asked],
+    documents: Mapping[int, _Answered],
     path: Path,
     scorer: str,
     replies: Replies,
     progress: bool,
 ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
-    """Each document's own values (those that are numbers), and what lmms-eval says of them all."""
+    """Score documents; return each one's numbers, and lmms-eval's summary of all."""
     stored = run.judgments(path)
     heads: dict[int, dict[str, Any]] = {}
     known: dict[int, Any] = {}
-    fresh = set(asked)
-    for number, one in asked.items():
-        judgment = stored.get(one.made[0].key)
+    fresh = set(documents)
+    for number, one in documents.items():
+        judgment = stored.get(one.generations[0].key)
         if judgment is not None and judgment.text_hash == one.text_hash and judgment.raw:
             fresh.discard(number)
             values = json.loads(judgment.raw)["values"]
             if values is not None:
                 known[number] = values
-    texts = {number: one.texts for number, one in asked.items()}
+    texts = {number: one.texts for number, one in documents.items()}
     mark = hashlib.sha256(json.dumps([scorer, texts]).encode()).hexdigest()[:16]
     folder = str((run.path / NAME / mark).resolve())
     fingerprint = run.spec().data.fingerprint
     first = replies.send(
         {"folder": folder, "fingerprint": fingerprint, "texts": texts, "known": known}
     )
-    told: dict[str, Any] = {}
-    bar = progress_bar(len(asked), f"score {run.spec().task.name}", "doc", shown=progress)
+    summary: dict[str, Any] = {}
+    bar = progress_bar(len(documents), f"score {run.spec().task.name}", "doc", shown=progress)
     with Journal(path) as lines, bar:
         for reply in chain((first,), replies):
             if "document" not in reply:
-                told |= reply
+                summary |= reply
                 continue
             number = int(reply["document"])
             heads[number] = reply.get("heads", {})
             if number in fresh or "error" in reply:
-                for judgment in _judgments(asked[number], reply, told):
+                for judgment in _judgments(documents[number], reply, summary):
                     lines.append(asdict(judgment))
             bar.update()
-    return {number: heads[number] for number in asked}, told
+    return {number: heads[number] for number in documents}, summary
 
 
-def _judgments(one: _Asked, reply: Mapping[str, Any], told: Mapping[str, Any]) -> list[Judgment]:
+def _judgments(
+    one: _Answered, reply: Mapping[str, Any], summary: Mapping[str, Any]
+) -> list[Judgment]:
     verdict, raw = Verdict("unscored", reason=f"its scorer: {reply.get('error')}"), None
     if "error" not in reply:
-        verdict = _verdict(reply["heads"], told)
+        verdict = _verdict(reply["heads"], summary)
         raw = json.dumps({"values": reply["values"]})
     return [
         Judgment(
@@ -173,13 +176,13 @@ def _judgments(one: _Asked, reply: Mapping[str, Any], told: Mapping[str, Any]) -
     ]
 
 
-def _verdict(heads: Mapping[str, Any], told: Mapping[str, Any]) -> Verdict:
-    """The first of a document's values that is a share, as a verdict to look at and compare by."""
-    for metric in told["order"]:
+def _verdict(heads: Mapping[str, Any], summary: Mapping[str, Any]) -> Verdict:
+    """The first of a document's values that is a fraction, as a verdict to compare runs by."""
+    for metric in summary["order"]:
         value = heads.get(metric)
         if isinstance(value, dict):
-            value = value.get(told["score_key"])
-        if value is None or not 0 <= value <= 1 or metric.rpartition(",")[0] in told["falling"]:
+            value = value.get(summary["score_key"])
+        if value is None or not 0 <= value <= 1 or metric.rpartition(",")[0] in summary["falling"]:
             continue
         graded = None if value in (0, 1) else value
         return Verdict("correct" if value == 1 else "incorrect", score=graded)
@@ -191,20 +194,20 @@ def _document(
     task: Task,
     path: Path,
     heads: Mapping[int, Mapping[str, Any]],
-    told: Mapping[str, Any],
+    summary: Mapping[str, Any],
 ) -> dict[str, Any]:
     spec, package = run.spec(), package_version()
     responses = join_responses(run, path)
     score = score_responses(responses, (), cluster=None, per_sample=1)
-    scored = sum(bool(found) for found in heads.values()) * spec.responses_per_sample
+    scored = sum(bool(values) for values in heads.values()) * spec.responses_per_sample
     score = replace(score, metrics={}, by={}, rates=replace(score.rates, scored=scored))
     metrics = {}
-    for name in told["order"]:
-        items = [found.get(name) for found in heads.values() if found]
-        for part, value in told["metrics"].get(name, {}).items():
+    for name in summary["order"]:
+        items = [values.get(name) for values in heads.values() if values]
+        for part, value in summary["metrics"].get(name, {}).items():
             shown = name.removesuffix(",none") + (f".{part}" if part else "")
             low, high = _interval(items, value)
-            size = told["n"][name]
+            size = summary["n"][name]
             metrics[shown] = {
                 "value": value,
                 "low": low,
@@ -216,7 +219,7 @@ def _document(
         "schema": 1,
         "model": spec.model.id,
         "task": spec.task.name,
-        "version": f"{told['version']} (lmms-eval {package})",
+        "version": f"{summary['version']} (lmms-eval {package})",
         "judge": NAME,
         "prompt": spec.prompt.format,
         "variant": spec.variant,
@@ -228,15 +231,15 @@ def _document(
         "metrics": metrics,
         NAME: {
             "package": package,
-            "values": {key: found.get("") for key, found in told["metrics"].items()},
-            "samples": told["samples"],
-            "groups": told["groups"],
+            "values": {key: values.get("") for key, values in summary["metrics"].items()},
+            "samples": summary["samples"],
+            "groups": summary["groups"],
         },
     }
 
 
 def _interval(items: Sequence[Any], value: float | None) -> tuple[float | None, float | None]:
-    """The interval of a metric that is plainly the mean of its documents' shares; else none."""
+    """The interval of a metric that is clearly the mean of its documents' fractions; else none."""
     shares = [item for item in items if isinstance(item, int | float)]
     if value is None or not items or len(shares) < len(items):
         return None, None
@@ -245,18 +248,18 @@ def _interval(items: Sequence[Any], value: float | None) -> tuple[float | None, 
     if abs(sum(shares) / len(shares) - value) > 1e-12:
         return None, None
     responses = [Response(str(i), {}, share) for i, share in enumerate(shares)]
-    found = compute(Metric("accuracy"), responses, None)
-    return found.low, found.high
+    metric = compute(Metric("accuracy"), responses, None)
+    return metric.low, metric.high
 
 
 class _Worker(Worker):
-    """The process that lmms-eval's code runs in: one per command, with a fork of it per run."""
+    """The process that runs lmms-eval's code: one per command; it forks once per run."""
 
     def ask(self, request: Mapping[str, Any]) -> Replies:
-        """Yield what it says of one run: its digest, and when it is sent more, what it has scored.
+        """Yield the digest of a run's task, and after the responses were sent, their scores.
 
         Raises:
-            JudgeError: it could not score it.
+            JudgeError: the scorer failed.
         """
         finished, failed, summed_up = False, "", False
         try:
@@ -265,11 +268,11 @@ class _Worker(Worker):
                 if "failed" in reply:
                     failed = reply["failed"]
                 elif "done" in reply:
-                    # After any other end, a line that it has not read may be in its way.
+                    # After any other end, unread input may be left in its pipe.
                     finished = reply["done"] in (0, 1)
                     if reply["done"] and not failed:
                         failed = f"the process of its scorer ended with {reply['done']}"
-                    elif not summed_up and not failed:  # a task has ended it, as if all were well
+                    elif not summed_up and not failed:  # a task called exit(0)
                         failed = "its scorer ended before it had summed up"
                     break
                 else:
@@ -283,7 +286,7 @@ class _Worker(Worker):
         except BrokenPipeError as error:
             raise JudgeError(f"lmms_eval/{request['name']}: its scorer cannot start") from error
         finally:
-            if not finished:  # what else it may say belongs to nobody
+            if not finished:  # later lines would be taken for those of another run
                 self.close()
 
     def _write(self, message: Mapping[str, Any]) -> None:
@@ -295,7 +298,7 @@ _running: list[_Worker] = []
 
 
 def _worker() -> _Worker:
-    """The worker of this process; importing lmms-eval takes seconds, so it is kept."""
+    """The worker of this process; it is kept because importing lmms-eval takes seconds."""
     if not _running or not _running[-1].alive:
         _running.append(_Worker("vsr1_bench.lmms_eval.worker:serve"))
         atexit.register(_running[-1].close)

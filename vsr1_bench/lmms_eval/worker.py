@@ -1,12 +1,13 @@
-"""The process in which lmms-eval scores; its code runs nowhere else.
+"""The process in which lmms-eval's scorers run; they run nowhere else.
 
-It is started with `serve`, imports lmms-eval once, and forks for each run that it is to score. So
-whatever a task keeps in its modules, or in files of the working folder, ends with the run: another
-model's numbers cannot be made of it. Requests come in and results go out as JSON lines.
+`serve` imports lmms-eval once and forks for each run. State that a task keeps in its modules, or in
+files of the working folder, therefore ends with the run and cannot reach another model's numbers.
+Requests come in and results go out as JSON lines.
 
-What is computed is `lmms_eval.evaluator.evaluate` from the responses on, by the same objects; a
-test compares them to the last digit. What differs: a scorer that raises is not called five times
-with pauses, its document is reported and skipped; standard errors are not bootstrapped.
+The computation is that of `lmms_eval.evaluator.evaluate` from the responses on, with the same
+objects; a test compares the numbers to the last digit. Two things differ: a scorer that raises is
+called once, not five times with pauses, and its document is reported and skipped; and standard
+errors are not bootstrapped.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ from vsr1_bench.lmms_eval.identity import digest_of
 from vsr1_bench.lmms_eval.loading import Plan, load_task, quiet, seed_all
 
 PARALLEL = 4
-"""Documents scored at once, as its evaluator does."""
+"""Documents scored at the same time, as in lmms-eval's evaluator."""
 
 Values = dict[str, Any]
 _KIND = "\0kind"
 
 
 def serve(parent: int) -> None:
-    """Score what standard input asks, two lines per run, until it ends.
+    """Score runs that standard input names, two lines per run, until it ends.
 
-    Forks die with this process, as it dies with its parent: a judge that a scorer asks would be
-    paid for verdicts that nobody keeps.
+    Forks die with this process, and it dies with its parent. Otherwise a scorer's judge would be
+    paid for verdicts that nobody stores.
     """
     import lmms_eval.tasks  # noqa: F401 - once, for all that is forked from here
 
@@ -60,23 +61,23 @@ def serve(parent: int) -> None:
         _say(out, {"done": os.waitstatus_to_exitcode(status)})
 
 
-def _score_one(asked: Mapping[str, Any], told: TextIO, out: TextIO) -> int:
+def _score_one(job: Mapping[str, Any], jobs: TextIO, out: TextIO) -> int:
     try:
-        _go_to(asked["folder"])
+        _go_to(job["folder"])
         seed_all()
-        task, plan = load_task(asked["name"], asked["include_path"])
-        _say(out, {"digest": digest_of(asked["name"], plan)})
-        # What is known of these responses is under that digest.
-        asked = json.loads(told.readline(), object_hook=restored)
-        _go_to(asked["folder"])
-        score(task, plan, asked, partial(_say, out))
+        task, plan = load_task(job["name"], job["include_path"])
+        _say(out, {"digest": digest_of(job["name"], plan)})
+        # The parent looks up the stored values of this digest.
+        job = json.loads(jobs.readline(), object_hook=restored)
+        _go_to(job["folder"])
+        score(task, plan, job, partial(_say, out))
         return 0
     except BenchError as error:
         _say(out, {"failed": str(error)})
     except (Exception, SystemExit) as error:  # its code: it ends this run's scoring, with a line
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}:{last.lineno}"
-        _say(out, {"failed": f"{own_judge.said(error)} (in {place})"})
+        _say(out, {"failed": f"{own_judge.one_line(error)} (in {place})"})
     return 1
 
 
@@ -85,43 +86,42 @@ def _go_to(folder: str) -> None:
     os.chdir(folder)
 
 
-def _say(out: TextIO, told: Mapping[str, Any]) -> None:
-    out.write(json.dumps(told) + "\n")
+def _say(out: TextIO, message: Mapping[str, Any]) -> None:
+    out.write(json.dumps(message) + "\n")
     out.flush()
 
 
 def score(
-    task: Any, plan: Plan, asked: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]
+    task: Any, plan: Plan, job: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]
 ) -> None:
-    """Score one run and tell each document's values as they are there, the aggregates at the end.
+    """Score one run; report each document's values as soon as they exist, the aggregates last.
 
     Args:
-        task: As `load_task` gives it; it is used up.
-        plan: What it was made of.
-        asked: `fingerprint` (of the documents that were asked), `folder` (for files that a task
-            writes), `texts` (document's number -> its responses), `known` (document's number ->
+        task: From `load_task`; it cannot be used again.
+        plan: The plan it was made from.
+        job: `fingerprint` (of the documents that the model answered), `folder` (for the task's
+            files), `texts` (document's number -> its responses), `known` (document's number ->
             values sent before).
-        say: Takes at first `{"order", …}`, then `{"document", …}` each, at last `{"metrics", …}`.
+        say: Gets `{"order", …}`, then one `{"document", …}` each, and finally `{"metrics", …}`.
 
     Raises:
-        BenchError: the task has other documents than were asked, or asks a judge when it sums up,
-            who cannot be asked.
+        BenchError: the documents have changed, or a judge failed while the task summed up.
     """
     from lmms_eval.evaluator_utils import TaskOutput
 
-    if fingerprint(task.eval_docs) != asked["fingerprint"]:
-        # Responses are paired with documents by number: one row more, and each has a neighbour's.
+    if fingerprint(task.eval_docs) != job["fingerprint"]:
+        # Responses are paired with documents by number: an additional row would shift them all.
         raise TaskError(
             "its documents are not those that were asked (the data set or its reading has changed "
-            "since); bring them back, or run the model again"
+            "since); restore them, or run the model again"
         )
-    task.args = Namespace(output_path=asked["folder"], process_with_media=False)
+    task.args = Namespace(output_path=job["folder"], process_with_media=False)
     own_judge.watch()
-    texts = {int(number): list(found) for number, found in asked["texts"].items()}
-    known = {int(number): found for number, found in asked["known"].items()}
+    texts = {int(number): list(found) for number, found in job["texts"].items()}
+    known = {int(number): found for number, found in job["known"].items()}
     split = task.config.test_split if task.has_test_docs() else task.config.validation_split
     task._instances = _answered(task, texts, split)
-    # Filters walk responses and documents side by side: of an unanswered one neither may be there.
+    # Filters pair responses and documents by position, so unanswered documents are removed.
     task.task_docs = task.task_docs.select(list(texts))
     _strip_thinking(task)
     task.apply_filters()
@@ -140,11 +140,11 @@ def score(
     graded: dict[int, Values | str] = {}
     with ThreadPoolExecutor(PARALLEL) as pool:
         numbers_of = {pool.submit(grade, number): number for number in texts}
-        for future in as_completed(numbers_of):  # sent, and so kept, as soon as it exists
+        for future in as_completed(numbers_of):  # sent, and so stored, as soon as it exists
             number = numbers_of[future]
             graded[number] = future.result()
-            say({"document": number, **_told(graded[number])})
-    for number in texts:  # summed up in their order, as its evaluator does
+            say({"document": number, **_reply(graded[number])})
+    for number in texts:  # in their order, as lmms-eval's evaluator does
         found = graded[number]
         for key in keys:
             values = found.get(key, {}) if isinstance(found, dict) else {}
@@ -153,9 +153,9 @@ def score(
     own_judge.begin()
     output.calculate_aggregate_metric(bootstrap_iters=0)
     if (trouble := own_judge.trouble(anywhere=True)) is not None:
-        # Some keep replies, and what stands for a missing one, in files: not for the next time.
-        shutil.rmtree(asked["folder"])
-        raise JudgeError(f"{trouble}, when it summed up: its numbers would hold answers of nobody")
+        # Some tasks keep replies, and placeholders for missing ones, in files: do not reuse them.
+        shutil.rmtree(job["folder"])
+        raise JudgeError(f"{trouble}, when it summed up: its numbers would include missing replies")
     names = [name for name in output.agg_metrics if "_stderr," not in name]
     say(
         {
@@ -178,7 +178,7 @@ def _answered(task: Any, texts: Mapping[int, Sequence[str]], split: str) -> list
 
 
 def _strip_thinking(task: Any) -> None:
-    """As its evaluator: remove reasoning before the filters run, if the task asks for that."""
+    """As in lmms-eval's evaluator: remove reasoning before the filters, if the task wants it."""
     from lmms_eval.filters.transformation import StripThinkingFilter
 
     if task.config.auto_strip_thinking and _reasoning_tags(task) is None:
@@ -200,17 +200,17 @@ def _grade(
     known: Mapping[int, Any],
     number: int,
 ) -> Values | str:
-    """Values of a document by filter, or why there are none."""
+    """Values of a document by filter, or the reason why there are none."""
     from lmms_eval.api.reasoning import strip_reasoning_tags
 
     if number in known:
         return unpacked(known[number])
-    # Beneath the decorator that calls a failing scorer five times, two seconds apart.
+    # Without the decorator that calls a failing scorer five times, two seconds apart.
     process = inspect.unwrap(type(task).process_results)
     tags, one = _reasoning_tags(task), by_number[number]
     own_judge.begin()
     try:
-        found = {}
+        values = {}
         for key in keys:
             response = one.filtered_resps[key]
             if tags is not None and isinstance(response, str):
@@ -220,25 +220,25 @@ def _grade(
                     strip_reasoning_tags(part, tags) if isinstance(part, str) else part
                     for part in response
                 ]
-            found[key] = dict(process(task, documents[number], [response]))
+            values[key] = dict(process(task, documents[number], [response]))
     except (Exception, SystemExit) as error:  # its code on one response: unscored, with the reason
-        return own_judge.said(error)
-    return found if (trouble := own_judge.trouble()) is None else trouble
+        return own_judge.one_line(error)
+    return values if (trouble := own_judge.trouble()) is None else trouble
 
 
-def _told(found: Values | str) -> dict[str, Any]:
-    if isinstance(found, str):
-        return {"error": found}
+def _reply(graded: Values | str) -> dict[str, Any]:
+    if isinstance(graded, str):
+        return {"error": graded}
     heads = {
         f"{metric},{key}": _head(value)
-        for key, values in found.items()
+        for key, values in graded.items()
         for metric, value in values.items()
     }
-    return {"values": packed(found), "heads": heads}
+    return {"values": packed(graded), "heads": heads}
 
 
 def _head(value: Any) -> Any:
-    """What of a value may be a document's score: a number, or the numbers of a dictionary."""
+    """The part of a value that can be a document's score: a number, or a dictionary's numbers."""
     import numpy as np
 
     kinds = (bool, int, float, np.bool_, np.integer, np.floating)
@@ -247,7 +247,7 @@ def _head(value: Any) -> Any:
     return float(value) if isinstance(value, kinds) else None
 
 
-def packed(found: Values) -> Any:
+def packed(values: Values) -> Any:
     """Values as JSON that gives the same back, objects that metrics share included.
 
     None if that cannot be (tuples, sets, bytes, a task's own objects): they are computed again
@@ -256,8 +256,8 @@ def packed(found: Values) -> Any:
     table: list[Any] = []
     places: dict[int, int] = {}
     refs: dict[str, dict[str, int]] = {}
-    for key, values in found.items():
-        for metric, value in values.items():
+    for key, of_filter in values.items():
+        for metric, value in of_filter.items():
             if id(value) not in places:
                 places[id(value)] = len(table)
                 table.append(value)
@@ -308,10 +308,10 @@ def restored(value: dict[str, Any]) -> Any:
 def numbers(value: Any, name: str = "") -> dict[str, float | None]:
     """The numbers of an aggregate: one under the empty name, or those of a dictionary by key."""
     if isinstance(value, Mapping):
-        found: dict[str, float | None] = {}
+        by_key: dict[str, float | None] = {}
         for key, inner in value.items():
-            found |= numbers(inner, f"{name}.{key}" if name else str(key))
-        return found
+            by_key |= numbers(inner, f"{name}.{key}" if name else str(key))
+        return by_key
     try:
         number = float(value)
     except (TypeError, ValueError):
