@@ -90,7 +90,7 @@ def notes(data: Path) -> dict[str, dict[str, Any]]:
 def test_fetched_then_run_without_the_hub(bench: Bench, tmp_path: Path) -> None:
     done = bench.fetch("gsm8k,realworldqa,math500,mmmu_pro_10,demo")
     assert done.returncode == 0, done.stderr
-    assert "made on the spot: demo" in done.stderr
+    assert "generated, no download needed: demo" in done.stderr
     found = notes(bench.data)
     assert set(found) == {
         "openai/gsm8k/main/test.vsr1.json",
@@ -173,6 +173,6 @@ def test_what_cannot_be_had_is_left_out_by_name(bench: Bench) -> None:
     done = bench("download", "data", "--to", bench.data)
     assert "name the tasks" in error_line(done.returncode, 2, done.stderr)
     done = bench("download", "hf://datasets/a/b", "--tasks", "gsm8k")
-    assert "--tasks goes with `vsr1-bench download data`" in error_line(
+    assert "--tasks is only for `vsr1-bench download data`" in error_line(
         done.returncode, 2, done.stderr
     )

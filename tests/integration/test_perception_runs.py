@@ -267,7 +267,7 @@ def test_judge_judges_both_passes_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["perceive", "{runs}"], "perceive needs another model to read"),
+        (["perceive", "{runs}"], "perceive needs another model as reader"),
         (["perceive", "{runs}", "--reader_model", "m"], "go with --reader openai"),
         (["perceive", "{runs}", "--reader", "openai"], "needs --reader_model NAME"),
         (
@@ -298,7 +298,7 @@ def test_blind_runs_stand_beside_the_others_and_not_in_their_way(tmp_path: Path)
     (blind,) = (path.parent for path in found if '"variant": "drop"' in path.read_text())
     with ChatServer() as server:
         done = cli("perceive", blind, *flags(server), *paths)
-        assert "blind runs only" in error_line(done.returncode, 2, done.stderr)
+        assert "all of these are blind runs" in error_line(done.returncode, 2, done.stderr)
         assert server.asked == []
 
 

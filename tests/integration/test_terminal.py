@@ -84,7 +84,7 @@ def test_whole_commands_on_hostile_answers_and_rows(tmp_path: Path) -> None:
         cli("publish", runs, "--to", tmp_path / "bundle", "--with_golds"),
     ]
     for one in seen:
-        assert "unforeseen" not in one.stderr and "Traceback" not in one.stderr, one.stderr
+        assert "unexpected" not in one.stderr and "Traceback" not in one.stderr, one.stderr
         assert harmless(one.stdout) and harmless(one.stderr), one.args
 
 

@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     common.add_runs(parser)
     parser.add_argument(
-        "--judges", required=True, metavar="A,B[,C]", help="judges that have judged these runs"
+        "--judges",
+        required=True,
+        metavar="A,B[,C]",
+        help="judges to compare; they have judged these runs already",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument(
@@ -25,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=common.positive_int,
         default=20,
         metavar="N",
-        help="how many disagreements to list",
+        help="list at most N disagreements (default: 20)",
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Compare each pair, and print."""
+    """Compare each pair of judges, and print."""
     import json
     from itertools import combinations
 
@@ -68,7 +71,7 @@ def _text(found: Agreement, show: int) -> str:
     share = "–" if found.observed is None else f"{100 * found.observed:.1f} %"
     lines = [
         f"{first} and {second}: kappa {value}; equal {share} of {found.n}, "
-        f"{found.unscored} without both verdicts left out",
+        f"{found.unscored} without both verdicts excluded",
         cells(
             [[f"{first}: {word}", *row] for word, row in zip(OUTCOMES, found.table, strict=True)],
             ["", f"{second}: correct", f"{second}: incorrect"],

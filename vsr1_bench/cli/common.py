@@ -41,14 +41,14 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data_root",
         type=user_text,
         metavar="DIR",
-        help="local mirror, DIR/<hub id>/[<config>/]<split>*.{parquet,jsonl} "
+        help="folder with a local mirror: DIR/<hub id>/[<config>/]<split>*.{parquet,jsonl} "
         "(default: the environment variable VSR1_DATA_ROOT)",
     )
     parser.add_argument(
         "--source",
         metavar="NAME",
-        help="read another publication of the rows (lmms_eval, paper), if the task has one; "
-        "default: the official data set",
+        help="read the rows from another publication (lmms_eval, paper), if the task has one "
+        "(default: the official data set)",
     )
     parser.add_argument(
         "--dataset",
@@ -61,7 +61,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--offline",
         action="store_true",
-        help="never contact the hub; fail at once and list what is missing",
+        help="never contact the hub; if data are missing, list them and fail at once",
     )
 
 
@@ -112,21 +112,25 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         type=thinking_tags,
         default=(),
         metavar="TAG,…",
-        help="more tags of thinking, whose content is never an answer: cot for <cot>…</cot>, or "
-        "both marks, [[cot]]…[[/cot]]; tags of known model families need no flag",
+        help="more tags around thinking, in which no answer is looked for: cot for <cot>…</cot>, "
+        "or both marks: [[cot]]…[[/cot]]; the tags of known model families are built in",
     )
     group = parser.add_argument_group("judges that ask a model")
     group.add_argument("--judge_model", type=user_text, metavar="M", help="the model that judges")
     group.add_argument(
-        "--judge_base_url", metavar="URL", help="its endpoint; the key: VSR1_JUDGE_API_KEY"
+        "--judge_base_url",
+        metavar="URL",
+        help="endpoint of that model; its key is in VSR1_JUDGE_API_KEY",
     )
     group.add_argument(
-        "--judge_all", action="store_true", help="cascade: let the model judge every response"
+        "--judge_all",
+        action="store_true",
+        help="with cascade: the model judges every response, also where the rule has decided",
     )
     group.add_argument(
-        "--judge_concurrency", type=positive_int, metavar="N", help="calls at a time"
+        "--judge_concurrency", type=positive_int, metavar="N", help="calls at the same time"
     )
-    group.add_argument("--judge_prompt", default="strict", help="strict, paper or graded")
+    group.add_argument("--judge_prompt", default="strict", help="strict (default), paper or graded")
     group.add_argument(
         "--judge_args",
         default="",
@@ -137,10 +141,13 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "--price_file",
         type=user_path,
         metavar="FILE.json",
-        help='{"MODEL": {"input": PRICE, "output": PRICE}}, prices per million tokens',
+        help='{"MODEL": {"input": PRICE, "output": PRICE}} with prices per million tokens',
     )
     group.add_argument(
-        "--max_cost", type=_money, metavar="C", help="stop before spending more than this"
+        "--max_cost",
+        type=_money,
+        metavar="C",
+        help="stop before judges and readers cost more than this",
     )
 
 
@@ -176,8 +183,8 @@ def add_seeing(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--blind",
         metavar="V,…",
-        help="also run each task blind: drop (no image), noise, swap (another sample's image); "
-        "the table shows the gain over blind",
+        help="also run each task blind: drop (no image), noise or swap (another sample's image); "
+        "the table shows how much the image adds",
     )
     add_reader(group)
 
@@ -196,16 +203,18 @@ def add_perception(group: argparse._ArgumentGroup) -> None:
 
 
 def add_reader(group: argparse._ArgumentGroup) -> None:
-    """Add the flags about who reads; read them with `reader_options`."""
+    """Add the flags about the reader; read them with `reader_options`."""
     group.add_argument(
         "--reader",
         metavar="R",
-        help="who answers from the descriptions: self (the model itself, the default), openai, "
+        help="who answers from the descriptions: self (default: the evaluated model), openai, "
         "gemini (as in the paper) or vllm",
     )
     group.add_argument("--reader_model", type=user_text, metavar="M", help="the model that reads")
     group.add_argument(
-        "--reader_base_url", metavar="URL", help="its endpoint; the key: VSR1_READER_API_KEY"
+        "--reader_base_url",
+        metavar="URL",
+        help="endpoint of that model; its key is in VSR1_READER_API_KEY",
     )
     group.add_argument(
         "--reader_args",
@@ -215,10 +224,10 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
 
 
 def reader_options(options: argparse.Namespace, spending: Spending | None = None) -> ReaderOptions:
-    """Turn those flags into `ReaderOptions`; `spending` = that of the judges, which bounds both.
+    """Turn those flags into `ReaderOptions`; `spending` is shared with the judges.
 
     Raises:
-        UsageError: flags about a reader that is the model itself, or that cannot be used.
+        UsageError: the flags do not fit this reader, or it cannot be used.
     """
     from vsr1_bench.pipeline.flags import ReaderFlags
 
@@ -233,7 +242,7 @@ def print_scores(documents: Sequence[dict[str, Any]]) -> None:
 
 
 def tell_unread(documents: Sequence[dict[str, Any]]) -> None:
-    """Say what no verdict can be given on: what nobody has read."""
+    """Say which samples have no verdict because no reader has read their description."""
     from vsr1_bench.scoring.runs import unread_notices
 
     for line in unread_notices(documents):
@@ -258,15 +267,21 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         type=user_path,
         default=DEFAULT_RUNS,
         metavar="RUNS",
-        help="run folders, or folders that hold some (default: runs)",
+        help="run folders, or folders that contain run folders (default: runs)",
+    )
+
+
+def add_force_unlock(parser: argparse._ActionsContainer) -> None:
+    """Add `--force_unlock`."""
+    parser.add_argument(
+        "--force_unlock",
+        action="store_true",
+        help="take over the lock of a run whose host is dead",
     )
 
 
 def positive_int(text: str) -> int:
-    """Read a whole number above zero (argparse type).
-
-    `--limit 0.1` is refused rather than read as a share or as nothing.
-    """
+    """Read a whole number above zero (argparse type); 0.1 is an error, not a fraction."""
     try:
         number = int(text)
     except ValueError:

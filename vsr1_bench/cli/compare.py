@@ -1,4 +1,4 @@
-"""`vsr1-bench compare`: runs against each other, on the same samples."""
+"""`vsr1-bench compare`: compare runs on the same samples."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=user_path,
         metavar="RUN",
-        help="two or more runs, or folders that hold one run of each task; a difference is the "
-        "later one minus the earlier one",
+        help="two or more runs, or folders with one run per task; differences are the later "
+        "minus the earlier",
     )
-    parser.add_argument("--judge", help="whose verdicts (default: the task's own judge)")
+    parser.add_argument("--judge", help="compare by this judge (default: the task's own)")
     parser.add_argument(
         "--flips",
         type=common.positive_int,
         metavar="N",
-        help="list the first N samples of each comparison on which the runs differ",
+        help="list the first N samples on which the runs of a comparison differ",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document with every flip")
     common.add_include_path(parser)
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Compare each pair, task by task, and print."""
     if len(options.runs) < 2:
-        raise UsageError("compare: wanted two runs or more, e.g. vsr1-bench compare RUN_A RUN_B")
+        raise UsageError("compare: wanted at least two runs, e.g. vsr1-bench compare RUN_A RUN_B")
     return show_sound(options.runs, partial(_compare, options), least=2)
 
 

@@ -12,7 +12,14 @@ from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--output_path", "-o", type=user_path, default=Path("runs"), metavar="DIR")
+    parser.add_argument(
+        "--output_path",
+        "-o",
+        type=user_path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder for runs, whose disk is checked (default: runs)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document")
     common.add_data(parser)
 
@@ -26,7 +33,7 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.store.environment import DATA_ROOT_VARIABLE
     from vsr1_bench.tools.doctor import can_run, diagnose, report
 
-    # Not the usual way: a root that is not a folder is a finding here, not an error.
+    # Unlike elsewhere, a data root that is not a folder is a finding, not an error.
     root = options.data_root or os.environ.get(DATA_ROOT_VARIABLE)
     findings = diagnose(options.output_path, user_path(root) if root else None)
     if options.json:

@@ -21,32 +21,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "address",
         type=user_text,
         metavar="SOURCE",
-        help="hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://FOLDER or a folder: a "
-        f"bundle that `publish` made; {PAPER}: the raw outputs of the Vision-SR1 paper; {DATA}: "
-        "rows of --tasks for --data_root",
+        help="a bundle that `publish` made (hf://datasets/ORG/NAME[@REVISION], "
+        f"https://HOST/FOLDER, file://FOLDER or a folder); {PAPER}: the raw outputs of the "
+        f"Vision-SR1 paper; {DATA}: rows of --tasks, for --data_root",
     )
     parser.add_argument(
-        "--to", type=user_path, metavar="DIR", help="folder to fill (default: runs; for data: data)"
+        "--to",
+        type=user_path,
+        metavar="DIR",
+        help=f"target folder (default: runs; for {DATA}: data)",
     )
     parser.add_argument(
-        "--runs", metavar="A,B", help=f"{PAPER}: only these of its runs, e.g. 7B-Vision-SR1"
+        "--runs", metavar="A,B", help=f"only for {PAPER}: these of its runs, e.g. 7B-Vision-SR1"
     )
     parser.add_argument(
         "--revision",
         metavar="COMMIT",
-        help=f"{PAPER}: commit of its repository (default: the newest, whose commit is printed)",
+        help=f"only for {PAPER}: commit of its repository (default: the newest; it is printed)",
     )
-    parser.add_argument("--tasks", "-t", help=f"{DATA}: tasks and suites, a,b")
+    parser.add_argument("--tasks", "-t", help=f"only for {DATA}: tasks and suites, a,b")
     common.add_data(parser)
     common.add_include_path(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Download, and say what to do next."""
+    """Download, and print the next command."""
     for names, wanted in ((ONLY_PAPER, PAPER), (ONLY_DATA, DATA)):
         given = [name for name in names if getattr(options, name) is not None]
         if given and options.address != wanted:
-            raise UsageError(f"--{given[0]} goes with `vsr1-bench download {wanted}`")
+            raise UsageError(f"--{given[0]} is only for `vsr1-bench download {wanted}`")
     progress = options.verbosity in ("DEBUG", "INFO")
     if options.address == DATA:
         return _data(options, progress)
@@ -59,15 +62,14 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
     from vsr1_bench.publish.unpack import download
 
     to = options.to or Path("runs")
-    found = download(options.address, to, options.include_path, progress=progress)
-    for run in found.known:
-        print(f"{run.path}: there already, left as it is", file=sys.stderr)
-    for run in found.new:
-        without = run.withheld()
-        said = f", without {' and '.join(without)}" if without else ""
-        made = run.count()
-        print(f"{run.path}: {made} responses{said}", file=sys.stderr)
-    print(f"from {found.origin}; every hash was checked", file=sys.stderr)
+    bundle = download(options.address, to, options.include_path, progress=progress)
+    for run in bundle.known:
+        print(f"{run.path}: exists already, not changed", file=sys.stderr)
+    for run in bundle.new:
+        withheld = run.withheld()
+        without = f", without {' and '.join(withheld)}" if withheld else ""
+        print(f"{run.path}: {run.count()} responses{without}", file=sys.stderr)
+    print(f"from {bundle.origin}; every hash was checked", file=sys.stderr)
     print(f"look at it with: vsr1-bench table {to}", file=sys.stderr)
     return EXIT_DONE
 
@@ -116,7 +118,7 @@ def _data(options: argparse.Namespace, progress: bool) -> int:
     for line in report.ready:
         print(line, file=sys.stderr)
     if report.made:
-        print(f"made on the spot: {', '.join(report.made)}", file=sys.stderr)
+        print(f"generated, no download needed: {', '.join(report.made)}", file=sys.stderr)
     for line in report.missing:
         print_skipped(line)
     if report.missing and not report.ready:

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IN.jsonl",
         help="lines {id, response, answer, choices?, answer_type?, question?}",
     )
-    parser.add_argument("--judge", required=True)
+    parser.add_argument("--judge", required=True, help="a judge (vsr1-bench ls judges)")
     parser.add_argument(
         "--output",
         type=user_path,
@@ -29,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain",
         action="store_true",
-        help="add to each line which rule read the answer from which words: {rule, span, words}",
+        help="also write which rule read the answer, and from which words: {rule, span, words}",
     )
     common.add_judging(parser)
     common.add_include_path(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Grade and say how many came out how."""
+    """Grade the file and print how many responses got each verdict."""
     from vsr1_bench.judge import ModelJudge
     from vsr1_bench.judging.grade_file import grade_file
     from vsr1_bench.registry import find_judge
@@ -51,8 +51,8 @@ def execute(options: argparse.Namespace) -> int:
         explain=options.explain,
         progress=options.verbosity in ("DEBUG", "INFO"),
     )
-    said = ", ".join(f"{count} {name}" for name, count in counts.items())
-    print(f"{options.output}: {said}", file=sys.stderr)
-    # A rule's unscored lines stay so; a model that failed may answer the next time.
+    verdicts = ", ".join(f"{count} {name}" for name, count in counts.items())
+    print(f"{options.output}: {verdicts}", file=sys.stderr)
+    # A rule fails on the same lines each time; a model that failed may answer the next time.
     asks = isinstance(find_judge(read_name(options.judge).kind, options.include_path), ModelJudge)
     return EXIT_INCOMPLETE if asks and counts["unscored"] else EXIT_DONE

@@ -12,7 +12,7 @@ from vsr1_bench.cli import common
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--task", required=True)
+    parser.add_argument("--task", required=True, help="the task that they answer")
     parser.add_argument(
         "--responses",
         type=user_path,
@@ -20,21 +20,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl",
         help="one response per line",
     )
-    parser.add_argument("--model", "-m", required=True, help="name of the model that made them")
+    parser.add_argument("--model", "-m", required=True, help="name of the model that wrote them")
     parser.add_argument(
         "--by",
         choices=["id", "row"],
         default="id",
-        help="how a line names its sample: by its id, or by its place in the file",
+        help="match a line with its sample by id (default), or by its row in the file",
     )
-    parser.add_argument("--field", default="response", help="the line's field with the response")
-    parser.add_argument("--output_path", "-o", type=user_path, default=Path("runs"), metavar="RUNS")
+    parser.add_argument(
+        "--field", default="response", help="field of the response (default: response)"
+    )
+    parser.add_argument(
+        "--output_path",
+        "-o",
+        type=user_path,
+        default=Path("runs"),
+        metavar="RUNS",
+        help="folder for the run (default: runs)",
+    )
     common.add_data(parser)
     common.add_include_path(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Import, and say how to judge."""
+    """Import, and print how to judge."""
     from vsr1_bench.imports.responses import ImportOptions, import_responses
 
     folder = import_responses(
@@ -50,7 +59,7 @@ def execute(options: argparse.Namespace) -> int:
             progress=options.verbosity in ("DEBUG", "INFO"),
         )
     )
-    samples, made = sum(place.id is not None for place in folder.places()), folder.count()
-    print(f"{folder.path}: {made} responses for {samples} samples", file=sys.stderr)
+    samples = sum(place.id is not None for place in folder.places())
+    print(f"{folder.path}: {folder.count()} responses for {samples} samples", file=sys.stderr)
     print(f"judge and score with: vsr1-bench judge {folder.path}", file=sys.stderr)
     return 0

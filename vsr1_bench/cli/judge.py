@@ -23,14 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_runs(parser)
     common.add_stored_judging(parser, "the judge (default: each task's own)")
     parser.add_argument(
-        "--dry_run", action="store_true", help="print calls, tokens and cost; call nobody"
+        "--dry_run",
+        action="store_true",
+        help="print the number of calls, tokens and the cost; call no model",
     )
     common.add_data(parser)
     common.add_include_path(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Judge what has no verdict yet, score, and print the table."""
+    """Judge responses without a verdict, score, and print the table."""
     from vsr1_bench.judging.open import JudgePool
 
     skipped = Skipped()
@@ -48,7 +50,7 @@ def execute(options: argparse.Namespace) -> int:
 def choose(
     runs: Sequence[RunFolder], options: argparse.Namespace, pool: JudgePool
 ) -> dict[str, JudgeChoice]:
-    """Choose each task's judge, and say which of them cannot be used."""
+    """Choose each task's judge, and warn about judges that cannot be used."""
     from vsr1_bench.judging.choose import choose_judges
     from vsr1_bench.registry import get_task
 
@@ -68,7 +70,7 @@ def judge_and_print(
     judges: dict[str, JudgeChoice],
     skipped: Skipped,
 ) -> int:
-    """Judge and score runs and print the table; the exit code says whether all is scored.
+    """Judge and score runs, print the table, and return the exit code: 75 if any is unscored.
 
     Runs that turn out to be damaged are skipped.
     """
@@ -112,7 +114,7 @@ def known_runs(
 
 
 def dry_run(runs: Sequence[RunFolder], judge: str | None, pool: JudgePool, skipped: Skipped) -> int:
-    """Print what judging would take."""
+    """Print what judging would cost."""
     from tabulate import tabulate
 
     from vsr1_bench.judge import Estimate
@@ -133,7 +135,7 @@ def dry_run(runs: Sequence[RunFolder], judge: str | None, pool: JudgePool, skipp
         rows.append(("all", "", "", *_cells(total)))
     headers = ("model", "task", "judge", "calls", "prompt tokens ≈", "reply tokens ≤", "cost ≤")
     print(tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True))
-    print("\nnobody was called; tokens are reckoned at four characters each", file=sys.stderr)
+    print("\nno model was called; four characters are counted as one token", file=sys.stderr)
     return EXIT_INCOMPLETE if skipped.count else EXIT_DONE
 
 

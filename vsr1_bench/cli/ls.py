@@ -20,15 +20,21 @@ KINDS = ("tasks", "judges", "prompts", "recipes", "runs", "model_args")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("kind", choices=KINDS, nargs="?", default="tasks")
     parser.add_argument(
-        "path", nargs="?", type=user_path, default=Path("runs"), help="for `ls runs`"
+        "kind", choices=KINDS, nargs="?", default="tasks", help="what to list (default: tasks)"
+    )
+    parser.add_argument(
+        "path",
+        nargs="?",
+        type=user_path,
+        default=Path("runs"),
+        help="folder for `ls runs` (default: runs)",
     )
     common.add_include_path(parser)
     parser.add_argument(
         "--source",
         choices=harness_names(),
-        help="tasks of another harness, which run as HARNESS/NAME where it is installed",
+        help="list the tasks of another harness; if it is installed, they run as HARNESS/NAME",
     )
 
 
@@ -36,22 +42,15 @@ def execute(options: argparse.Namespace) -> int:
     """Print the list."""
     if options.source is not None:
         if options.kind != "tasks":
-            raise UsageError(f"--source {options.source} goes with `ls tasks`, not {options.kind}")
+            raise UsageError(f"--source {options.source} is for `ls tasks`, not {options.kind}")
         harness = find_harness(options.source)
-        found = harness.entries([*map(str, options.include_path)])
-        rows = [(f"{harness.name}/{e.name}", e.kind, " ".join(e.members) or "–") for e in found]
+        entries = harness.entries([*map(str, options.include_path)])
+        rows = [(f"{harness.name}/{e.name}", e.kind, " ".join(e.members) or "–") for e in entries]
         print(_columns(("task", "kind", "tasks of a tag"), rows))
         return 0
     if options.kind == "runs":
-        print(
-            _columns(
-                (
-                    *("model", "task", "prompt", "blind", "precision", "generated", "judges"),
-                    "folder",
-                ),
-                _runs(options.path),
-            )
-        )
+        names = ("model", "task", "prompt", "blind", "precision", "generated", "judges", "folder")
+        print(_columns(names, _runs(options.path)))
         return 0
     if options.kind == "model_args":
         from vsr1_bench.generation.identity import audit
@@ -63,8 +62,8 @@ def execute(options: argparse.Namespace) -> int:
 
         formats = FORMATS.values()
         places = {"mark": "at its mark", "end": "at the end"}
-        told = [(f.name, str(f.version), places[f.images], f.fits, f.description) for f in formats]
-        print(_columns(("prompt", "version", "image", "trained with it", "what"), told))
+        rows = [(f.name, str(f.version), places[f.images], f.fits, f.description) for f in formats]
+        print(_columns(("prompt", "version", "image", "trained with it", "what"), rows))
         return 0
     if options.kind == "recipes":
         from vsr1_bench.cli.train import recipe_rows
@@ -97,8 +96,8 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _rows(task: Task) -> int | None:
-    """Samples that the task's publishers state; None if nobody does."""
-    from vsr1_bench.task import UserDataset
+    """Number of samples as published; None if it is not stated."""
+    from vsr1_bench.task import Chosen
 
     stated = None if isinstance(task.source, UserDataset) else task.source.n
     return stated * task.per_row if stated else None
@@ -119,7 +118,7 @@ def _runs(path: Path) -> Iterable[tuple[str, ...]]:
 
 
 def _columns(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Align columns; the last one is left ragged."""
+    """Align all columns but the last."""
     table = [list(headers), *map(list, rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(headers) - 1)]
     return "\n".join(

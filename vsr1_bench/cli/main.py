@@ -1,7 +1,7 @@
-"""Entry point: finds the command, runs it, and turns errors into one line and an exit code.
+"""Entry point: find the command, run it, and turn errors into one line and an exit code.
 
-Nothing heavy is imported here or at the top of a command's module: `--help` and `ls` answer at
-once.
+Nothing heavy is imported here or at the top of a command's module, so that `--help` and `ls` answer
+at once.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ COMMANDS = {
     "perceive": "let another model answer from stored descriptions, without the image",
     "score": "compute scores from stored verdicts",
     "agreement": "compare judges: Cohen's kappa, table of verdicts, disagreements",
-    "table": "print the table of stored scores; --explain_diff A B",
+    "table": "print a table of stored scores, or explain how two runs differ",
     "compare": "compare runs on the same samples: difference, interval, exact test, flips",
     "plot": "plot stored scores: intervals, shortcuts against accuracy, categories",
-    "rerun": "repeat the command of a stored run; --dry_run prints what would differ today",
+    "rerun": "repeat the command of a stored run, or print what would differ today",
     "grade": "judge a file of responses that were made elsewhere",
     "import": "store responses that were made elsewhere as a run",
     "publish": "pack stored runs and upload them to the hub or a folder",
     "download": "fetch published runs, the paper's raw outputs, or data for offline work",
-    "serve": "start vLLM's server with matching settings, and print its --base_url",
+    "serve": "start vLLM's server with matching settings, and print the flags for `run`",
     "train": "train a model (cold start, or self-reward GRPO) and export it",
     "loop": "evaluate, train, evaluate again on the same samples, and compare",
     "doctor": "list what works on this machine and how to fix the rest",
@@ -54,7 +54,7 @@ COMMANDS = {
 QUIET = dict.fromkeys(
     ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "urllib3", "datasets", "fsspec"),
     logging.WARNING,
-) | {"filelock": logging.WARNING, "vllm": logging.ERROR}  # which warns of each missing GPU part
+) | {"filelock": logging.WARNING, "vllm": logging.ERROR}  # vllm warns of each missing GPU part
 MODULES = {"import": "import_"}
 
 
@@ -70,7 +70,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _one_spelling(arguments: Sequence[str]) -> list[str]:
-    """Write `--max-tokens` as `--max_tokens`: flags are known in both spellings."""
+    """Write `--max-tokens` as `--max_tokens`; both spellings are accepted."""
     written: list[str] = []
     for place, argument in enumerate(arguments):
         if argument == "--":
@@ -94,7 +94,7 @@ def _top_help() -> str:
         "commands (each has its own --help):",
         *(f"  {name:<10} {text}" for name, text in COMMANDS.items()),
         "",
-        "exit codes: 0 done, 1 failed, 2 usage, 75 incomplete but safe (run it again), "
+        "exit codes: 0 done, 1 failed, 2 wrong usage, 75 incomplete but stored (run it again), "
         "130 interrupted",
     ]
     return "\n".join(lines)
@@ -102,7 +102,7 @@ def _top_help() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    if argv is None:  # the process is this command's own
+    if argv is None:  # the whole process is this command
         keep_printing()
     arguments = _one_spelling(sys.argv[1:] if argv is None else argv)
     with plain_streams():
@@ -125,10 +125,10 @@ def _wants_debug(arguments: Sequence[str]) -> bool:
 
 
 def _guarded(arguments: list[str], *, debug: bool) -> int:
-    """Run a command; every foreseen end is one line on standard error."""
+    """Run a command; every error becomes one line on standard error."""
 
     def last_words() -> str:
-        return "vsr1-bench: interrupted; what was finished is safe\n" + _resume(arguments)
+        return "vsr1-bench: interrupted; finished responses are stored\n" + _resume(arguments)
 
     try:
         with ended_by_sigterm(last_words, EXIT_INTERRUPTED):
@@ -144,27 +144,27 @@ def _guarded(arguments: list[str], *, debug: bool) -> int:
         print("vsr1-bench: interrupted", file=sys.stderr)
         print(_resume(arguments), file=sys.stderr)
         return EXIT_INTERRUPTED
-    except Exception as error:  # a fault of ours or of a plug-in, not of the user
+    except Exception as error:  # a bug of ours or of a plug-in, not of the user
         if debug:
             raise
         reason = " ".join(str(error).split())[:300]
         print(
-            f"vsr1-bench: unforeseen {type(error).__name__}: {reason}; finished responses are "
-            "safe, --verbosity debug shows where it happened",
+            f"vsr1-bench: unexpected {type(error).__name__}: {reason}; finished responses are "
+            "stored, --verbosity debug shows where it happened",
             file=sys.stderr,
         )
         return EXIT_FAILED
 
 
 def _resume(arguments: list[str]) -> str:
-    """The line that says how to go on."""
+    """The line with the command that resumes."""
     from vsr1_bench.store.environment import command_line
 
     return f"resume with: {command_line(flag='data_root' in parse(arguments)[1])}"
 
 
 def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
-    """Read a command line, without its first word `vsr1-bench`: the command's module, its flags.
+    """Read a command line without its first word, `vsr1-bench`: the command's module, its flags.
 
     Raises:
         UsageError: an unknown command or flag, or a value that cannot be read.
@@ -183,7 +183,7 @@ def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
         default="INFO",
         type=str.upper,
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
-        help="what to log on standard error; debug also shows tracebacks",
+        help="what to log on standard error; DEBUG also shows tracebacks",
     )
     return module, parser.parse_args(rest)
 

@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_perception(group)
     common.add_stored_judging(parser, "the judge of both passes (default: each task's own)")
     common.add_include_path(parser)
-    parser.add_argument("--force_unlock", action="store_true", help="take over a dead host's lock")
+    common.add_force_unlock(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Read what this reader has not read yet, judge, score, and print the table."""
+    """Have the reader answer what it has not answered yet, judge, score, and print the table."""
     from vsr1_bench.cli.judge import choose, judge_and_print, known_runs
     from vsr1_bench.judging.open import JudgePool
     from vsr1_bench.perception.reader import SELF, external_reader
@@ -34,25 +34,25 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.scoring.seeing import seeing_runs
 
     judging = common.judge_options(options)
-    told = common.reader_options(options, judging.spending)
-    if told.name == SELF:
+    reading = common.reader_options(options, judging.spending)
+    if reading.name == SELF:
         raise UsageError(
-            "perceive needs another model to read: --reader openai, gemini or vllm; a model reads "
-            "its own descriptions by the `run` command with --perception"
+            "perceive needs another model as reader: --reader openai, gemini or vllm; for the "
+            "model's own second pass use the `run` command with --perception"
         )
     descriptions: Descriptions = "caption" if options.perception == "caption" else "response"
-    reader, connection = external_reader(told, descriptions)
+    reader, connection = external_reader(reading, descriptions)
     skipped = Skipped()
     found = sound_runs(options.runs, skipped, deep=True)
     with JudgePool(options.include_path, judging) as pool:
         runs, unknown = known_runs(found, options.include_path)
         read = seeing_runs(runs)
         if not read:
-            raise UsageError("blind runs only: there is nothing in their descriptions to read")
+            raise UsageError("all of these are blind runs: their descriptions describe no image")
         for run in read:
             if descriptions == "caption" and not run.captions():
                 raise StoreError(
-                    f"{run.path}: no captions; the model that saw the images makes them: "
+                    f"{run.path}: no captions; the evaluated model writes them with: "
                     "vsr1-bench run … --perception caption"
                 )
         chosen = choose(runs, options, pool)
@@ -61,7 +61,7 @@ def execute(options: argparse.Namespace) -> int:
             read,
             reader,
             connection,
-            told.spending,
+            reading.spending,
             force_unlock=options.force_unlock,
             progress=progress,
         )

@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kind",
         default="intervals",
         choices=["intervals", "lsr", "categories"],
-        help="intervals: values with intervals, one panel per task; lsr: language shortcut rate "
-        "against accuracy; categories: accuracy by the groups of --by",
+        help="intervals (default): scores with intervals, one panel per task; lsr: language "
+        "shortcut rate against accuracy; categories: accuracy by the groups of --by",
     )
     parser.add_argument(
         "--output",
@@ -29,9 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=user_path,
         required=True,
         metavar="FILE",
-        help="….png, ….svg or ….pdf",
+        help="file to write: .png, .svg or .pdf",
     )
-    parser.add_argument("--by", metavar="GROUP", help="of categories, e.g. kind or subject")
+    parser.add_argument(
+        "--by", metavar="GROUP", help="group for --kind categories, e.g. kind or subject"
+    )
     parser.add_argument("--tasks", "-t", help="only these tasks, suites, groups or patterns")
     parser.add_argument("--judge", help="only this judge's scores")
     table.add_results(parser)

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=user_text,
         required=True,
         metavar="TARGET",
-        help="hf://datasets/ORG/NAME[@BRANCH] (the token: HF_TOKEN, or `hf auth login`), "
-        "file://FOLDER, or a folder; earlier runs there are kept",
+        help="hf://datasets/ORG/NAME[@BRANCH] (with HF_TOKEN, or after `hf auth login`), "
+        "file://FOLDER, or a folder; runs that are there already are kept",
     )
     parser.add_argument(
         "--with_golds",
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with_images",
         action="store_true",
-        help="include the questions' images, on the same terms",
+        help="include the images of the questions, if the license allows it",
     )
     parser.add_argument("--model", metavar="NAME", help="publish the runs under this model name")
     common.add_data(parser)
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Publish, and say how to download."""
+    """Publish, and print how to download."""
     from vsr1_bench.data.dataset import DataOptions
     from vsr1_bench.publish.pack import PackOptions
     from vsr1_bench.publish.publishing import publish
@@ -53,11 +53,11 @@ def execute(options: argparse.Namespace) -> int:
         include_path=tuple(options.include_path),
         progress=options.verbosity in ("DEBUG", "INFO"),
     )
-    went, manifest = publish(runs, options.to, packing)
+    target, manifest = publish(runs, options.to, packing)
     size = sum(file.size for file in manifest.files)
     print(
-        f"{went}: {len(manifest.runs)} runs, {len(manifest.files)} files, {size:,} bytes",
+        f"{target}: {len(manifest.runs)} runs, {len(manifest.files)} files, {size:,} bytes",
         file=sys.stderr,
     )
-    print(f"fetch with: vsr1-bench download {went}", file=sys.stderr)
+    print(f"fetch with: vsr1-bench download {target}", file=sys.stderr)
     return EXIT_INCOMPLETE if skipped.count else EXIT_DONE

@@ -1,4 +1,4 @@
-"""`vsr1-bench rerun`: a stored run, made again."""
+"""`vsr1-bench rerun`: repeat a stored run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXECUTING = {"--include_path": 1, "--trust_remote_code": 0}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("run", type=user_path, metavar="RUN", help="the folder of one run")
+    parser.add_argument("run", type=user_path, metavar="RUN", help="folder of one run")
     parser.add_argument(
         "--dry_run",
         action="store_true",
@@ -46,14 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trust_remote_code", action="store_true", help="execute code that comes with the model"
     )
     parser.epilog = (
-        "The recorded command's own --include_path and --trust_remote_code execute code, and "
-        "run.json may be somebody else's: give them again to allow it."
+        "If the recorded command has --include_path or --trust_remote_code, it executes code, and "
+        "run.json may come from someone else. Repeat these flags here to allow it."
     )
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Say what would differ, then run."""
+    """Print what would differ, then run."""
     from vsr1_bench.cli.main import parse
+    from vsr1_bench.compare.explain import difference_table
     from vsr1_bench.store.environment import COMMAND, typed_as
     from vsr1_bench.store.run_folder import find_runs
 
@@ -64,8 +65,8 @@ def execute(options: argparse.Namespace) -> int:
     (run,) = runs
     if options.output_path.resolve() == run.path.parent.parent.resolve():
         raise UsageError(
-            f"--output_path {options.output_path}: {run.path} is stored there, and stored "
-            "responses are never made twice; name another folder"
+            f"--output_path {options.output_path}: {run.path} is stored there, so nothing would "
+            "be generated; name another folder"
         )
     allowed = [word for path in options.include_path for word in ("--include_path", path)]
     allowed += ["--trust_remote_code"] if options.trust_remote_code else []
@@ -75,56 +76,48 @@ def execute(options: argparse.Namespace) -> int:
     if rerun.unknown:
         print(f"\nIt cannot run here: {rerun.unknown}", file=out)
     if rerun.differences:
-        print(f"\n{_table(rerun.differences)}", file=out)
+        print(f"\n{difference_table(rerun.differences, 'stored', 'today')}", file=out)
     elif not rerun.unknown:
-        print("\nNothing that is written down would differ.", file=out)
+        print("\nNothing that is recorded would differ.", file=out)
     if options.dry_run:
         return EXIT_DONE
-    if rerun.lacking:
+    if rerun.missing:
         raise UsageError(
-            f"{run.path}: its command executes code; look at it, then allow it by "
-            f"`rerun {shlex.quote(str(run.path))} {rerun.lacking}`"
+            f"{run.path}: its command executes code; check the code, then allow it with "
+            f"`rerun {shlex.quote(str(run.path))} {rerun.missing}`"
         )
     module, arguments = parse(list(rerun.arguments))
-    with typed_as(rerun.arguments):  # so that the new run can be made again, too
+    with typed_as(rerun.arguments):  # so that the new run can be repeated, too
         code: int = module.execute(arguments)
-    made = made_again(run, options.output_path)
-    print(
-        f"compare with: {shlex.join([COMMAND, 'compare', str(run.path), str(made)])}",
-        file=sys.stderr,
-    )
+    new = newest_rerun(run, options.output_path)
+    command = shlex.join([COMMAND, "compare", str(run.path), str(new)])
+    print(f"compare with: {command}", file=sys.stderr)
     return code
-
-
-def _table(found: Sequence[Difference]) -> str:
-    from vsr1_bench.compare.explain import difference_table
-
-    return difference_table(found, "stored", "today")
 
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """What running a stored run again means."""
+    """The command that repeats a stored run, and what would differ."""
 
     arguments: tuple[str, ...]
     """The command line, without `vsr1-bench`."""
     differences: tuple[Difference, ...]
-    """In what a run made today would differ; first = stored, second = today."""
+    """How a run of today would differ; first = stored, second = today."""
     unknown: str | None
     """Why today's spec cannot be computed, in one line; None if it can."""
-    lacking: str = ""
+    missing: str = ""
     """Recorded flags that execute code and were not typed for this rerun."""
 
     @property
     def command(self) -> str:
-        """Fit to be typed in a shell."""
+        """The command line, quoted for a shell."""
         from vsr1_bench.store.environment import COMMAND
 
         return shlex.join([COMMAND, *self.arguments])
 
 
 def plan_rerun(run: RunFolder, output_path: Path, allowed: Sequence[str] = ()) -> Rerun:
-    """Find the command and what would differ; loads no weights and generates nothing.
+    """Find the command and what would differ, without loading weights or generating.
 
     Args:
         run: A run that `vsr1-bench run` made.
@@ -133,44 +126,44 @@ def plan_rerun(run: RunFolder, output_path: Path, allowed: Sequence[str] = ()) -
             for this rerun. The recorded ones are not used.
 
     Raises:
-        UsageError: the run's responses were made elsewhere, or its command is not recorded.
+        UsageError: the run was imported, or its command is not recorded.
         StoreError: the run cannot be read.
     """
     meta, spec = run.meta(), run.spec()
     arguments, withheld = rerun_arguments(run, output_path)
     arguments = (*arguments, *allowed)
-    lacking = missing_flags(withheld, allowed)
+    missing = missing_flags(withheld, allowed)
     today: RunSpec | None = None
     unknown = None
-    if lacking:
-        unknown = f"its command executes code ({lacking}); type that flag again to allow it"
+    if missing:
+        unknown = f"its command executes code ({missing}); type that flag again to allow it"
     else:
         try:
             today = _spec_today(list(arguments), spec.variant)
         except BenchError as error:
             unknown = str(error)
-    return Rerun(arguments, tuple(_differences(meta, spec, today)), unknown, lacking)
+    return Rerun(arguments, tuple(_differences(meta, spec, today)), unknown, missing)
 
 
 def missing_flags(withheld: Sequence[str], allowed: Sequence[str]) -> str:
-    """The recorded flags that execute code and were not typed again, fit for a shell."""
+    """The recorded flags that execute code and were not typed again, quoted for a shell."""
     typed = {word for word in allowed if word.startswith("--")}
-    lacking: list[str] = []
+    missing: list[str] = []
     keeps = False
     for word in withheld:
         keeps = word not in typed if word in _EXECUTING else keeps
-        lacking += [word] if keeps else []
-    return shlex.join(lacking)
+        missing += [word] if keeps else []
+    return shlex.join(missing)
 
 
 def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The recorded command, of this run's task alone and into another folder.
+    """The recorded command, with only this run's task and into another folder.
 
     Returns:
         Its words without the flags that execute code, and those flags with their values.
 
     Raises:
-        UsageError: the run's responses were made elsewhere, or its command is not recorded.
+        UsageError: the run was imported, or its command is not recorded.
     """
     from vsr1_bench.store.environment import COMMAND
 
@@ -180,7 +173,7 @@ def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[tuple[str, ...],
     except ValueError:
         words = []
     if spec.sampling is None:
-        raise UsageError(f"{run.path}: its responses were made elsewhere; nothing to run again")
+        raise UsageError(f"{run.path}: its responses were imported; there is no command to repeat")
     if len(words) < 2 or words[0] != COMMAND or not (words[1] == "run" or words[1][0:1] == "-"):
         raise UsageError(f"{run.path}: run.json records no command of {COMMAND}")
     kept: list[str] = []
@@ -203,25 +196,27 @@ def rerun_arguments(run: RunFolder, output_path: Path) -> tuple[tuple[str, ...],
     return ("run", *kept, *own), tuple(withheld)
 
 
-def made_again(run: RunFolder, output_path: Path) -> Path:
-    """The newest run below a path that asks what a stored one asks; else the path itself."""
+def newest_rerun(run: RunFolder, output_path: Path) -> Path:
+    """The newest run below a path with a stored run's model, task and variant; else the path."""
     from vsr1_bench.store.run_folder import find_runs
 
-    asked = run.spec()
-    found = [
+    def key(one: RunFolder) -> tuple[str, ...]:
+        spec = one.spec()
+        return spec.model.id, spec.task.name, spec.variant
+
+    reruns = [
         (str(other.meta().get("updated")), str(other.path))
         for other in find_runs(output_path)
-        if (spec := other.spec()).task.name == asked.task.name
-        and (spec.model.id, spec.variant) == (asked.model.id, asked.variant)
+        if key(other) == key(run)
     ]
-    return Path(max(found)[1]) if found else output_path
+    return Path(max(reruns)[1]) if reruns else output_path
 
 
 def _spec_today(arguments: list[str], variant: str) -> RunSpec:
-    """The spec that this command has today, by the way a run itself takes.
+    """The spec that this command would have today, by the code that `run` uses.
 
     Raises:
-        UsageError: the command makes no run of this variant.
+        UsageError: the command has no run of this variant.
     """
     from vsr1_bench.cli.main import parse
     from vsr1_bench.cli.run import run_flags
@@ -232,7 +227,7 @@ def _spec_today(arguments: list[str], variant: str) -> RunSpec:
     for one in planned:  # with --blind there are several
         if one.spec.variant == variant:
             return one.spec
-    raise UsageError(f"the command makes no run of variant {variant}")
+    raise UsageError(f"the command has no run of variant {variant}")
 
 
 def _differences(meta: dict[str, Any], spec: RunSpec, today: RunSpec | None) -> list[Difference]:

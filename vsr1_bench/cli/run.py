@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags; lm-eval's names where it has them."""
+    """Declare the flags, with lm-eval's names if it has them."""
     parser.add_argument(
-        "--model", "-m", type=user_text, required=True, help="tiny, a folder, a hub id or served id"
+        "--model",
+        "-m",
+        type=user_text,
+        required=True,
+        help="tiny, a folder, a hub id, or the id that an endpoint serves",
     )
     parser.add_argument(
         "--tasks", "-t", required=True, help="tasks, suites or patterns, e.g. demo,math*"
@@ -26,26 +30,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", "-L", type=common.positive_int, help="first N samples of each task"
     )
-    parser.add_argument("--output_path", "-o", type=user_path, default=Path("runs"), metavar="DIR")
     parser.add_argument(
-        "--prompt", default="see_think", help="prompt format (vsr1-bench ls prompts)"
+        "--output_path",
+        "-o",
+        type=user_path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder for the runs (default: runs)",
+    )
+    parser.add_argument(
+        "--prompt",
+        default="see_think",
+        help="prompt format (default: see_think; list: vsr1-bench ls prompts)",
     )
     parser.add_argument("--system_instruction", help="system message of every request")
-    parser.add_argument("--judge", help="judge of every task (default: each task's own)")
+    parser.add_argument("--judge", help="judge for all tasks (default: each task's own)")
     common.add_judging(parser)
     common.add_seeing(parser)
     engine = parser.add_argument_group("engine")
     engine.add_argument(
-        "--backend", default="auto", help="auto, vllm, transformers, openai, scripted"
+        "--backend", default="auto", help="auto (default), vllm, transformers, openai or scripted"
     )
-    engine.add_argument("--base_url", help="OpenAI-compatible endpoint; its key: OPENAI_API_KEY")
+    engine.add_argument(
+        "--base_url", help="OpenAI-compatible endpoint; its key is in OPENAI_API_KEY"
+    )
     engine.add_argument("--model_args", "-a", default="", help="arguments of the backend: a=1,b=2")
     engine.add_argument(
-        "--batch_size", help="requests at a time, on any backend; auto = its default"
+        "--batch_size",
+        metavar="N",
+        help="requests at the same time, on any backend; auto = its default",
     )
     engine.add_argument("--device", help="device of backend transformers: cpu, cuda, cuda:1")
     for size in ("tensor_parallel_size", "data_parallel_size"):
-        engine.add_argument(f"--{size}", type=common.positive_int, help="passed on to backend vllm")
+        engine.add_argument(
+            f"--{size}", type=common.positive_int, metavar="N", help="passed to backend vllm"
+        )
     engine.add_argument("--revision", help="revision of the model on the hub")
     engine.add_argument(
         "--trust_remote_code", action="store_true", help="execute code that comes with the model"
@@ -57,18 +76,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, stop, min_pixels, "
         "max_pixels: temperature=0.7,max_tokens=2048",
     )
-    sampling.add_argument("--seed", type=int, default=0)
+    sampling.add_argument("--seed", type=int, default=0, help="seed of all sampling (default: 0)")
     sampling.add_argument(
-        "--num_samples", type=common.positive_int, default=1, help="responses per sample"
+        "--num_samples",
+        type=common.positive_int,
+        default=1,
+        metavar="N",
+        help="responses per sample (default: 1)",
     )
     common.add_data(parser)
     common.add_include_path(parser)
     rest = parser.add_argument_group("control")
-    rest.add_argument("--predict_only", action="store_true", help="generate, don't judge")
-    rest.add_argument("--shard", type=common.shard, default=(0, 1), metavar="i/n")
-    rest.add_argument("--force_unlock", action="store_true", help="take over a dead host's lock")
+    rest.add_argument("--predict_only", action="store_true", help="generate, but do not judge")
     rest.add_argument(
-        "--log_samples", "-s", action="store_true", help="always on; for compatibility with lm-eval"
+        "--shard",
+        type=common.shard,
+        default=(0, 1),
+        metavar="i/n",
+        help="generate only the i-th of n parts, counted from 0",
+    )
+    common.add_force_unlock(rest)
+    rest.add_argument(
+        "--log_samples",
+        "-s",
+        action="store_true",
+        help="no effect, because samples are always stored; for compatibility with lm-eval",
     )
     rest.add_argument("--num_fewshot", type=int, help=argparse.SUPPRESS)
     rest.add_argument("--use_cache", help=argparse.SUPPRESS)
@@ -87,7 +119,7 @@ def run_flags(options: argparse.Namespace) -> RunFlags:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run everything; the exit code is 75 while any response is missing or unscored."""
+    """Run everything; the exit code is 75 if any response is missing or unscored."""
     from vsr1_bench.api import run_evaluation
 
     done = run_evaluation(run_flags(options))

@@ -12,9 +12,11 @@ from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     common.add_runs(parser)
-    parser.add_argument("--judge", help="only this judge's verdicts (default: every judge's)")
+    parser.add_argument("--judge", help="score only this judge's verdicts (default: all judges)")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    parser.add_argument("--by", help="also by this group, e.g. kind or subject")
+    parser.add_argument(
+        "--by", metavar="GROUP", help="also score by this group, e.g. kind or subject"
+    )
     common.add_include_path(parser)
 
 

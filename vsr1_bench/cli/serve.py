@@ -1,4 +1,4 @@
-"""`vsr1-bench serve`: vLLM's server, checked and started with settings that fit `run`."""
+"""`vsr1-bench serve`: check and start vLLM's server with settings that fit `run`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", "-m", type=user_text, required=True, help="tiny, a folder, or a hub id"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
-    parser.add_argument("--port", type=int, default=8000, help="0 picks a free one")
-    parser.add_argument("--revision", help="of the model, on the hub")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port to listen on; 0 picks a free one"
+    )
+    parser.add_argument("--revision", help="revision of the model on the hub")
     parser.add_argument(
         "--model_args", "-a", default="", help="arguments of backend vllm: dtype=bfloat16,…"
     )
     parser.add_argument(
         "--trust_remote_code", action="store_true", help="execute code that comes with the model"
     )
-    parser.add_argument("--dry_run", action="store_true", help="print the command, start nothing")
+    parser.add_argument("--dry_run", action="store_true", help="print the command; start nothing")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -46,6 +48,6 @@ def execute(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(shlex.join(command))
         return 0
-    allow(2 * STOP_SECONDS + 5)  # the server is ended before this command is
+    allow(2 * STOP_SECONDS + 5)  # this command ends the server before itself
     url = f"http://{options.host}:{port}"
     return serve(command, url, f"ready; use: vsr1-bench {flags} --tasks demo")

@@ -1,8 +1,8 @@
-"""Standard output and error that outlive their readers.
+"""Standard streams that work on after their reader has gone.
 
-A log reader that goes away (`| head`, a closed terminal, a dead `tee`), or a full disk under a log,
-must stop the printing, not the work, and not change how the work ended. Standard output on a full
-disk stays an error: what a command was asked to print is then incomplete in a file.
+A reader that goes away (`| head`, a closed terminal, a dead `tee`), or a full disk under a log,
+must stop the printing, but not the work, and must not change its exit code. Standard output to a
+full disk stays an error, because the file would be incomplete.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import sys
 from typing import IO, Any
 
 _GONE = frozenset({errno.EPIPE, errno.EIO})
-"""No reader, or no terminal, any more."""
+"""The reader or the terminal has gone."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class LastingStream(io.TextIOWrapper):
-    """A text stream that drops what is written once nobody reads it any more."""
+    """A text stream that drops what is written after its reader has gone."""
 
     dropped_at = _GONE
 
     def write(self, text: str, /) -> int:
-        """Write a text; it is dropped where the reader has gone."""
+        """Write a text; it is dropped if the reader has gone."""
         try:
             return super().write(text)
         except OSError as error:
@@ -34,7 +34,7 @@ class LastingStream(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Hand on what is buffered; it is dropped where the reader has gone."""
+        """Flush the buffer; its text is dropped if the reader has gone."""
         try:
             super().flush()
         except OSError as error:
@@ -43,15 +43,15 @@ class LastingStream(io.TextIOWrapper):
             self._drop_from_here()
 
     def _drop_from_here(self) -> None:
-        # The descriptor itself, not this object: what is still buffered, libraries that write by
-        # descriptor and processes started from now on all need an end that takes their words.
+        # Replace the descriptor, not this object: buffered text, libraries that write by descriptor
+        # and processes that are started later must also have somewhere to write to.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.fileno())
         os.close(null)
 
 
 def keep_printing() -> None:
-    """Make the standard streams of this process lasting ones."""
+    """Make the standard streams of this process `LastingStream`s."""
     sys.stdout = _lasting(sys.stdout)
     sys.stderr = _lasting(sys.stderr)
     if isinstance(sys.stderr, LastingStream):
@@ -59,10 +59,10 @@ def keep_printing() -> None:
 
 
 def _lasting(stream: IO[str] | Any) -> Any:
-    # A notebook's or a test's stream has no pipe behind it; a closed one is None.
+    # The stream of a notebook or a test has no pipe; a closed one is None.
     if type(stream) is not io.TextIOWrapper:
         return stream
-    # Model output may hold lone surrogates: they are shown as escapes and end no command.
+    # Model output may contain lone surrogates: print them as escapes instead of failing.
     encoding, lines, through = stream.encoding, stream.line_buffering, stream.write_through
     return LastingStream(
         stream.detach(),

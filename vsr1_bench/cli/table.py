@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("markdown", "csv", "latex", "html", "json")
 HERE = Path()
-"""Stands for `--results` without a folder: the one found beside the checkout."""
+"""Value of `--results` without a folder: it is searched beside the checkout."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--columns",
         default="task",
         metavar="WHAT[,WHAT]",
-        help="task (each task's headline number), metric (a row per task, a column per metric), "
-        "or names of metrics, which give each task one column per name: task,lsr",
+        help="task (default): one column per task with its main metric; metric: one row per task "
+        "and one column per metric; or names of metrics, with one column per task and name: "
+        "task,lsr",
     )
     parser.add_argument("--tasks", "-t", help="only these tasks, suites, groups or patterns")
     parser.add_argument(
@@ -54,15 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=user_path,
         metavar=("A", "B"),
-        help="instead of a table: list the differences of two runs",
+        help="instead of a table: list the differences between the settings of two runs",
     )
     parser.add_argument(
         "--delta",
         metavar="OLD",
         nargs="?",
         const="auto",
-        help="instead of a table: compare each cell by an old judge (published, legacy_vsr1, …; "
-        "default: the first that exists) with --judge or the task's own, and explain the change",
+        help="instead of a table: compare an old judge's scores (published, legacy_vsr1, …; "
+        "default: the first that exists) with those of --judge or the task's own, and explain the "
+        "change",
     )
     common.add_include_path(parser)
 
@@ -75,8 +77,8 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         type=user_path,
         const=HERE,
         metavar="DIR",
-        help="reported rows beside the measured ones, from the JSON files below DIR (without DIR: "
-        "the folder results/ here or of vsr1-bench's checkout)",
+        help="also show reported rows, from the JSON files below DIR (without DIR: the folder "
+        "results/ here or in vsr1-bench's checkout)",
     )
 
 
@@ -135,7 +137,7 @@ def _print_long(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.leaderboard.writing import write_long
 
     if options.results is not None:
-        raise UsageError("--results: reported rows have no samples; they stand in --layout wide")
+        raise UsageError("--results: reported rows have no samples; use --layout wide")
     documents = [one.document for one in _chosen(options, stored_scores(options, runs))]
     documents.sort(key=lambda d: (d["task"], d["model"], d["judge"], d["spec_hash"]))
     if options.format in ("markdown", "json"):
@@ -161,7 +163,7 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
         what = f"--by {options.by}" if options.by else f"--columns {options.columns}"
         if options.tasks is not None:
             what += f" --tasks {options.tasks}"
-        raise UsageError(f"{what}: no score has that; there is: {_there_is(options, scored)}")
+        raise UsageError(f"{what}: no score has that; available: {_available(options, scored)}")
     groups = {name: group.tasks for name, group in registry.groups.items()}
     add_averages(grid, wanted, reported, groups)
     if not wanted.row_per_task:
@@ -169,9 +171,9 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     print(write_grid(grid, wanted, options.format, intervals=options.intervals))
 
 
-def _there_is(options: argparse.Namespace, scored: list[Scored]) -> str:
-    found = "by" if options.by else "metrics"
-    names = sorted({name for one in scored for name in one.document[found]})
+def _available(options: argparse.Namespace, scored: list[Scored]) -> str:
+    field = "by" if options.by else "metrics"
+    names = sorted({name for one in scored for name in one.document[field]})
     return ", ".join(names) or "nothing"
 
 
@@ -184,7 +186,7 @@ def own_judges(options: argparse.Namespace) -> dict[str, str]:
 
 
 def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
-    """Tasks that `--tasks` names, the groups among them or made of them included, in order."""
+    """The tasks of `--tasks` in order, with groups that are named or whose tasks all are."""
     if options.tasks is None:
         return None
     from vsr1_bench.registry import load_registry, resolve_tasks
@@ -219,7 +221,7 @@ def _delta(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.compare.delta import compare_judges, note_mixups, render_delta
 
     if options.format not in ("markdown", "json"):
-        raise UsageError(f"--delta is written as markdown or json, not {options.format}")
+        raise UsageError(f"--delta: wanted --format markdown or json, not {options.format}")
     cells = compare_judges(
         runs, options.delta, options.judge, by=options.by, include_path=options.include_path
     )
@@ -231,7 +233,7 @@ def _delta(options: argparse.Namespace, runs: list[RunFolder]) -> None:
 def tell_mixups(
     runs: Sequence[RunFolder], include_path: Sequence[str], results: Path | None = None
 ) -> list[MixUp]:
-    """Warn, a line each, of published responses that seem to be another run's."""
+    """Warn of published responses that seem to belong to another run, one line each."""
     from vsr1_bench.imports.vision_sr1 import RUNS
     from vsr1_bench.leaderboard.mixups import ISSUE, check_runs
 

@@ -1,10 +1,10 @@
 """SIGTERM ends every command within seconds, whatever it is waiting for.
 
-It first ends a command as Ctrl-C does: records synced, resume line printed. But the exception of
-that is raised only when the main thread runs Python code again: one that waits inside a library (an
-engine that starts) never gets it, and a library may swallow it. So a thread is notified, too, by
-the interpreter's wake-up pipe, and ends what is left after `GRACE_SECONDS`. Every record
-was flushed when it was acknowledged: nothing is lost by that.
+First it ends a command like Ctrl-C: records are synced and the resume line is printed. But that
+exception is raised only when the main thread runs Python code again. A thread that waits inside a
+library (a starting engine) never gets it, and a library may swallow it. So a second thread is
+notified by the interpreter's wake-up pipe, and kills the process after `GRACE_SECONDS`. Nothing is
+lost: every record was flushed when it was acknowledged.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _grace = GRACE_SECONDS
 
 
 def allow(seconds: float) -> None:
-    """Give this command longer, because it ends others in its turn."""
+    """Give this command more time, because it must end other processes first."""
     global _grace
     _grace = seconds
 
 
 @contextmanager
 def ended_by_sigterm(last_words: Callable[[], str], code: int) -> Iterator[None]:
-    """Let SIGTERM end what runs inside, with an exit code and last words on standard error.
+    """Let SIGTERM end what runs inside the block.
 
     Args:
-        last_words: What to say where the command did not end by itself.
-        code: The exit code then.
+        last_words: What to print if the command does not end by itself.
+        code: The exit code in that case.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's; who started this one takes care of them
+        yield  # only the main thread gets signals; the caller takes care of them
         return
     # A terminated job (Slurm, Kubernetes) ends like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -53,15 +53,15 @@ def ended_by_sigterm(last_words: Callable[[], str], code: int) -> Iterator[None]
         yield
     finally:
         done.set()
-        with suppress(ValueError):  # somebody's event loop has closed what was there before
+        with suppress(ValueError):  # an event loop has closed the earlier descriptor
             signal.set_wakeup_fd(before)
-        os.close(writing)  # the watcher reads the end of it
+        os.close(writing)  # the watcher reads the end of the pipe
         watch.join()
         os.close(reading)
 
 
 def _forget_in_child() -> None:
-    """In a forked child: its signals are not its parent's, though they share the pipe."""
+    """In a forked child: keep its signals out of the pipe that it shares with its parent."""
     with suppress(ValueError):
         signal.set_wakeup_fd(-1)
 
@@ -70,13 +70,13 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _watch(reading: int, done: threading.Event, last_words: Callable[[], str], code: int) -> None:
-    """Wait for SIGTERM; then give the command its time, and end it."""
-    while signal.SIGTERM not in (told := os.read(reading, 64)):
-        if not told:
+    """Wait for SIGTERM, give the command its time, then end it."""
+    while signal.SIGTERM not in (signals := os.read(reading, 64)):
+        if not signals:
             return
     if done.wait(_grace):
         return
-    # In a separate thread: where nobody reads standard error, writing to it waits for ever.
+    # In a separate thread: if nobody reads standard error, writing to it blocks for ever.
     speaking = threading.Thread(target=_speak, args=(last_words,), daemon=True)
     speaking.start()
     speaking.join(_SPEAKING_SECONDS)
@@ -85,13 +85,13 @@ def _watch(reading: int, done: threading.Event, last_words: Callable[[], str], c
 
 
 def _speak(last_words: Callable[[], str]) -> None:
-    """Say something past the stream's buffer, whose lock the main thread may hold."""
+    """Print past the stream's buffer, whose lock the main thread may hold."""
     with suppress(Exception):  # standard error may be gone
         os.write(2, f"\n{last_words()}\n".encode("utf-8", "backslashreplace"))
 
 
 def _end_children() -> None:
-    """End what an engine has started: nobody would read from its processes any more."""
+    """Kill the processes of an engine, which would otherwise survive."""
     if "multiprocessing" in sys.modules:
         import multiprocessing
 

@@ -1,4 +1,4 @@
-"""`vsr1-bench validate`: do rows map and images open, is gold accepted and an empty answer not?"""
+"""`vsr1-bench validate`: do rows map, do images open, is only the gold answer accepted?"""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, TaskError
 
 SHOWN = 5
-"""Faults of a task that are printed."""
+"""How many faults of a task are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("tasks", help="tasks, suites or patterns; `all` for every task")
-    parser.add_argument("--prompt", default="see_think", help="prompt format to show")
+    parser.add_argument(
+        "--prompt", default="see_think", help="prompt format to show (default: see_think)"
+    )
     number = parser.add_mutually_exclusive_group()
     number.add_argument(
         "--limit", type=common.positive_int, default=50, help="samples per task (default: 50)"
     )
-    number.add_argument("--all", action="store_true", help="every sample, including its images")
+    number.add_argument("--all", action="store_true", help="check every sample, images included")
     parser.add_argument(
         "--show_prompt", action="store_true", help="print the first sample's prompt"
     )
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Validate each task; one line each, a line more for each fault."""
+    """Validate each task; print one line per task and one per fault."""
     from vsr1_bench.registry import resolve_tasks
     from vsr1_bench.tools.validate import validate_task
 
@@ -37,7 +39,7 @@ def execute(options: argparse.Namespace) -> int:
     unsound = 0
     for task in tasks:
         try:
-            found = validate_task(
+            result = validate_task(
                 task,
                 data,
                 prompt=options.prompt,
@@ -48,21 +50,21 @@ def execute(options: argparse.Namespace) -> int:
             unsound += 1
             print(f"FAIL {task.name}: {error}")
             continue
-        unsound += bool(found.faults)
-        if found.faults:
-            print(f"FAIL {task.name}: {len(found.faults)} faults ({found.source})")
+        unsound += bool(result.faults)
+        if result.faults:
+            print(f"FAIL {task.name}: {len(result.faults)} faults ({result.source})")
         else:
-            proof = "gold 1, empty 0" if found.judged else "rows map; a model judges, not tried"
-            print(f"ok   {task.name}: {proof} on {found.rows} rows ({found.source})")
-        for fault in found.faults[:SHOWN]:
+            proof = "gold 1, empty 0" if result.judged else "rows map; a model judges, not tried"
+            print(f"ok   {task.name}: {proof} on {result.rows} rows ({result.source})")
+        for fault in result.faults[:SHOWN]:
             print(f"     {fault}")
-        if len(found.faults) > SHOWN:
-            print(f"     and {len(found.faults) - SHOWN} more")
-        if found.prompt and (options.show_prompt or len(tasks) == 1):
-            for line in found.reading:
+        if len(result.faults) > SHOWN:
+            print(f"     and {len(result.faults) - SHOWN} more")
+        if result.prompt and (options.show_prompt or len(tasks) == 1):
+            for line in result.reading:
                 print(f"     {line}")
-            print("\n".join(f"     | {line}" for line in found.prompt.splitlines()))
+            print("\n".join(f"     | {line}" for line in result.prompt.splitlines()))
             print("     with the chat template of Qwen2.5-VL:")
-            print("\n".join(f"     | {line}" for line in found.chat.split("\n")))
+            print("\n".join(f"     | {line}" for line in result.chat.split("\n")))
     print(f"{len(tasks) - unsound} of {len(tasks)} tasks are sound")
     return EXIT_FAILED if unsound else EXIT_DONE

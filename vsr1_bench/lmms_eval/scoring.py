@@ -164,15 +164,15 @@ def _judgments(
         raw = json.dumps({"values": reply["values"]})
     return [
         Judgment(
-            made.key,
+            generation.key,
             one.sample_id,
-            made.index,
+            generation.index,
             verdict,
             created=utc_now(),
             text_hash=one.text_hash,
             raw=raw,
         )
-        for made in one.made
+        for generation in one.generations
     ]
 
 

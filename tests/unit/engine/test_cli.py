@@ -129,7 +129,7 @@ def test_a_wrong_batch_size() -> None:
         model_args(parse("--backend", "transformers", "--batch_size", "all"))
 
 
-def test_an_unforeseen_error_is_one_line(
+def test_an_unexpected_error_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -138,7 +138,7 @@ def test_an_unforeseen_error_is_one_line(
     monkeypatch.setattr("vsr1_bench.registry.load_registry", fail)
     assert main(["ls", "tasks"]) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "unforeseen ZeroDivisionError: of all things" in error
+    assert error.count("\n") == 1 and "unexpected ZeroDivisionError: of all things" in error
     with pytest.raises(ZeroDivisionError):
         main(["ls", "tasks", "--verbosity", "debug"])
 

@@ -159,7 +159,7 @@ def test_the_command_prints_and_writes_json(
     (found,) = document["comparisons"]
     assert found["paired"]["clusters"] == 20 and len(found["flips"]) == 30
     assert main(["compare", str(one.path)]) == 2
-    assert "wanted two runs or more" in capsys.readouterr().err
+    assert "wanted at least two runs" in capsys.readouterr().err
 
 
 def test_a_copied_folder_pairs_too(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_a_command_over_many_runs_goes_on_without_the_damaged_one(
     assert done.returncode == 75, done.stderr
     said = [line for line in done.stderr.splitlines() if "skipped: " in line]
     assert len(said) == 1 and str(file) in said[0], done.stderr
-    assert "unforeseen" not in done.stderr
+    assert "unexpected" not in done.stderr
     if word == "publish":
         assert "2 runs" in done.stderr
     elif word == "agreement":

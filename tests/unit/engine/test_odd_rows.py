@@ -292,7 +292,7 @@ def test_a_run_over_odd_rows_only_scores_none_and_names_each(tmp_path: Path) -> 
         *("--model_args", f"script={tmp_path / 'script.jsonl'}"),
         *("--dataset", str(tmp_path / "rows.jsonl"), "--output_path", str(tmp_path / "runs")),
     )
-    assert code == 75 and "0/4" in out and "unforeseen" not in err
+    assert code == 75 and "0/4" in out and "unexpected" not in err
     for n in range(3):
         assert f"row {n} of rows.jsonl (all; line {n + 1})" in err
     assert "1 of 4 failed: for 1 other reasons" in err

@@ -89,7 +89,7 @@ def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plug_in = allowed(tmp_path)
     words = ["rerun", str(run.path), "--output_path", str(again), *plug_in]
     assert main([*words, "--dry_run"]) == 0
-    assert "Nothing that is written down would differ" in capsys.readouterr().out
+    assert "Nothing that is recorded would differ" in capsys.readouterr().out
     assert not again.exists()
     assert main(words) == 0
     (new,) = find_runs(again)
@@ -171,9 +171,9 @@ def test_remote_code_is_trusted_anew(tmp_path: Path) -> None:
     run = made(tmp_path)
     record(run, f"{command_of(tmp_path)} --trust-remote-code")
     found = plan_rerun(run, tmp_path / "again", allowed(tmp_path))
-    assert found.lacking == "--trust_remote_code" and "--trust_remote_code" not in found.arguments
+    assert found.missing == "--trust_remote_code" and "--trust_remote_code" not in found.arguments
     given = (*allowed(tmp_path), "--trust_remote_code")
-    assert not plan_rerun(run, tmp_path / "again", given).lacking
+    assert not plan_rerun(run, tmp_path / "again", given).missing
 
 
 def test_a_run_that_has_no_command(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_columns_are_metrics_or_categories(
     assert names[:2] == ["alpha", "alpha accuracy_strict"]
     words = ["table", str(runs), "--include_path", str(tasks_folder(tmp_path))]
     assert main([*words, "--columns", "lrs"]) == 2
-    assert "there is: accuracy, accuracy_strict" in capsys.readouterr().err
+    assert "available: accuracy, accuracy_strict" in capsys.readouterr().err
 
 
 def test_tasks_choose_columns_and_their_order(
