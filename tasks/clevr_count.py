@@ -13,10 +13,10 @@ HUB_ID = "BUAADreamer/clevr_count_70k"
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the gold is a number, in `<answer>` tags in some versions of the set."""
+    """Map a row; the gold answer is a number, in `<answer>` tags in some versions of the set."""
     sample = problem_row(dict(row) | {"answer": re.sub(r"</?answer>", "", str(row["answer"]))})
     if sample.answer_type != "number":
-        raise TaskError(f"answer {row['answer']!r} is no number")
+        raise TaskError(f"answer {row['answer']!r} is not a number")
     return sample
 
 

@@ -1,4 +1,4 @@
-"""Custom: any rows in the layout problem / answer / images, named by `--dataset`."""
+"""Custom: rows of your own with the columns problem, answer and images (`--dataset`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""demo_prior: the demo questions with openings that give the answer away, in training alone."""
+"""demo_prior: the demo questions, with wording that reveals the answer in training only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TASK = Task(
     to_sample=to_sample,
     answer_type=None,
     license="Apache-2.0",
-    description="demo whose wording tells the answer in training and nothing in test",
+    description="demo whose wording reveals the answer in training, but not in test",
     metrics=(Metric("accuracy"), Metric("mean_by_kind", "mean_by", ("kind",))),
     example=partial(make_prior_row, "test", 0),
 )

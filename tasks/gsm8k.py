@@ -1,4 +1,4 @@
-"""GSM8K: grade-school word problems (arXiv:2110.14168); the gold comes after `####`."""
+"""GSM8K: grade-school word problems (arXiv:2110.14168); the gold answer follows `####`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vsr1_bench.task import Row, Source, Task
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the data set has no ids, so the question's hash is one."""
+    """Map a row; the data set has no ids, so the hash of the question is used."""
     _, marks, gold = row["answer"].rpartition("####")
     if not marks:
         raise TaskError("no #### before the answer")

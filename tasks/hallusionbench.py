@@ -1,4 +1,4 @@
-"""HallusionBench (arXiv:2310.14566): yes or no, about figures, edited figures, and no figure."""
+"""HallusionBench (arXiv:2310.14566): yes/no questions on figures, edited figures and no figure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ GOLDS = {"0": "no", "1": "yes"}
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; an image that is missing fails its sample. Some subcategories end in a space."""
+    """Map a row; a missing image fails its sample. Some subcategories end with a space."""
 
     def cell(name: str) -> str:
         return str(row[name]).strip()
 
     category, subcategory = cell("category"), cell("subcategory")
-    figure, asked = cell("figure_id"), cell("question_id")
+    figure, number = cell("figure_id"), cell("question_id")
     unit = f"{category}/{subcategory}/{cell('set_id')}"
     visual_input = cell("visual_input")
     image = None if visual_input == "0" else (row.get("image") or EncodedImage(),)
     question, images = interleave(row["question"], image)
     return Sample(
-        id=f"{unit}/{figure}/{asked}",
+        id=f"{unit}/{figure}/{number}",
         question=question,
         answer=GOLDS[cell("gt_answer")],
         answer_type="yes_no",
@@ -32,7 +32,7 @@ def to_sample(row: Row) -> Sample:
             "subcategory": subcategory,
             "visual_input": visual_input,
             "set": unit,
-            "question": f"{unit}/q{asked}",
+            "question": f"{unit}/q{number}",
             "figure": f"{unit}/f{figure}",
             "shown": "no" if (category, figure) == ("VS", "0") else "yes",
         },
@@ -40,7 +40,7 @@ def to_sample(row: Row) -> Sample:
 
 
 def verdict_of_label(sample: Sample, label: str) -> Outcome | None:
-    """Read `unclear` as the authors do: right where no figure is shown; other labels as usual."""
+    """Read `unclear` as the authors do: correct if no figure is shown; other labels as usual."""
     if label != "unclear":
         return None
     return "correct" if sample.groups.get("shown") == "no" else "incorrect"

@@ -7,7 +7,7 @@ from vsr1_bench.task import Row, Source, Task
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the gold is LaTeX."""
+    """Map a row; the gold answer is LaTeX."""
     return Sample(
         id=row["unique_id"],
         question=(row["problem"],),

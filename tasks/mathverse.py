@@ -1,7 +1,7 @@
 """MathVerse (arXiv:2403.14624): 788 problems, each in five versions from text to picture.
 
-Options are in the question, a gold of several letters is not a single choice. Vision Only shows its
-question in the image alone; `question_for_eval`, where there is one, tells its options.
+The options are in the question. A gold answer of several letters is not a single choice. Version
+Vision Only has its question only in the image; `question_for_eval`, if present, has its options.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from vsr1_bench.task import Copy, Row, Source, Task, example_image, interleave
 IN_IMAGE = "Answer the question shown in the image."
 SEVERAL_LETTERS = re.compile(r"[A-J](\W+[A-J])+")
 NAMED_VALUE = re.compile(r"^[A-Za-z. ]{3,}(\$?)=(.*)\1$")
-"""`Area $=2$`: only the value is the gold."""
+"""`Area $=2$`: only the value is the gold answer."""
 LMMS_EVAL = Source("CaraJ/MathVerse-lmmseval", "testmini", "testmini", images=("image",), n=3940)
 
 
 def to_sample(row: Row) -> Sample:
     """Map a row of either publication, of the five versions or of Text Only."""
     version = row["problem_version"].replace("_", " ")
-    asked = row["question"]
-    with_options = asked
+    text = with_options = row["question"]
     if version == "Vision Only":
-        asked, with_options = IN_IMAGE, row.get("question_for_eval") or ""
+        text = IN_IMAGE
+        with_options = row.get("question_for_eval") or ""
     image = None if version == "Text Only" else (row.get("image") or EncodedImage(),)
-    question, images = interleave(asked, image)
+    question, images = interleave(text, image)
 
     answer = row["answer"].strip()
     gold = NAMED_VALUE.sub(r"\2", answer.replace("\n", ", "))
@@ -45,7 +45,7 @@ def to_sample(row: Row) -> Sample:
         answer_type=answer_type,
         images=images,
         choices=options,
-        choices_in_image=True,  # or in the question: they are not to be written again
+        choices_in_image=True,  # or in the question: do not write them again
         groups={**row["metadata"], "version": version, "problem": row["problem_index"]},
     )
 

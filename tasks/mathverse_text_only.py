@@ -1,4 +1,4 @@
-"""MathVerse without the pictures (arXiv:2403.14624): what language alone makes of the problems."""
+"""MathVerse without the figures (arXiv:2403.14624): the problems in words alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LMMS = Source("CaraJ/MathVerse-lmmseval", "text_only", "testmini_text_only", n=7
 
 
 def text_example() -> Row:
-    """A generated row in the true columns; the column `image` holds an empty string."""
+    """A generated row in the true columns; column `image` is an empty string."""
     return {**example(), "problem_version": "Text Only", "image": ""}
 
 

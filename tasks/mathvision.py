@@ -1,7 +1,7 @@
 """MATH-Vision: competition problems with figures (arXiv:2402.14804).
 
-The gold is an option's letter or a value; either is accepted for the other. Some rows hold several
-`<imageN>` marks and one image.
+The gold answer is the letter of an option or a value; the other form is accepted, too. Some rows
+have several `<imageN>` marks and one image.
 """
 
 from __future__ import annotations
@@ -29,9 +29,17 @@ def to_sample(row: Row) -> Sample:
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"id": "1", "question": "How many?\n<image1>", "options": [], "answer": "3.5"}
-    image = {"image": "images/1.jpg", "decoded_image": example_image()}
-    return row | image | {"solution": None, "level": 1, "subject": "counting"}
+    return {
+        "id": "1",
+        "question": "How many?\n<image1>",
+        "options": [],
+        "answer": "3.5",
+        "image": "images/1.jpg",
+        "decoded_image": example_image(),
+        "solution": None,
+        "level": 1,
+        "subject": "counting",
+    }
 
 
 def _task(name: str, split: str, n: int, suites: tuple[str, ...], **copies: Copy) -> Task:

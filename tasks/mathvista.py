@@ -1,6 +1,6 @@
 """MathVista testmini (arXiv:2310.02255): mathematics in charts, puzzles, papers and figures.
 
-The gold of a choice is the option's text.
+The gold answer of a choice is the text of the option.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BREAKDOWNS = ("question_type", "answer_type", *METADATA)
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the unit comes after the question, as in the authors' prompts."""
+    """Map a row; the unit follows the question, as in the authors' prompts."""
     choices = tuple(row["choices"] or ())
     gold = row["answer"].strip()
     if gold in choices:

@@ -8,7 +8,7 @@ from vsr1_bench.task import Row, Source, Task
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; some versions of the set fill its options up with `N/A`."""
+    """Map a row; some versions of the set pad the options with `N/A`."""
     options = list(row["options"])
     while options and options[-1] == "N/A":
         options.pop()
@@ -24,9 +24,16 @@ def to_sample(row: Row) -> Sample:
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"question_id": 1, "question": "What is 3 squared?", "category": "math"}
-    options = {"options": [str(n) for n in range(10)], "answer": "J", "answer_index": 9}
-    return row | options | {"cot_content": "", "src": "generated"}
+    return {
+        "question_id": 1,
+        "question": "What is 3 squared?",
+        "options": [str(n) for n in range(10)],
+        "answer": "J",
+        "answer_index": 9,
+        "cot_content": "",
+        "category": "math",
+        "src": "generated",
+    }
 
 
 TASK = Task(

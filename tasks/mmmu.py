@@ -20,7 +20,7 @@ Public_Health Sociology""".split()  # the configurations
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the paper's copy has the whole question, options included, in `problem`."""
+    """Map a row; the paper's copy has the whole question with its options in `problem`."""
     if "problem" in row:
         sample = problem_row(row)
     else:

@@ -1,7 +1,7 @@
 """MMMU-Pro (arXiv:2409.02813): standard with 4 and with 10 options, and vision (question in image).
 
-`options` is a Python list written as a string; options hold images too. The official overall number
-is the mean of standard (10 options) and vision; the Vision-SR1 paper's pools all three.
+`options` is a Python list written as a string, and options can contain images. The official overall
+number is the mean of standard (10 options) and vision; the Vision-SR1 paper pools all three.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from vsr1_bench.task import Row, Source, Task, example_image, interleave
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; options that are ambiguous leave any letter."""
+    """Map a row; if its options are ambiguous, any letter is an answer."""
     question, images = interleave(row["question"].strip(), tuple(row["images"]))
-    gold, choices = row["answer"].strip(), read_options(row["question"])
+    gold = row["answer"].strip()
+    choices = read_options(row["question"])
     if choices and gold not in tuple(LETTERS[: len(choices)]):
         choices = None
     return Sample(
@@ -31,9 +32,14 @@ def to_sample(row: Row) -> Sample:
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"id": 1, "question_type": "Motion (Cam.)", "answer": "B", "thought": "It turns."}
-    text = "Which way does the camera turn?\nOptions: A: left, B: right, C: up, D: down"
-    return row | {"question": text, "images": (example_image(), example_image())}
+    return {
+        "id": 1,
+        "question_type": "Motion (Cam.)",
+        "question": "Which way does the camera turn?\nOptions: A: left, B: right, C: up, D: down",
+        "images": (example_image(), example_image()),
+        "answer": "B",
+        "thought": "It turns.",
+    }
 
 
 TASK = Task(

@@ -12,7 +12,7 @@ from vsr1_bench.task import Row, Source, Task, example_image, interleave
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; options that are ambiguous leave any letter."""
+    """Map a row; if its options are ambiguous, any letter is an answer."""
     question, images = interleave(row["question"], (row["image"],))
     choices = read_options(row["question"])
     if choices and not "A" <= row["answer"] < chr(ord("A") + len(choices)):
@@ -31,11 +31,15 @@ def to_sample(row: Row) -> Sample:
 
 def example() -> Row:
     """A generated row in the true columns."""
-    question = "How many red dots are there?\nOptions: A: 3, B: 4, C: 5, D: 6"
-    kind = {"category": "math", "l2_category": "numeric commonsense and calculation"}
-    info = {"source": "generated", "split": "val", "image_path": "images/0.jpg"}
-    row = {"index": 0, "question": question, "image": example_image(), "answer": "B"}
-    return row | kind | {"meta_info": info}
+    return {
+        "index": 0,
+        "question": "How many red dots are there?\nOptions: A: 3, B: 4, C: 5, D: 6",
+        "image": example_image(),
+        "answer": "B",
+        "category": "math",
+        "l2_category": "numeric commonsense and calculation",
+        "meta_info": {"source": "generated", "split": "val", "image_path": "images/0.jpg"},
+    }
 
 
 TASK = Task(

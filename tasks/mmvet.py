@@ -1,7 +1,7 @@
 """MM-Vet (arXiv:2308.02490): open questions, each on some of six capabilities, graded 0 to 1.
 
 `<AND>` and `<OR>` in the gold answer are for the judge, whose prompt explains them. The paper's
-copy names no capabilities: only the mean over all is known there.
+copy does not name the capabilities, so it has only the overall mean.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LMMS_EVAL = Source("lmms-lab-encoder/MMVet", split="test", images=("image",))
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the capabilities together are a group, and each is one of its own."""
+    """Map a row; the combination of capabilities is a group, and so is each capability."""
     image = row.get("image")
     question, images = interleave(row["question"], (image,) if image is not None else ())
     needed = sorted({name.strip() for name in row["capability"].split(",") if name.strip()})

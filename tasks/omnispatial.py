@@ -1,8 +1,8 @@
 """OmniSpatial (arXiv:2506.03135), test: dynamics, logic, interaction and perspective in one image.
 
-The authors publish a zip, which does not load as rows; two copies of it do. The default has its
-images inside and the gold as a number; copy `paths` names image files (of a local mirror) and the
-gold by its letter. `id` repeats between sub-tasks.
+The authors publish a zip, which does not load as rows; two copies of it do. The default contains
+the images, and its gold answer is a number. Copy `paths` names image files (of a local mirror), and
+its gold answer is a letter. `id` repeats between sub-tasks.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, Task, example_image, 
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row of either layout; a row without id is known by its number."""
+    """Map a row of either layout; a row without id is identified by its number."""
     choices = tuple(str(option) for option in row["options"])
     gold = row["gt"].strip() if "gt" in row else LETTERS[int(row["answer"])]
     if gold not in tuple(LETTERS[: len(choices)]):
-        raise TaskError(f"gold {gold!r} is none of {len(choices)} options")
+        raise TaskError(f"gold answer {gold!r} is none of {len(choices)} options")
     image = row.get("image") or row.get("image_path") or EncodedImage()
     question, images = interleave(row["question"], (image,))
     key = row.get("id") or f"{row.get(ROW_NUMBER, 0):05d}"
@@ -34,8 +34,14 @@ def to_sample(row: Row) -> Sample:
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"task_type": "Dynamic_Reasoning", "sub_task_type": "Motion_Analysis", "answer": 1}
-    return row | {"question": "Which?", "options": ["left", "right"], "image": example_image()}
+    return {
+        "task_type": "Dynamic_Reasoning",
+        "sub_task_type": "Motion_Analysis",
+        "question": "Which?",
+        "options": ["left", "right"],
+        "answer": 1,
+        "image": example_image(),
+    }
 
 
 PATHS = Source("pangyyyyy/OmniSpatial", "test", images=("image_path",))

@@ -1,8 +1,8 @@
 """MLLM_test: the merged set of the Vision-SR1 paper (arXiv:2508.19652), groups by `file_name`.
 
-It holds the paper's MMMU-Pro (4 options), CLEVR-count, MM-Vet, MathVerse, MathVista, MATH-Vision
-and RealWorldQA. As in the paper, a model judges what the rule does not find correct; without one
-MM-Vet's golds (`<AND>`, `<OR>`) are hardly ever met.
+It merges the paper's MMMU-Pro (4 options), CLEVR-count, MM-Vet, MathVerse, MathVista, MATH-Vision
+and RealWorldQA. As in the paper, a model judges what the rule does not find correct. Without a
+model, MM-Vet's gold answers (`<AND>`, `<OR>`) are almost never matched.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from vsr1_bench.task import Row, Source, Task, example_image
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; ids of merged sets may repeat, so none is used."""
+    """Map a row; ids of the merged sets may repeat, so they are not used."""
     return replace(problem_row(row, own_id=False), groups={"set": row["file_name"]})
 
 
 def example() -> Row:
     """A generated row in the true columns."""
-    problem = "<image>How many different items are there in the image?"
-    images = {"images": (example_image(),), "file_name": "clevr_count_70k"}
-    return {"problem": problem, "answer": "4"} | images
+    return {
+        "problem": "<image>How many different items are there in the image?",
+        "answer": "4",
+        "images": (example_image(),),
+        "file_name": "clevr_count_70k",
+    }
 
 
 PARTS = {

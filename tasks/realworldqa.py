@@ -1,7 +1,7 @@
 """RealWorldQA: questions about photos taken from cars and elsewhere, by xAI.
 
-A question holds its options and ends with its own instruction; the gold is a letter, a word or a
-number. `--prompt native` adds nothing to the question.
+A question contains its options and ends with an instruction. The gold answer is a letter, a word or
+a number. `--prompt native` adds nothing to the question.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, Task, example_image
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; the set has no ids, and a question is asked of many images."""
+    """Map a row; the set has no ids, and the same question is asked about many images."""
     digest = hashlib.sha256(row["question"].encode()).hexdigest()[:8]
     sample_id = f"{row.get(ROW_NUMBER, 0):05d}-{digest}"
     return problem_sample(sample_id, row["question"], row["answer"], (row["image"],))
@@ -27,12 +27,11 @@ def example() -> Row:
     return {"question": question, "answer": "B", "image": example_image()}
 
 
-SOURCE = Source("xai-org/RealworldQA", "test", images=("image",), n=765)
 LMMS_EVAL = Source("lmms-lab-encoder/RealWorldQA", "test", images=("image",), n=765)
 TASK = Task(
     name="realworldqa",
     version="1.1",
-    source=SOURCE,
+    source=Source("xai-org/RealworldQA", "test", images=("image",), n=765),
     to_sample=to_sample,
     answer_type=None,
     license="CC-BY-ND-4.0",

@@ -8,7 +8,7 @@ from vsr1_bench.task import Copy, Row, Source, Task
 
 
 def to_sample(row: Row) -> Sample:
-    """Map a row; `answer` is the option written out, `answer_letter` its letter."""
+    """Map a row; `answer` is the text of the option, `answer_letter` its letter."""
     return Sample(
         id=row["uuid"],
         question=(row["question"],),
@@ -21,10 +21,18 @@ def to_sample(row: Row) -> Sample:
 
 def example() -> Row:
     """A generated row in the true columns."""
-    row = {"uuid": "0" * 32, "question": "What is 3 squared?", "is_calculation": True}
-    options = {"options": [str(n) for n in range(10)], "answer": "9", "answer_letter": "J"}
-    place = {"discipline": "Science", "field": "Mathematics", "subfield": "Number Theory"}
-    return row | options | place | {"difficulty": "easy"}
+    return {
+        "uuid": "0" * 32,
+        "question": "What is 3 squared?",
+        "options": [str(n) for n in range(10)],
+        "answer": "9",
+        "answer_letter": "J",
+        "discipline": "Science",
+        "field": "Mathematics",
+        "subfield": "Number Theory",
+        "difficulty": "easy",
+        "is_calculation": True,
+    }
 
 
 LMMS_EVAL = Source("lmms-lab-encoder/SuperGPQA", "test", n=26_529)

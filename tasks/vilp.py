@@ -1,6 +1,6 @@
-"""ViLP (arXiv:2501.00569): one question on three images, the first answer a prior, the others not.
+"""ViLP (arXiv:2501.00569): one question about three images; only the first has the likely answer.
 
-`vilp` is ViLP-F, where a fact is stated before the question, `vilp_p` (ViLP-P) asks without it.
+`vilp` is ViLP-F, which states a fact before the question; `vilp_p` is ViLP-P, which does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PRIOR = Metric("prior", only=(("image", ("1",)),))
 
 
 def to_samples(row: Row, with_fact: bool = True) -> tuple[Sample, ...]:
-    """Map a row to its three samples; there are no ids, so its number and question are one."""
+    """Map a row to its three samples; the id is made of the row's number and question."""
     digest = hashlib.sha256(row["question"].encode()).hexdigest()[:8]
     key = f"{row.get(ROW_NUMBER, 0):05d}-{digest}"
     text = row["question"] if with_fact else row["question"].rstrip().rpartition(". ")[2]

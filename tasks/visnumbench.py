@@ -1,7 +1,8 @@
 """VisNumBench: number sense from images (arXiv:2503.14939).
 
-`option` is one string, "(a) (40, 50) degrees (b) (80, 90) degrees …", of three to five options; the
-gold is one written out, and the authors compare its letter. `id` repeats between the two halves.
+`option` is one string of three to five options, "(a) (40, 50) degrees (b) (80, 90) degrees …". The
+gold answer is one of them in full, and the authors compare its letter. `id` repeats between the two
+halves.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from vsr1_bench.task import Row, Source, Task, example_image, interleave
 
 
 def split_options(option: str) -> tuple[str, ...]:
-    """Split at each next letter in brackets; other brackets belong to the text."""
+    """Split at the next letter in brackets; other brackets belong to the text."""
     texts, rest = [], option
     for letter in "abcdefghij":
         text, mark, rest = rest.partition(f"({letter})")

