@@ -33,16 +33,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("labelled", type=Path)
     parser.add_argument("--write", type=Path, help="a document with the two marks of the table")
-    told = parser.parse_args()
-    with gzip.open(told.labelled, "rt", encoding="utf-8") as file:
+    options = parser.parse_args()
+    with gzip.open(options.labelled, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     table = render(count(rows))
-    if told.write is None:
+    if options.write is None:
         print(table)
         return
-    before, _, rest = told.write.read_text("utf-8").partition(BEGIN)
+    before, _, rest = options.write.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    told.write.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", "utf-8")
+    options.write.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", "utf-8")
 
 
 def count(rows: list[dict[str, Any]]) -> dict[str | None, Counter[str]]:

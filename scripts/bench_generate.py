@@ -1,9 +1,9 @@
 """Measure the overhead of the generation path over the bare engine, and its memory.
 
-The same prompts and images go through (a) vLLM's own `LLM.generate`, prompts tokenized and images
-decoded beforehand, and (b) `vsr1_bench.pipeline.run.generate`: rows made, images decoded, prompts
-written, every response journalled. Both use one engine that is up; rounds are interleaved and the
-medians compared. Then a long stream shows the memory that a large run takes.
+The same prompts and images go through (a) vLLM's own `LLM.generate`, with prompts tokenized and
+images decoded in advance, and (b) `vsr1_bench.pipeline.run.generate`, which makes rows, decodes
+images, writes prompts and stores every response. Both use one running engine; rounds are
+interleaved and their medians compared. Then a long stream shows how much memory a large run takes.
 
     python scripts/bench_generate.py --n 500 --rounds 5 --stream 20000
 """
@@ -54,13 +54,13 @@ def requests(n: int, most_tokens: int) -> list[Request]:
     """The requests that the pipeline makes of the first n demo rows."""
     least, most = default_pixels(find_model("tiny", backend="vllm"))
     sampling = Sampling(max_tokens=most_tokens, min_pixels=least, max_pixels=most)
-    found = []
+    made = []
     for number in range(n):
         row = make_row("test", number)
         sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
         messages = build_messages(sample, get_format("see_think"))
-        found.append(Request(str(number), messages, sampling, sample.images, sample.id))
-    return found
+        made.append(Request(str(number), messages, sampling, sample.images, sample.id))
+    return made
 
 
 def bare(prepared: list[dict[str, object]], llm: object, most_tokens: int) -> int:
@@ -73,7 +73,7 @@ def bare(prepared: list[dict[str, object]], llm: object, most_tokens: int) -> in
 
 
 def plugin(folder: Path, n: int, *, made: bool) -> Path:
-    """Write a task of n scenes, drawn at its import or one by one as they are asked for."""
+    """Write a task of n scenes, which are generated at import (`made`) or when they are needed."""
     path = folder / f"plugins-{n}"
     path.mkdir(exist_ok=True)
     text = PLUGIN.replace("{n}", str(n)).replace("{made}", str(n if made else 0))
@@ -102,7 +102,7 @@ def ours(
     )
     (run,) = generate(options, generator)
     stored = [*run.folder.generations().values(), *run.folder.perceptions().values()]
-    return sum(made.usage.completion_tokens or 0 for made in stored)
+    return sum(record.usage.completion_tokens or 0 for record in stored)
 
 
 def reset(llm: object) -> None:
@@ -145,7 +145,7 @@ def stream(generator: VllmGenerator, n: int, home: Path) -> None:
 
 
 class _Watched(Generator):
-    """Cuts answers short, for the stream is about memory, and looks at it as they come by."""
+    """Shortens answers, because the stream is about memory, and records the memory in use."""
 
     def __init__(self, inner: VllmGenerator, every: int) -> None:
         self.inner, self.capacity, self.every = inner, inner.capacity, every
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--max_tokens", type=int, default=MAX_TOKENS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--stream", type=int, default=20_000, help="0 leaves the long run out")
+    parser.add_argument("--stream", type=int, default=20_000, help="0 skips the long run")
     options = parser.parse_args()
     with (
         tiny_engine() as (generator, llm),

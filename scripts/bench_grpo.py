@@ -3,9 +3,9 @@
     python scripts/bench_grpo.py [--steps 5] [--prompts 4] [--samples 4] [--tokens 80] [--no-trl]
 
 Three ways, each in a separate process: ours with vLLM rollouts, ours with transformers rollouts,
-and TRL's trainer with its transformers path (its vLLM path does not run with vLLM on CPU). All make
-steps on the same prompts of the embedded model in fp32: one pass (`answer_only`), as TRL has no
-second one, one update per step, no KL term. The first step of each is a warm-up and not counted.
+and TRL's trainer with its transformers path (its vLLM path does not run with vLLM on CPU). All
+train the embedded model in fp32 on the same prompts: one pass (`answer_only`), because TRL has no
+second one, one update per step, no KL term. The first step is a warm-up and not counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -
     engine = "batch_size = 64" if backend == "transformers" else "max_model_len = 512"
     if backend == "vllm" and args.gpu_share:
         engine += f", gpu_memory_utilization = {args.gpu_share}"
-    told = {
+    recipe = {
         "objective": objective,
         "backend": backend,
         "engine_args": f"{{ {engine} }}",
@@ -45,7 +45,7 @@ def ours(args: argparse.Namespace, backend: str, objective: str, folder: Path) -
         "dtype": args.dtype,
         "deepspeed": args.deepspeed,
     }
-    settings = [f"{key}={value}" for key, value in told.items()]
+    settings = [f"{key}={value}" for key, value in recipe.items()]
     done = subprocess.run(
         [sys.executable, "-m", "vsr1_bench", "train", "grpo", "tiny/vision_sr1", *settings],
         capture_output=True,
@@ -80,10 +80,10 @@ def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
     from vsr1_bench.train.core.engine import banned_tokens
 
     rows = [make_row("train", number) for number in range(prompts * (steps + 1))]
-    asked = [[{"role": "user", "content": f"{row['question']} {SEE_THINK}"}] for row in rows]
+    prompted = [[{"role": "user", "content": f"{row['question']} {SEE_THINK}"}] for row in rows]
     pictures = [Image.open(io.BytesIO(row["image"])).convert("RGB") for row in rows]
     gold = [row["answer"] for row in rows]
-    data = Dataset.from_dict({"prompt": asked, "answer": gold, "image": pictures})
+    data = Dataset.from_dict({"prompt": prompted, "answer": gold, "image": pictures})
 
     def reward(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
         return [
@@ -138,8 +138,8 @@ def trl_steps(steps: int, prompts: int, samples: int, tokens: int) -> None:
         )
         trainer.train()
     gaps = [b - a for a, b in itertools.pairwise(marks)]
-    told = {"step": statistics.median(gaps), "tokens": statistics.mean(drawn[1:])}
-    print("RESULT " + json.dumps(told))
+    result = {"step": statistics.median(gaps), "tokens": statistics.mean(drawn[1:])}
+    print("RESULT " + json.dumps(result))
 
 
 def trl(args: argparse.Namespace) -> dict[str, float] | str:
@@ -153,8 +153,8 @@ def trl(args: argparse.Namespace) -> dict[str, float] | str:
     )
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):
-            found: dict[str, float] = json.loads(line.removeprefix("RESULT "))
-            return found
+            result: dict[str, float] = json.loads(line.removeprefix("RESULT "))
+            return result
     errors = [line for line in done.stderr.splitlines() if "Error: " in line]
     return (errors or ["no output"])[-1]
 
@@ -191,29 +191,29 @@ def main() -> int:
     )
     print("| way | step | " + " | ".join(PHASES) + " | tokens drawn a step |")
     print("|" + "---|" * (len(PHASES) + 3))
-    for name, told in ways.items():
-        cells = [f"{told[phase]:.3f}" for phase in ("step", *PHASES)]
-        print(f"| {name} | " + " | ".join(cells) + f" | {told['tokens']:.0f} |")
+    for name, seconds in ways.items():
+        cells = [f"{seconds[phase]:.3f}" for phase in ("step", *PHASES)]
+        print(f"| {name} | " + " | ".join(cells) + f" | {seconds['tokens']:.0f} |")
     if args.peak_tflops:
         # Forward and backward, 6 operations a parameter and token (arXiv:2001.08361, section 2.1).
         from vsr1_bench.train.plan import parameters
 
         count = parameters(args.model) or 0
-        for name, told in ways.items():
-            done = 6 * count * told["tokens_trained"] / told["update"] / 1e12
+        for name, seconds in ways.items():
+            done = 6 * count * seconds["tokens_trained"] / seconds["update"] / 1e12
             print(f"{name}: update at {done:.2f} TFLOP/s, MFU {done / args.peak_tflops:.1%}")
     if not args.no_trl:
-        found = trl(args)
-        if isinstance(found, str):
-            print(f"TRL did not run here: {found}")
+        peer = trl(args)
+        if isinstance(peer, str):
+            print(f"TRL did not run here: {peer}")
         else:
             print(
-                f"| TRL, transformers | {found['step']:.3f} |"
+                f"| TRL, transformers | {peer['step']:.3f} |"
                 + " |" * len(PHASES)
-                + f" {found['tokens']:.0f} |"
+                + f" {peer['tokens']:.0f} |"
             )
-            for name, told in ways.items():
-                print(f"TRL / {name}: {found['step'] / told['step']:.2f}")
+            for name, seconds in ways.items():
+                print(f"TRL / {name}: {peer['step'] / seconds['step']:.2f}")
     return 0
 
 

@@ -1,9 +1,9 @@
 """Measure what an LLM judge costs over a bare client: time and memory, in the same run.
 
 The same prompts go to the same local server, which answers after a fixed latency, by (a) a bare
-`AsyncOpenAI` loop under a semaphore, nothing read and nothing stored, and (b) `judge_run`: samples
-and generations read from the store, prompts written, replies read, every verdict journalled. Rounds
-are interleaved and the medians compared. Then a long run shows that memory stays flat.
+`AsyncOpenAI` loop under a semaphore that stores nothing, and (b) `judge_run`, which reads samples
+and generations from the store, writes prompts, reads replies and stores every verdict. Rounds are
+interleaved and their medians compared. Then a long run shows that memory stays flat.
 
     python scripts/bench_judge.py --calls 1000 --latency 0.1 --concurrency 64
 """
@@ -48,22 +48,22 @@ TASK = Task("bench_judge", 1, Procedural(lambda n: {{"n": n}}, {n}, "bench-{n}")
 def serve(port: Connection, latency: float) -> None:
     """Answer every chat call after `latency` seconds; in a separate process, on one event loop.
 
-    Written by hand: a server with a thread a call would be what is measured.
+    Written by hand: with one thread per call the server would be what is measured.
     """
     usage = {"prompt_tokens": 200, "completion_tokens": 8, "total_tokens": 208}
-    said = {"index": 0, "finish_reason": "stop"} | {
+    choice = {"index": 0, "finish_reason": "stop"} | {
         "message": {"role": "assistant", "content": REPLY}
     }
     about = {"id": "c", "object": "chat.completion", "created": 1, "model": "m"}
-    body = json.dumps(about | {"choices": [said], "usage": usage}).encode()
+    body = json.dumps(about | {"choices": [choice], "usage": usage}).encode()
     head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     reply = (head % len(body)).encode() + body
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                asked = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                length = int(asked.partition("content-length:")[2].partition("\r\n")[0] or 0)
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = int(head.partition("content-length:")[2].partition("\r\n")[0] or 0)
                 await reader.readexactly(length)
                 await asyncio.sleep(latency)
                 writer.write(reply)

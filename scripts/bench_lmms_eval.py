@@ -1,15 +1,14 @@
 """Compare an lmms-eval task via `--tasks lmms_eval/NAME` with lmms-eval's own vLLM model.
 
-One local task of image questions, its files written as any of lmms-eval's are, is answered in one
-vLLM engine that is up: (a) by `vsr1_bench.pipeline.run.generate`, the whole of it: the task opened,
-its documents fingerprinted, messages made, every response journalled; (b) by `generate_until` of
-lmms-eval's vLLM model, its requests built beforehand, at several batch sizes. Rounds are
-interleaved and the medians compared; that all ways give the same texts is checked. Its model
-compresses every image and decodes it again, so the size of the images matters: there is a table for
-each.
+One local task of image questions, with files like lmms-eval's own, is answered in one running vLLM
+engine: (a) by `vsr1_bench.pipeline.run.generate`, which opens the task, hashes its documents, makes
+messages and stores every response; (b) by `generate_until` of lmms-eval's vLLM model at several
+batch sizes, with requests built in advance. Rounds are interleaved and their medians compared, and
+all ways must give the same texts. lmms-eval's model compresses every image and decodes it again, so
+the size of the images matters: each size has a table.
 
-Its class is used as it is; only its `LLM(...)` is exchanged for the engine that is up, and its
-floor of 4,096 new tokens, which would let it draw more than the task asks for, is lowered.
+lmms-eval's class is not changed. Only its `LLM(...)` is replaced by the running engine, and its
+minimum of 4,096 new tokens, which would generate more than the task wants, is lowered.
 
     make bench-lmms-eval
 """
@@ -86,30 +85,30 @@ def enlarged(image: bytes, side: int, seed: int) -> bytes:
 
 
 def write_task(folder: Path, n: int, tokens: int, side: int | None = None) -> None:
-    """Write a task of the first n demo scenes, asked in the words of `see_think`.
+    """Write a task of the first n demo scenes, with the prompt `see_think`.
 
-    With a side they are enlarged to that many pixels; without, they are as the model knows them.
+    With `side` the images are enlarged to that many pixels; otherwise they keep their size.
     """
     from datasets import Dataset, Features, Image, Value
 
     rows = []
     for number, request in enumerate(requests(n, tokens)):
-        made = make_row("test", number)
+        row = make_row("test", number)
         words = [part for message in request.messages for part in message.content]
         text = "".join(part for part in words if not isinstance(part, ImagePlace))
-        scene = made["image"] if side is None else enlarged(made["image"], side, number)
+        scene = row["image"] if side is None else enlarged(row["image"], side, number)
         image = {"bytes": scene, "path": None}
-        rows.append({"question": text.strip(), "answer": str(made["answer"]), "image": image})
+        rows.append({"question": text.strip(), "answer": str(row["answer"]), "image": image})
     features = Features({"question": Value("string"), "answer": Value("string"), "image": Image()})
     file = folder / "rows.parquet"
     Dataset.from_list(rows, features=features).to_parquet(str(file))
     (folder / "utils.py").write_text(UTILS)
-    told = YAML.format(name=NAME, file=file, tokens=tokens)
-    (folder / f"{NAME}.yaml").write_text(told)
+    text = YAML.format(name=NAME, file=file, tokens=tokens)
+    (folder / f"{NAME}.yaml").write_text(text)
 
 
 class Peer:
-    """lmms-eval's vLLM model on the engine that is up, with the task's requests."""
+    """lmms-eval's vLLM model on the running engine, with the task's requests."""
 
     def __init__(self, llm: Any, folder: Path, tokens: int) -> None:
         from lmms_eval.models.chat import vllm as chat
@@ -123,7 +122,7 @@ class Peer:
         self._task_dict = {NAME: task.dataset}
 
     def generate(self, batch: int, folder: Path) -> list[str]:
-        """Its answers, in the order of the documents; it stores nothing in the folder."""
+        """The answers, in the order of the documents; nothing is stored."""
         self.model.batch_size_per_gpu = batch
         self.model.task_dict = self._task_dict
         return [answer.text for answer in self.model.generate_until(self._instances)]
@@ -140,8 +139,8 @@ def ours(generator: VllmGenerator, tasks: Path, runs: Path) -> list[str]:
         progress=False,
     )
     (run,) = generate(options, generator)
-    made = run.folder.generations().values()
-    return [one.text for one in sorted(made, key=lambda one: int(one.sample_id))]
+    generations = run.folder.generations().values()
+    return [one.text for one in sorted(generations, key=lambda one: int(one.sample_id))]
 
 
 def compare(generator: VllmGenerator, llm: Any, side: int, options: argparse.Namespace) -> None:

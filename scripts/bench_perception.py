@@ -1,9 +1,9 @@
-"""Measure the second pass: one run with it against its two parts, one after the other.
+"""Measure the second pass: one run with it, against its two parts one after the other.
 
-Three ways on one engine that is up, rounds interleaved, medians compared: (a) a run without the
-second pass; (b) the requests of its second pass, made beforehand, straight through the engine and
-stored nowhere; (c) one run with `--perception`. The engine must not idle between the passes, and
-nothing may wait for anything: (c) is to take at most 1.1 times (a) + (b).
+Three ways on one running engine, with interleaved rounds and medians: (a) a run without the second
+pass; (b) only the requests of the second pass, prepared in advance and not stored; (c) one run with
+`--perception`. The engine must not be idle between the passes: (c) may take at most 1.1 times
+(a) + (b).
 
     python scripts/bench_perception.py --n 500 --rounds 5
 """
@@ -28,20 +28,20 @@ MAX_TOKENS = 256
 
 
 class Recording(Generator):
-    """Remembers what is read, for the way that does nothing else."""
+    """Keeps the requests of the second pass, for way (b)."""
 
     def __init__(self, inner: Generator) -> None:
         self.inner, self.capacity = inner, inner.capacity
         self.readings: list[Request] = []
 
     def submit(self, request: Request) -> None:
-        """Hand on."""
+        """Pass the request on."""
         if request.stage == "reading":
             self.readings.append(request)
         self.inner.submit(request)
 
     def completions(self) -> Iterator[Completion]:
-        """Hand back."""
+        """Pass completions back."""
         return self.inner.completions()
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ def read(generator: Generator, requests: list[Request]) -> int:
 
 
 def main() -> int:
-    """Measure and print; return 1 where the bound does not hold."""
+    """Measure and print; return 1 if the bound is broken."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)

@@ -99,12 +99,12 @@ def write_run(folder: Path, model: str, right: float, characters: int, missing: 
     assert asking is not None
     with (
         KeyMemo(path / ".keys", asking, 1) as memo,
-        (path / "samples.jsonl").open("wb") as asked,
-        (path / "generations.jsonl").open("wb") as made,
-        judgments.open("wb") as judged,
+        (path / "samples.jsonl").open("wb") as samples,
+        (path / "generations.jsonl").open("wb") as generations,
+        judgments.open("wb") as verdicts,
     ):
         for place, sample in run.data.placed_samples():
-            asked.write(encode(record_of_sample(sample, place)) + b"\n")
+            samples.write(encode(record_of_sample(sample, place)) + b"\n")
             if place >= run.samples - missing:
                 continue
             key = request_key(digest, sample.id, build_messages(sample, fmt), (), 0)
@@ -114,8 +114,8 @@ def write_run(folder: Path, model: str, right: float, characters: int, missing: 
             outcome = "correct" if rng.random() < right + 0.2 * (place % 3 - 1) else "incorrect"
             verdict = Verdict(outcome, extracted="A" if outcome == "correct" else "B")
             judgment = Judgment(key, sample.id, 0, verdict, now, text_hash(text))
-            made.write(encode(generation) + b"\n")
-            judged.write(encode(judgment) + b"\n")
+            generations.write(encode(generation) + b"\n")
+            verdicts.write(encode(judgment) + b"\n")
 
 
 def commands(folder: Path) -> dict[str, list[str]]:

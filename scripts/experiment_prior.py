@@ -84,7 +84,7 @@ def names() -> list[str]:
 
 
 def run_all(output: Path, jobs: int) -> None:
-    """Do what is missing: the start, every training, every evaluation; `jobs` at a time."""
+    """Run what is missing: the start, every training and evaluation, `jobs` at the same time."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     start = output / "models" / "start"
     train(output, "start", "sft", START)
@@ -106,7 +106,7 @@ def run_all(output: Path, jobs: int) -> None:
 
 
 def train(output: Path, name: str, trainer: str, recipe: str, *settings: str) -> None:
-    """Train and export; a training that was stopped goes on, an exported one is done."""
+    """Train and export; a stopped training resumes, an exported one is skipped."""
     model, trained = output / "models" / name, output / "training" / name
     if model.is_dir():
         return
@@ -115,7 +115,7 @@ def train(output: Path, name: str, trainer: str, recipe: str, *settings: str) ->
 
 
 def evaluate(output: Path, name: str) -> None:
-    """Both passes and a blind run on the test rows; free where nothing is missing."""
+    """Both passes and a blind run on the test rows; only what is missing is generated."""
     command("run", "--model", str(output / "models" / name), "--tasks", TASK, "--perception",
             "--blind", "drop", "--output_path", str(output / "runs" / name))  # fmt: skip
 
@@ -131,12 +131,12 @@ def command(*arguments: str) -> None:
 
 def collect(output: Path) -> dict[str, Any]:
     """Read every run: one character per sample and endpoint (1, 0, or `-` = does not count)."""
-    found = {name: flags_of(output / "runs" / name) for name in ("start", *names())}
+    flags = {name: flags_of(output / "runs" / name) for name in ("start", *names())}
     curves = {}
     for name in names():
         steps = [s for s in read_journal(output / "training" / name / "metrics.jsonl") if s["step"]]
         curves[name] = {c: [round(s[c], 4) for s in steps if c in s] for c in CURVES}
-    return {"task": TASK, "runs": found, "curves": curves}
+    return {"task": TASK, "runs": flags, "curves": curves}
 
 
 def flags_of(folder: Path) -> dict[str, str]:
@@ -147,23 +147,23 @@ def flags_of(folder: Path) -> dict[str, str]:
     (verdicts,) = run.judged().values()
     readings = {seen.sample_id: seen for seen in join_readings(run, verdicts, readers_of(run)[0])}
     answers = stored.samples.set_index(["variant", "sample_id"])
-    said, blind = answers.loc["none"], answers.loc["drop"]
-    told: dict[str, str] = dict.fromkeys(ENDPOINTS, "")
+    seeing, blind = answers.loc["none"], answers.loc["drop"]
+    flags: dict[str, str] = dict.fromkeys(ENDPOINTS, "")
     for place, name in enumerate(readings):
         row = make_row("test", place)
         if row["id"] != name:
             raise SystemExit(f"{folder}: row {place} is {name}, wanted {row['id']}")
         seen, hint = readings[name], suggested("test", place, row["kind"], row["answer"])
         misled = hint != row["answer"]
-        told["accuracy"] += mark(seen.correct)
-        told["lsr"] += mark(seen.shortcut if seen.counted else None)
-        told["self_contained"] += mark(
+        flags["accuracy"] += mark(seen.correct)
+        flags["lsr"] += mark(seen.shortcut if seen.counted else None)
+        flags["self_contained"] += mark(
             bool(seen.described and seen.sufficient) if seen.counted else None
         )
-        told["follows"] += mark(said.loc[name, "extracted"] == hint) if misled else "-"
+        flags["follows"] += mark(seeing.loc[name, "extracted"] == hint) if misled else "-"
         guessed = blind.loc[name, "correct"]
-        told["blind"] += mark(None if np.isnan(guessed) else bool(guessed))
-    return told
+        flags["blind"] += mark(None if np.isnan(guessed) else bool(guessed))
+    return flags
 
 
 def mark(flag: bool | None) -> str:
@@ -206,12 +206,12 @@ def contrast(runs: Runs, first: str, second: str, endpoint: str) -> Contrast:
     )
 
 
-def family(found: Sequence[Contrast]) -> list[Contrast]:
+def family(together: Sequence[Contrast]) -> list[Contrast]:
     """Adjust the p values of contrasts that are made together."""
-    adjusted = holm([one.paired.p_value for one in found])
+    adjusted = holm([one.paired.p_value for one in together])
     return [
         Contrast(c.first, c.second, c.endpoint, c.paired, c.by_seed, c.seeds_p, p)
-        for c, p in zip(found, adjusted, strict=True)
+        for c, p in zip(together, adjusted, strict=True)
     ]
 
 
@@ -227,8 +227,8 @@ def levels(runs: Runs) -> Sheet:
                 for member in members
                 for place, flag in enumerate(runs[member][endpoint])
             ]
-            found = compute(Metric("accuracy"), [v for v in values if v.correct is not None], None)
-            cells.append(percent(found.value, found.low, found.high))
+            metric = compute(Metric("accuracy"), [v for v in values if v.correct is not None], None)
+            cells.append(percent(metric.value, metric.low, metric.high))
         rows.append((name, *cells))
     return Sheet(("model", *ENDPOINTS), tuple(rows))
 
@@ -240,7 +240,7 @@ def percent(value: float | None, low: float | None, high: float | None) -> str:
     return f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def contrasts(found: Sequence[Contrast]) -> Sheet:
+def contrasts(compared: Sequence[Contrast]) -> Sheet:
     """Differences in points, second minus first."""
     rows = [
         (
@@ -252,7 +252,7 @@ def contrasts(found: Sequence[Contrast]) -> Sheet:
             f"{c.holm:.2g}",
             "–" if c.seeds_p is None else f"{c.seeds_p:.2g}",
         )
-        for c in found
+        for c in compared
     ]
     headings = ("contrast", "endpoint", "difference", "by seed", "p", "p (Holm)", "p over seeds")
     return Sheet(headings, tuple(rows), numbers=frozenset({"by seed"}))
@@ -291,14 +291,14 @@ def report(folder: Path) -> str:
 
 
 def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
-    """Draw what the rollouts said: a thin line a seed, a thick one for their mean."""
+    """Draw the curves of the rollouts: a thin line per seed, a thick one for their mean."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5 * len(CURVES), 3.5), layout="constrained")
     for place, curve in enumerate(CURVES, start=1):
         axes = figure.add_subplot(1, len(CURVES), place)
         for number, objective in enumerate(OBJECTIVES):
-            lines = [found for seed in SEEDS if (found := curves[f"{objective}/{seed}"].get(curve))]
+            lines = [line for seed in SEEDS if (line := curves[f"{objective}/{seed}"].get(curve))]
             for line in lines:
                 axes.plot(range(1, len(line) + 1), line, color=f"C{number}", lw=0.5, alpha=0.5)
             if lines:
@@ -314,7 +314,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("action", choices=("run", "report"))
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, a core each")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="trainings at the same time, one core each"
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs/prior"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(argv)

@@ -50,11 +50,11 @@ from vsr1_bench.scoring.runs import judge_and_score
 
 @dataclass(frozen=True)
 class Form:
-    """One way to put an answer; `{gold}` stands for the right one."""
+    """One wording of an answer; `{gold}` is replaced by the gold answer."""
 
     words: str
     gives: bool
-    """Whether a reader would find the gold answer in it."""
+    """Whether a person would find the gold answer in it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Set:
     forms: tuple[Form, ...]
     metrics: tuple[str, ...]
     share: float = 100.0
-    """What makes its numbers percent."""
+    """Factor that makes its numbers percent."""
 
 
 TOKENS = 160
@@ -139,45 +139,45 @@ REPLIES = (
     ("0. The correct answer is 12", "0. The correct answer is 12", False),
     ("Incorrect: step 1 is wrong", "Incorrect: step 1 is wrong", False),
 )
-"""What the judge says to lmms-eval and to us, each asking for its own words, and whether it means
-that the response is right."""
+"""What the judge replies to lmms-eval and to us, each in the wanted format, and whether it means that
+the response is correct."""
 
 
 def point(one: Set, data: Path, folder: Path) -> None:
-    """Write a task file that is lmms-eval's own, but for the place of its rows."""
+    """Write a task file that includes lmms-eval's own and changes only the location of the rows."""
     from datasets import Dataset, Image
 
     file = find_entry(one.theirs).file
     source = data / one.file
-    if source.suffix == ".parquet":  # a mirror may have lost which columns are images
+    if source.suffix == ".parquet":  # a mirror may not mark which columns are images
         rows = Dataset.from_parquet(str(source))
         for name, feature in rows.features.items():
             if isinstance(feature, dict) and feature.keys() == {"bytes", "path"}:
                 rows = rows.cast_column(name, Image())
         source = folder / source.name
         rows.to_parquet(str(source))
-    if one is JUDGED:  # lmms-eval's copy of the rows has a column more
+    if one is JUDGED:  # lmms-eval's copy of the rows has one more column
         lines = [json.loads(line) for line in source.read_text("utf-8").splitlines()]
         source = folder / source.name
-        told = [json.dumps({**line, "question_for_eval": line["question"]}) for line in lines]
-        source.write_text("\n".join(told), "utf-8")
+        text = [json.dumps({**line, "question_for_eval": line["question"]}) for line in lines]
+        source.write_text("\n".join(text), "utf-8")
     kind = "parquet" if source.suffix == ".parquet" else "json"
     split = "text_only" if one is JUDGED else "test"
-    told = [
+    text = [
         f"include: {json.dumps(str(file))}",
         f"task: {one.theirs}_here",
         f"dataset_path: {kind}",
         "dataset_name: null",
         f"dataset_kwargs: {json.dumps({'data_files': {split: str(source)}})}",
     ]
-    (folder / f"{one.theirs}_here.yaml").write_text("\n".join(told) + "\n", "utf-8")
+    (folder / f"{one.theirs}_here.yaml").write_text("\n".join(text) + "\n", "utf-8")
 
 
 class Scorers:
-    """Both tasks of a set, asked the same."""
+    """Both tasks of a set, with the same responses."""
 
     def __init__(self, one: Set, data: Path, folder: Path, limit: int | None) -> None:
-        """Point lmms-eval's task at the rows that ours reads."""
+        """Let lmms-eval's task read the rows of ours."""
         self.one, self._folder, self._limit = one, folder, limit
         self._options = DataOptions(data)
         tasks = folder / one.theirs
@@ -185,8 +185,8 @@ class Scorers:
         point(one, data, tasks)
         self._include = (str(tasks),)
         self._runs = 0
-        found = open_data(get_task(one.ours), self._options)
-        self.samples: list[Sample] = list(found.samples(limit))
+        rows = open_data(get_task(one.ours), self._options)
+        self.samples: list[Sample] = list(rows.samples(limit))
 
     def ours(self, texts: list[str], judge: str | None, pool: JudgePool) -> str:
         """Percent by this project's task."""
@@ -199,19 +199,19 @@ class Scorers:
 
     def theirs(self, texts: list[str], pool: JudgePool) -> str:
         """Percent by lmms-eval, each of its numbers."""
-        said = {str(number): text for number, text in enumerate(texts)}
-        document = self._score(f"lmms_eval/{self.one.theirs}_here", said, None, pool)
+        responses = {str(number): text for number, text in enumerate(texts)}
+        document = self._score(f"lmms_eval/{self.one.theirs}_here", responses, None, pool)
         values = [document["metrics"][name]["value"] for name in self.one.metrics]
         return " / ".join(f"{self.one.share * value:.1f}" for value in values)
 
     def _score(
-        self, task: str, said: dict[str, str], judge: str | None, pool: JudgePool
+        self, task: str, responses: dict[str, str], judge: str | None, pool: JudgePool
     ) -> dict[str, dict[str, Any]]:
         self._runs += 1
         out = self._folder / f"{self.one.theirs}-{self._runs}"
         out.mkdir()
         script = out / "script.jsonl"
-        lines = [json.dumps({"id": id_, "response": text}) for id_, text in said.items()]
+        lines = [json.dumps({"id": id_, "response": text}) for id_, text in responses.items()]
         script.write_text("\n".join(lines), "utf-8")
         (run,) = generate(
             RunOptions(
@@ -230,7 +230,7 @@ class Scorers:
 
 
 def by_form(scorers: Scorers) -> Iterator[list[str]]:
-    """One line of the table a form of answer."""
+    """One line of the table per form of answer."""
     with JudgePool() as pool:
         for form in scorers.one.forms:
             texts = [form.words.format(gold=sample.answer) for sample in scorers.samples]
@@ -244,17 +244,17 @@ def by_form(scorers: Scorers) -> Iterator[list[str]]:
 
 
 def by_reply(scorers: Scorers, says: list[str], base_url: str) -> Iterator[list[str]]:
-    """One line of the table a reply of the judge; the responses are the same each time."""
+    """One line of the table per reply of the judge; the responses are the same each time."""
     texts = [rf"\boxed{{{sample.answer}}}" for sample in scorers.samples]
     for to_theirs, to_ours, right in REPLIES:
         with JudgePool((), JudgeOptions(model="judge", base_url=base_url)) as pool:
             says[0] = to_theirs
             theirs = scorers.theirs(texts, pool)
             says[0] = to_ours
-            told = f"`{to_theirs}`" if to_theirs == to_ours else f"`{to_theirs}` / `{to_ours}`"
+            reply = f"`{to_theirs}`" if to_theirs == to_ours else f"`{to_theirs}` / `{to_ours}`"
             yield [
                 f"{scorers.one.ours} ({len(texts)})",
-                f"the judge says {told}",
+                f"the judge says {reply}",
                 "yes" if right else "no",
                 theirs,
                 scorers.ours(texts, "openai", pool),
@@ -263,7 +263,7 @@ def by_reply(scorers: Scorers, says: list[str], base_url: str) -> Iterator[list[
 
 @contextmanager
 def judge(says: list[str]) -> Iterator[str]:
-    """A chat server that says what is in `says`, whatever it is asked; its address."""
+    """Start a chat server that always replies with `says`; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -303,7 +303,7 @@ def differences(options: argparse.Namespace) -> None:
     rows: list[list[str]] = []
     says = [""]
     with tempfile.TemporaryDirectory() as home, judge(says) as url:
-        # Before the process that scores is started: its judges read them at import.
+        # Set before the scoring process starts, because its judges read them at import.
         os.environ |= {"OPENAI_API_KEY": "none", "OPENAI_API_URL": url}
         for name in options.tasks:
             scorers = Scorers(KNOWN[name], options.data.resolve(), Path(home), options.limit)

@@ -102,7 +102,7 @@ def collate(processor: Any, examples: Sequence[Example]) -> dict[str, torch.Tens
 
 
 def batches(processor: Any, steps: int, seed: int, size: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield `steps` batches; neighbours in length share one, because padding is paid for."""
+    """Yield `steps` batches of examples of similar length, because padding costs time."""
     draw, group = Draw(f"vsr1-tiny:{seed}:order"), 8
     for first in range(0, steps, group):
         n = min(group, steps - first)
@@ -149,11 +149,11 @@ def train(
         processor: From `build_processor`.
         steps: Optimiser steps.
         seed: Seed of the data.
-        size: Examples a step.
+        size: Examples per step.
         peak: Highest learning rate.
 
     Returns:
-        The loss of each step, in nats a token.
+        The loss of each step, in nats per token.
     """
     import torch
     from tqdm.auto import tqdm

@@ -3,8 +3,8 @@
 Usage: python scripts/release_check.py --uv UV [--python 3.12 …]
 
 The wheel is built from the sdist, as a user of the sdist would build it. It is installed with its
-dependencies into an empty environment for each Python that is there. The steps that are left for a
-person are printed at the end.
+dependencies into an empty environment for each Python on this machine. The remaining manual steps
+are printed at the end.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def check_install(wheel: Path, python: str, uv: str, folder: Path) -> bool:
 
 
 def remaining(version: str) -> list[str]:
-    """What this script cannot do or has found to be open."""
+    """The steps that this script cannot do."""
     steps = [
         "run `.ci/run` on a clean checkout",
-        "run `pytest -m gpu` on a machine with a GPU, or say in the notes that nobody has",
+        "run `pytest -m gpu` on a machine with a GPU, or say in the notes that this was not done",
         f"tag v{version} and upload the files that `python -m build` makes from the tag",
     ]
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")

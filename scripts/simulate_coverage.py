@@ -3,12 +3,12 @@
     python scripts/simulate_coverage.py [--sets 4000]
 
 Each line draws many data sets from a known truth and counts how often the interval that vsr1-bench
-would print holds it. Responses go through `scoring.metrics.compute` and `scoring.paired`, the code
-that a run's score goes through. A line in the stated range must lie within 93 to 97 %; lines beyond
-it show where the promise ends. Exit status 1 if one inside does not.
+would print contains it. Responses go through `scoring.metrics.compute` and `scoring.paired`, the
+code that scores a run. A line within the stated range must be at 93 to 97 %; the other lines show
+where this no longer holds. Exit status 1 if a line within the range is outside 93 to 97 %.
 
-Samples within a cluster share a share p_c drawn from a beta distribution, so that their correlation
-is rho; cluster sizes are uniform from 1 to 2m - 1 (mean m).
+Samples of a cluster share a probability p_c from a beta distribution, so that their correlation is
+rho; cluster sizes are uniform from 1 to 2m - 1 (mean m).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Line:
     units: str
     truth: str
     inside: bool
-    """Whether it lies in the range for which 93 to 97 % is promised."""
+    """Whether it is in the range for which 93 to 97 % is stated."""
     covers: Callable[[Rng], bool]
-    """Draw one data set; whether its interval holds the truth."""
+    """Draw one data set; return whether its interval contains the truth."""
     times: int = 1
-    """How many times as many sets to draw: where that costs nothing."""
+    """Factor for the number of data sets, for lines that are cheap to draw."""
 
 
 def clusters(rng: Rng, count: int, mean: int) -> NDArray[np.intp]:
@@ -241,7 +241,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--sets", type=int, default=4000, help="data sets a line")
+    parser.add_argument("--sets", type=int, default=4000, help="data sets per line")
     parser.add_argument("--seed", type=int, default=20260101)
     options = parser.parse_args()
     # The shortcut above must print what the whole function prints.

@@ -60,14 +60,14 @@ def draw(rng: Rng, value: float, n: int, noise: float | None) -> float:
 def false_alarms(table: ReportedTable, rng: Rng, noise: float | None, sets: int) -> list[int]:
     """Warnings of each download in which nothing is mixed up."""
     known = list(cells(table))
-    found = []
+    warnings = []
     for _ in range(sets):
         scores = [
             SetScore(run, task, draw(rng, value, ROWS[task], noise), ROWS[task])
             for run, task, value in known
         ]
-        found.append(len(find_mixups(scores, [table])))
-    return found
+        warnings.append(len(find_mixups(scores, [table])))
+    return warnings
 
 
 def seen(table: ReportedTable, rng: Rng, noise: float | None, times: int) -> tuple[int, int]:
@@ -94,7 +94,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--sets", type=int, default=4000, help="downloads a line")
+    parser.add_argument("--sets", type=int, default=4000, help="downloads per line")
     parser.add_argument("--seed", type=int, default=20260101)
     options = parser.parse_args()
     table = load_table(results_folder() / TABLE)

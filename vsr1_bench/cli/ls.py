@@ -60,10 +60,12 @@ def execute(options: argparse.Namespace) -> int:
     if options.kind == "prompts":
         from vsr1_bench.prompts.formats import FORMATS
 
-        formats = FORMATS.values()
         places = {"mark": "at its mark", "end": "at the end"}
-        rows = [(f.name, str(f.version), places[f.images], f.fits, f.description) for f in formats]
-        print(_columns(("prompt", "version", "image", "trained with it", "what"), rows))
+        formats = [
+            (f.name, str(f.version), places[f.images], f.fits, f.description)
+            for f in FORMATS.values()
+        ]
+        print(_columns(("prompt", "version", "image", "trained with it", "what"), formats))
         return 0
     if options.kind == "recipes":
         from vsr1_bench.cli.train import recipe_rows
