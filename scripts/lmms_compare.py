@@ -139,8 +139,8 @@ REPLIES = (
     ("0. The correct answer is 12", "0. The correct answer is 12", False),
     ("Incorrect: step 1 is wrong", "Incorrect: step 1 is wrong", False),
 )
-"""What the judge replies to lmms-eval and to us, each in the wanted format, and whether it means that
-the response is correct."""
+"""What the judge replies to lmms-eval and to us, each in the wanted format, and whether it means
+that the response is correct."""
 
 
 def point(one: Set, data: Path, folder: Path) -> None:
