@@ -183,7 +183,7 @@ def test_a_run_that_has_no_command(tmp_path: Path) -> None:
     imported = stored_run(
         tmp_path / "runs", spec_of("m", "alpha").model_copy(update={"sampling": None}), [1.0]
     )
-    with pytest.raises(UsageError, match="made elsewhere"):
+    with pytest.raises(UsageError, match="responses were imported"):
         plan_rerun(imported, tmp_path)
 
 

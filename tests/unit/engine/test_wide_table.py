@@ -313,7 +313,7 @@ def test_scores_without_their_verdicts(tmp_path: Path, capsys: pytest.CaptureFix
         path.unlink()
     words = ["--include_path", str(tasks_folder(tmp_path)), "--verbosity", "ERROR"]
     assert main(["table", str(tmp_path / "runs"), *words]) == 75
-    said = f"left out: {run.path}: a score by 'string_match', but no verdicts"
+    said = f"skipped: {run.path}: a score by 'string_match', but no verdicts"
     assert said in capsys.readouterr().err
 
 
