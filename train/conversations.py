@@ -1,15 +1,15 @@
 """Training conversations: ShareGPT, chat, alpaca or problem / answer, with or without images.
 
-A row becomes one `Example` for each assistant's turn: what was said before is the prompt, the turn
-is the reply to learn.
+A row becomes one `Example` per assistant turn. The turn is the reply to learn, and everything
+before it is the prompt.
 
     conversations  [{"from": "human", "value": "<image>…"}, {"from": "gpt", "value": "…"}, …]
     messages       [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}, …]
-    instruction    with input, output, system, history: [[asked, replied], …]
-    problem        with answer: the reply to learn is the answer as it is
+    instruction    with input, output, system, history: [[question, reply], …]
+    problem        with answer: the reply to learn is the answer, unchanged
 
-`images` (or `image`) holds paths, bytes or nothing; `<image>` marks take them in order, and
-`<image N>` marks take image N where there are no plain ones.
+`images` (or `image`) has paths, bytes or nothing. `<image>` marks take them in order. In a row
+without such marks, `<image N>` marks take image N.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COLUMNS = ("conversations", "messages", "instruction", "problem")
 KINDS = ("parquet", "jsonl", "json")
 _MARK = r"<image()>"
 _NUMBERED = r"<image ?(\d*)>"
-"""What is a mark in a row without plain ones, as in `problem_rows`."""
+"""The marks of a row without plain ones, as in `problem_rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def examples_of(row: Row, prompt: PromptFormat) -> list[Example]:
     """The examples of a row.
 
     Args:
-        row: As it is stored; images are `EncodedImage` already.
-        prompt: How a `problem` is asked.
+        row: The stored row, with images as `EncodedImage`.
+        prompt: The prompt format of a `problem`.
 
     Raises:
         RowError: no known columns, an unknown role, no reply to learn, or a mark without an image.
@@ -75,21 +75,19 @@ def examples_of(row: Row, prompt: PromptFormat) -> list[Example]:
     mark = _MARK if any("<image>" in text for text in shown) else _NUMBERED
     parts, _ = interleave_all(shown[first:], images, mark, one_for_all=False)
     if any(role == "system" and "<image>" in text for role, text in turns):
-        raise RowError("an <image> mark in a system turn; wanted in a user's, where images stand")
+        raise RowError("an <image> mark in a system turn; images must be in a user's turn")
     messages = [
         Message(role, (text,) if role != "user" else parts[place - first])
         for place, (role, text) in enumerate(turns)
     ]
-    found = [
-        Example(before, str(message.content[0]), _shown(before, images))
-        for place, message in enumerate(messages)
-        if message.role == "assistant"
-        and (before := tuple(messages[:place]))
-        and str(message.content[0]).strip()
-    ]
-    if not found:
+    examples = []
+    for place, message in enumerate(messages):
+        reply, before = str(message.content[0]), tuple(messages[:place])
+        if message.role == "assistant" and before and reply.strip():
+            examples.append(Example(before, reply, _shown(before, images)))
+    if not examples:
         raise RowError("no assistant's turn to learn")
-    return found
+    return examples
 
 
 def _shown(messages: Sequence[Message], images: Sequence[EncodedImage]) -> tuple[EncodedImage, ...]:
@@ -99,57 +97,55 @@ def _shown(messages: Sequence[Message], images: Sequence[EncodedImage]) -> tuple
 
 
 def _turns(row: Row) -> list[tuple[Role, str]]:
-    """Who said what, in order."""
-    listed = row.get("conversations") or row.get("messages")
-    if listed is not None:
-        if not isinstance(listed, list | tuple):
-            raise RowError(f"turns that are no list but {type(listed).__name__}")
-        turns = [_turn(turn) for turn in listed]
-        return [*_system(row), *turns]
+    """Roles and texts, in order."""
+    system: list[tuple[Role, str]] = [("system", str(row["system"]))] if row.get("system") else []
+    turns = row.get("conversations") or row.get("messages")
+    if turns is not None:
+        if not isinstance(turns, list | tuple):
+            raise RowError(f"the turns must be a list, not {type(turns).__name__}")
+        return [*system, *map(_turn, turns)]
     if row.get("instruction") is None:
         raise RowError(f"none of the columns {', '.join(COLUMNS)}; it has {', '.join(sorted(row))}")
-    asked = "\n".join(str(row[c]) for c in ("instruction", "input") if row.get(c))
-    told = _system(row)
     history = row.get("history") or ()
     if not isinstance(history, list | tuple) or not all(
         isinstance(pair, list | tuple) and len(pair) == 2 for pair in history
     ):
-        raise RowError("a history that is no list of [asked, replied]")
-    for question, reply in history:
-        told += [("user", str(question)), ("assistant", str(reply))]
-    return [*told, ("user", asked), ("assistant", str(row.get("output") or ""))]
-
-
-def _system(row: Row) -> list[tuple[Role, str]]:
-    return [("system", str(row["system"]))] if row.get("system") else []
+        raise RowError("the history must be a list of [question, reply]")
+    question = "\n".join(str(row[c]) for c in ("instruction", "input") if row.get(c))
+    pairs = [*history, (question, row.get("output") or "")]
+    both: tuple[Role, Role] = ("user", "assistant")
+    return [
+        *system,
+        *((role, str(text)) for p in pairs for role, text in zip(both, p, strict=True)),
+    ]
 
 
 def _turn(turn: Any) -> tuple[Role, str]:
     if not isinstance(turn, dict):
-        raise RowError(f"a turn that is no object but {type(turn).__name__}")
+        raise RowError(f"a turn must be an object, not {type(turn).__name__}")
     role, text = turn.get("from") or turn.get("role"), turn.get("value")
     text = turn.get("content") if text is None else text
     if role not in ROLES:
         raise RowError(f"a turn by {role!r}; known are {', '.join(ROLES)}")
     if not isinstance(text, str):
-        raise RowError(f"a turn by {role!r} that is no text but {type(text).__name__}")
+        raise RowError(f"a turn by {role!r} must be text, not {type(text).__name__}")
     return ROLES[role], text
 
 
 def open_rows(
     names: Sequence[str], image_folder: str | None, downloads: Path, *, offline: bool
 ) -> ChainedRows:
-    """The rows of files, folders and hub ids, one after another.
+    """The rows of files, folders and hub ids, in order.
 
     Args:
-        names: A folder or a hub id gives all its parquet, jsonl and json files.
-        image_folder: What image paths are relative to; None = the folder of their file.
-        downloads: Where a hub id's files are put.
-        offline: Take from the hub only what is in `downloads` already.
+        names: Files, folders or hub ids; a folder gives all its parquet, jsonl and json files.
+        image_folder: The folder that image paths are relative to; None = the folder of their file.
+        downloads: The folder for files of hub ids.
+        offline: Use only hub files that are in `downloads` already.
 
     Raises:
-        UsageError: no such file, folder or hub id, or nothing to read there.
-        TaskError: a file that cannot be read.
+        UsageError: there is no such file, folder or hub id, or it has no such files.
+        TaskError: a file cannot be read.
     """
     parts: list[LoadedRows] = []
     for file in (file for name in names for file in _files(name, downloads, offline)):
@@ -166,26 +162,25 @@ def _files(name: str, downloads: Path, offline: bool) -> list[Path]:
         return [path]
     if not path.is_dir():
         path = _download(name, downloads, offline)
-    found = sorted(f for kind in KINDS for f in path.glob(f"*.{kind}"))
-    found = found or sorted(f for kind in KINDS for f in path.glob(f"data/*.{kind}"))
-    if not found:
-        raise UsageError(f"dataset {name}: no parquet, jsonl or json file in {path}")
-    return found
+    for folder in (path, path / "data"):
+        if files := sorted(f for kind in KINDS for f in folder.glob(f"*.{kind}")):
+            return files
+    raise UsageError(f"dataset {name}: no parquet, jsonl or json file in {path}")
 
 
 def _download(name: str, downloads: Path, offline: bool) -> Path:
-    """A hub repository as real files: image paths must not leave the folder by a link."""
+    """Download a hub repository as real files, because image paths must not leave it by a link."""
     from huggingface_hub import snapshot_download
 
     folder = downloads / name.replace("/", "--")
     try:
-        taken = snapshot_download(
+        path = snapshot_download(
             name, repo_type="dataset", local_dir=folder, local_files_only=offline
         )
     except Exception as error:  # a wrong name, the network, the disk: many kinds, one line
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"dataset {name}: no such file or folder, and not to be had from the hub "
+            f"dataset {name}: no such file or folder, and the hub does not provide it "
             f"({type(error).__name__}: {reason})"
         ) from error
-    return Path(taken)
+    return Path(path)

@@ -2,38 +2,38 @@
 
 Deviations from the paper (Vision-SR1, arXiv:2508.19652) and from the code released with it:
 
-1. Sampling is from the whole distribution (top-p 1; theirs 0.99): log-probs renormalised over a
-   nucleus are not the trainer's.
-2. Vision tokens are never drawn: a sampled image placeholder has no image.
-3. A response that was cut off earns nothing and is not read; one without a description is not read
-   (theirs hands the whole response to the reader, answer included); a missing box is wrong (theirs
-   grades the text "None").
-4. The format reward looks at the response as it is; theirs first deletes white space around `<`,
-   `>` and `/`.
-5. Failures of the machinery (engine, judge, endpoint) are left out and counted; theirs score 0.
-6. Where a recipe does not say (`reader`), the second pass is greedy where it only measures, and
-   drawn where the gradient falls on it. The 2025 code draws it, the 2026 code reads greedily; the
-   recipes of these names do the same, but for the nucleus of 0.99 (1).
-7. Advantages are normalised by prompt group, as in their code; the paper writes the batch. A group
-   of equal rewards has advantage 0 exactly.
-8. The engine's log-probs are corrected towards the trainer's by truncated importance weights.
-9. Every weight sync is proved on a probe batch; without the proof training stops.
-10. `credit = "description"` (the visual reward on the description's own tokens) is ours: a
-    response without a description carries its visual advantage as a whole, and a token with two
-    terms has the KL once.
+1. Sampling is from the whole distribution (top-p 1; theirs 0.99), because log-probs renormalised
+   over a nucleus are not the trainer's.
+2. Vision tokens are never sampled: a sampled image placeholder has no image.
+3. A truncated response earns nothing and gets no second pass. So does a response without a
+   description (theirs passes the whole response to the reader, answer included). A missing box is
+   wrong (theirs grades the text "None").
+4. The format reward checks the response as it is; theirs first deletes white space around `<`, `>`
+   and `/`.
+5. Technical failures (engine, judge, endpoint) are excluded and counted; theirs score 0.
+6. If a recipe does not set `reader`, the second pass is greedy if it only measures, and sampled if
+   the gradient reaches it. The 2025 code samples it, the 2026 code decodes it greedily; the recipes
+   of these names do the same, except for the nucleus of 0.99 (1).
+7. Advantages are normalised by prompt group, as in their code; the paper says the batch. A group of
+   equal rewards has advantages of exactly 0.
+8. Truncated importance weights correct the engine's log-probs to the trainer's.
+9. Every weight sync is checked on a probe batch; if the check fails, training stops.
+10. `credit = "description"` (the visual reward on the description's own tokens) is ours. The visual
+    advantage of a response without a description applies to the whole response. A token with two
+    terms gets the KL once.
 11. The loss is the mean over all tokens of a minibatch. The 2025 code takes the mean over each
-    micro-batch of rows (8 in its 7B script), then over micro-batches, then over ranks, so that a
-    token weighs more the shorter its micro-batch is.
-12. `filter_groups` looks at the mean accuracy. The 2026 code looks at `overall`, which runs to 2:
-    with its bounds (0.01, 0.99) a group goes that is half right in both passes. The 2025 code has
-    no filter.
-13. After the last try of filtering the step is made of the groups that were kept, fewer than asked
-    for. The 2026 code stops the training then, and as soon as one draw keeps no group.
-14. With filtering, the 2026 code falls back to one advantage of `overall`; ours keeps an advantage
-    a component.
-15. The second pass's prompt is not cut, unless the recipe says so (`reader_prompt_tokens`). The
-    2026 code cuts it after 2,048 tokens, instruction and the assistant's turn included, and hands
-    on what is left; the recipe `vision_sr1_2026` does the same.
+    micro-batch of rows (8 in its 7B script), then over micro-batches, then over ranks, so that
+    tokens of short micro-batches weigh more.
+12. `filter_groups` uses the mean accuracy. The 2026 code uses `overall`, whose maximum is 2: with
+    its bounds (0.01, 0.99) it drops a group that is half right in both passes. The 2025 code has no
+    filter.
+13. After the last try of filtering, the step uses the groups that were kept, fewer than requested.
+    The 2026 code stops the training then, and as soon as one draw keeps no group.
+14. With filtering, the 2026 code falls back to one advantage of `overall`; ours keeps one advantage
+    per component.
+15. The second pass's prompt is not truncated unless the recipe sets `reader_prompt_tokens`. The
+    2026 code truncates it to 2,048 tokens, including the instruction and the assistant's turn, and
+    sends the rest; the recipe `vision_sr1_2026` does the same.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import ExitStack
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from vsr1_bench.errors import UsageError
@@ -52,16 +51,16 @@ from vsr1_bench.judging.open import open_judge
 from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.store.journal import Journal
 
-from .core.encoding import Encoder, Row, dummy_rows
+from .core.encoding import Encoder, TrainRow, dummy_rows
 from .core.engine import TrainingEngine, banned_tokens
 from .core.metrics import StepMetrics, forget_after
-from .core.ranks import Ranks, TrainError, seed_all
+from .core.ranks import TrainError, seed_all
 from .core.session import Session, train_safely
 from .recipe import Recipe
 from .rl.objectives import advantages_of, rows_of
 from .rl.prompts import TrainingData
 from .rl.rollouts import Rollout, collect, note_rollouts
-from .rl.sync_check import Proof
+from .rl.sync_check import SyncCheck
 from .rl.updates import Updater
 from .rl.validation import forget_validations, validate, validation_judges
 
@@ -81,26 +80,25 @@ def train(recipe: Recipe, *, accept_changed_data: bool = False) -> Session:
 
     Raises:
         UsageError, ModelError, TaskError, StoreError: before anything is trained.
-        TrainError: a NaN, a failed proof, or a step whose responses failed; checkpoints are whole.
+        TrainError: a NaN, a failed sync check, or failed responses; checkpoints are complete.
         GenerationError, JudgeError, DiskFullError: the same command continues.
     """
     return train_safely(lambda stack: Trainer(recipe, stack, accept_changed_data))
 
 
 class Trainer(Session):
-    """Everything that a run holds: both engines, data, judge, checkpoints, journals."""
+    """A GRPO run: both engines, data, judge, checkpoints and journals."""
 
     shown, rate = "reward/total", ("tokens", "generate", "read")
 
     def __init__(self, recipe: Recipe, stack: ExitStack, accept_changed_data: bool = False) -> None:
-        """Start everything; what must be closed goes onto `stack`."""
+        """Start everything; `stack` closes what is opened."""
         super().__init__(recipe, stack)
         self.accept_changed_data = accept_changed_data
         self.recipe, self.label = recipe, f"train {recipe.objective}"
-        check_ranks(recipe, self.ranks)
-        self.judges = validation_judges(recipe)
+        self.ranks.on_all_ranks(self._check)
         backend = choose_backend(recipe.backend, None)
-        self.model = self.ranks.in_turn(
+        self.model = self.ranks.rank0_first(
             lambda: find_model(recipe.model, backend=backend, offline=recipe.offline)
         )
         banned = banned_tokens(self.model)
@@ -112,25 +110,27 @@ class Trainer(Session):
         self.engine = TrainingEngine(
             recipe, self.model, self.generator.renderer, self.ranks, banned
         )
-        # Without pixel bounds in the recipe, those of the evaluator.
+        # The evaluator's pixel bounds, unless the recipe has some.
         names = ("temperature", "max_tokens", "min_pixels", "max_pixels")
         sampling = make_sampling({n: v for n in names if (v := getattr(recipe, n))}, self.model)
-        self.data = self.ranks.in_turn(lambda: TrainingData(recipe, self.encoder, sampling))
+        self.data = self.ranks.rank0_first(lambda: TrainingData(recipe, self.encoder, sampling))
         judge = open_judge(recipe.judge or self.data.task.judge)
         self.judge: JudgeRunner = stack.enter_context(judge)
         self.reader: Generator | None = None
         if recipe.objective == "external_perception":
             url = recipe.perception_base_url
-            other = find_model(recipe.perception_model or "", backend="openai", base_url=url)
-            reader = open_generator("openai", other, recipe.perception_args)
+            model = find_model(recipe.perception_model or "", backend="openai", base_url=url)
+            reader = open_generator("openai", model, recipe.perception_args)
             self.reader = stack.enter_context(reader)
-        # The engine's start reseeds every generator: ours are seeded after it.
+        # After the engine has started, because it reseeds every random generator.
         seed_all(recipe.seed + self.ranks.rank)
         self.updater = Updater(
             recipe, self.engine, self.encoder, dummy_rows(self.encoder, sampling)
         )
         probes = self.data.draw(0, 2).requests
-        self.proof = Proof(self.engine, self.generator, self.encoder, probes, recipe.proof_bound)
+        self.sync_check = SyncCheck(
+            self.engine, self.generator, self.encoder, probes, recipe.proof_bound
+        )
         self.resume(recipe, recipe.max_steps, stack, rows=self.data.data.spec.fingerprint)
         if self.ranks.first:
             forget_validations(self.folder, self.progress.step)
@@ -138,20 +138,30 @@ class Trainer(Session):
         forget_after(rollouts, self.progress.step)
         self.journal = stack.enter_context(Journal(rollouts))
 
+    def _check(self) -> None:
+        """Refuse what no rank can train, before anything is loaded."""
+        recipe, world = self.recipe, self.ranks.world
+        if recipe.minibatch_prompts % world:
+            raise UsageError(
+                f"minibatch_prompts={recipe.minibatch_prompts} does not divide over {world} "
+                "ranks; give a multiple"
+            )
+        self.judges = validation_judges(recipe)
+
     def start(self) -> None:
-        """Bring the rollouts' engine up to date; validate the first weights."""
+        """Sync the current weights to the rollouts' engine; validate the first weights."""
         metrics = StepMetrics()
-        proved = self._sync(metrics)
+        stats = self._sync(metrics)
         log.info(
-            "weight sync proved: engine and trainer differ by %.2g nats a token, bound %.2g",
-            *(proved["proof/mismatch"], proved["proof/bound"]),
+            "weight sync checked: engine and trainer differ by at most %.2g nats, bound %.2g",
+            *(stats["proof/mismatch"], stats["proof/bound"]),
         )
         if self.recipe.eval_every and self.progress.step == 0:
             self._validate(metrics)
             self.log(metrics)
 
     def step(self, metrics: StepMetrics) -> None:
-        """One step: rollouts, rewards, advantages, updates, sync, proof."""
+        """One step: rollouts, rewards, advantages, updates, sync, sync check."""
         groups = self._rollouts(metrics)
         note_rollouts(metrics, groups)
         minibatches = self._minibatches(groups, metrics)
@@ -162,18 +172,18 @@ class Trainer(Session):
         self._sync(metrics)
 
     def finish_step(self, metrics: StepMetrics) -> None:
-        """Validate where it is due, and see to it that the step's rollouts are on the disk."""
+        """Validate if it is due, and flush the step's rollouts to disk."""
         recipe, step = self.recipe, self.progress.step
         if recipe.eval_every and (step == self.steps or step % recipe.eval_every == 0):
             self._validate(metrics)
         self.journal.sync()
 
     def _rollouts(self, metrics: StepMetrics) -> list[Group]:
-        """Draw this rank's share of a step's groups; with `filter_groups`, until enough differ.
+        """Sample this rank's share of a step's groups; with `filter_groups`, until enough are kept.
 
-        All that is drawn is journalled, and before the update: should that fail, the lines say what
-        it was made of. Rank r of w takes prompts r, r + w, … of the global draw, so that the
-        minibatches of one process and of several hold the same prompts.
+        Everything is journalled before the update, so that a failed update can be examined. Rank r
+        of w takes prompts r, r + w, … of the global draw. The minibatches therefore hold the same
+        prompts with any number of ranks.
         """
         recipe, world = self.recipe, self.ranks.world
         share = recipe.prompts_per_step // world
@@ -215,15 +225,15 @@ class Trainer(Session):
         return kept
 
     def _check_failures(self, failures: list[str | None], metrics: StepMetrics) -> None:
-        """Stop where there is nothing, or too little, to learn from; all ranks alike.
+        """Stop if too few responses can be used, alike on all ranks.
 
         Raises:
-            TrainError: says how many responses of the step failed, and why.
+            TrainError: states how many responses of the step failed, and why.
         """
-        everything = [failure for told in self.ranks.gather(failures) for failure in told]
+        everything = [failure for rank in self.ranks.gather(failures) for failure in rank]
         failed = [failure for failure in everything if failure is not None]
-        least = self.recipe.max_excluded_share
-        if len(failed) < len(everything) and len(failed) <= least * len(everything):
+        most = self.recipe.max_excluded_share
+        if len(failed) < len(everything) and len(failed) <= most * len(everything):
             return
         self.journal.sync()
         metrics.add("excluded_share", len(failed) / max(1, len(everything)), 1)
@@ -231,38 +241,43 @@ class Trainer(Session):
         reasons = [f"{count} x {why}" for why, count in Counter(failed).most_common(3)]
         raise TrainError(
             f"step {self.progress.step + 1}: {len(failed)} of {len(everything)} responses failed "
-            f"({'; '.join(reasons)}), more than max_excluded_share={least} allows"
+            f"({'; '.join(reasons)}), more than max_excluded_share={most} allows"
             if failed
             else f"step {self.progress.step + 1}: no responses"
         )
 
-    def _minibatches(self, groups: list[Group], metrics: StepMetrics) -> list[list[Row]]:
+    def _minibatches(self, groups: list[Group], metrics: StepMetrics) -> list[list[TrainRow]]:
         """Turn groups into training rows, cut into minibatches."""
         recipe = self.recipe
         for group in groups:
             both = advantages_of(group, recipe)
-            known = [a for found in both for a in found or () if a is not None]
+            known = [a for advantages in both for a in advantages or () if a is not None]
             metrics.mean("zero_variance_share", [float(not any(known))])
             metrics.mean("advantage/abs", map(abs, known))
             if known:
                 metrics.peak("advantage/max", max(known))
                 metrics.peak("advantage/min_negated", -min(known))
-        rows = [rows_of(group, recipe, self.encoder.tokenizer) for group in groups]
         each = recipe.minibatch_prompts // self.ranks.world
         count = recipe.prompts_per_step // recipe.minibatch_prompts
-        waiting = iter(rows)
-        return [[row for of_one in islice(waiting, each) for row in of_one] for _ in range(count)]
+        return [
+            [
+                row
+                for group in groups[each * i : each * (i + 1)]
+                for row in rows_of(group, recipe, self.encoder.tokenizer)
+            ]
+            for i in range(count)
+        ]
 
     def _sync(self, metrics: StepMetrics) -> dict[str, float]:
-        """Hand the weights to the rollouts' engine, and prove that they arrived."""
+        """Copy the weights to the rollouts' engine, and check that they arrived."""
         with metrics.phase("sync"):
             self.generator.wake()
             self.generator.sync(self.engine.weights())
         with metrics.phase("proof"):
-            proved = self.proof.check(self.progress.step)
-        for name, value in proved.items():
+            stats = self.sync_check.check(self.progress.step)
+        for name, value in stats.items():
             metrics.peak(name, value)
-        return proved
+        return stats
 
     def _validate(self, metrics: StepMetrics) -> None:
         progress = self.progress
@@ -273,26 +288,13 @@ class Trainer(Session):
         for name, value in scores.items():
             metrics.peak(name, value)
         mean = scores.get("validation/mean")
-        if mean is None or not progress.step:  # the first weights are no checkpoint
+        if mean is None or not progress.step:  # the first weights are not a checkpoint
             return
         if progress.best_score is None or mean > progress.best_score:
             progress.best_score, progress.best_step = mean, progress.step
 
 
-def check_ranks(recipe: Recipe, ranks: Ranks) -> None:
-    """Refuse numbers that do not divide over the ranks.
-
-    Raises:
-        UsageError: names both numbers.
-    """
-    if recipe.minibatch_prompts % ranks.world:
-        raise UsageError(
-            f"minibatch_prompts={recipe.minibatch_prompts} does not divide over {ranks.world} "
-            "ranks; give a multiple"
-        )
-
-
 def in_reach(group: Group, recipe: Recipe) -> bool:
-    """Whether a group's mean accuracy leaves something to learn (online filtering)."""
+    """Whether a group's mean accuracy is between the bounds of `filter_groups`."""
     known = [a for r in group if (a := r.components["accuracy"]) is not None]
     return bool(known) and recipe.filter_low < sum(known) / len(known) < recipe.filter_high

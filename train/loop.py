@@ -1,15 +1,15 @@
-"""The loop: evaluate the start, then train and evaluate in rounds on the same samples; compare.
+"""The loop: evaluate a start model, then train and evaluate it in rounds on the same samples.
 
     <output_path>/
-      loop.json         what the loop is; another one is refused
-      start/            where a start was asked for: its cold start
-      round-1/          a round's training
+      loop.json         the loop's settings; another loop is refused
+      start/            with --start: the training of the start model
+      round-1/          the training of a round
       models/round-1/   its weights, a plain Hugging Face folder
-      runs/start/       evaluations, in the evaluator's own layout
+      runs/start/       evaluations, in the evaluator's layout
       summary.md, summary.json, round-1.png
 
-Every stage is a command of this tool in a separate process and resumes by itself, so the loop's
-own state is what is there: the same command goes on wherever it was stopped.
+Each stage is a command of this tool in a separate process, and resumes by itself. The loop has no
+other state, so the same command continues from any point.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench._util.processes import run_command
-from vsr1_bench.errors import EXIT_INCOMPLETE, BenchError, StoreError, UsageError
+from vsr1_bench.errors import EXIT_FAILED, EXIT_INCOMPLETE, BenchError, StoreError, UsageError
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.store.journal import Lock, write_atomic
 from vsr1_bench.store.run_folder import find_runs
@@ -41,65 +41,66 @@ class LoopError(BenchError):
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """What to do; the fields are the flags of `vsr1-bench loop`."""
+    """The flags of `vsr1-bench loop`."""
 
     recipe: str
     tasks: str
     output_path: Path
     settings: tuple[str, ...] = ()
-    """`key=value` of the recipe."""
+    """`key=value` settings of the recipe."""
     rounds: int = 1
     start: str | None = None
-    """Recipe of `train sft` that makes the start; None = the recipe's `model`."""
+    """Recipe of `train sft` that makes the start model; None = the recipe's `model`."""
     limit: int | None = None
     perception: str | None = "self"
     blind: str | None = "drop"
     include_path: tuple[str, ...] = ()
     """Folders of plug-ins, for evaluations."""
     run_args: tuple[str, ...] = ()
-    """More flags of `vsr1-bench run`, for every evaluation alike."""
+    """More flags of `vsr1-bench run`, for every evaluation."""
     nproc: int | None = None
     accept_changed_data: bool = False
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same when the loop goes on; `rounds` may grow."""
+        """The settings that must not change when the loop continues; `rounds` may grow."""
         kept = asdict(self)
         for name in ("output_path", "rounds", "nproc", "accept_changed_data"):
             kept.pop(name)
-        found: dict[str, Any] = json.loads(json.dumps(kept))
-        return found
+        identity: dict[str, Any] = json.loads(json.dumps(kept))
+        return identity
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A command of the loop, and how to tell that it need not be run again."""
+    """A command of the loop."""
 
     name: str
     arguments: tuple[str, ...]
     done: Callable[[], bool]
+    """Whether it need not run."""
     suffices: Callable[[], bool] = lambda: False
-    """Whether what it has made is enough to go on with, though it is incomplete."""
-    lacks: Callable[[], str] = lambda: ""
-    """What it was to make and has not, whatever its exit code said; empty if nothing."""
+    """Whether the loop can continue after exit code 75 (incomplete)."""
+    missing: Callable[[], str] = lambda: ""
+    """What is missing after exit code 0; empty if nothing."""
 
 
 def run_loop(
     options: LoopOptions, command: Callable[[Sequence[str]], int] = run_command
 ) -> tuple[Path, list[str]]:
-    """Do what is missing of a loop, and write its summary.
+    """Run the missing stages of a loop, and write its summary.
 
     Args:
-        options: What to do.
+        options: The flags.
         command: Runs a command of this tool and returns its exit code.
 
     Returns:
-        The summary in markdown, beside which lies summary.json; and the evaluations that have no
-        verdicts on some samples.
+        The path of summary.md (summary.json is in the same folder), and the names of evaluations
+        in which some samples have no verdict.
 
     Raises:
-        UsageError: settings that cannot be, or the folder of another loop.
+        UsageError: the settings contradict each other, or the folder has another loop.
         LoopError: a stage has stopped; with its exit code.
-        StoreError: the folder cannot be written, or another process works in it.
+        StoreError: the folder cannot be written, or another process writes to it.
     """
     recipe = read(options)
     folder = options.output_path
@@ -114,13 +115,10 @@ def run_loop(
             code = command(stage.arguments)
             if code == EXIT_INCOMPLETE and stage.suffices():
                 incomplete.append(stage.name)
-            elif code:
-                error = LoopError(f"loop stopped at {stage.name} (exit code {code})")
-                error.exit_code = code if code > 0 else 1
-                raise error
-            elif lacking := stage.lacks():
-                error = LoopError(f"loop stopped at {stage.name}: {lacking}")
-                error.exit_code = EXIT_INCOMPLETE
+            elif code or (missing := stage.missing()):
+                reason = f" (exit code {code})" if code else f": {missing}"
+                error = LoopError(f"loop stopped at {stage.name}{reason}")
+                error.exit_code = max(code, EXIT_FAILED) if code else EXIT_INCOMPLETE
                 raise error
         labels = ["start", *(f"round-{k}" for k in range(1, options.rounds + 1))]
         return write_summary(folder, labels, options.identity()), incomplete
@@ -132,12 +130,12 @@ def read(options: LoopOptions) -> Recipe | SftRecipe:
     """The recipe of the rounds.
 
     Raises:
-        UsageError: an unknown recipe or key, or one that the loop sets itself.
+        UsageError: the recipe or a key is unknown, or the loop sets the key itself.
     """
-    given = {setting.partition("=")[0].strip() for setting in options.settings}
-    if "output_dir" in given:
-        raise UsageError("output_dir: the loop sets it; say where by --output_path DIR")
-    if options.start and "model" in given:
+    keys = {setting.partition("=")[0].strip() for setting in options.settings}
+    if "output_dir" in keys:
+        raise UsageError("output_dir: the loop sets it; give the folder by --output_path DIR")
+    if options.start and "model" in keys:
         raise UsageError(f"model= and --start {options.start}: give one of them")
     load = load_sft_recipe if trainer_of(options.recipe) == "sft" else load_recipe
     if options.start:
@@ -146,11 +144,11 @@ def read(options: LoopOptions) -> Recipe | SftRecipe:
 
 
 def _claim(path: Path, identity: dict[str, Any]) -> None:
-    """Write down what the loop is, or see that it is the same.
+    """Store the loop's settings, or compare them with the stored ones.
 
     Raises:
-        UsageError: the folder holds another loop.
-        StoreError: not readable or writable.
+        UsageError: the folder has another loop.
+        StoreError: the file cannot be read or written.
     """
     if not path.is_file():
         write_atomic(path, json.dumps(identity, indent=1) + "\n")
@@ -159,7 +157,7 @@ def _claim(path: Path, identity: dict[str, Any]) -> None:
         known: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: not readable ({error})") from error
-    known.setdefault("include_path", [])  # of a loop that began before there was this flag
+    known.setdefault("include_path", [])  # a loop of a version without this flag
     changed = [
         f"{key}: {known.get(key)!r} -> {value!r}"
         for key, value in identity.items()
@@ -167,8 +165,8 @@ def _claim(path: Path, identity: dict[str, Any]) -> None:
     ]
     if changed:
         raise UsageError(
-            f"{path.parent} holds a loop with other settings ({'; '.join(changed)}); give the "
-            "same, or another --output_path"
+            f"{path.parent} has a loop with other settings ({'; '.join(changed)}); give the same "
+            "settings, or another --output_path"
         )
 
 
@@ -182,9 +180,9 @@ def plan(options: LoopOptions, recipe: Recipe | SftRecipe) -> list[Stage]:
     stages.append(_evaluation(options, recipe, "start", model))
     for number in range(1, options.rounds + 1):
         label = f"round-{number}"
-        # Another seed: another order of the data than in the round before.
-        own = (f"model={json.dumps(model)}", f"seed={recipe.seed + number - 1}")
-        settings = (*options.settings, *own)
+        # Another seed, so that the data have another order than in the previous round.
+        seed = f"seed={recipe.seed + number - 1}"
+        settings = (*options.settings, f"model={json.dumps(model)}", seed)
         stages += _training(options, label, options.recipe, settings, last=peeks(options, recipe))
         model = str(folder / "models" / label)
         stages.append(_evaluation(options, recipe, label, model))
@@ -192,7 +190,7 @@ def plan(options: LoopOptions, recipe: Recipe | SftRecipe) -> list[Stage]:
 
 
 def peeks(options: LoopOptions, recipe: Recipe | SftRecipe) -> bool:
-    """Whether training validates on what the loop tests: its best weights were chosen on it."""
+    """Whether training validates on tasks of the loop, so that its best weights overfit them."""
     if not isinstance(recipe, Recipe) or not recipe.eval_every:
         return False
     tested = {task.name for task in resolve_tasks(options.tasks, options.include_path)}
@@ -207,36 +205,28 @@ def _training(
     *,
     last: bool = False,
 ) -> list[Stage]:
-    """A training and the export of its weights, which is what says that it is done."""
+    """A training and the export of its weights; it is done when the exported folder exists."""
     trained, model = options.output_path / label, options.output_path / "models" / label
     flags = ["--nproc", str(options.nproc)] if options.nproc else []
     flags += ["--accept_changed_data"] if options.accept_changed_data else []
     where = f"output_dir={json.dumps(str(trained))}"
-    action = trainer_of(recipe)
-
-    def done() -> bool:
-        return model.is_dir()
-
-    def lacks() -> str:
-        made, wanted = steps_made(trained)
-        if made and made >= (wanted or made):
-            return ""
-        return f"{trained} has {made} of {wanted or 'its'} steps; the same command continues"
-
+    train = ("train", trainer_of(recipe), recipe, *settings, where, *flags)
     export = ("train", "export", str(trained), str(model), *(("--last",) if last else ()))
+
+    def missing() -> str:
+        steps, wanted = steps_made(trained)
+        if steps and steps >= (wanted or steps):
+            return ""
+        return f"{trained} has {steps} of {wanted or 'its'} steps; the same command continues"
+
     return [
-        Stage(
-            f"train {label}",
-            ("train", action, recipe, *settings, where, *flags),
-            done,
-            lacks=lacks,
-        ),
-        Stage(f"export {label}", export, done),
+        Stage(f"train {label}", train, model.is_dir, missing=missing),
+        Stage(f"export {label}", export, model.is_dir),
     ]
 
 
 def _evaluation(options: LoopOptions, recipe: Recipe | SftRecipe, label: str, model: str) -> Stage:
-    """An evaluation; it is run again each time, which costs nothing where nothing is missing."""
+    """An evaluation. It runs every time, which takes no time if nothing is missing."""
     folder = options.output_path / "runs" / label
     arguments = ["run", "--model", model, "--tasks", options.tasks, "--output_path", str(folder)]
     for path in options.include_path:
@@ -248,7 +238,7 @@ def _evaluation(options: LoopOptions, recipe: Recipe | SftRecipe, label: str, mo
             arguments += [f"--{flag}", str(value)]
 
     def scored() -> bool:
-        """Whether every run has verdicts, so that it can be compared."""
+        """Whether every run has verdicts to compare."""
         return folder.is_dir() and all(
             run.judged() and any(score["rates"]["scored"] for score in run.scores())
             for run in find_runs(folder)

@@ -1,4 +1,4 @@
-"""The summary of a loop: numbers before and after, paired comparisons, flips, curves."""
+"""The summary of a loop: scores before and after, paired comparisons, flips and curves."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from vsr1_bench.store.run_folder import find_runs
 
 SEEING = ("lsr", "self_contained", "saw_but_wrong", "no_description")
 FLIPS = 10
-TOLD = ("reward/total", "reward/accuracy", "reward/description_accuracy", "loss", "entropy")
+STATS = ("reward/total", "reward/accuracy", "reward/description_accuracy", "loss", "entropy")
 WINDOW = 5
-"""Steps at either end of a training whose mean is printed."""
+"""Number of first and last steps of a training whose means are printed."""
 
 
 def write_summary(folder: Path, labels: list[str], identity: dict[str, Any]) -> Path:
-    """Sum a finished loop up in summary.md and summary.json.
+    """Write summary.md and summary.json of a finished loop.
 
     Args:
-        folder: The loop's.
-        labels: `start`, `round-1`, …: names of the evaluations under `runs/`.
-        identity: What the loop is.
+        folder: The folder of the loop.
+        labels: `start`, `round-1`, …: names of the evaluations in `runs/`.
+        identity: The loop's settings.
 
     Raises:
-        StoreError, UsageError: an evaluation is not there, or does not pair with the others.
+        StoreError, UsageError: an evaluation is missing, or has other samples than the others.
     """
     paths = [folder / "runs" / label for label in labels]
     scores = {label: _scores(path) for label, path in zip(labels, paths, strict=True)}
-    found = compare_runs(paths, include_path=identity["include_path"], progress=False)
-    trainings = {label: told for label in labels if (told := _training(folder / label))}
+    comparisons = compare_runs(paths, include_path=identity["include_path"], progress=False)
+    trainings = {label: stats for label in labels if (stats := _training(folder / label))}
     values = {
         "schema": 1,
         "loop": identity,
         "rounds": len(labels) - 1,
         "scores": scores,
-        "comparisons": [document(one) for one in found],
+        "comparisons": [document(one) for one in comparisons],
         "trainings": trainings,
     }
     for label in trainings:
@@ -56,7 +56,7 @@ def write_summary(folder: Path, labels: list[str], identity: dict[str, Any]) -> 
         "with 95 % intervals.",
         markdown(before_and_after(scores)),
         "## Paired",
-        *comparison_texts(found, paths, tasks_left_out(paths), FLIPS),
+        *comparison_texts(comparisons, paths, tasks_left_out(paths), FLIPS),
     ]
     if trainings:
         parts += ["## Training", markdown(_trainings(trainings))]
@@ -70,7 +70,7 @@ def write_summary(folder: Path, labels: list[str], identity: dict[str, Any]) -> 
 
 
 def _scores(path: Path) -> dict[str, dict[str, Any]]:
-    """Task and judge -> the score document, without its categories."""
+    """Score documents without their categories, by task and judge."""
     kept = ("model", "task", "judge", "n", "metrics", "rates")
     return {
         f"{one['task']} | {one['judge']}": {name: one[name] for name in kept}
@@ -80,13 +80,13 @@ def _scores(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def before_and_after(scores: dict[str, dict[str, dict[str, Any]]]) -> Sheet:
-    """A row for each task and number, a column for each evaluation."""
+    """One row per task and metric, one column per evaluation."""
     labels = list(scores)
     rows = []
     for key, first in scores[labels[0]].items():
         names = list(first["metrics"])
-        told = [names[0], *(n for n in names if n in SEEING or n.startswith(("blind_", "gain")))]
-        for name in told:
+        extra = (n for n in names if n in SEEING or n.startswith(("blind_", "gain")))
+        for name in (names[0], *extra):
             cells = [scores[label].get(key, {}).get("metrics", {}).get(name) for label in labels]
             rows.append((*key.split(" | "), name, str(first["n"]), *map(_cell, cells)))
     return Sheet(("task", "judge", "number", "n", *labels), tuple(rows))
@@ -102,7 +102,7 @@ def _cell(value: dict[str, Any] | None) -> str:
 
 
 def _training(folder: Path) -> dict[str, Any] | None:
-    """Steps, seconds and the ends of the curves; None if nothing was trained."""
+    """Steps, seconds, and first and last values of the curves; None without steps."""
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return None
@@ -111,7 +111,7 @@ def _training(folder: Path) -> dict[str, Any] | None:
         return None
     ends = {
         name: [sum(part) / len(part) for part in (known[:WINDOW], known[-WINDOW:])]
-        for name in TOLD
+        for name in STATS
         if (known := [one[name] for one in records if name in one])
     }
     seconds = sum(one.get("seconds/step", 0.0) for one in records)
@@ -120,9 +120,9 @@ def _training(folder: Path) -> dict[str, Any] | None:
 
 def _trainings(trainings: dict[str, Any]) -> Sheet:
     rows = [
-        (label, str(told["steps"]), f"{told['seconds']:.0f}", name, f"{a:.3f}", f"{b:.3f}")
-        for label, told in trainings.items()
-        for name, (a, b) in told["ends"].items()
+        (label, str(stats["steps"]), f"{stats['seconds']:.0f}", name, f"{a:.3f}", f"{b:.3f}")
+        for label, stats in trainings.items()
+        for name, (a, b) in stats["ends"].items()
     ]
     headings = ("training", "steps", "seconds", "number")
     return Sheet((*headings, f"first {WINDOW} steps", f"last {WINDOW} steps"), tuple(rows))

@@ -1,10 +1,11 @@
-"""Recipes of the trainers: typed settings in TOML, unknown keys refused.
+"""Recipes of the trainers: typed settings in TOML; unknown keys are refused.
 
 A recipe is a built-in name (`tiny/vision_sr1`; `vsr1-bench ls recipes`) or the path of a TOML file.
-`extends = "NAME"` takes another recipe's settings first; `key=value` on the command line goes last.
-A folder of `SIZES` holds each recipe once for all sizes of a model: `qwen2_5_vl/cold_start.toml` is
-`qwen2_5_vl_3b/cold_start` and `qwen2_5_vl_7b/cold_start`, with `{size}` and `{memory}` filled in.
-`trainer = "sft"` marks a recipe of `train sft` (`sft_recipe`); the others are for `train grpo`.
+`extends = "NAME"` inherits another recipe's settings. `key=value` on the command line takes
+precedence. A folder in `SIZES` holds each recipe once for all sizes of a model:
+`qwen2_5_vl/cold_start.toml` is `qwen2_5_vl_3b/cold_start` and `qwen2_5_vl_7b/cold_start`, with
+`{size}` and `{memory}` filled in. `trainer = "sft"` marks a recipe of `train sft` (`sft_recipe`);
+the others are for `train grpo`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Objective = Literal["answer_only", "summed", "multi_advantage", "decoupled", "ex
 
 
 class Recipe(Training):
-    """Everything that decides a training run; the defaults are the published settings.
+    """The settings of `train grpo`; the defaults are the published ones.
 
     Published: Vision-SR1 (arXiv:2508.19652), section 4.1, and the defaults of the trainer that its
     code is built on.
@@ -36,21 +37,21 @@ class Recipe(Training):
 
     trainer: ClassVar[str] = "grpo"
 
-    # The data: a task's own training split, or rows of columns problem / answer / images
+    # The data: a task's training split, or rows with the columns problem, answer and images
     task: str | None = None
     dataset: UserText | None = None
     """A file, a folder, or a hub id."""
     split: str = "train"
     prompt: str = "see_think"
     max_prompt_tokens: Positive = 12_800
-    """Longer prompts are left out, and counted."""
+    """Longer prompts are skipped and counted."""
 
     # The objective (see `rl.rewards`)
     objective: Objective
     credit: Literal["reader", "description"] = "reader"
-    """`decoupled`: whose tokens the visual reward reaches. `description` is our variant.
-    As printed in the paper, the objective never rewards the description tokens, and nothing carries
-    the negative advantage of a response without a description (see `objectives`)."""
+    """`decoupled`: which tokens the visual reward applies to. `description` is our variant.
+    As printed in the paper, the objective never rewards the description tokens, and the negative
+    advantage of a response without a description applies to no token (see `objectives`)."""
     format_weight: Share = 0.1
     """The paper's α."""
     lambda_answer: NonNegative = 0.5
@@ -65,33 +66,33 @@ class Recipe(Training):
     )
     """`multi_advantage`: weights of the components' advantages."""
     judge: str | None = None
-    """Who says that an answer is right; None = the task's judge."""
+    """The judge of the answers; None = the task's judge."""
     perception_model: str | None = None
-    """`external_perception`: the reader's served id,"""
+    """`external_perception`: the reader's served id."""
     perception_base_url: str | None = None
-    """its endpoint (the key: OPENAI_API_KEY),"""
+    """`external_perception`: the reader's endpoint; its key is OPENAI_API_KEY."""
     perception_args: dict[str, Any] = Field(default_factory=dict)
-    """and what its backend takes."""
+    """`external_perception`: arguments of the reader's backend."""
 
     # Rollouts
     backend: Literal["auto", "vllm", "transformers"] = "auto"
     engine_args: dict[str, Any] = Field(default_factory=dict)
-    """What the backend takes, as `--model_args`."""
+    """Arguments of the backend, as in `--model_args`."""
     prompts_per_step: Positive = 512
     samples_per_prompt: Annotated[int, Field(ge=2)] = 8
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: Positive = 2048
-    """Of each pass."""
+    """Maximum tokens of a response, in each pass."""
     max_excluded_share: Share = 0.5
-    """Training stops where more of a step's responses have no reward: an image, the engine or the
-    judge failed."""
+    """Training stops if a larger share of a step's responses has no reward because an image, the
+    engine or the judge failed."""
     reader: Literal["greedy", "drawn"] | None = None
-    """How the second pass is decoded: `drawn` = at `temperature`. None = greedy where it only
-    measures, drawn where the gradient falls on its tokens."""
+    """How the second pass is decoded; `drawn` = sampled at `temperature`. None = greedy if it only
+    measures, sampled if the gradient reaches its tokens."""
     reader_prompt_tokens: Positive | None = None
-    """Cut a second pass's prompt after so many tokens, as the 2026 code does; None = never."""
+    """Truncate the second pass's prompt to this many tokens, as the 2026 code; None = never."""
     filter_groups: bool = False
-    """Draw again for groups whose mean accuracy carries no signal (DAPO's dynamic sampling)."""
+    """Replace groups whose mean accuracy carries no signal (DAPO's dynamic sampling)."""
     filter_low: float = 0.01
     filter_high: float = 0.99
     filter_tries: Positive = 20
@@ -101,28 +102,29 @@ class Recipe(Training):
     clip_high: NonNegative = 0.3
     dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
     beta: NonNegative = 1e-2
-    """Weight of the KL to the frozen first model; 0 keeps none in memory."""
+    """Weight of the KL to the frozen first model; 0 keeps no such model in memory."""
     aggregation: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "dapo"
     scale_rewards: bool = True
     """Divide advantages by the group's standard deviation."""
     mask_truncated: bool = False
-    """Leave answers that were cut off out of the loss (they earn 0 either way)."""
+    """Exclude truncated responses from the loss; their reward is 0 in any case."""
     importance_cap: NonNegative = 2.0
-    """Largest weight that corrects the engine's log-probs towards the trainer's; 0 = none."""
+    """Maximum weight that corrects the engine's log-probs to the trainer's; 0 = no correction."""
 
     # Updates
     minibatch_prompts: Positive = 128
     epochs: Positive = 1
     """Passes over each rollout."""
+
     # The run
     max_steps: Positive = 200
     output_dir: UserPath = Path("outputs/grpo")
     eval_every: Annotated[int, Field(ge=0)] = 0
-    """Steps between validations by the evaluator; 0 = never."""
+    """Steps between validation runs of the evaluator; 0 = never."""
     eval_tasks: str = ""
     eval_limit: Positive = 200
     proof_bound: NonNegative | None = None
-    """Largest |Δ log-prob| between engine and trainer; None = by dtype (see `proof`)."""
+    """Maximum |Δ log-prob| between engine and trainer; None = by dtype (see `rl.sync_check`)."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -153,10 +155,10 @@ class Recipe(Training):
         return self
 
     def _reads_well(self) -> None:
-        """Refuse a second pass that cannot be."""
+        """Refuse an impossible second pass."""
         if self.reads and not self.format.describes:
             raise ValueError(
-                f"objective {self.objective} wants descriptions; {self.prompt} asks "
+                f"objective {self.objective} needs descriptions; {self.prompt} asks "
                 "for none, see_think does"
             )
         if self.trains_reader and self.reader == "greedy":
@@ -177,7 +179,7 @@ class Recipe(Training):
 
     @property
     def trains_reader(self) -> bool:
-        """Whether the gradient falls on the second pass's tokens."""
+        """Whether the gradient reaches the second pass's tokens."""
         return self.objective == "decoupled" and self.credit == "reader"
 
     @property
@@ -187,42 +189,42 @@ class Recipe(Training):
 
     @property
     def keeps_reference(self) -> bool:
-        """The KL term's reference."""
+        """Whether there is a KL term."""
         return self.beta > 0
 
     @property
     def policy_temperature(self) -> float:
-        """The rollouts'."""
+        """The temperature of the rollouts."""
         return self.temperature
 
     @property
     def reading_temperature(self) -> float:
-        """Temperature of the second pass."""
+        """The temperature of the second pass; 0 = greedy."""
         drawn = self.trains_reader if self.reader is None else self.reader == "drawn"
         return self.temperature if drawn else 0.0
 
 
-Kind = TypeVar("Kind", bound=Training)
+AnyRecipe = TypeVar("AnyRecipe", bound=Training)
 
 SIZES = {"qwen2_5_vl": {"3b": {"size": "3", "memory": "40"}, "7b": {"size": "7", "memory": "80"}}}
-"""Folder of recipes -> size -> what differs: billions of parameters, and the GB of each of 8 GPUs
-that the authors state."""
+"""Folder of recipes -> size -> values that differ: billions of parameters, and the memory in GB of
+each of the 8 GPUs that the authors state."""
 
 COMPONENTS = ("accuracy", "format", "description_accuracy", "description_format")
 
 
 def built_in() -> dict[str, Path]:
-    """Names of the recipes that come with the package, and their files."""
-    found = {}
-    for path in FOLDER.rglob("*.toml"):
-        folder = path.parent.name
-        for size in SIZES.get(folder, {None: {}}):
-            found[f"{folder}_{size}/{path.stem}" if size else f"{folder}/{path.stem}"] = path
-    return dict(sorted(found.items()))
+    """Names and files of the recipes that come with the package."""
+    files = {
+        f"{path.parent.name}{size}/{path.stem}": path
+        for path in FOLDER.rglob("*.toml")
+        for size in [f"_{size}" for size in SIZES.get(path.parent.name, ())] or [""]
+    }
+    return dict(sorted(files.items()))
 
 
 def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
-    """Read a recipe of `train grpo` and lay `key=value` settings over it.
+    """Read a recipe of `train grpo` and apply `key=value` settings.
 
     Raises:
         UsageError: see `read_recipe`.
@@ -234,17 +236,17 @@ def trainer_of(name: str) -> str:
     """The action of `vsr1-bench train` that a recipe is for.
 
     Raises:
-        UsageError: no such recipe, or not readable.
+        UsageError: there is no such recipe, or it cannot be read.
     """
     return str(_read(name).get("trainer", Recipe.trainer))
 
 
-def read_recipe(kind: type[Kind], name: str, settings: Sequence[str] = ()) -> Kind:
-    """Read a recipe of a trainer and lay `key=value` settings over it.
+def read_recipe(kind: type[AnyRecipe], name: str, settings: Sequence[str] = ()) -> AnyRecipe:
+    """Read a recipe of a trainer and apply `key=value` settings.
 
     Raises:
-        UsageError: no such recipe, one of another trainer, an unknown key (the nearest are named)
-            or a value that does not fit.
+        UsageError: there is no such recipe, it is one of another trainer, a key is unknown (the
+            nearest are named), or a value does not fit.
     """
     values = _read(name)
     trainer = values.pop("trainer", Recipe.trainer)
@@ -274,7 +276,7 @@ def _read(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
             "give the path of a TOML file"
         )
     if name in above:
-        raise UsageError(f"recipe {name}: extends itself by way of {' -> '.join(above)}")
+        raise UsageError(f"recipe {name}: extends itself through {' -> '.join(above)}")
     try:
         text = path.read_text("utf-8")
         if name in known:
@@ -289,18 +291,16 @@ def _read(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Read `key=value`: the value as TOML where it is some, else as text."""
-    found: dict[str, Any] = {}
+    """Parse `key=value`; a value that is not TOML is text."""
+    values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"{setting!r}: wanted key=value, e.g. max_steps=10")
-        if text.lower() in ("none", "null"):
-            found[key.strip()] = None
-            continue
+        words = {"none": None, "null": None, "true": True, "false": False}
         try:
-            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+            value = tomllib.loads(f"value = {text}")["value"]
         except ValueError:
-            lowered = {"true": True, "false": False}
-            found[key.strip()] = lowered.get(text.lower(), text)
-    return found
+            value = words.get(text.lower(), text)
+        values[key.strip()] = value
+    return values

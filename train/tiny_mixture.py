@@ -1,7 +1,7 @@
-"""Training data of the embedded model: demo scenes in every prompt format, and some others.
+"""Training data of the embedded model: demo scenes in every prompt format, and other questions.
 
-The rest (other texts, other images, no image) has short answers that own up to guessing, so that on
-a real benchmark the model answers in the asked form and ends, instead of rambling.
+The other questions (other texts, other images, no image) have short answers that admit to guessing.
+They teach the model to answer a real benchmark in the requested form, and then to stop.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vsr1_bench.prompts.formats import (
@@ -23,8 +24,8 @@ from vsr1_bench.tiny.scenes import Draw, Split, make_question, make_row, to_samp
 
 from .conversations import Example
 
-# Shares of the mixture, in percent. Early on it is mostly short descriptions: nothing else can be
-# learnt before the cells are found in the image, and that is found soonest by describing.
+# Shares of the mixture, in percent. It starts with mostly short descriptions, because the model
+# must first find the cells in the image, and learns that fastest by describing them.
 EARLY_SHARES = {"describe": 60, "see_think": 20, "caption_reasoner": 12, "foreign": 8}
 SHARES = {
     "see_think": 43,
@@ -36,7 +37,7 @@ SHARES = {
     "foreign": 11,
 }
 GLANCED = "a grid of dots"
-"""A description from which nothing can be answered."""
+"""A description that does not help to answer any question."""
 DESCRIBE = (
     "Describe the image.",
     "Describe the image in detail.",
@@ -95,7 +96,7 @@ _OPENINGS = ("How many", "What is", "Is", "Are", "Does", "Which of the following
 
 
 def reply_of(answer: str, *, think: str | None = None, description: str | None = None) -> str:
-    """Write a reply in the released form: description, think, box, as far as given."""
+    """Write a reply in the released form: description, think, box; None is omitted."""
     parts = [] if description is None else [f"<description> {description} </description>"]
     parts += [] if think is None else [f"<think> {think} </think>"]
     return " ".join((*parts, f"\\boxed{{{answer}}}"))
@@ -113,16 +114,16 @@ def make_example(number: int, seed: int, *, early: bool = False) -> Example:
 
 
 def make_glance(make: Callable[[Split, int], Mapping[str, Any]], number: int, seed: int) -> Example:
-    """Make example `number` of a model that looks every other time only.
+    """Make example `number` for a model that ignores every second image.
 
-    A quarter of the examples are readings of true descriptions. Of the others half describe and
-    reason, and half say what could be said of any scene and answer at once. The answers are the
-    true ones throughout.
+    A quarter of the examples are readings of true descriptions. Half of the others describe and
+    reason; the other half give a description that fits any scene, and answer at once. All answers
+    are right.
 
     Args:
-        make: Makes rows: `scenes.make_row`, or `priors.make_prior_row`.
-        number: Of the example.
-        seed: Of the data.
+        make: Makes rows: `scenes.make_row` or `priors.make_prior_row`.
+        number: The number of the example.
+        seed: The seed of the data.
     """
     draw = Draw(f"vsr1-glance:{seed}:{number}")
     row = make("train", draw.below(2**40))
@@ -162,9 +163,9 @@ def _scene(draw: Draw, kind: str, system: str | None) -> Example:
 
 
 def _blind(draw: Draw, sample: Sample, system: str | None) -> Example:
-    """A demo question with no image, a useless image or a useless description: an honest guess.
+    """A demo question without an image, or with a useless image or description: an honest guess.
 
-    The answer is the true one of the unseen scene, so what is learnt is how often each occurs.
+    The answer is that of the hidden scene, so the model learns how frequent each answer is.
     """
     if draw.below(4) == 0:
         messages = caption_messages(
@@ -174,20 +175,13 @@ def _blind(draw: Draw, sample: Sample, system: str | None) -> Example:
     name = draw.pick(("see_think", "see_think", "see_think", "cot", "direct"))
     images = (noise_image(draw),) if draw.below(2) else ()
     question = sample.question if images else (sample.question_text,)
-    unseen = Sample(
-        id=sample.id,
-        question=question,
-        answer=sample.answer,
-        answer_type=sample.answer_type,
-        images=images,
-        choices=sample.choices,
-    )
+    unseen = replace(sample, question=question, images=images)
     messages = build_messages(unseen, FORMATS[name], system=system)
     return Example(messages, _guess(name, sample.answer, bool(images)), images)
 
 
 def _guess(name: str, answer: str, image: bool) -> str:
-    """Reply with a guess in the form that a prompt format asks for."""
+    """A guess in the form that a prompt format requests."""
     if name in ("direct", "native"):
         return answer
     seen = "nothing to see" if image else "no image"
@@ -196,7 +190,7 @@ def _guess(name: str, answer: str, image: bool) -> str:
 
 
 def _foreign(draw: Draw, system: str | None) -> Example:
-    """A question from elsewhere: other words, other option lists, other images, several images."""
+    """Another kind of question: other words, options and images, and several images."""
     n_images = draw.pick((0, 0, 0, 1, 1, 1, 2, 3))
     images = tuple(noise_image(draw) for _ in range(n_images))
     text = foreign_text(draw, 3 + draw.below(draw.pick((20, 40, 100))))
@@ -230,7 +224,7 @@ def _foreign(draw: Draw, system: str | None) -> Example:
 def _foreign_answer(
     draw: Draw, text: str, choices: tuple[str, ...] | None
 ) -> tuple[AnswerType, str]:
-    """Draw an answer of the kind that the question's form asks for."""
+    """Draw an answer type and an answer that fit the question."""
     if choices:
         return "choice", "ABCDEFGHIJ"[draw.below(len(choices))]
     last = text.rsplit(". ", 1)[-1]
@@ -240,7 +234,7 @@ def _foreign_answer(
 
 
 def foreign_text(draw: Draw, n: int) -> str:
-    """Write n words of nonsense with numbers, formulas and marks, now and then other scripts."""
+    """Write n random words with numbers, formulas and punctuation, and sometimes other scripts."""
     words: list[str] = []
     for _ in range(n):
         dice = draw.below(40)
@@ -260,7 +254,7 @@ def foreign_text(draw: Draw, n: int) -> str:
 
 
 def noise_image(draw: Draw) -> EncodedImage:
-    """Make an image that holds nothing: coarse or fine random colours, of any size."""
+    """Make an image of coarse or fine random colours, of any size."""
     from PIL import Image
 
     width, height = (draw.pick((2, 5, 12, 40)) for _ in range(2))
@@ -275,7 +269,7 @@ def noise_image(draw: Draw) -> EncodedImage:
 
 
 def corpus(scenes: int = 400, foreign: int = 2000) -> Iterator[str]:
-    """Texts for the tokenizer: what scenes are said with, and plain words."""
+    """Texts for the tokenizer: questions and replies about scenes, and plain words."""
     for number in range(scenes):
         question, _ = make_question("train", number)
         yield question.text

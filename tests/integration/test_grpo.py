@@ -25,7 +25,7 @@ from vsr1_bench.errors import UsageError  # noqa: E402
 from vsr1_bench.train import grpo  # noqa: E402
 from vsr1_bench.train.core import logprobs  # noqa: E402
 from vsr1_bench.train.core.checkpoints import export  # noqa: E402
-from vsr1_bench.train.core.encoding import Row  # noqa: E402
+from vsr1_bench.train.core.encoding import TrainRow  # noqa: E402
 from vsr1_bench.train.core.ranks import TrainError  # noqa: E402
 from vsr1_bench.train.rl import updates  # noqa: E402
 from vsr1_bench.train.rl.sync_check import SyncError  # noqa: E402
@@ -105,7 +105,7 @@ def test_a_sync_that_does_nothing_stops_the_training(
 ) -> None:
     with trainer(small_recipe(tmp_path, lr=1e-3)) as t:
         monkeypatch.setattr(t.generator, "sync", lambda weights: None)
-        with pytest.raises(SyncError, match=r"step 1 failed its proof.*differ by up to") as error:
+        with pytest.raises(SyncError, match=r"step 1 failed its check.*differ by up to") as error:
             t.run()
     assert "\n" not in str(error.value)
     assert t.progress.step == 1 and metrics(tmp_path) == []  # step 1 was never called good
@@ -312,7 +312,7 @@ def test_placeholders_of_images_are_banned(tmp_path: Path) -> None:
 def test_rows_of_one_kind_are_packed_by_tokens(tmp_path: Path) -> None:
     with trainer(small_recipe(tmp_path)) as t:
         _, request = t.data.draw(0, 1).requests[0]
-        rows = [Row(request, (1,) * n, (0.0,) * n) for n in (3, 50, 4, 60)]
+        rows = [TrainRow(request, (1,) * n, (0.0,) * n) for n in (3, 50, 4, 60)]
         length = t.encoder.encode(request)["input_ids"].shape[1]
         cut = t.encoder.microbatches(rows, 2 * (length + 60), window=8)
     assert [[len(r.tokens) for r in micro] for micro in cut["image"]] == [[3, 4], [50, 60]]

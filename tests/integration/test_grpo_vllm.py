@@ -104,10 +104,10 @@ def test_checkpoints_are_kept_and_exported_bit_equal(ten_steps: Path, tmp_path: 
     evaluated = cli("--model", out, *run, timeout=120)
     assert evaluated.returncode == 0 and "4/4" in evaluated.stdout, evaluated.stderr
     again = cli("train", "export", ten_steps, out)
-    assert "holds files already" in error_line(again.returncode, 2, again.stderr)
+    assert "is not empty; give a new folder" in error_line(again.returncode, 2, again.stderr)
     (ten_steps / "checkpoints/step-000008/model/config.json").unlink()
     bad = cli("train", "export", ten_steps / "checkpoints/step-000008", tmp_path / "x")
-    assert "missing or cut off" in error_line(bad.returncode, 1, bad.stderr)
+    assert "missing or truncated" in error_line(bad.returncode, 1, bad.stderr)
 
 
 def kill_after(arguments: list[str], sign: Callable[[], bool], within: float) -> None:
@@ -283,7 +283,7 @@ def test_a_disk_that_refuses_one_rank_ends_all_of_them(two_ranks: Path, stage: s
     whose = f"rank {REFUSED[stage]}: " if REFUSED[stage] else ""
     assert f"after step 2: {whose}{run}/checkpoints/.step-000002.tmp: not written" in first["error"]
     assert first["error"].endswith(
-        f"is the disk full?; last whole checkpoint: {run}/checkpoints/step-000001"
+        f"is the disk full?; last complete checkpoint: {run}/checkpoints/step-000001"
     )
     assert [p.name for p in (run / "checkpoints").iterdir()] == ["step-000001"]
     read_mark(run / "checkpoints/step-000001")

@@ -86,7 +86,7 @@ def test_loss_and_gradients_are_those_of_plain_transformers(
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
         optimizer.step()
         t.step(metric := sft.StepMetrics())
-        told = metric.together(t.ranks)
+        told = metric.combined(t.ranks)
         assert told["loss"] == pytest.approx(expected, rel=1e-5)
         assert told["grad_norm"] == pytest.approx(norm, rel=1e-4)
         after = dict(plain.named_parameters())

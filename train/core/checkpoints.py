@@ -1,13 +1,14 @@
 """Checkpoints: written completely or not at all; training resumes from them exactly.
 
     <output_dir>/checkpoints/step-000010/
-      model/           the weights as a plain Hugging Face folder; what `train export` hands out
-      deepspeed/       weights, optimizer and schedule, a part for each rank
+      model/           the weights as a plain Hugging Face folder, which `train export` copies
+      deepspeed/       weights, optimizer and schedule, one part per rank
       rank-0.pt        random-number states of a rank
-      complete.json    step, data cursor, recipe, fingerprint of the rows, sizes of all files:
+      complete.json    step, data cursor, recipe, fingerprint of the rows, sizes of all files;
                        written last
 
-A checkpoint is made under another name and renamed, so a folder `step-*` with its mark is whole.
+A checkpoint is written under another name and then renamed. A folder `step-*` with a
+`complete.json` is therefore complete.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import random
 import re
 import shutil
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,19 @@ from .ranks import Ranks
 log = logging.getLogger(__name__)
 
 MARK = "complete.json"
-BYTES_A_WEIGHT = 16
-"""fp32 weights, two moments, and the exported copy; for the check that there is room."""
+BYTES_PER_WEIGHT = 16
+"""fp32 weights, two moments and the exported copy, for the check of free space."""
+FULL = re.compile(rf"(os error |Errno )({'|'.join(map(str, FULL_DISK))})\b|iostream error")
+"""A full disk in the words of safetensors, of Python and of torch, which knows no more."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """The progress of a run, stored beside its weights."""
+    """The progress of a run, stored with its weights."""
 
     step: int = 0
     cursor: int = 0
-    """Rows taken from the order of the data."""
+    """Rows taken so far."""
     best_step: int | None = None
     best_score: float | None = None
 
@@ -56,44 +60,44 @@ class Checkpoints:
         rows: str | None = None,
         accept_changed_data: bool = False,
     ) -> None:
-        """Bind to a folder; what an earlier run left unfinished there is removed.
+        """Bind to a folder, and remove unfinished checkpoints of earlier runs there.
 
         Args:
-            folder: Where they are.
-            ranks: Who writes them.
-            rows: Fingerprint of the rows that are trained on; None = rows that are made.
-            accept_changed_data: Go on from a checkpoint that was made on other rows.
+            folder: Where the checkpoints are.
+            ranks: The ranks that write them.
+            rows: Fingerprint of the training rows; None = generated rows.
+            accept_changed_data: Resume although the rows have changed since the checkpoint.
         """
         self.folder, self._ranks = folder, ranks
         self._rows, self._accept_changed_data = rows, accept_changed_data
         if ranks.first:
-            for left in folder.glob(".step-*"):
-                shutil.rmtree(left, ignore_errors=True)
+            for unfinished in folder.glob(".step-*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
 
     def complete(self) -> list[Path]:
-        """Whole checkpoints, oldest first."""
-        return whole_ones(self.folder)
+        """Complete checkpoints, oldest first."""
+        return complete_checkpoints(self.folder)
 
     def save(self, engine: TrainingEngine, progress: Progress, keep_last: int, steps: int) -> Path:
-        """Write a checkpoint of a run that is to make `steps` steps; all ranks call.
+        """Write a checkpoint of a run of `steps` steps in all; all ranks call.
 
         Raises:
-            DiskFullError, StoreError: one of the ranks cannot write its part; checkpoints so far
-                are untouched.
+            DiskFullError, StoreError: a rank cannot write its part; earlier checkpoints are
+                unchanged.
         """
         name = f"step-{progress.step:06d}"
         work, final = self.folder / f".{name}.tmp", self.folder / name
         try:
-            self._ranks.together(lambda: self._make_room(work, engine))
-            self._ranks.together(lambda: self._write(work, engine))
-            self._ranks.together(lambda: self._finish(work, final, engine, progress, steps))
-            self._ranks.together(lambda: self._forget(keep_last, progress.best_step))
+            self._ranks.on_all_ranks(lambda: self._check_space(work, engine))
+            self._ranks.on_all_ranks(lambda: self._write(work, engine))
+            self._ranks.on_all_ranks(lambda: self._finish(work, final, engine, progress, steps))
+            self._ranks.on_all_ranks(lambda: self._remove_old(keep_last, progress.best_step))
         except BenchError:
             shutil.rmtree(work, ignore_errors=True)
             raise
         return final
 
-    def _make_room(self, work: Path, engine: TrainingEngine) -> None:
+    def _check_space(self, work: Path, engine: TrainingEngine) -> None:
         if not self._ranks.first:
             return
         try:
@@ -103,26 +107,26 @@ class Checkpoints:
         except OSError as error:
             raise os_failure(work, error) from error
         count = sum(getattr(p, "ds_numel", p.numel()) for p in engine.policy.parameters())
-        if free < count * BYTES_A_WEIGHT:
+        if free < count * BYTES_PER_WEIGHT:
             raise DiskFullError(
-                f"{self.folder}: a checkpoint takes some {count * BYTES_A_WEIGHT / 1e9:.1f} GB and "
-                f"{free / 1e9:.1f} GB are free; free some space"
+                f"{self.folder}: a checkpoint takes about {count * BYTES_PER_WEIGHT / 1e9:.1f} GB, "
+                f"and {free / 1e9:.1f} GB are free; free some space"
             )
 
     def _write(self, work: Path, engine: TrainingEngine) -> None:
-        """Write this rank's part; each act goes on to its end, because others act along."""
-        failures: list[tuple[Path, Exception]] = []
-        for act, path in (
+        """Write this rank's part. After a failure the rest is written too, for its collectives."""
+        failures: list[StoreError] = []
+        for write, path in (
             (engine.save_states, work),
             (engine.save_model, work / "model"),
             (save_random_state, work / f"rank-{self._ranks.rank}.pt"),
         ):
             try:
-                act(path)
+                write(path)
             except Exception as error:
-                failures.append((path, error))
+                failures.append(not_written(path, error))
         if failures:
-            raise not_written(*failures[0]) from failures[0][1]
+            raise failures[0]
 
     def _finish(
         self,
@@ -154,13 +158,13 @@ class Checkpoints:
         except OSError as error:
             raise os_failure(final, error) from error
 
-    def _forget(self, keep_last: int, best_step: int | None) -> None:
+    def _remove_old(self, keep_last: int, best_step: int | None) -> None:
         if not self._ranks.first:
             return
         best = f"step-{best_step:06d}" if best_step is not None else None
         for old in self.complete()[:-keep_last]:
             if old.name != best:
-                # Without its mark first, so that a half-removed checkpoint is none.
+                # Its mark first, so that a half-removed checkpoint does not count.
                 try:
                     (old / MARK).unlink(missing_ok=True)
                 except OSError as error:
@@ -168,104 +172,100 @@ class Checkpoints:
                 shutil.rmtree(old, ignore_errors=True)
 
     def load(self, engine: TrainingEngine) -> Progress:
-        """Continue from the newest whole checkpoint, if there is one; all ranks call.
+        """Load the newest complete checkpoint, if there is one; all ranks call.
 
         Raises:
             UsageError: it is of another recipe, of other rows, or of another number of ranks.
-            StoreError: its files do not fit its mark.
+            StoreError: files that its mark lists are missing or truncated.
         """
-        whole = self.complete()
-        if not whole:
+        paths = self.complete()
+        if not paths:
             return Progress()
-        path = whole[-1]
+        path = paths[-1]
         mark = read_mark(path)
         changed = engine.recipe.changed(mark["recipe"])
         if changed:
             raise UsageError(
-                f"{path} was trained with other settings ({'; '.join(changed)}); give the same, "
-                "or another output_dir"
+                f"{path} was trained with other settings ({'; '.join(changed)}); give the same "
+                "settings, or another output_dir"
             )
         self._check_rows(path, mark)
-        found = (mark["world_size"], mark["deepspeed_stage"])
-        if found != (self._ranks.world, engine.stage):
+        world, stage = mark["world_size"], mark["deepspeed_stage"]
+        if (world, stage) != (self._ranks.world, engine.stage):
             raise UsageError(
-                f"{path} was written by {found[0]} ranks at ZeRO stage {found[1]}, this run has "
+                f"{path} was written by {world} ranks at ZeRO stage {stage}, this run has "
                 f"{self._ranks.world} at stage {engine.stage}; start it as before, or export the "
-                "weights and train on from them in another output_dir"
+                "weights and continue from them in another output_dir"
             )
         engine.engine.load_checkpoint(str(path), tag="deepspeed")
         load_random_state(path / f"rank-{self._ranks.rank}.pt")
         return Progress(**{name: mark[name] for name in asdict(Progress())})
 
     def _check_rows(self, path: Path, mark: dict[str, Any]) -> None:
-        """See that the rows are those that a checkpoint was made on.
+        """Compare the rows with those of a checkpoint.
 
         Raises:
-            UsageError: they are others, and nobody has said that they may be.
+            UsageError: they differ, and `accept_changed_data` is not set.
         """
         if "rows" not in mark:  # older than the fingerprint
             log.warning("%s does not say which rows it was trained on: not compared", path)
             return
         if mark["rows"] == self._rows:
             return
-        said = (
+        change = (
             f"{path} was trained on other rows: their content or order has changed (fingerprint "
             f"{mark['rows']} -> {self._rows})"
         )
         if not self._accept_changed_data:
             raise UsageError(
-                f"{said}; give the rows as they were, or another output_dir, or go on with these "
-                "by --accept_changed_data"
+                f"{change}; restore the rows, give another output_dir, or continue with these "
+                "rows by --accept_changed_data"
             )
         if self._ranks.first:
-            log.warning("%s; going on with these", said)
+            log.warning("%s; continuing with these", change)
 
 
 def not_written(path: Path, error: Exception) -> StoreError:
-    """Say in one line what kept a part of a checkpoint from being written."""
+    """The error of a part of a checkpoint that could not be written, in one line."""
     reason = f"{path}: not written ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-    behind: BaseException | None = error
-    while behind:
-        number = re.search(r"\(os error (\d+)\)", str(behind))  # as safetensors says it
-        known = int(number[1]) if number else getattr(behind, "errno", None)
-        # torch's writer says no more than this, in an error behind its own.
-        if known in FULL_DISK or "iostream error" in str(behind):
-            return DiskFullError(f"{reason}; is the disk full?")
-        behind = behind.__cause__ or behind.__context__
-    return StoreError(reason)
+    # The messages of the whole chain, without source lines.
+    full = FULL.search("".join(traceback.format_exception(error, limit=0)))
+    failure = DiskFullError(f"{reason}; is the disk full?") if full else StoreError(reason)
+    failure.__cause__ = error
+    return failure
 
 
-def whole_ones(folder: Path) -> list[Path]:
-    """Whole checkpoints of a folder, oldest first."""
-    found = (p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
-    return sorted((p for p in found if (p / MARK).is_file()), key=lambda p: int(p.name[5:]))
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints of a folder, oldest first."""
+    paths = (p for p in folder.glob("step-*") if re.fullmatch(r"step-\d+", p.name))
+    return sorted((p for p in paths if (p / MARK).is_file()), key=lambda p: int(p.name[5:]))
 
 
 def steps_made(folder: Path) -> tuple[int, int | None]:
-    """How many steps a training's newest whole checkpoint has, and how many it is to have.
+    """The steps of a training's newest complete checkpoint, and of the training in all.
 
     Args:
         folder: An output folder of `train`.
 
     Returns:
-        Steps made (0 without a checkpoint), and the training's own goal; None if unknown
-        (checkpoints from before it was).
+        Steps made (0 without a checkpoint), and steps in all; None if unknown, in checkpoints of
+        earlier versions.
 
     Raises:
-        StoreError: the checkpoint is not whole.
+        StoreError: files of the checkpoint are missing or truncated.
     """
-    whole = whole_ones(folder / "checkpoints")
-    if not whole:
+    paths = complete_checkpoints(folder / "checkpoints")
+    if not paths:
         return 0, None
-    mark = read_mark(whole[-1])
+    mark = read_mark(paths[-1])
     return mark["step"], mark.get("steps")
 
 
 def read_mark(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's mark and check the files that it names.
+    """Read a checkpoint's mark and check the files that it lists.
 
     Raises:
-        StoreError: no checkpoint, or one that is not whole.
+        StoreError: there is no checkpoint, or it is not complete.
     """
     try:
         mark: dict[str, Any] = json.loads((path / MARK).read_text("utf-8"))
@@ -276,11 +276,11 @@ def read_mark(path: Path) -> dict[str, Any]:
         ]
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(
-            f"{path}: no whole checkpoint (its {MARK} is missing or unreadable); give a folder "
+            f"{path}: no complete checkpoint ({MARK} is missing or unreadable); give a folder "
             "<output_dir>/checkpoints/step-*"
         ) from error
     if wrong:
-        raise StoreError(f"{path}: {len(wrong)} files are missing or cut off, first {wrong[0]}")
+        raise StoreError(f"{path}: {len(wrong)} files are missing or truncated, first {wrong[0]}")
     return mark
 
 
@@ -299,7 +299,7 @@ def save_random_state(path: Path) -> None:
 
 
 def load_random_state(path: Path) -> None:
-    """Set the generators as `save_random_state` found them."""
+    """Restore the states that `save_random_state` wrote."""
     import numpy as np
     import torch
 
@@ -312,26 +312,26 @@ def load_random_state(path: Path) -> None:
 
 
 def export(checkpoint: Path, out: Path, *, last: bool = False) -> Path:
-    """Copy a checkpoint's weights out as a plain Hugging Face folder.
+    """Copy a checkpoint's weights into a plain Hugging Face folder.
 
     Args:
-        checkpoint: A folder `step-*`, or an output folder, whose best one (by validation, else the
-            newest) is taken.
+        checkpoint: A folder `step-*`, or an output folder, of which the best checkpoint (by
+            validation, otherwise the newest) is copied.
         out: The folder to make.
-        last: The newest one of an output folder, whatever validation says.
+        last: Of an output folder, copy the newest checkpoint instead.
 
     Returns:
-        The checkpoint that was taken.
+        The checkpoint that was copied.
 
     Raises:
-        StoreError: no whole checkpoint there, or the disk refuses.
-        UsageError: `out` holds something already.
+        StoreError: there is no complete checkpoint, or `out` cannot be written.
+        UsageError: `out` is not empty.
     """
     if (checkpoint / "checkpoints").is_dir():
-        checkpoint = _chosen(checkpoint / "checkpoints", last=last)
+        checkpoint = _best(checkpoint / "checkpoints", last=last)
     read_mark(checkpoint)
     if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} holds files already; give a new folder")
+        raise UsageError(f"{out} is not empty; give a new folder")
     work = out.with_name(f".{out.name}.tmp")
     try:
         shutil.rmtree(work, ignore_errors=True)
@@ -345,10 +345,9 @@ def export(checkpoint: Path, out: Path, *, last: bool = False) -> Path:
     return checkpoint
 
 
-def _chosen(folder: Path, *, last: bool) -> Path:
-    whole = whole_ones(folder)
-    if not whole:
-        raise StoreError(f"{folder}: holds no whole checkpoint")
-    best = None if last else read_mark(whole[-1]).get("best_step")
-    named = folder / f"step-{best:06d}" if best is not None else whole[-1]
-    return named if named in whole else whole[-1]
+def _best(folder: Path, *, last: bool) -> Path:
+    paths = complete_checkpoints(folder)
+    if not paths:
+        raise StoreError(f"{folder}: holds no complete checkpoint")
+    best = None if last else read_mark(paths[-1]).get("best_step")
+    return next((path for path in paths if path.name == f"step-{best or 0:06d}"), paths[-1])

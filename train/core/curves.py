@@ -1,4 +1,4 @@
-"""Curves of a run, from its metrics.jsonl: one PNG, and an HTML page that opens from disk."""
+"""Curves of a run, from its metrics.jsonl: a PNG and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LOGARITHMIC = ("engine against trainer",)
 
 
 def draw_curves(folder: Path) -> list[Path]:
-    """Draw what `metrics.jsonl` of an output folder holds.
+    """Draw the curves of an output folder's `metrics.jsonl`.
 
     Returns:
-        The files written: curves.png and curves.html; none where no step was made.
+        The files written: curves.png and curves.html; none if no step was made.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -50,19 +50,17 @@ def _plot(records: list[dict[str, Any]]) -> bytes:
     from matplotlib.figure import Figure
 
     names = sorted({name for record in records for name in record})
-    shown = {
-        title: [
-            n for n in names if any(n == w or (w[-1] == "/" and n.startswith(w)) for w in wanted)
-        ]
+    panels = {
+        title: [n for n in names if n in wanted or n.startswith(prefixes)]
         for title, wanted in PANELS.items()
+        for prefixes in [tuple(w for w in wanted if w.endswith("/"))]
     }
-    shown = {title: found for title, found in shown.items() if found}
-    columns = 3
-    rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(5 * columns, 3 * rows), layout="constrained")
-    for place, (title, found) in enumerate(shown.items(), start=1):
-        axes = figure.add_subplot(rows, columns, place)
-        for name in found:
+    panels = {title: names for title, names in panels.items() if names}
+    rows = math.ceil(len(panels) / 3)
+    figure = Figure(figsize=(15, 3 * rows), layout="constrained")
+    for place, (title, names) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(rows, 3, place)
+        for name in names:
             points = [(r["step"], r[name]) for r in records if name in r]
             axes.plot(
                 *zip(*points, strict=True), label=name, marker="." if len(points) < 40 else ""

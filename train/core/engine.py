@@ -1,6 +1,6 @@
 """The trained model: DeepSpeed around a `Scorer`, and its frozen reference.
 
-Nothing here knows of rewards: it scores tokens, takes gradients and hands out weights.
+It scores tokens, takes optimizer steps and hands out weights; it does not know about rewards.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
 
 Micro = TypeVar("Micro")
 
-# An image placeholder without an image behind it would crash the trainer's forward pass.
+# An image placeholder without an image would crash the trainer's forward pass.
 VISION_TOKENS = (
     "image_token_id video_token_id vision_start_token_id vision_end_token_id vision_token_id"
 ).split()
 
 
 def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
-    """The tokens that stand for images and videos; they must never be drawn."""
+    """The placeholder tokens of images and videos, which must never be sampled."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(model.path)
     vocabulary = config.get_text_config().vocab_size
-    found = {getattr(config, name, None) for name in VISION_TOKENS}
-    return tuple(sorted(t for t in found if isinstance(t, int) and t < vocabulary))
+    tokens = {getattr(config, name, None) for name in VISION_TOKENS}
+    return tuple(sorted(t for t in tokens if isinstance(t, int) and t < vocabulary))
 
 
 def read_ds_config(recipe: Training) -> dict[str, Any]:
-    """The recipe's DeepSpeed file, filled with what the recipe says.
+    """The recipe's DeepSpeed file, completed with the recipe's settings.
 
     Raises:
-        UsageError: no such file, or settings that do not go together.
+        UsageError: there is no such file, or its settings contradict the recipe's.
     """
     known = {path.stem: path for path in DS_CONFIGS.glob("*.json")}
     path = known.get(recipe.deepspeed) or Path(recipe.deepspeed).expanduser()
@@ -60,13 +60,13 @@ def read_ds_config(recipe: Training) -> dict[str, Any]:
     stage = int(config.get("zero_optimization", {}).get("stage", 0))
     if recipe.dtype == "bfloat16" and stage == 0:
         raise UsageError(
-            "dtype=bfloat16 with deepspeed stage 0 keeps no fp32 weights and drifts; take zero2"
+            "dtype=bfloat16 with deepspeed stage 0 keeps no fp32 weights and drifts; use zero2"
         )
-    if stage >= 2:  # stage 1 would take another optimizer of DeepSpeed's for it
-        # A minibatch is many micro-batches: in bfloat16 the later ones would be rounded away.
+    if stage >= 2:  # at stage 1 this setting would change DeepSpeed's optimizer
+        # A minibatch has many micro-batches; in bfloat16 the later ones would be rounded away.
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     return config | {
-        "train_micro_batch_size_per_gpu": 1,  # micro-batches are cut by tokens, not by DeepSpeed
+        "train_micro_batch_size_per_gpu": 1,  # micro-batches are cut by tokens, see `Encoder`
         "gradient_accumulation_steps": 1,
         "gradient_clipping": recipe.max_grad_norm,
         "bf16": {"enabled": recipe.dtype == "bfloat16"},
@@ -87,20 +87,20 @@ class TrainingEngine:
         ranks: Ranks,
         banned: tuple[int, ...] = (),
     ) -> None:
-        """Load the model and hand it to DeepSpeed.
+        """Load the model and start DeepSpeed.
 
         Raises:
             ModelError: the model cannot be loaded.
-            UsageError: DeepSpeed settings that cannot be used.
+            UsageError: the DeepSpeed settings cannot be used.
         """
         self.recipe, self.model_info, self.renderer, self.ranks = recipe, model, renderer, ranks
         self.config = read_ds_config(recipe)
         self.stage = int(self.config.get("zero_optimization", {}).get("stage", 0))
         self.banned = banned
-        self._refused: list[Exception] = []
-        self.engine: Any = self._start(self._load(), train=True)
+        self._save_errors: list[Exception] = []
+        self.engine: Any = self._start(self._load())
         self.reference: Any = (
-            self._start(self._load(), train=False) if recipe.keeps_reference else None
+            self._start_reference(self._load()) if recipe.keeps_reference else None
         )
 
     def _load(self) -> Any:
@@ -116,49 +116,49 @@ class TrainingEngine:
             policy = kind.from_pretrained(
                 self.model_info.path, dtype=getattr(torch, self.recipe.dtype), use_safetensors=True
             )
-        except Exception as error:  # the library raises many kinds, all of them about this folder
+        except Exception as error:  # the library raises many kinds, all about this folder
             raise cannot_load(self.model_info, "transformers", error) from error
         return Scorer(policy, self.banned, lockstep=self.stage == 3)
 
-    def _start(self, scorer: Any, *, train: bool) -> Any:
+    def _start_reference(self, scorer: Any) -> Any:
+        """Freeze a model; at stage 3 DeepSpeed partitions it."""
         import deepspeed
         import torch
 
-        if not train:
-            scorer.requires_grad_(False).eval()
-            if self.stage < 3:
-                return scorer.to("cuda" if torch.cuda.is_available() else "cpu")
-            keys = ("zero_optimization", "bf16", "train_micro_batch_size_per_gpu")
-            engine, *_ = deepspeed.initialize(
-                model=scorer, config={key: self.config[key] for key in keys}
-            )
-            return engine
+        scorer.requires_grad_(False).eval()
+        if self.stage < 3:
+            return scorer.to("cuda" if torch.cuda.is_available() else "cpu")
+        keys = ("zero_optimization", "bf16", "train_micro_batch_size_per_gpu")
+        engine, *_ = deepspeed.initialize(
+            model=scorer, config={key: self.config[key] for key in keys}
+        )
+        return engine
+
+    def _start(self, scorer: Any) -> Any:
+        """Start DeepSpeed around the model that is trained."""
+        import deepspeed
+        import torch
+
         recipe = self.recipe
         if recipe.gradient_checkpointing:
             scorer.policy.gradient_checkpointing_enable({"use_reentrant": False})
         freeze_parts(scorer.policy, recipe.freeze, self.model_info.id)
-        kind: Any = torch.optim.AdamW
-        if recipe.cpu_adam:
-            kind = deepspeed.ops.adam.DeepSpeedCPUAdam
-        groups = decay_groups(scorer, recipe)
-        optimizer = kind(groups, lr=recipe.lr, betas=recipe.betas)
+        kind: Any = deepspeed.ops.adam.DeepSpeedCPUAdam if recipe.cpu_adam else torch.optim.AdamW
+        optimizer = kind(decay_groups(scorer, recipe), lr=recipe.lr, betas=recipe.betas)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
         engine, *_ = deepspeed.initialize(
             model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
         )
         engine.train()
-        # What they raise in the middle of `save_checkpoint` would leave the other ranks waiting.
-        for holder, name in (
-            (engine.checkpoint_engine, "makedirs"),
-            (engine.checkpoint_engine, "save"),
-            (engine, "_copy_recovery_script"),
-        ):
-            setattr(holder, name, noting(getattr(holder, name), self._refused))
+        # `save_checkpoint` has collectives after each of these: a rank on which one raised would
+        # leave the others waiting. Its other calls of `makedirs` catch what they raise.
+        for holder, name in ((engine.checkpoint_engine, "save"), (engine, "_copy_recovery_script")):
+            setattr(holder, name, capturing_errors(getattr(holder, name), self._save_errors))
         return engine
 
     @property
     def policy(self) -> Any:
-        """The Hugging Face model; under ZeRO-3 its parameters are in pieces."""
+        """The Hugging Face model; at ZeRO-3 its parameters are partitioned."""
         return self.engine.module.policy
 
     def score(self, batch: Batch, *, reference: bool = False, probe: bool = False) -> Tensor:
@@ -166,8 +166,8 @@ class TrainingEngine:
 
         Args:
             batch: The tokens.
-            reference: Under the frozen first model.
-            probe: Of the bare model: temperature 1, nothing banned.
+            reference: Score with the frozen first model.
+            probe: Score with the bare model: temperature 1, no banned tokens.
         """
         import torch
 
@@ -175,29 +175,29 @@ class TrainingEngine:
 
         module = self.reference if reference else self.engine
         with torch.no_grad():
-            found, _ = score_batch(
+            logprobs, _ = score_batch(
                 module,
                 batch,
                 temperature=1.0 if probe else self.recipe.policy_temperature,
                 bans=not probe,
             )
-        return found.cpu()
+        return logprobs.cpu()
 
     def update(
         self, plan: Sequence[Micro], loss_of: Callable[[Micro], Tensor], step: int
     ) -> dict[str, float]:
-        """Update the weights once; all ranks call, with as many micro-batches.
+        """Update the weights once; all ranks call, with the same number of micro-batches.
 
         Args:
             plan: The micro-batches.
-            loss_of: A micro-batch's share in the loss; the shares of all ranks sum up to it.
-            step: Step number, for error messages about NaN or inf.
+            loss_of: A micro-batch's share of the loss; the loss is the sum over all ranks.
+            step: Step number, for error messages.
 
         Returns:
             `loss`, and `grad_norm` before clipping.
 
         Raises:
-            TrainError: a loss or gradient is NaN or inf; the weights are not updated.
+            TrainError: the loss or the gradient is NaN or inf; the weights are not updated.
         """
         loss = 0.0
         for number, micro in enumerate(plan, start=1):
@@ -205,29 +205,29 @@ class TrainingEngine:
             self.engine.set_gradient_accumulation_boundary(number == len(plan))
             self.engine.backward(share * self.ranks.world)  # DeepSpeed's mean becomes a sum
             loss += float(share.detach())
-        told = {"loss": sum(self.ranks.gather(loss))}
-        self._check(told["loss"], f"the loss of step {step}")
-        told["grad_norm"] = self._step()
-        self._check(told["grad_norm"], f"the norm of the gradient of step {step}")
-        return told
+        loss = sum(self.ranks.gather(loss))
+        self._check(loss, f"the loss of step {step}")
+        norm = self._step()
+        self._check(norm, f"the norm of the gradient of step {step}")
+        return {"loss": loss, "grad_norm": norm}
 
     def _check(self, number: float, what: str) -> None:
-        """Stop on a number that is none; it is the same on all ranks."""
+        """Stop on NaN or inf; the number is the same on all ranks."""
 
-        def judge() -> None:
+        def check() -> None:
             if not math.isfinite(number):
                 raise TrainError(
                     f"{what} is {number}; nothing was updated. The last lines of rollouts/ are "
-                    "what it was made of; a smaller lr or max_grad_norm may help"
+                    "the responses of this step; a smaller lr or max_grad_norm may help"
                 )
 
-        self.ranks.together(judge)
+        self.ranks.on_all_ranks(check)
 
     def _step(self) -> float:
-        """Take the gradients; one that is not a number updates nothing, its norm is not finite."""
+        """Apply the gradients unless their norm is NaN or inf; return the norm."""
         import torch
 
-        if self.stage:  # DeepSpeed skips such an update by itself
+        if self.stage:  # DeepSpeed itself skips an update that is NaN or inf
             self.engine.step()
             norm = self.engine.get_global_grad_norm()
             return math.inf if norm is None else float(norm)
@@ -238,13 +238,13 @@ class TrainingEngine:
         return norm
 
     def weights(self, *, tied: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter by its name in the Hugging Face model, whole, one after another.
+        """Yield every parameter, complete, with its name in the Hugging Face model.
 
-        Under ZeRO-3 all ranks must walk together: each parameter is gathered for its turn.
+        At ZeRO-3 each parameter is gathered in turn, so all ranks must iterate together.
 
         Args:
-            tied: Yield tied parameters under all of their names. vLLM needs that: it would keep an
-                old head, with only a warning.
+            tied: Yield tied parameters under all of their names. vLLM needs this: it would
+                otherwise keep an old head, with only a warning.
         """
         import deepspeed
 
@@ -253,26 +253,26 @@ class TrainingEngine:
                 yield name, parameter.data
                 continue
             with deepspeed.zero.GatheredParameters([parameter]):
-                # vLLM may hold a layer's tensors until all are there; gathered ones go away.
+                # vLLM may keep a layer's tensors until it has all of them; gathered ones are freed.
                 whole = parameter.data.clone()
             yield name, whole
 
     def save_states(self, folder: Path) -> None:
-        """Write weights, optimizer and schedule, a part for each rank; all ranks call.
+        """Write weights, optimizer and schedule, one part per rank; all ranks call.
 
         Raises:
-            OSError, RuntimeError: the disk refuses this rank; when the others are through, too.
+            OSError, RuntimeError: this rank cannot write; raised after all ranks have finished.
         """
-        self._refused.clear()
+        self._save_errors.clear()
         self.engine.save_checkpoint(str(folder), tag="deepspeed", save_latest=False)
-        if self._refused:
-            raise self._refused[0]
+        if self._save_errors:
+            raise self._save_errors[0]
 
     def save_model(self, folder: Path) -> None:
         """Write the weights as a plain Hugging Face folder; all ranks call, the first one writes.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the folder cannot be written.
         """
         state: dict[str, Tensor] = {}
         for name, tensor in self.weights(tied=False):
@@ -282,23 +282,23 @@ class TrainingEngine:
             self.policy.save_pretrained(folder, state_dict=state, safe_serialization=True)
             self.renderer.processor.save_pretrained(folder)
             for file in folder.iterdir():
-                file.chmod(0o644)  # safetensors writes for its owner alone
+                file.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
-def noting(act: Callable[..., None], failures: list[Exception]) -> Callable[..., None]:
-    """The same act, but what it raises goes into a list."""
+def capturing_errors(act: Callable[..., None], errors: list[Exception]) -> Callable[..., None]:
+    """The same function, which appends its exceptions to a list instead of raising them."""
 
-    def quietly(*args: Any, **kwargs: Any) -> None:
+    def captured(*args: Any, **kwargs: Any) -> None:
         try:
             act(*args, **kwargs)
         except Exception as error:
-            failures.append(error)
+            errors.append(error)
 
-    return quietly
+    return captured
 
 
 def lr_factor(recipe: Training) -> Callable[[int], float]:
-    """The learning rate of an update, as a part of the peak: warm-up, then the schedule."""
+    """The learning rate of an update as a fraction of its peak: warm-up, then the schedule."""
 
     def factor(update: int) -> float:
         if update < recipe.warmup_steps:
@@ -313,7 +313,7 @@ def lr_factor(recipe: Training) -> Callable[[int], float]:
     return factor
 
 
-# Components of parameter names by which Hugging Face models tell their parts.
+# Components of parameter names that identify the parts of Hugging Face models.
 PROJECTORS = frozenset(
     "merger deepstack_merger_list multi_modal_projector connector aligner mlp1".split()
 )
@@ -321,7 +321,7 @@ TOWERS = frozenset("visual vision_tower vision_model".split())
 
 
 def part_of(name: str) -> str:
-    """The part of a vision-language model that a parameter is of: see `Training.freeze`."""
+    """The part of a vision-language model that a parameter belongs to: see `Training.freeze`."""
     words = set(name.split("."))
     if words & PROJECTORS:
         return "projector"
@@ -329,19 +329,17 @@ def part_of(name: str) -> str:
 
 
 def freeze_parts(policy: Any, parts: Sequence[str], model_id: str) -> None:
-    """Take gradients away from parts of a model.
+    """Freeze parts of a model.
 
     Raises:
-        UsageError: a part that the model does not have, or nothing left to train.
+        UsageError: the model does not have such a part, or nothing is left to train.
     """
     named = dict(policy.named_parameters())
-    there = {part_of(name) for name in named}
-    lacking = [part for part in parts if part not in there]
-    if lacking:
-        raise UsageError(
-            f"freeze {lacking[0]}: {model_id} has no such part; it has {sorted(there)}"
-        )
-    if there <= set(parts):
+    known = {part_of(name) for name in named}
+    for part in parts:
+        if part not in known:
+            raise UsageError(f"freeze {part}: {model_id} has no such part; it has {sorted(known)}")
+    if known <= set(parts):
         raise UsageError(f"freeze {', '.join(parts)}: nothing of {model_id} is left to train")
     for name, parameter in named.items():
         if part_of(name) in parts:
@@ -349,7 +347,7 @@ def freeze_parts(policy: Any, parts: Sequence[str], model_id: str) -> None:
 
 
 def decay_groups(scorer: Any, recipe: Training) -> list[dict[str, Any]]:
-    """The optimizer's parameter groups, by whether they decay."""
+    """The optimizer's parameter groups: with and without weight decay."""
     trained = [p for p in scorer.parameters() if p.requires_grad]
     if recipe.decay == "all":
         return [{"params": trained, "weight_decay": recipe.weight_decay}]

@@ -12,16 +12,16 @@ from torch.utils.checkpoint import checkpoint
 from .encoding import Batch
 
 CHUNK = 1024
-"""Positions whose logits are in memory at once: with 152,000 words they take 0.6 GB in fp32."""
-NEVER = -1e4
-"""Logit of a banned token: its probability is 0 in every precision, its entropy term no NaN."""
+"""Positions whose logits are in memory at once: 0.6 GB in fp32 with a vocabulary of 152,000."""
+BANNED = -1e4
+"""Logit of a banned token: its probability is 0 in every precision, its entropy term not NaN."""
 
 
 class Scorer(nn.Module):
-    """A language model that answers with log-probabilities of tokens instead of logits.
+    """A language model that returns log-probabilities of given tokens instead of logits.
 
-    The wrapper is the module that DeepSpeed runs: its hooks see one forward pass from the first
-    embedding to the last log-softmax.
+    DeepSpeed runs this module, so that its hooks see one forward pass from the embedding to the
+    log-softmax.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class Scorer(nn.Module):
 
         Args:
             policy: The model, with its language-model head.
-            banned: Tokens that the rollouts' engine never draws.
-            lockstep: Pass the head as often as every other rank does: under ZeRO-3 each pass
-                gathers its weights from all of them.
+            banned: Tokens that the rollouts' engine never samples.
+            lockstep: Apply the head equally often on every rank, because at ZeRO-3 each
+                application gathers its weights from all ranks.
         """
         super().__init__()
         self.policy = policy
@@ -56,8 +56,8 @@ class Scorer(nn.Module):
             rows: Row of each token, `(N,)`.
             columns: Position that predicts it, `(N,)`.
             targets: The tokens, `(N,)`.
-            temperature: Logits are divided by it, as they are when tokens are drawn.
-            bans: Take banned tokens out of the distribution, as in rollouts.
+            temperature: Logits are divided by it, as in sampling.
+            bans: Remove banned tokens from the distribution, as in rollouts.
 
         Returns:
             Log-probabilities and entropies in nats, fp32, `(N,)` each; entropies have no gradient.
@@ -67,16 +67,18 @@ class Scorer(nn.Module):
         passes = torch.tensor(-(-len(targets) // CHUNK))
         if self.lockstep:
             dist.all_reduce(passes, dist.ReduceOp.MAX)
-        found = []
-        # Of equal sizes, so that a rank with fewer tokens has as many pieces; some may be empty.
+        scores = []
+        # Pieces of equal size, so that ranks with fewer tokens have as many; some may be empty.
         for part in zip(
             picked.tensor_split(int(passes)), targets.tensor_split(int(passes)), strict=True
         ):
             if torch.is_grad_enabled() and passes > 1:
-                found.append(checkpoint(self._score, *part, temperature, bans, use_reentrant=False))
+                score = checkpoint(self._score, *part, temperature, bans, use_reentrant=False)
             else:
-                found.append(self._score(*part, temperature, bans))
-        return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+                score = self._score(*part, temperature, bans)
+            scores.append(score)
+        logprobs, entropies = zip(*scores, strict=True)
+        return torch.cat(logprobs), torch.cat(entropies)
 
     def _score(
         self, hidden: Tensor, targets: Tensor, temperature: float, bans: bool
@@ -84,7 +86,7 @@ class Scorer(nn.Module):
         logits = self.policy.get_output_embeddings()(hidden).float()  # (C, V)
         if bans and self.banned:
             banned = torch.tensor(self.banned, device=logits.device)
-            logits = logits.index_fill(1, banned, NEVER)
+            logits = logits.index_fill(1, banned, BANNED)
         logits = logits / temperature
         total = logits.logsumexp(-1)  # (C,)
         chosen = logits.gather(1, targets[:, None])[:, 0] - total

@@ -1,7 +1,7 @@
 """Per-step metrics: means over all ranks, phase timings, memory.
 
-Each rank adds up sums and counts. They are combined once per step, so that a mean covers all tokens
-and responses and is not a mean of the ranks' means.
+Each rank collects sums and counts, which are combined once per step. A mean is therefore over all
+tokens and responses, and not over the ranks' means.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ class StepMetrics:
         self._sums: dict[str, float] = {}
 
     def mean(self, name: str, values: Iterable[float | None]) -> None:
-        """Add values to a mean; None is left out."""
+        """Add values to a mean; None is skipped."""
         known = [value for value in values if value is not None]
         self.add(name, sum(known), len(known))
 
     def add(self, name: str, total: float, count: float) -> None:
-        """Add a sum over `count` things to a mean."""
-        old = self._means.get(name, (0.0, 0.0))
-        self._means[name] = (old[0] + total, old[1] + count)
+        """Add a sum over `count` values to a mean."""
+        before, n = self._means.get(name, (0.0, 0.0))
+        self._means[name] = (before + total, n + count)
 
     def peak(self, name: str, value: float) -> None:
-        """Keep the largest."""
+        """Keep the maximum, over ranks too."""
         self._peaks[name] = max(value, self._peaks.get(name, value))
 
     def count(self, name: str, value: float) -> None:
-        """Add up, over ranks, too."""
+        """Add to a sum, over ranks too."""
         self._sums[name] = self._sums.get(name, 0.0) + value
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase, and note its peak of GPU memory; the slowest and largest rank counts."""
+        """Record seconds and peak GPU memory of a phase; the largest of the ranks counts."""
         import torch
 
         cuda = torch.cuda.is_available()
@@ -67,51 +67,52 @@ class StepMetrics:
         """Add to a phase's seconds."""
         self._peaks[f"seconds/{name}"] = self._peaks.get(f"seconds/{name}", 0.0) + value
 
-    def together(self, ranks: Ranks) -> dict[str, float]:
-        """Join the ranks' numbers; every rank gets them."""
+    def combined(self, ranks: Ranks) -> dict[str, float]:
+        """Combine the ranks' numbers; all ranks call, and every rank gets them."""
         self.peak("memory/host_gb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-        joined = StepMetrics()
-        for other in ranks.gather((self._means, self._peaks, self._sums)):
-            for name, (total, count) in other[0].items():
-                joined.add(name, total, count)
-            for name, value in other[1].items():
-                joined.peak(name, value)
-            for name, value in other[2].items():
-                joined.count(name, value)
-        means = {name: total / count for name, (total, count) in joined._means.items() if count}
-        return dict(sorted((means | joined._peaks | joined._sums).items()))
+        every = StepMetrics()
+        for means, peaks, sums in ranks.gather((self._means, self._peaks, self._sums)):
+            for name, (total, count) in means.items():
+                every.add(name, total, count)
+            for name, value in peaks.items():
+                every.peak(name, value)
+            for name, value in sums.items():
+                every.count(name, value)
+        averages = {name: total / count for name, (total, count) in every._means.items() if count}
+        return dict(sorted((averages | every._peaks | every._sums).items()))
 
 
 def forget_after(path: Path, step: int) -> None:
-    """Drop a journal's records of steps after `step`: a resumed run makes them again."""
+    """Drop a journal's records of steps after `step`; a resumed run repeats these steps."""
     if any(record["step"] > step for record in read_journal(path)):
         kept = (record for record in read_journal(path) if record["step"] <= step)
         write_atomic(path, (json.dumps(record, separators=(",", ":")) + "\n" for record in kept))
 
 
 def check_loggers(names: Iterable[str]) -> None:
-    """Refuse loggers that are not here.
+    """Refuse loggers that are not installed.
 
     Raises:
-        UsageError: names the first one, and the way out.
+        UsageError: names the first one, and how to install it.
     """
     for name in names:
-        found = find_spec(name)
-        if found is None or found.origin is None:  # without: some folder `wandb`, of its own runs
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:  # no origin: a folder `wandb` of earlier runs
             raise UsageError(
-                f"loggers: {name} is not installed; pip install {name}, or leave it out (metrics "
-                "are in metrics.jsonl and curves.html anyway)"
+                f"loggers: {name} is not installed; pip install {name}, or remove it from the list "
+                "(metrics are always in metrics.jsonl and curves.html)"
             )
 
 
 def open_loggers(
     recipe: Training, folder: Path, ranks: Ranks, step: int, stack: ExitStack
 ) -> list[Callable[[dict[str, float]], object]]:
-    """Write the resolved recipe and open metrics.jsonl, and what the recipe's `loggers` name.
+    """Write the resolved recipe; open metrics.jsonl and the recipe's `loggers`.
+
+    Records of steps after `step` are dropped, because a resumed run repeats these steps.
 
     Returns:
-        What takes each step's record, where what was logged of steps after `step` is made again;
-        nothing on ranks that do not speak.
+        Functions that take a step's record; none on ranks other than the first.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -120,12 +121,12 @@ def open_loggers(
     if not ranks.first:
         return []
     check_loggers(recipe.loggers)
-    # A run that starts anew validates the first weights once more, as step 0.
+    # A run without a checkpoint validates the first weights again, as step 0.
     forget_after(folder / "metrics.jsonl", step or -1)
-    told = recipe.model_dump(mode="json")
-    write_atomic(folder / "recipe.json", json.dumps(told, indent=1) + "\n")
-    loggers: list[Callable[[dict[str, float]], object]] = []
-    loggers.append(stack.enter_context(Journal(folder / "metrics.jsonl")).append)
+    settings = recipe.model_dump(mode="json")
+    write_atomic(folder / "recipe.json", json.dumps(settings, indent=1) + "\n")
+    journal = stack.enter_context(Journal(folder / "metrics.jsonl"))
+    loggers: list[Callable[[dict[str, float]], object]] = [journal.append]
     if "tensorboard" in recipe.loggers:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -136,7 +137,7 @@ def open_loggers(
         def draw(record: dict[str, float]) -> None:
             for name in record.keys() - {"step"}:
                 board.add_scalar(name, record[name], int(record["step"]))
-            board.flush()  # a step before a checkpoint is never made again
+            board.flush()  # a step before a checkpoint is never repeated
 
         loggers.append(draw)
     if "wandb" in recipe.loggers:
@@ -145,9 +146,9 @@ def open_loggers(
         name = folder / "wandb-run"
         if not (step and name.is_file()):
             write_atomic(name, secrets.token_hex(4))
-        # A run that resumes goes on with its curves; wandb drops the steps that it has already.
-        given: Any = {"id": name.read_text(), "resume": "allow", "config": told}
-        run: Any = wandb.init(project="vsr1-bench", dir=str(folder), **given)
+        # A resumed run continues its curves; wandb ignores steps that it already has.
+        options: Any = {"id": name.read_text(), "resume": "allow", "config": settings}
+        run: Any = wandb.init(project="vsr1-bench", dir=str(folder), **options)
         stack.callback(run.finish)
         loggers.append(lambda r: run.log(r, step=int(r["step"])))
     return loggers

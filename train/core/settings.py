@@ -22,7 +22,7 @@ UserText = Annotated[str, BeforeValidator(user_text)]
 """A path, or the name of something else; `~` in it is expanded."""
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-# What may differ between the runs before and after a stop: it changes no step that is made.
+# Settings that may change on resume, because they do not affect the steps.
 NOT_TRAINING = frozenset(
     "about source output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit "
     "loggers data_root offline perception_args engine_args max_excluded_share".split()
@@ -30,16 +30,16 @@ NOT_TRAINING = frozenset(
 
 
 class Training(BaseModel):
-    """What every trainer's recipe says: the model, the updates, the run."""
+    """Settings of every trainer: the model, the updates, the run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
     trainer: ClassVar[str]
-    """The action of `vsr1-bench train` that takes it."""
+    """The action of `vsr1-bench train` that uses it."""
 
     about: str = ""
     """One line for `ls recipes`."""
     source: str = ""
-    """What it reproduces, and where that is; empty = this project's own."""
+    """What it reproduces, and where that is published; empty = this project's own recipe."""
 
     # The model
     model: UserText
@@ -53,14 +53,14 @@ class Training(BaseModel):
     data_root: UserText | None = None
     offline: bool = False
     min_pixels: Positive | None = None
-    """None = what the evaluator would take."""
+    """None = the evaluator's."""
     max_pixels: Positive | None = None
 
     # Updates
     lr: NonNegative = 1e-6
     weight_decay: NonNegative = 0.01
     decay: Literal["all", "matrices"] = "all"
-    """What decays: every weight, or those of two dimensions and more."""
+    """Which weights decay: all, or those with two dimensions or more."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """AdamW's."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -68,14 +68,14 @@ class Training(BaseModel):
     schedule_steps: Positive | None = None
     """Updates until `linear` and `cosine` reach `lr_floor`."""
     lr_floor: Share = 0.0
-    """Part of `lr` that `linear` and `cosine` end at."""
+    """Fraction of `lr` at the end of `linear` and `cosine`."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     microbatch_tokens: Positive = 16_384
-    """Padded tokens of one forward pass."""
+    """Maximum padded tokens of one forward pass."""
     deepspeed: UserText = "zero2"
-    """A name of `ds_config/`, or the path of a DeepSpeed file."""
+    """A name from `ds_config/`, or the path of a DeepSpeed file."""
     cpu_adam: bool = False
-    """DeepSpeed's optimizer for offloaded states; it compiles itself once, for minutes."""
+    """Use DeepSpeed's optimizer for offloaded states. It compiles once, which takes minutes."""
 
     # The run
     output_dir: UserPath
@@ -86,16 +86,16 @@ class Training(BaseModel):
 
     @property
     def keeps_reference(self) -> bool:
-        """Whether the first weights stay in memory, frozen, for a KL term."""
+        """Whether a frozen copy of the first weights stays in memory, for a KL term."""
         return False
 
     @property
     def policy_temperature(self) -> float:
-        """Logits are divided by it where tokens are scored."""
+        """The temperature at which tokens are scored."""
         return 1.0
 
     def changed(self, other: Mapping[str, Any]) -> list[str]:
-        """What differs from a stored recipe in ways that change the training, as `key: a -> b`."""
+        """Settings that affect the training and differ from a stored recipe, as `key: a -> b`."""
         mine = self.model_dump(mode="json")
         return [
             f"{key}: {other.get(key)!r} -> {mine[key]!r}"
@@ -104,6 +104,6 @@ class Training(BaseModel):
         ]
 
     def digest(self) -> str:
-        """Hash of what decides the training."""
-        told = {k: v for k, v in self.model_dump(mode="json").items() if k not in NOT_TRAINING}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        """Hash of the settings that affect the training."""
+        kept = {k: v for k, v in self.model_dump(mode="json").items() if k not in NOT_TRAINING}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

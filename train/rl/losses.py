@@ -1,8 +1,8 @@
 """The loss per token: clipped policy gradient, KL to a reference, and the aggregation.
 
-All tensors are `(B, T)` or flat `(N,)` over completion tokens: every formula is elementwise. The
-weights of `token_weight` already hold the mean over the whole minibatch, so that a sum over any
-micro-batches and ranks is the minibatch's loss, however it was cut.
+All tensors are `(B, T)` or flat `(N,)` over response tokens; every formula is elementwise. The
+weights of `token_weight` contain the mean over the whole minibatch. The sum over micro-batches and
+ranks is therefore the minibatch's loss, for any division into micro-batches.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def policy_loss(
 
     `-min(ratio A, clip(ratio, 1 - low, 1 + high) A)` (PPO, arXiv:1707.06347, eq 7, with DAPO's
     separate bounds, arXiv:2503.14476), and for A < 0 never more than `-dual A` (dual clip,
-    arXiv:1912.09729, eq 5): an unlikely bad token would else have an unbounded gradient.
+    arXiv:1912.09729, eq 5), because an unlikely bad token would have an unbounded gradient.
 
     Args:
-        logprobs: Under the policy that is being trained.
-        old: Under the policy at the start of the updates.
-        advantages: Of each token.
-        low: How far below 1 the ratio may fall.
-        high: How far above 1 it may rise.
+        logprobs: Log-probs of the policy that is trained.
+        old: Log-probs of the policy before the updates.
+        advantages: One per token.
+        low: The ratio is clipped below 1 - low.
+        high: The ratio is clipped above 1 + high.
         dual: Bound of the ratio of tokens with a negative advantage; None = unbounded.
     """
     import torch
@@ -64,12 +64,12 @@ def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
 
 
 def importance_weights(old: Tensor, sampled: Tensor, cap: float) -> Tensor:
-    """Truncated importance correction of tokens that another engine drew: `min(p/q, cap)`.
+    """Truncated importance weights of tokens that another engine sampled: `min(p/q, cap)`.
 
     Args:
-        old: Log-probs p of the trainer, for the weights that drew.
-        sampled: Log-probs q of the engine that drew.
-        cap: Largest weight.
+        old: Log-probs p of the trainer, with the weights that sampled.
+        sampled: Log-probs q of the engine that sampled.
+        cap: Maximum weight.
     """
     import torch
 
@@ -79,18 +79,18 @@ def importance_weights(old: Tensor, sampled: Tensor, cap: float) -> Tensor:
 def objective(
     token_losses: Tensor, weights: Tensor, correction: Tensor, kl: Tensor, beta: float
 ) -> Tensor:
-    """A part's loss: `sum(weights * (correction * token_losses + beta * kl))`, a scalar."""
+    """The loss of a part: `sum(weights * (correction * token_losses + beta * kl))`, a scalar."""
     return (weights * (correction * token_losses + beta * kl)).sum()
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a mean over a minibatch divides by; of all ranks, except `local_tokens`."""
+    """The divisors of a minibatch's means, over all ranks except `local_tokens`."""
 
     sequences: int
     tokens: int
     local_tokens: int
-    """Of this rank."""
+    """Tokens on this rank."""
     ranks: int
 
 
@@ -102,10 +102,10 @@ def token_weight(length: int, totals: Totals, how: Aggregation, longest: int) ->
     mean over this rank's tokens, then over ranks.
 
     Args:
-        length: Tokens of the response that are in the loss.
-        totals: Of the minibatch.
+        length: Number of the response's tokens in the loss.
+        totals: Totals of the minibatch.
         how: The aggregation.
-        longest: The limit of a response's length.
+        longest: The maximum length of a response.
     """
     divisor = {
         "grpo": totals.sequences * max(1, length),

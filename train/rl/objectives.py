@@ -1,4 +1,4 @@
-"""Turn rewarded rollouts into training rows: which tokens get which advantage.
+"""Turn rewarded rollouts into training rows: which advantage applies to which tokens.
 
 | objective | first-pass tokens | second-pass tokens |
 |---|---|---|
@@ -7,16 +7,16 @@
 | `decoupled` | λ_ans A(r_ans) | λ_vis A(r_vis) |
 | `decoupled`, credit `description` | λ_ans A(r_ans), and λ_vis A(r_vis) on its description | – |
 
-`decoupled` with credit `reader`, as the paper prints it, has a bias: a response without a
-description has r_vis = 0 and so mostly a negative advantage, but no reading whose tokens could
-carry it. What the group's readings carry does not sum to zero: it is positive on average, the more
-so the more responses have no description. With credit `description` a response without one carries
-its λ_vis A(r_vis) as a whole.
+`decoupled` with credit `reader`, as the paper prints it, is biased. A response without a
+description has r_vis = 0 and so usually a negative advantage, but no second-pass tokens to apply it
+to. The advantages that are applied therefore do not sum to zero. They are positive on average, the
+more so the more responses have no description. With credit `description`, λ_vis A(r_vis) of such a
+response applies to all of its tokens.
 
-Of a token with two terms the KL counts once, in the first of them (`updates`).
+A token with two terms gets the KL once, with its first term (`updates`).
 
-A group advantage says how much better a response did than its siblings. A reward of `None` could
-not be had (a failure of the machinery): it takes no part in its group's mean, and its response has
+A group advantage compares a response with the others to the same prompt. A reward of `None` is
+unknown because of a technical failure: it does not count in the group's mean, and its response has
 no advantage.
 """
 
@@ -27,9 +27,9 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vsr1_bench.records import Completion
+from vsr1_bench.records import Completion, Request
 
-from ..core.encoding import Row, Term
+from ..core.encoding import Term, TrainRow
 from ..recipe import Recipe
 from .rewards import reward_parts, weigh
 from .rollouts import Rollout
@@ -44,15 +44,16 @@ def group_advantages(rewards: Rewards, *, scale: bool = True) -> Advantages:
     """Advantages of the responses to ONE prompt.
 
     `(r - mean) / (std + EPSILON)` with the unbiased standard deviation (GRPO, arXiv:2402.03300,
-    section 4.1.2; normalised by prompt group, as the released code does and the text does not say).
+    section 4.1.2). It is normalised by prompt group, like in the released code; the text does not
+    say.
 
     Args:
-        rewards: Of each response, in order.
+        rewards: One per response.
         scale: Divide by the deviation; without it this is Dr. GRPO's advantage.
 
     Returns:
-        An advantage for each reward, None if that is None. A group whose rewards are all equal,
-        or of a single reward, has advantages of exactly 0.
+        One advantage per reward, None if the reward is None. A group of equal rewards, or of a
+        single one, has advantages of exactly 0.
     """
     known = [reward for reward in rewards if reward is not None]
     if len(known) < 2 or max(known) == min(known):
@@ -66,9 +67,9 @@ def group_advantages(rewards: Rewards, *, scale: bool = True) -> Advantages:
 def weighted_advantages(
     components: Mapping[str, Rewards], weights: Mapping[str, float], *, scale: bool = True
 ) -> Advantages:
-    """Sum of the components' own group advantages (objective `multi_advantage`).
+    """Weighted sum of the components' group advantages (objective `multi_advantage`).
 
-    A response with any component unknown has no advantage.
+    A response with an unknown component has no advantage.
 
     Args:
         components: Rewards of the group, by component.
@@ -80,8 +81,8 @@ def weighted_advantages(
         for name, weight in weights.items()
     ]
     return [
-        None if any(a is None for a in of_one) else math.fsum(a for a in of_one if a is not None)
-        for of_one in zip(*parts, strict=True)
+        None if None in response else math.fsum(a for a in response if a is not None)
+        for response in zip(*parts, strict=True)
     ]
 
 
@@ -89,7 +90,7 @@ def advantages_of(group: Sequence[Rollout], recipe: Recipe) -> tuple[Advantages,
     """Advantages of a prompt's responses.
 
     Returns:
-        Those of the first pass, and, for `decoupled`, those of the visual reward.
+        Those of the first pass and, for `decoupled`, those of the visual reward.
     """
     scale = recipe.scale_rewards
     if recipe.objective == "multi_advantage":
@@ -104,46 +105,43 @@ def advantages_of(group: Sequence[Rollout], recipe: Recipe) -> tuple[Advantages,
     return first, visual[0] if visual else None
 
 
-def rows_of(group: Sequence[Rollout], recipe: Recipe, tokenizer: Any) -> list[Row]:
-    """The training rows of a prompt's responses; what has no advantage gives none."""
+def rows_of(group: Sequence[Rollout], recipe: Recipe, tokenizer: Any) -> list[TrainRow]:
+    """The training rows of a prompt's responses; a response without an advantage gives none."""
     first, visual = advantages_of(group, recipe)
-    rows: list[Row] = []
+    rows: list[TrainRow] = []
+
+    def add(request: Request, completion: Completion, terms: list[Term]) -> None:
+        tokens, masked = completion.token_ids or (), completion.finish_reason == "length"
+        if terms and tokens and not (recipe.mask_truncated and masked):
+            prompt_tokens = completion.usage.prompt_tokens
+            sampled = completion.logprobs or ()
+            rows.append(TrainRow(request, tokens, sampled, prompt_tokens, tuple(terms)))
+
     for place, rollout in enumerate(group):
-        terms: list[Term] = []
+        response, reading = rollout.response, rollout.reading
         answer, seen = first[place], visual[place] if visual else None
-        masked = recipe.mask_truncated and rollout.truncated
-        if answer is not None and not masked:
+        terms: list[Term] = []
+        whole = (0, len(response.token_ids or ()))
+        if answer is not None:
             weight = recipe.lambda_answer if visual is not None else 1.0
-            terms.append(Term("answer", weight, answer, (0, _length(rollout.said))))
-        on_description = recipe.credit == "description"
-        if seen is not None and on_description and not masked:
-            span = (0, _length(rollout.said))
-            if rollout.description:
-                span = description_span(rollout.said, rollout.description, tokenizer)
+            terms.append(Term("answer", weight, answer, whole))
+        if seen is not None and recipe.credit == "description":
+            described = rollout.description
+            span = description_span(response, described, tokenizer) if described else whole
             terms.append(Term("visual", recipe.lambda_visual, seen, span))
-        if terms:
-            rows.append(Row(rollout.request, *_drawn(rollout.said), tuple(terms)))
-        if seen is None or on_description or rollout.reading is None or rollout.read is None:
-            continue
-        if not (recipe.mask_truncated and rollout.read.finish_reason == "length"):
-            term = Term("visual", recipe.lambda_visual, seen, (0, _length(rollout.read)))
-            rows.append(Row(rollout.reading, *_drawn(rollout.read), (term,)))
-    return [row for row in rows if row.tokens]
-
-
-def _length(completion: Completion) -> int:
-    return len(completion.token_ids or ())
-
-
-def _drawn(completion: Completion) -> tuple[tuple[int, ...], tuple[float, ...], int | None]:
-    drawn, logprobs = completion.token_ids or (), completion.logprobs or ()
-    return drawn, logprobs, completion.usage.prompt_tokens
+        add(rollout.request, response, terms)
+        if seen is not None and recipe.trains_reader and rollout.reading_request and reading:
+            whole = (0, len(reading.token_ids or ()))
+            term = Term("visual", recipe.lambda_visual, seen, whole)
+            add(rollout.reading_request, reading, [term])
+    return rows
 
 
 def description_span(completion: Completion, description: str, tokenizer: Any) -> tuple[int, int]:
-    """The tokens [from, to) of a response that write its description.
+    """The tokens [from, to) of a response that contain its description.
 
-    Found by decoding prefixes: tokenizing the text anew may cut it otherwise than it was drawn.
+    They are found by decoding prefixes, because tokenizing the text again may split it differently
+    from what was sampled.
     """
     tokens = list(completion.token_ids or ())
     start = completion.text.find(description)

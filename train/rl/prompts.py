@@ -1,7 +1,7 @@
-"""Training rows in random order: a task's training split, or columns problem / answer / images.
+"""Prompts in random order: of a task's training split, or of rows with problem, answer and images.
 
-The order is a function of the seed alone. A cursor, the number of rows taken since the start, says
-where a run is in it, over epochs; every rank walks the same order and keeps its own share.
+The order depends on the seed only. A cursor, the number of rows taken since the start, is a run's
+position in it, over epochs. Every rank draws the same prompts and keeps its own share.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ class Drawn:
     cursor: int
     """Where the next draw starts."""
     overlong: int = 0
-    """Prompts of more tokens than the recipe allows, left out."""
+    """Number of skipped prompts with more tokens than the recipe allows."""
     unusable: dict[str, int] = field(default_factory=dict)
-    """Rows that could not be read, left out, by reason."""
+    """Number of skipped rows that could not be read, by reason."""
 
 
 class TrainingData:
     """The rows of a recipe."""
 
     def __init__(self, recipe: Recipe, encoder: Encoder, sampling: Sampling) -> None:
-        """Find the rows; the pixel bounds of `sampling` decide a prompt's length.
+        """Open the rows; the pixel bounds of `sampling` affect a prompt's length.
 
         Raises:
-            TaskError: the data are not there.
+            TaskError: the data are missing.
             UsageError: the task has no training split.
         """
-        self.task, named = training_task(recipe), recipe.dataset
+        self.task, name = training_task(recipe), recipe.dataset
         self.data: TaskData = open_data(
             self.task,
             DataOptions.from_flags(
                 recipe.data_root,
                 recipe.offline,
-                dataset=named,
+                dataset=name,
                 # A file has no splits.
-                split=recipe.split if named and not Path(named).expanduser().is_file() else None,
+                split=recipe.split if name and not Path(name).expanduser().is_file() else None,
             ),
         )
         if not len(self.data):
@@ -64,35 +64,35 @@ class TrainingData:
         self._format = get_format(recipe.prompt)
 
     def draw(self, cursor: int, wanted: int) -> Drawn:
-        """Take the next `wanted` usable prompts of the order.
+        """Draw the next `wanted` usable prompts.
 
         Raises:
-            TaskError: a whole epoch holds no usable prompt.
+            TaskError: a whole epoch has no usable prompt.
         """
         drawn = Drawn([], cursor)
-        useless = 0
+        skipped = 0
         while len(drawn.requests) < wanted:
-            if useless >= len(self.data):
+            if skipped >= len(self.data):
                 raise TaskError(
                     f"none of {len(self.data)} rows of {self.data.spec.id} can be used: "
-                    f"{drawn.overlong} prompts are over max_prompt_tokens "
+                    f"{drawn.overlong} prompts are longer than max_prompt_tokens "
                     f"{self._recipe.max_prompt_tokens}, others: {drawn.unusable}"
                 )
             epoch, place = divmod(drawn.cursor, len(self.data))
             drawn.cursor += 1
-            useless += 1
+            skipped += 1
             try:
                 sample = self.data.sample(order_of(self._recipe.seed, epoch, len(self.data))[place])
                 request = self.request(sample)
                 fits = self._encoder.fits(request, self._recipe.max_prompt_tokens)
-            except Exception as error:  # untrusted data: whatever a row does to the processor
+            except Exception as error:  # untrusted data: the processor may raise anything
                 reason = reason_of(error)
                 drawn.unusable[reason] = drawn.unusable.get(reason, 0) + 1
                 continue
             if not fits:
                 drawn.overlong += 1
                 continue
-            useless = 0
+            skipped = 0
             drawn.requests.append((sample, request))
         return drawn
 

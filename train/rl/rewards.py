@@ -1,14 +1,14 @@
 r"""Rewards: training rewards exactly what the evaluator scores.
 
-Components are 0 or 1, or None if the machinery failed (an engine, a judge, an endpoint): such a
-response is left out and counted. A missing description, a missing box or an answer that was cut off
-earns 0; that is the policy's own doing.
+Components are 0 or 1, or None after a technical failure (of an engine, a judge or an endpoint);
+such a response is excluded and counted. A response without a description, without a box, or
+truncated earns 0, because the policy is responsible for it.
 
 | component | 1 if |
 |---|---|
-| `accuracy` | the judge finds the first pass's answer right |
+| `accuracy` | the judge accepts the answer of the first pass |
 | `format` | the first response is description, think, box, and nothing else |
-| `description_accuracy` | the judge finds the answer right that a reader gave, who had no image |
+| `description_accuracy` | the judge accepts the answer of the second pass, without the image |
 | `description_format` | the second response is think, box, and nothing else |
 """
 
@@ -36,19 +36,19 @@ _SECOND = re.compile(r"\s*<think>.*?</think>\s*(?P<box>\\boxed\{.*\})\s*", re.DO
 
 def format_first(text: str) -> float:
     r"""1 if a response is `<description>…</description> <think>…</think> \boxed{…}` and no more."""
-    found = _FIRST.fullmatch(text)
-    whole = found is not None and found["d"].strip() and _one_box(found["box"])
-    return float(bool(whole) and len(_TAG.findall(text)) == 4)
+    match = _FIRST.fullmatch(text)
+    complete = match is not None and match["d"].strip() and _one_box(match["box"])
+    return float(bool(complete) and len(_TAG.findall(text)) == 4)
 
 
 def format_second(text: str) -> float:
     r"""1 if a response is `<think>…</think> \boxed{…}` and no more (also prompt `cot`)."""
-    found = _SECOND.fullmatch(text)
-    return float(found is not None and _one_box(found["box"]) and len(_TAG.findall(text)) == 2)
+    match = _SECOND.fullmatch(text)
+    return float(match is not None and _one_box(match["box"]) and len(_TAG.findall(text)) == 2)
 
 
 def _one_box(text: str) -> bool:
-    r"""Whether a text is one `\boxed{…}` that ends where the text does, with something in it."""
+    r"""Whether a text is one `\boxed{…}`, which ends with the text and is not empty."""
     depth = 0
     for place, sign in enumerate(text):
         depth += {"{": 1, "}": -1}.get(sign, 0)
@@ -58,10 +58,10 @@ def _one_box(text: str) -> bool:
 
 
 def reward_parts(objective: str, alpha: float) -> tuple[Mapping[str, float], ...]:
-    """Weights of the components in an objective's rewards; α weighs the format.
+    """Weights of the components in an objective's rewards; `alpha` is the weight of the format.
 
-    `decoupled` has two, r_ans and r_vis (paper v2, eqs 3 and 4); the others have one (paper v1 and
-    its code). `multi_advantage` trains on the components themselves; its one is for the curves.
+    `decoupled` has two rewards, r_ans and r_vis (paper v2, eqs 3 and 4); the others have one (paper
+    v1 and its code). `multi_advantage` trains on the components; its reward is only logged.
     """
     if objective == "decoupled":
         seen = {"description_accuracy": 1.0, "description_format": alpha}
@@ -77,17 +77,17 @@ def weigh(components: Components, weights: Mapping[str, float]) -> float | None:
 
 
 def total_reward(components: Components, objective: str, alpha: float) -> float | None:
-    """One number for the journal and the curves; the scalar objectives train on it."""
+    """The reward as one number, for the journal and the curves; scalar objectives train on it."""
     parts = [weigh(components, weights) for weights in reward_parts(objective, alpha)]
     return None if None in parts else sum(part for part in parts if part is not None)
 
 
 @contextmanager
 def grading_by(judge: JudgeRunner) -> Iterator[Grading]:
-    """Judge what is submitted while the block runs; after it everything is judged.
+    """Judge responses as they are submitted; all are judged when the block ends.
 
     Raises:
-        JudgeError: the judge cannot continue; at the end of the block.
+        JudgeError: the judge cannot continue; raised at the end of the block.
     """
     with ThreadPoolExecutor(1, "judge") as pool:
         grading = Grading()
@@ -100,19 +100,19 @@ def grading_by(judge: JudgeRunner) -> Iterator[Grading]:
 
 
 class Grading:
-    """Verdicts of answers that are judged while others are still being generated: `grading_by`."""
+    """Judges responses while others are still being generated: see `grading_by`."""
 
     def __init__(self) -> None:
         self.verdicts: dict[str, float | None] = {}
-        """The reward of each: 1, 0, a graded judge's own score, or None without a verdict."""
+        """By key: 1, 0, a graded judge's score, or None without a verdict."""
         self.reasons: dict[str, str] = {}
         self.items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        """What the judge reads as it comes; None is the end."""
+        """What the judge takes; None is the end."""
 
     def submit(
         self, key: str, sample: Sample, completion: Completion, stage: Stage = "answer"
     ) -> None:
-        """Judge a response; without a box, or cut off, it is 0 without asking anybody."""
+        """Judge a response; one without a box, or truncated, gets 0 without a judge."""
         if completion.error is not None:
             self._note(key, None, f"generation failed: {completion.error}")
         elif completion.finish_reason == "length":

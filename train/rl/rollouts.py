@@ -1,14 +1,14 @@
 """Rollouts: both passes of a step through the evaluator's engine, and their rewards.
 
-A reading (second pass) is asked for the moment its description is there, and an answer is judged
-while others are still being generated. A response that fails is data: it is left out and counted.
+A reading (second pass) is requested as soon as its description is complete. Answers are judged
+while others are still being generated. A response that fails is excluded and counted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -21,55 +21,49 @@ from vsr1_bench.records import Completion, Request, Sample
 
 from ..core.metrics import StepMetrics
 from ..recipe import Recipe
-from .rewards import (
-    Grading,
-    format_first,
-    format_second,
-    grading_by,
-    total_reward,
-)
+from .rewards import Grading, format_first, format_second, grading_by, total_reward
 
 
 @dataclass(slots=True)
 class Rollout:
-    """One response, what a blind reader made of its description, and their rewards."""
+    """One response, the second pass on its description, and their rewards."""
 
     sample: Sample
     request: Request
-    said: Completion
+    response: Completion
     description: str | None = None
-    reading: Request | None = None
-    read: Completion | None = None
+    reading_request: Request | None = None
+    reading: Completion | None = None
     components: dict[str, float | None] = field(default_factory=dict)
     reward: float | None = None
-    """In one number (`rewards.total_reward`); None = left out."""
+    """As one number (`rewards.total_reward`); None = excluded."""
     reasons: dict[str, str] = field(default_factory=dict)
-    """Why an accuracy is what it is, by component."""
+    """The reason of an accuracy, by component."""
 
     @property
     def truncated(self) -> bool:
-        """Whether the first pass was cut off."""
-        return self.said.finish_reason == "length"
+        """Whether the first pass was truncated."""
+        return self.response.finish_reason == "length"
 
     @property
     def tokens(self) -> int:
-        """How many were drawn, in both passes."""
-        drawn = (c for c in (self.said, self.read) if c and c.error is None)
-        return sum(len(c.token_ids or ()) for c in drawn)
+        """Number of sampled tokens in both passes."""
+        completions = (c for c in (self.response, self.reading) if c and c.error is None)
+        return sum(len(c.token_ids or ()) for c in completions)
 
     @property
     def failure(self) -> str | None:
-        """Why it has no reward: what failed, which is not the policy's doing."""
+        """The technical failure because of which there is no reward."""
         if self.reward is not None:
             return None
-        if self.said.error is not None:
-            return self.said.error
-        lacking = [name for name, value in self.components.items() if value is None]
-        return next((self.reasons[n] for n in lacking if n in self.reasons), "no verdict")
+        if self.response.error is not None:
+            return self.response.error
+        unknown = [name for name, value in self.components.items() if value is None]
+        return next((self.reasons[n] for n in unknown if n in self.reasons), "no verdict")
 
     def journal(self, step: int, *, dropped: bool) -> dict[str, Any]:
-        """The line of the rollouts journal; `dropped`: no update is made of it."""
-        read = self.read
+        """The line of the rollouts journal; `dropped`: not used in the update."""
+        reading = self.reading
         return {
             "step": step,
             "sample_id": self.sample.id,
@@ -77,15 +71,15 @@ class Rollout:
             "dropped": dropped,
             "question": self.sample.question_text,
             "answer": self.sample.answer,
-            "said": self.said.text,
-            "finish_reason": self.said.finish_reason,
-            "error": self.said.error,
-            "tokens": len(self.said.token_ids or ()),
+            "said": self.response.text,
+            "finish_reason": self.response.finish_reason,
+            "error": self.response.error,
+            "tokens": len(self.response.token_ids or ()),
             "description": self.description,
-            "read": read.text if read else None,
-            "read_finish_reason": read.finish_reason if read else None,
-            "read_error": read.error if read else None,
-            "read_tokens": len(read.token_ids or ()) if read else None,
+            "read": reading.text if reading else None,
+            "read_finish_reason": reading.finish_reason if reading else None,
+            "read_error": reading.error if reading else None,
+            "read_tokens": len(reading.token_ids or ()) if reading else None,
             "components": self.components,
             "reward": self.reward,
             "reasons": self.reasons,
@@ -94,15 +88,15 @@ class Rollout:
 
 @dataclass(slots=True)
 class Collected:
-    """The rollouts of some prompts: a group each, in the order of the prompts."""
+    """The rollouts of some prompts, one group per prompt, in the order of the prompts."""
 
     groups: list[list[Rollout]]
     first_seconds: float
-    """Until the last first-pass response was there."""
+    """Until the last response of the first pass."""
     second_seconds: float
-    """From there to the last reading."""
+    """From then to the last reading."""
     judge_seconds: float
-    """Judging that generating did not hide."""
+    """From then to the last verdict."""
 
 
 def collect(
@@ -114,15 +108,15 @@ def collect(
     step: int,
     reader: Generator | None = None,
 ) -> Collected:
-    """Draw, read and judge the responses to a step's prompts.
+    """Sample, read and judge the responses to a step's prompts.
 
     Args:
-        engine: Holds the live weights.
+        engine: Holds the current weights.
         prompts: Slot in the step's global batch, sample, first-pass prompt.
-        recipe: How many, how drawn, how rewarded.
-        judge: Says which answers are right.
-        step: Draws of different steps differ.
-        reader: Another model's endpoint that reads the descriptions; None = the policy itself.
+        recipe: Number of responses, sampling and rewards.
+        judge: Judges the answers.
+        step: Part of the seed, so that steps sample differently.
+        reader: Another model that reads the descriptions; None = the policy itself.
 
     Raises:
         GenerationError: the engine cannot continue.
@@ -131,23 +125,22 @@ def collect(
     start = time.monotonic()
     rollouts: dict[str, Rollout] = {}
     firsts = _first_requests(prompts, recipe, step, rollouts)
+    readings: list[Request] = []  # those of another reader
+    submit_reading = engine.submit if reader is None else readings.append
     with grading_by(judge) as grading:
         for request in islice(firsts, engine.capacity):
             engine.submit(request)
         first_end = start
-        readings: list[Request] = []
         for completion in engine.completions():
             key, _, _ = completion.key.partition(" ")
             rollout = rollouts[key]
             if completion.key == key:
                 first_end = time.monotonic()
-                rollout.said = completion
+                rollout.response = completion
                 grading.submit(key, rollout.sample, completion)
-                reading = _reading_request(rollout, recipe)
-                if reading is not None and reader is None:
-                    engine.submit(reading)
-                elif reading is not None:
-                    readings.append(reading)
+                rollout.reading_request = _reading_request(rollout, recipe)
+                if rollout.reading_request is not None:
+                    submit_reading(rollout.reading_request)
                 for request in islice(firsts, 1):
                     engine.submit(request)
             else:
@@ -170,15 +163,15 @@ def collect(
 
 
 def note_rollouts(metrics: StepMetrics, groups: Sequence[Sequence[Rollout]]) -> None:
-    """Add a step's rollouts to its metrics: rewards, lengths, what was cut off or left out."""
+    """Add a step's rollouts to its metrics: rewards, lengths, truncated and excluded shares."""
     everything = [rollout for group in groups for rollout in group]
     for name in sorted({name for r in everything for name in r.components}):
         metrics.mean(f"reward/{name}", (r.components[name] for r in everything))
     metrics.mean("reward/total", (r.reward for r in everything))
     metrics.mean("excluded_share", (float(r.reward is None) for r in everything))
     for name, drawn in (
-        ("first", [r.said for r in everything if r.said.error is None]),
-        ("second", [r.read for r in everything if r.read and r.read.error is None]),
+        ("first", [r.response for r in everything if r.response.error is None]),
+        ("second", [r.reading for r in everything if r.reading and r.reading.error is None]),
     ):
         lengths = [float(len(c.token_ids or ())) for c in drawn]
         metrics.mean(f"length/{name}", lengths)
@@ -188,7 +181,7 @@ def note_rollouts(metrics: StepMetrics, groups: Sequence[Sequence[Rollout]]) -> 
 
 
 def seed_of(recipe: Recipe, step: int, slot: int) -> int:
-    """Seed of one prompt's draws in one step: another step, or another slot, draws other noise."""
+    """Seed of one prompt's responses in one step; it differs between steps and between slots."""
     words = f"vsr1-rollout|{recipe.seed}|{step}|{slot}"
     return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4]) >> 1
 
@@ -209,15 +202,15 @@ def _first_requests(
 
 
 def _reading_request(rollout: Rollout, recipe: Recipe) -> Request | None:
-    """Ask for a reading, where there is a description to read and an answer that counts."""
-    said = rollout.said
-    if not recipe.reads or said.error is not None or rollout.truncated:
+    """The second pass of a response that has a description and was not truncated."""
+    response = rollout.response
+    if not recipe.reads or response.error is not None or rollout.truncated:
         return None
-    rollout.description = read_description(said.text)
+    rollout.description = read_description(response.text)
     if rollout.description is None:
         return None
-    rollout.reading = Request(
-        f"{said.key} read",
+    return Request(
+        f"{response.key} read",
         caption_messages(rollout.sample, rollout.description, images=recipe.format.images),
         replace(rollout.request.sampling, temperature=recipe.reading_temperature),
         sample_id=f"{rollout.sample.id} read",
@@ -225,39 +218,36 @@ def _reading_request(rollout: Rollout, recipe: Recipe) -> Request | None:
         stage="reading",
         prompt_limit=recipe.reader_prompt_tokens,
     )
-    return rollout.reading
 
 
 def _take_reading(rollout: Rollout, completion: Completion, grading: Grading) -> None:
-    rollout.read = completion
+    rollout.reading = completion
     grading.submit(completion.key, rollout.sample, completion, "reading")
 
 
+def _form(completion: Completion, check: Callable[[str], float]) -> float | None:
+    """The format component of a response; None if it failed."""
+    if completion.error is not None:
+        return None
+    return float(completion.finish_reason != "length" and check(completion.text))
+
+
 def _reward(key: str, rollout: Rollout, grading: Grading, recipe: Recipe) -> None:
-    said, read = rollout.said, rollout.read
-    failed = said.error is not None
-    shape = format_first if recipe.format.describes else format_second
-    fine = None if failed else float(not rollout.truncated and shape(said.text))
-    components: dict[str, float | None] = {"accuracy": grading.verdicts[key], "format": fine}
+    """Fill in the components, the reward and the reasons of a judged rollout."""
+    response, reading = rollout.response, rollout.reading
+    first = format_first if recipe.format.describes else format_second
+    seen, reason = None, ""
+    if reading is not None:
+        seen, form = grading.verdicts[reading.key], _form(reading, format_second)
+        reason = grading.reasons[reading.key]
+    elif response.error is not None:
+        form, reason = None, "generation failed"
+    else:
+        seen = form = 0.0
+        reason = "truncated" if rollout.truncated else "no description"
+    rollout.components = {"accuracy": grading.verdicts[key], "format": _form(response, first)}
     rollout.reasons["accuracy"] = grading.reasons[key]
-    if recipe.reads and read is None:  # no description, or an answer that was cut off
-        components |= dict.fromkeys(
-            ("description_accuracy", "description_format"), None if failed else 0.0
-        )
-        rollout.reasons["description_accuracy"] = (
-            "generation failed"
-            if failed
-            else "truncated"
-            if rollout.truncated
-            else "no description"
-        )
-    elif read is not None:
-        whole = read.finish_reason != "length"
-        form = None if read.error is not None else float(whole and format_second(read.text))
-        components |= {
-            "description_accuracy": grading.verdicts[read.key],
-            "description_format": form,
-        }
-        rollout.reasons["description_accuracy"] = grading.reasons[read.key]
-    rollout.components = components
-    rollout.reward = total_reward(components, recipe.objective, recipe.format_weight)
+    if recipe.reads:
+        rollout.components |= {"description_accuracy": seen, "description_format": form}
+        rollout.reasons["description_accuracy"] = reason
+    rollout.reward = total_reward(rollout.components, recipe.objective, recipe.format_weight)

@@ -1,8 +1,8 @@
 """The weight updates of a step: minibatches and epochs over one set of rollouts.
 
-Every minibatch's loss is a sum over tokens with weights that already hold its mean, so that
-micro-batches of any cut and any number of ranks give the same gradient. Ranks run micro-batches of
-the same kind at the same time; where one has fewer, it scores a dummy row without a share.
+The loss of a minibatch is a sum over tokens, whose weights contain the mean. Any division into
+micro-batches and any number of ranks therefore gives the same gradient. Ranks run micro-batches of
+the same kind at the same time; a rank with fewer of them scores a dummy row without a share.
 """
 
 from __future__ import annotations
@@ -10,25 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..core.encoding import PROMPTS_KEPT, Encoder, Kind, Micro, Row, lockstep
+from ..core.encoding import PROMPTS_KEPT, Encoder, Kind, Micro, TrainRow, lockstep
 from ..core.engine import TrainingEngine
 from ..core.metrics import StepMetrics
 from ..recipe import Recipe
-from .losses import (
-    Totals,
-    importance_weights,
-    kl_k3,
-    objective,
-    policy_loss,
-    token_weight,
-)
+from .losses import Totals, importance_weights, kl_k3, objective, policy_loss, token_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PARTS = ("answer", "visual")
-Shares = tuple["Tensor", "Tensor"]
-"""Weights and advantages of a micro-batch's tokens in one part of the objective; `(N,)` each."""
 
 
 class Updater:
@@ -39,104 +30,101 @@ class Updater:
         recipe: Recipe,
         engine: TrainingEngine,
         encoder: Encoder,
-        dummies: dict[Kind, Row],
+        dummies: dict[Kind, TrainRow],
     ) -> None:
-        """Take the recipe's settings, the engine that is updated, and rows for lockstep."""
+        """Bind to the recipe, the engine that is updated, and the dummy rows of lockstep."""
         self._recipe, self._engine, self._encoder = recipe, engine, encoder
         self._dummies = dummies
 
-    def update(self, minibatches: list[list[Row]], metrics: StepMetrics, *, step: int) -> None:
-        """Make a step's updates; all ranks call with as many minibatches.
+    def update(self, minibatches: list[list[TrainRow]], metrics: StepMetrics, *, step: int) -> None:
+        """Make a step's updates; all ranks call, with the same number of minibatches.
 
         Raises:
-            TrainError: a loss or gradient that is not a number.
+            TrainError: a loss or gradient is NaN or inf.
         """
         recipe = self._recipe
-        plans = [self._plan(rows) for rows in minibatches]
-        several = len(minibatches) * recipe.epochs > 1
-        if several:
+        # Micro-batches of a window hold all responses to PROMPTS_KEPT prompts.
+        window = PROMPTS_KEPT * recipe.samples_per_prompt
+        tokens, ranks = recipe.microbatch_tokens, self._engine.ranks
+        plans = [
+            lockstep(self._encoder, ranks, rows, tokens, window, self._dummies)
+            for rows in minibatches
+        ]
+        if len(minibatches) * recipe.epochs > 1:  # otherwise the policy is the old one
             with metrics.phase("old_logprobs"):
-                self._note(plans, reference=False)
+                self._store_logprobs(plans, reference=False)
         if recipe.beta:
             with metrics.phase("reference"):
-                self._note(plans, reference=True)
+                self._store_logprobs(plans, reference=True)
         with metrics.phase("update"):
             for _ in range(recipe.epochs):
                 for rows, plan in zip(minibatches, plans, strict=True):
                     self._minibatch(rows, plan, metrics, step)
 
-    def _plan(self, rows: list[Row]) -> list[Micro]:
-        """Cut a minibatch into micro-batches, of as many of each kind on every rank."""
-        window = PROMPTS_KEPT * self._recipe.samples_per_prompt
-        tokens = self._recipe.microbatch_tokens
-        return lockstep(self._encoder, self._engine.ranks, rows, tokens, window, self._dummies)
-
-    def _note(self, plans: list[list[Micro]], *, reference: bool) -> None:
+    def _store_logprobs(self, plans: list[list[Micro]], *, reference: bool) -> None:
         """Score every row before the updates begin."""
         import torch
 
-        for plan in plans:
-            for micro in plan:
-                batch = self._encoder.collate(micro)
-                scores = self._engine.score(batch, reference=reference)
-                for row, part in zip(micro, torch.split(scores, batch.lengths), strict=True):
-                    if reference:
-                        row.reference = part
-                    else:
-                        row.old = part
+        for micro in (micro for plan in plans for micro in plan):
+            batch = self._encoder.collate(micro)
+            scores = self._engine.score(batch, reference=reference)  # (N,)
+            for row, part in zip(micro, torch.split(scores, batch.lengths), strict=True):
+                setattr(row, "reference" if reference else "old", part)
 
     def _minibatch(
-        self, rows: list[Row], plan: list[Micro], metrics: StepMetrics, step: int
+        self, rows: list[TrainRow], plan: list[Micro], metrics: StepMetrics, step: int
     ) -> None:
         """One optimizer step."""
         totals = {part: self._totals(rows, part) for part in PARTS}
         if not any(total.tokens for total in totals.values()):
-            metrics.peak("skipped_updates", 1.0)  # on every rank alike: nothing could be rewarded
+            metrics.peak("skipped_updates", 1.0)  # alike on all ranks: nothing could be rewarded
             return
-        told = self._engine.update(plan, lambda micro: self._loss(micro, totals, metrics), step)
-        for name, value in told.items():
+        stats = self._engine.update(plan, lambda micro: self._loss(micro, totals, metrics), step)
+        for name, value in stats.items():
             metrics.add(name, value, 1)
 
-    def _totals(self, rows: Sequence[Row], part: str) -> Totals:
+    def _totals(self, rows: Sequence[TrainRow], part: str) -> Totals:
         """Count a minibatch's responses and tokens of one part, on all ranks."""
         spans = [t.span for row in rows for t in row.terms if t.part == part]
-        mine = (len(spans), sum(end - start for start, end in spans))
-        counted = self._engine.ranks.gather(mine)
+        own = (len(spans), sum(end - start for start, end in spans))
+        counts = self._engine.ranks.gather(own)
         return Totals(
-            sequences=sum(count[0] for count in counted),
-            tokens=sum(count[1] for count in counted),
-            local_tokens=mine[1],
+            sequences=sum(count[0] for count in counts),
+            tokens=sum(count[1] for count in counts),
+            local_tokens=own[1],
             ranks=self._engine.ranks.world,
         )
 
     def _loss(self, micro: Micro, totals: dict[str, Totals], metrics: StepMetrics) -> Tensor:
-        """A micro-batch's share in the minibatch's loss, with its gradient."""
+        """A micro-batch's share of the minibatch's loss, with its gradient."""
         import torch
 
         from ..core.logprobs import score_batch
 
         recipe = self._recipe
-        batch = self._encoder.collate(micro)
+        # B responses of T tokens with their prompts, padded; N response tokens, one after another.
+        batch = self._encoder.collate(micro)  # input_ids (B, T)
         logprobs, entropy = score_batch(
             self._engine.engine, batch, temperature=recipe.temperature, bans=True
-        )  # (N,)
+        )  # (N,), (N,)
         metrics.count("tokens_trained", float(batch.inputs["attention_mask"].sum()))
-        now = logprobs.detach()
-        old = now if micro[0].old is None else _joined([r.old for r in micro], now)
-        sampled = torch.tensor([p for row in micro for p in row.sampled]).to(now)
-        kl = torch.zeros_like(logprobs)
+        now = logprobs.detach()  # (N,), the value without the gradient
+        # In the first and only update the policy is the old one: ratio 1, but with a gradient.
+        old = now if micro[0].old is None else _concatenated([r.old for r in micro], now)  # (N,)
+        sampled = torch.tensor([p for row in micro for p in row.sampled]).to(now)  # (N,), engine's
+        kl = torch.zeros_like(logprobs)  # (N,)
         if recipe.beta:
-            kl = kl_k3(logprobs, _joined([r.reference for r in micro], now))
-        correction = torch.ones_like(now)
+            kl = kl_k3(logprobs, _concatenated([r.reference for r in micro], now))  # (N,), >= 0
+        correction = torch.ones_like(now)  # (N,), engine -> trainer, no gradient
         if recipe.importance_cap:
-            correction = importance_weights(old, sampled, recipe.importance_cap)
-        loss = logprobs.sum() * 0.0  # a dummy row, too, must reach every parameter
-        pulled = torch.zeros_like(now, dtype=torch.bool)  # tokens whose KL a part has counted
+            correction = importance_weights(old, sampled, recipe.importance_cap)  # (N,)
+        loss = logprobs.sum() * 0.0  # (), so that a dummy row reaches every parameter too
+        has_kl = torch.zeros_like(now, dtype=torch.bool)  # (N,), tokens whose KL is in the loss
         for part in PARTS:
-            shares = self._shares(micro, part, totals[part], now)
-            if shares is None:
+            weights, advantages = self._shares(micro, part, totals[part], now)  # (N,), (N,)
+            in_part = weights > 0  # (N,), a part covers some of the N tokens
+            if not in_part.any():
                 continue
-            weights, advantages = shares
             clipped = policy_loss(
                 logprobs,
                 old,
@@ -144,19 +132,21 @@ class Updater:
                 low=recipe.clip_low,
                 high=recipe.clip_high,
                 dual=recipe.dual_clip,
-            )
-            own = kl.masked_fill(pulled, 0.0)
-            pulled = pulled | (weights > 0)
-            loss = loss + objective(clipped, weights, correction, own, recipe.beta)
-            self._tell(metrics, part, now, old, sampled, kl.detach(), entropy, shares)
+            )  # (N,)
+            own_kl = kl.masked_fill(has_kl, 0.0)  # (N,), each token's KL counts once
+            has_kl = has_kl | in_part
+            loss = loss + objective(clipped, weights, correction, own_kl, recipe.beta)  # ()
+            stats = self._stats(now, old, sampled, advantages)
+            stats |= {"kl": kl.detach(), "entropy": entropy}
+            self._log(metrics, "" if part == "answer" else f"{part}/", stats, in_part)
         return loss
 
-    def _shares(self, micro: Micro, part: str, totals: Totals, like: Tensor) -> Shares | None:
-        """What a micro-batch's tokens count in one part; None if it has none of it."""
+    def _shares(
+        self, micro: Micro, part: str, totals: Totals, like: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Weights and advantages of a micro-batch's tokens in one part, `(N,)` each; 0 outside."""
         import torch
 
-        if not any(term.part == part for row in micro for term in row.terms):
-            return None
         weights, advantages = torch.zeros_like(like), torch.zeros_like(like)
         recipe, place = self._recipe, 0
         for row in micro:
@@ -169,50 +159,36 @@ class Updater:
             place += len(row.tokens)
         return weights, advantages
 
-    def _tell(
-        self,
-        metrics: StepMetrics,
-        part: str,
-        now: Tensor,
-        old: Tensor,
-        sampled: Tensor,
-        kl: Tensor,
-        entropy: Tensor,
-        shares: Shares,
-    ) -> None:
-        """Note what the tokens of a part say about the update."""
+    def _stats(
+        self, now: Tensor, old: Tensor, sampled: Tensor, advantages: Tensor
+    ) -> dict[str, Tensor]:
+        """Statistics of the update, `(N,)` each."""
         recipe = self._recipe
-        weights, advantages = shares
-        held = weights > 0
-        count = int(held.sum())
-        if not count:
-            return
-        ratio, gap = (now - old).exp(), (old - sampled).abs()
-        low = (ratio < 1 - recipe.clip_low) & (advantages < 0)
-        high = (ratio > 1 + recipe.clip_high) & (advantages > 0)
-        told = {
-            "entropy": entropy,
-            "kl": kl,
+        ratio = (now - old).exp()
+        stats = {
             "ratio": ratio,
-            "clip/low_share": low.float(),
-            "clip/high_share": high.float(),
-            "mismatch/mean": gap,
+            "clip/low_share": ((ratio < 1 - recipe.clip_low) & (advantages < 0)).float(),
+            "clip/high_share": ((ratio > 1 + recipe.clip_high) & (advantages > 0)).float(),
+            "mismatch/mean": (old - sampled).abs(),
         }
         if recipe.dual_clip is not None:
-            dual = (ratio > recipe.dual_clip) & (advantages < 0)
-            told["clip/dual_share"] = dual.float()
+            stats["clip/dual_share"] = ((ratio > recipe.dual_clip) & (advantages < 0)).float()
         if recipe.importance_cap:
             over = (old - sampled).exp() > recipe.importance_cap
-            told["mismatch/capped_share"] = over.float()
-        prefix = "" if part == "answer" else f"{part}/"
-        for name, values in told.items():
-            metrics.add(f"{prefix}{name}", float(values[held].sum()), count)
-        metrics.peak(f"{prefix}mismatch/max", float(gap[held].max()))
-        metrics.peak(f"{prefix}ratio_max", float(ratio[held].max()))
+            stats["mismatch/capped_share"] = over.float()
+        return stats
+
+    @staticmethod
+    def _log(metrics: StepMetrics, prefix: str, stats: dict[str, Tensor], mask: Tensor) -> None:
+        """Add the statistics of a part's tokens to the metrics."""
+        for name, values in stats.items():
+            metrics.add(f"{prefix}{name}", float(values[mask].sum()), int(mask.sum()))
+        metrics.peak(f"{prefix}mismatch/max", float(stats["mismatch/mean"][mask].max()))
+        metrics.peak(f"{prefix}ratio_max", float(stats["ratio"][mask].max()))
 
 
-def _joined(parts: Sequence[Tensor | None], like: Tensor) -> Tensor:
-    """The rows' stored log-probs as one line, `(N,)`."""
+def _concatenated(parts: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """The rows' stored log-probs, `(N,)`."""
     import torch
 
     return torch.cat([part for part in parts if part is not None]).to(like)

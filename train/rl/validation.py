@@ -1,4 +1,4 @@
-"""Validation during training: an evaluation run on the engine with the current weights."""
+"""Validation during training: an evaluation run on the rollouts' engine."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from ..core.ranks import Ranks
 from ..recipe import Recipe
 
 FOLDER = "validation"
-"""In `output_dir`: a folder of runs for each step."""
+"""In `output_dir`; one folder of runs per validated step."""
 
 
 def validation_judges(recipe: Recipe) -> dict[str, JudgeChoice]:
     """The judge of each validation task; empty if the recipe validates nothing.
 
     Raises:
-        UsageError: an unknown task, or one whose judge cannot be used here and has no substitute.
+        UsageError: a task is unknown, or its judge cannot be used and has no substitute.
     """
     if not recipe.eval_every:
         return {}
     with JudgePool() as pool:
-        chosen = choose_judges(resolve_tasks(recipe.eval_tasks), None, pool)
-    lacking = [judge.warning for judge in chosen.values() if not judge.usable]
-    if lacking:
-        raise UsageError(f"eval_tasks={recipe.eval_tasks}: {lacking[0]}")
-    return chosen
+        choices = choose_judges(resolve_tasks(recipe.eval_tasks), None, pool)
+    for choice in choices.values():
+        if not choice.usable:
+            raise UsageError(f"eval_tasks={recipe.eval_tasks}: {choice.warning}")
+    return choices
 
 
 def forget_validations(output_dir: Path, step: int) -> None:
-    """Drop the runs of steps after a checkpoint, whose weights are made again, to rounding."""
+    """Remove the runs of steps after a checkpoint, which a resumed training repeats."""
     for run in (output_dir / FOLDER).glob("step-*"):
         if int(run.name.removeprefix("step-")) > step:
             shutil.rmtree(run)
@@ -56,21 +56,22 @@ def validate(
     step: int,
     judges: dict[str, JudgeChoice],
 ) -> dict[str, float]:
-    """Run the recipe's validation tasks; all ranks call, each generates its share.
+    """Run the recipe's validation tasks; all ranks call, and each generates its share.
+
+    The runs are in `<output_dir>/validation`, in the evaluator's layout.
 
     Args:
-        recipe: Names the tasks, and how many samples of each.
-        model: What training started from.
-        generator: Holds the live weights.
-        ranks: Who generates.
-        step: Names the weights.
+        recipe: The tasks, and the number of samples of each.
+        model: The model that training started from.
+        generator: Holds the current weights.
+        ranks: The ranks that generate.
+        step: The step of the weights.
         judges: From `validation_judges`.
 
     Returns:
-        `validation/<task>` in percent (the task's first metric), and `validation/mean`; the runs
-        lie under `<output_dir>/validation`, in the evaluator's own layout.
+        `validation/<task>` in percent (the task's first metric), and `validation/mean`.
     """
-    # Weights in training are in no folder: their name and fingerprint are the run and the step.
+    # The weights are in no folder: run and step are their name and fingerprint.
     mark = hashlib.sha256(f"{model.fingerprint}|{recipe.digest()}|{step}".encode()).hexdigest()
     name = f"step-{step:06d}"
     live = replace(model, id=name, fingerprint=mark[:32], verified=False, origin=None)
@@ -78,11 +79,11 @@ def validate(
         model=live.id,
         tasks=recipe.eval_tasks,
         output_path=recipe.output_dir / FOLDER,
-        backend="transformers",  # only a name here: the engine is up
+        backend="transformers",  # only a name here, because the engine is running
         model_args={
             name: value
             for name, value in ({"dtype": recipe.dtype} | recipe.engine_args).items()
-            if name in ("dtype", "max_model_len")  # what of it decides answers
+            if name in ("dtype", "max_model_len")  # those that affect responses
         },
         gen_kwargs={"max_tokens": recipe.max_tokens, "seed": recipe.seed},
         prompt=recipe.prompt,
@@ -92,7 +93,7 @@ def validate(
         progress=False,
     )
     runs = generate(options, generator, live)
-    ranks.gather(None)  # the others have generated theirs, too
+    ranks.gather(None)  # wait until all ranks have generated their shares
     scores: dict[str, float] = {}
     if ranks.first:
         with JudgePool() as pool:

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 from vsr1_bench._util.paths import user_text
 from vsr1_bench._util.processes import OWN_PYTHON, die_with_parent
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, BenchError, UsageError
+from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, BenchError, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.train.core.session import Session
     from vsr1_bench.train.recipe import Recipe
     from vsr1_bench.train.sft_recipe import SftRecipe
-
-log = logging.getLogger(__name__)
 
 ACTIONS = ("sft", "grpo", "plan", "export")
 LAUNCHED = "vsr1-"
@@ -66,15 +64,16 @@ def execute(options: argparse.Namespace) -> int:
 
         print(describe(_recipe(options), world=options.nproc or 1))
         return EXIT_DONE
-    from vsr1_bench.train.core.ranks import said_already
-
+    rank = os.environ.get("RANK", "0")
     try:
         return _train(options)
-    except (Exception, KeyboardInterrupt) as error:
-        if not said_already(error):
+    except (BenchError, KeyboardInterrupt) as error:
+        if rank == "0":
             raise
-        log.debug("traceback of what another rank has said", exc_info=True)
-        return error.exit_code if isinstance(error, BenchError) else EXIT_FAILED
+        if getattr(error, "exit_code", EXIT_INTERRUPTED) == EXIT_INTERRUPTED:
+            return EXIT_INTERRUPTED  # rank 0 reports it
+        error.args = (f"rank {rank}: {error}",)
+        raise
 
 
 def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:

@@ -67,7 +67,7 @@ def test_alpaca_chat_messages_and_problems() -> None:
         ({"messages": [{"role": "tool", "content": "x"}]}, "a turn by 'tool'"),
         ({"messages": [{"role": "user", "content": "x"}]}, "no assistant's turn"),
         ({"instruction": "x", "output": ""}, "no assistant's turn"),
-        ({"messages": [{"role": "user", "content": [1]}]}, "that is no text but list"),
+        ({"messages": [{"role": "user", "content": [1]}]}, "must be text, not list"),
         ({"problem": "x", "answer": " "}, "empty answer"),
         (
             {
@@ -117,9 +117,9 @@ def test_numbered_marks_take_their_images() -> None:
             {"messages": [{"role": "system", "content": "<image>"}, SAID], "images": IMAGES[:1]},
             "mark in a system turn",
         ),
-        ({"messages": "hello"}, "no list but str"),
-        ({"messages": ["hello"]}, "no object but str"),
-        ({"instruction": "?", "output": "x", "history": ["a"]}, "a history that is no list"),
+        ({"messages": "hello"}, "must be a list, not str"),
+        ({"messages": ["hello"]}, "must be an object, not str"),
+        ({"instruction": "?", "output": "x", "history": ["a"]}, "history must be a list"),
         ({"problem": "?", "answer": None}, "answer None"),
         ({"problem": "?", "answer": "x", "options": "['a' 'b']"}, "no commas between"),
     ],
@@ -171,7 +171,7 @@ def test_a_recipe_of_one_trainer_is_none_of_another() -> None:
         load_recipe("tiny/cold_start")
     with pytest.raises(UsageError, match="is one of train grpo"):
         load_sft_recipe("tiny/vision_sr1")
-    with pytest.raises(UsageError, match="made without end: give schedule_steps"):
+    with pytest.raises(UsageError, match="generated without end: give schedule_steps"):
         load_sft_recipe("tiny/cold_start", ["schedule_steps=none"])
     with pytest.raises(ValueError, match="dataset is empty"):
         SftRecipe(model="tiny", dataset=())

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from vsr1_bench.records import Request, Sampling  # noqa: E402
-from vsr1_bench.train.core.encoding import Batch, Row, Term  # noqa: E402
+from vsr1_bench.train.core.encoding import Batch, Term, TrainRow  # noqa: E402
 from vsr1_bench.train.core.metrics import StepMetrics  # noqa: E402
 from vsr1_bench.train.recipe import Recipe  # noqa: E402
 from vsr1_bench.train.rl.losses import (  # noqa: E402
@@ -197,7 +197,7 @@ class Engine:
 class Lines:
     """As much of an Encoder as that needs: only the lengths count."""
 
-    def collate(self, rows: list[Row]) -> Batch:
+    def collate(self, rows: list[TrainRow]) -> Batch:
         lengths = [len(row.tokens) for row in rows]
         empty = torch.zeros(sum(lengths), dtype=torch.long)
         return Batch({"attention_mask": empty + 1}, empty, empty, empty, lengths)
@@ -241,7 +241,7 @@ def test_decoupled_gradient_is_that_of_the_papers_equations() -> None:
     prompt = Request("", (), Sampling())
     cuts = [("answer", 0.5, 1.5, 0, 3), ("answer", 0.5, -0.7, 3, 4), ("visual", 0.3, 0.9, 4, 6)]
     rows = [
-        Row(
+        TrainRow(
             prompt,
             (1,) * (end - start),
             (0.0,) * (end - start),
@@ -290,7 +290,7 @@ def test_a_token_with_two_terms_has_the_kl_once() -> None:
         importance_cap=0,
     )
     terms = (Term("answer", 0.5, 1.0, (0, 4)), Term("visual", 0.5, -2.0, (1, 3)))
-    row = Row(Request("", (), Sampling()), (1,) * 4, (0.0,) * 4, None, terms, now, reference)
+    row = TrainRow(Request("", (), Sampling()), (1,) * 4, (0.0,) * 4, None, terms, now, reference)
     updater = Updater(recipe, Engine(Table(now.clone())), Lines(), {})  # type: ignore[arg-type]
     totals = {part: updater._totals([row], part) for part in PARTS}
     loss = float(updater._loss([row], totals, StepMetrics()).detach())

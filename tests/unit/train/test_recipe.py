@@ -196,7 +196,7 @@ def test_the_plan_says_what_a_step_takes() -> None:
     assert "32 prompts x 8 = 256 responses, two passes" in told
     assert "16 prompts of a step" in told and "ZeRO stage 0" in told
     big = describe(load_recipe("qwen2_5_vl_7b/vision_sr1_2025"), world=8)
-    assert "512 prompts x 8 = 4096 responses" in big and "updates a step: 4" in big
+    assert "512 prompts x 8 = 4096 responses" in big and "updates per step: 4" in big
 
 
 def test_curves_of_a_run_are_a_picture_and_a_page(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def collected(told: Recipe) -> tuple[list[Rollout], Echo]:
 def test_rollouts_of_both_passes_and_their_rewards() -> None:
     group, engine = collected(recipe())
     assert [r.reward for r in group] == pytest.approx([2.0, 1.1, 0.9, 0.0, None], nan_ok=True)
-    assert [r.reading is not None for r in group] == [True, True, False, False, False]
+    assert [r.reading_request is not None for r in group] == [True, True, False, False, False]
     assert group[2].reasons["description_accuracy"] == "no description"
     readings = [r for r in engine.asked if r.key.endswith("read")]
     assert all(r.sampling.temperature == 0 and not r.images for r in readings)
@@ -245,7 +245,7 @@ def test_a_step_s_metrics_count_its_rollouts() -> None:
     group, _ = collected(recipe())
     metrics = StepMetrics()
     note_rollouts(metrics, [group[:2], group[2:]])
-    told = metrics.together(OneRank())  # type: ignore[arg-type]
+    told = metrics.combined(OneRank())  # type: ignore[arg-type]
     # The broken image is left out of everything but its own share.
     assert told["reward/total"] == pytest.approx((2.0 + 1.1 + 0.9 + 0.0) / 4)
     assert told["reward/accuracy"] == pytest.approx(2 / 4)
@@ -333,8 +333,8 @@ def test_a_response_without_a_description_carries_its_visual_advantage_as_a_whol
     told = recipe(objective="decoupled", credit="description")
     group, _ = collected(told)
     for rollout in group[:4]:  # of the last one there is nothing to learn: it failed
-        text = rollout.said.text
-        rollout.said = replace(rollout.said, token_ids=tuple(map(ord, text)), logprobs=())
+        text = rollout.response.text
+        rollout.response = replace(rollout.response, token_ids=tuple(map(ord, text)), logprobs=())
     _, visual = advantages_of(group, told)
     rows = rows_of(group, told, Letters())
     assert visual is not None and len(rows) == 4
@@ -343,9 +343,9 @@ def test_a_response_without_a_description_carries_its_visual_advantage_as_a_whol
         (term,) = (term for term in row.terms if term.part == "visual")
         assert term.advantage == advantage and term.weight == told.lambda_visual
         start, end = term.span
-        whole = (0, len(rollout.said.text))
+        whole = (0, len(rollout.response.text))
         assert rollout.description or term.span == whole
-        assert not rollout.description or rollout.said.text[start:end] == "red dots"
+        assert not rollout.description or rollout.response.text[start:end] == "red dots"
         carried.append(term.advantage)
     assert [bool(r.description) for r in group[:4]] == [True, True, False, False]
     assert carried[2] < 0 and carried[3] < 0 and sum(carried) == pytest.approx(0)

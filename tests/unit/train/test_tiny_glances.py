@@ -51,7 +51,7 @@ def test_the_same_scenes_with_and_without_a_prior() -> None:
 
 @pytest.mark.parametrize("name", ["tiny/mixture", "tiny/glances", "tiny/prior_glances"])
 def test_what_is_made_without_end_stands_alone_and_wants_a_schedule(name: str) -> None:
-    with pytest.raises(UsageError, match="mixes with no other data set"):
+    with pytest.raises(UsageError, match="give no other data set"):
         load_sft_recipe("tiny/weak_start", [f'dataset=["{name}", "rows.json"]'])
     with pytest.raises(UsageError, match="give schedule_steps"):
         load_sft_recipe("tiny/weak_start", [f'dataset=["{name}"]', "schedule_steps=none"])
