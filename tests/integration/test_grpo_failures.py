@@ -69,7 +69,8 @@ def test_an_engine_that_dies_names_the_last_checkpoint(
         yield from real(self)
 
     monkeypatch.setattr(SyncableTransformers, "completions", dying)
-    with pytest.raises(TrainError, match="the engine died: CUDA error; last complete checkpoint") as e:
+    wanted = "the engine died: CUDA error; last complete checkpoint"
+    with pytest.raises(TrainError, match=wanted) as e:
         grpo.train(small_recipe(tmp_path, save_every=1))
     assert e.value.exit_code == 75 and "step-000001" in str(e.value)
 

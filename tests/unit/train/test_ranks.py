@@ -54,5 +54,5 @@ def test_a_process_alone_reports_everything(
 ) -> None:
     monkeypatch.delenv("RANK", raising=False)
     fail.error = interrupted()
-    with pytest.raises(BenchError, match="^after step 3: interrupted"):
+    with pytest.raises(BenchError, match="after step 3: interrupted"):
         train.execute(fail)
