@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,27 @@ def test_another_model_reads_the_descriptions_over_http(
     lines = (tmp_path / "run/rollouts/rank-0.jsonl").read_text().splitlines()
     read = [line for line in map(json.loads, lines) if line["read_error"] is None and line["read"]]
     assert read and all(line["components"]["description_accuracy"] == 1 for line in read)
+
+
+def test_memory_and_check_settings_may_change_on_resume(tmp_path: Path) -> None:
+    """The next step is the same to rounding."""
+    base: dict[str, Any] = {"save_every": 1, "beta": 0.01}
+    with trainer(small_recipe(tmp_path / "run", **base)) as t:
+        t.run()
+    wanted = metrics(tmp_path / "run")[1]
+    shutil.rmtree(tmp_path / "run/checkpoints/step-000002")
+    changes: dict[str, Any] = {"proof_bound": 2e-3, "microbatch_tokens": 300}
+    changes["gradient_checkpointing"] = True
+    for key, value in changes.items():
+        shutil.copytree(tmp_path / "run", tmp_path / key)
+        with trainer(small_recipe(tmp_path / key, **base | {key: value})) as t:
+            assert t.progress.step == 1
+            t.run()
+        step = metrics(tmp_path / key)[1]
+        assert step["loss"] == pytest.approx(wanted["loss"], abs=1e-6), key
+        assert step["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=1e-4), key
+        assert step["reward/total"] == wanted["reward/total"]
+        assert step["proof/bound"] == (value if key == "proof_bound" else 1e-4)
 
 
 def test_placeholders_of_images_are_banned(tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ UserText = Annotated[str, BeforeValidator(user_text)]
 """A path, or the name of something else; `~` in it is expanded."""
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-# Settings that may change on resume, because they do not affect the steps.
+# Settings that may change on resume, because they affect a step by rounding at most.
 NOT_TRAINING = frozenset(
     "about source output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit "
-    "loggers data_root offline perception_args engine_args max_excluded_share".split()
+    "loggers data_root offline perception_args engine_args max_excluded_share "
+    "proof_bound microbatch_tokens gradient_checkpointing".split()
 )
 
 
