@@ -19,6 +19,7 @@ import random
 import re
 import shutil
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,24 +89,31 @@ class Checkpoints:
         name = f"step-{progress.step:06d}"
         work, final = self.folder / f".{name}.tmp", self.folder / name
         try:
-            self._ranks.on_all_ranks(lambda: self._check_space(work, engine))
+            self._on_first_rank(lambda: self._make_room(work, engine))
             self._ranks.on_all_ranks(lambda: self._write(work, engine))
-            self._ranks.on_all_ranks(lambda: self._finish(work, final, engine, progress, steps))
-            self._ranks.on_all_ranks(lambda: self._remove_old(keep_last, progress.best_step))
+            self._on_first_rank(lambda: self._finish(work, final, engine, progress, steps))
+            self._on_first_rank(lambda: self._remove_old(keep_last, progress.best_step))
         except BenchError:
             shutil.rmtree(work, ignore_errors=True)
             raise
         return final
 
-    def _check_space(self, work: Path, engine: TrainingEngine) -> None:
-        if not self._ranks.first:
-            return
-        try:
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
-            free = shutil.disk_usage(work).free
-        except OSError as error:
-            raise os_failure(work, error) from error
+    def _on_first_rank(self, act: Callable[[], None]) -> None:
+        """Do something on the first rank; if it fails, all ranks end."""
+
+        def guarded() -> None:
+            try:
+                if self._ranks.first:
+                    act()
+            except OSError as error:
+                raise os_failure(Path(error.filename or self.folder), error) from error
+
+        self._ranks.on_all_ranks(guarded)
+
+    def _make_room(self, work: Path, engine: TrainingEngine) -> None:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        free = shutil.disk_usage(work).free
         count = sum(getattr(p, "ds_numel", p.numel()) for p in engine.policy.parameters())
         if free < count * BYTES_PER_WEIGHT:
             raise DiskFullError(
@@ -129,15 +137,8 @@ class Checkpoints:
             raise failures[0]
 
     def _finish(
-        self,
-        work: Path,
-        final: Path,
-        engine: TrainingEngine,
-        progress: Progress,
-        steps: int,
+        self, work: Path, final: Path, engine: TrainingEngine, progress: Progress, steps: int
     ) -> None:
-        if not self._ranks.first:
-            return
         mark = asdict(progress) | {
             "schema": 1,
             "steps": steps,
@@ -152,23 +153,15 @@ class Checkpoints:
             },
         }
         write_atomic(work / MARK, json.dumps(mark, indent=1) + "\n")
-        try:
-            shutil.rmtree(final, ignore_errors=True)
-            work.rename(final)
-        except OSError as error:
-            raise os_failure(final, error) from error
+        shutil.rmtree(final, ignore_errors=True)
+        work.rename(final)
 
     def _remove_old(self, keep_last: int, best_step: int | None) -> None:
-        if not self._ranks.first:
-            return
         best = f"step-{best_step:06d}" if best_step is not None else None
         for old in self.complete()[:-keep_last]:
             if old.name != best:
                 # Its mark first, so that a half-removed checkpoint does not count.
-                try:
-                    (old / MARK).unlink(missing_ok=True)
-                except OSError as error:
-                    raise os_failure(old, error) from error
+                (old / MARK).unlink(missing_ok=True)
                 shutil.rmtree(old, ignore_errors=True)
 
     def load(self, engine: TrainingEngine) -> Progress:
