@@ -29,8 +29,8 @@ from vsr1_bench.store.run_folder import find_runs
 
 from .core.checkpoints import steps_made
 from .loop_summary import write_summary
-from .recipe import Recipe, load_recipe, trainer_of
-from .sft_recipe import SftRecipe, load_sft_recipe
+from .recipe import Recipe, trainer_of
+from .sft_recipe import SftRecipe, load_any_recipe, load_sft_recipe
 
 log = logging.getLogger(__name__)
 
@@ -137,10 +137,9 @@ def read(options: LoopOptions) -> Recipe | SftRecipe:
         raise UsageError("output_dir: the loop sets it; give the folder by --output_path DIR")
     if options.start and "model" in keys:
         raise UsageError(f"model= and --start {options.start}: give one of them")
-    load = load_sft_recipe if trainer_of(options.recipe) == "sft" else load_recipe
     if options.start:
         load_sft_recipe(options.start)
-    return load(options.recipe, options.settings)
+    return load_any_recipe(options.recipe, options.settings)
 
 
 def _claim(path: Path, identity: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from .core.settings import ModelPart, NonNegative, Positive, Share, Training, UserPath, UserText
-from .recipe import read_recipe
+from .recipe import Recipe, load_recipe, read_recipe, trainer_of
 
 UNTRAINED = "tiny/untrained"
 """The embedded model's architecture with random weights, and a tokenizer made for its texts."""
@@ -113,3 +113,13 @@ def load_sft_recipe(name: str, settings: Sequence[str] = ()) -> SftRecipe:
         UsageError: see `read_recipe`.
     """
     return read_recipe(SftRecipe, name, settings)
+
+
+def load_any_recipe(name: str, settings: Sequence[str] = ()) -> Recipe | SftRecipe:
+    """Read a recipe of either trainer and apply `key=value` settings.
+
+    Raises:
+        UsageError: see `read_recipe`.
+    """
+    load = load_sft_recipe if trainer_of(name) == SftRecipe.trainer else load_recipe
+    return load(name, settings)

@@ -78,11 +78,10 @@ def execute(options: argparse.Namespace) -> int:
 
 def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
     """The recipe of the action; `plan` takes those of both trainers."""
-    from vsr1_bench.train.recipe import load_recipe, trainer_of
-    from vsr1_bench.train.sft_recipe import load_sft_recipe
+    from vsr1_bench.train.recipe import load_recipe
+    from vsr1_bench.train.sft_recipe import load_any_recipe, load_sft_recipe
 
-    action = trainer_of(options.what) if options.action == "plan" else options.action
-    load = load_sft_recipe if action == "sft" else load_recipe
+    load = {"sft": load_sft_recipe, "grpo": load_recipe}.get(options.action, load_any_recipe)
     return load(options.what, options.settings)
 
 
@@ -192,14 +191,10 @@ def _launch(options: argparse.Namespace) -> int:
 
 def recipe_rows() -> list[tuple[str, str, str]]:
     """Name, objective (or `sft`) and a line about each built-in recipe (for `ls recipes`)."""
-    from vsr1_bench.train.recipe import built_in, load_recipe, trainer_of
-    from vsr1_bench.train.sft_recipe import load_sft_recipe
+    from vsr1_bench.train.recipe import built_in
+    from vsr1_bench.train.sft_recipe import load_any_recipe
 
-    rows = []
-    for name in built_in():
-        if trainer_of(name) == "sft":
-            rows.append((name, "sft", load_sft_recipe(name).about))
-        else:
-            recipe = load_recipe(name)
-            rows.append((name, recipe.objective, recipe.about))
-    return rows
+    recipes = [(name, load_any_recipe(name)) for name in built_in()]
+    return [
+        (n, getattr(recipe, "objective", recipe.trainer), recipe.about) for n, recipe in recipes
+    ]

@@ -13,18 +13,14 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.train.core.curves import draw_curves
 from vsr1_bench.train.core.settings import DS_CONFIGS
 from vsr1_bench.train.plan import describe
-from vsr1_bench.train.recipe import Recipe, built_in, load_recipe, trainer_of
-from vsr1_bench.train.sft_recipe import load_sft_recipe
+from vsr1_bench.train.recipe import Recipe, built_in, load_recipe
+from vsr1_bench.train.sft_recipe import load_any_recipe
 
 BASE = 'model = "tiny"\ntask = "demo"\nobjective = "summed"\n'
 
 
-def load_any(name: str) -> Any:
-    return load_sft_recipe(name) if trainer_of(name) == "sft" else load_recipe(name)
-
-
 def test_every_built_in_recipe_is_valid_and_says_what_it_is() -> None:
-    recipes = {name: load_any(name) for name in built_in()}
+    recipes = {name: load_any_recipe(name) for name in built_in()}
     for size in ("3b", "7b"):
         for name in (*PUBLISHED, "cold_start"):
             assert f"qwen2_5_vl_{size}/{name}" in recipes
@@ -100,7 +96,7 @@ def test_sizes_differ_by_model_and_hardware_only() -> None:
     for name in pairs:
         other = name.replace("3b", "7b")
         assert built_in()[name] == built_in()[other]  # one file
-        small, large = (load_any(n).model_dump(mode="json") for n in (name, other))
+        small, large = (load_any_recipe(n).model_dump(mode="json") for n in (name, other))
         differing = {key for key in small if small[key] != large[key]}
         assert differing - {"about", "source"} == {"model", "output_dir"}
         assert small["model"].replace("3B", "7B") == large["model"]
@@ -109,12 +105,12 @@ def test_sizes_differ_by_model_and_hardware_only() -> None:
 def test_no_two_recipe_files_are_alike() -> None:
     texts = [path.read_text() for path in set(built_in().values())]
     assert len(set(texts)) == len(texts)
-    assert "{size}" not in "".join(load_any(name).model_dump_json() for name in built_in())
+    assert "{size}" not in "".join(load_any_recipe(name).model_dump_json() for name in built_in())
 
 
 def test_what_no_released_code_implements_says_so() -> None:
     for name in built_in():
-        recipe = load_any(name)
+        recipe = load_any_recipe(name)
         if getattr(recipe, "objective", None) == "decoupled":
             assert "in no released code" in recipe.about and "results/tiny/prior" in recipe.about
     # What the documents recommend is what the released code implements.
