@@ -81,8 +81,11 @@ def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
     from vsr1_bench.train.recipe import load_recipe
     from vsr1_bench.train.sft_recipe import load_any_recipe, load_sft_recipe
 
-    load = {"sft": load_sft_recipe, "grpo": load_recipe}.get(options.action, load_any_recipe)
-    return load(options.what, options.settings)
+    if options.action == "sft":
+        return load_sft_recipe(options.what, options.settings)
+    if options.action == "grpo":
+        return load_recipe(options.what, options.settings)
+    return load_any_recipe(options.what, options.settings)
 
 
 def _train(options: argparse.Namespace) -> int:
