@@ -189,7 +189,7 @@ def main() -> int:
         f"median of {args.steps} steps, {args.prompts} prompts x {args.samples} responses of at "
         f"most {args.tokens} tokens; seconds"
     )
-    print("| way | step | " + " | ".join(PHASES) + " | tokens drawn a step |")
+    print("| way | step | " + " | ".join(PHASES) + " | tokens sampled per step |")
     print("|" + "---|" * (len(PHASES) + 3))
     for name, seconds in ways.items():
         cells = [f"{seconds[phase]:.3f}" for phase in ("step", *PHASES)]

@@ -250,7 +250,8 @@ def main() -> int:
     assert interval(a, b, c) == (whole.low, whole.high)
     broken = 0
     print(
-        f"{options.sets:,} data sets a line (20 times as many of the first), seed {options.seed}\n"
+        f"{options.sets:,} data sets per line (accuracy of independent samples: 20 times as many), "
+        f"seed {options.seed}\n"
     )
     print("| value | data | truth | coverage | in range |\n|---|---|---|---|---|")
     for line in (*proportions(), *clustered(), *metrics(), *paired(), *percentile()):

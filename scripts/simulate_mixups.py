@@ -100,8 +100,8 @@ def main() -> int:
     table = load_table(results_folder() / TABLE)
     assert table is not None
     count = len(list(cells(table)))
-    print(f"{options.sets:,} downloads a line, {count} scores each, seed {options.seed}\n")
-    print("| scores | false warnings a score | downloads with one | exchanges that are seen |")
+    print(f"{options.sets:,} downloads per line, {count} scores each, seed {options.seed}\n")
+    print("| scores | false warnings per score | downloads with one | swaps detected |")
     print("|---|---|---|---|")
     for noise in NOISE:
         rng = np.random.default_rng([options.seed, round(1000 * (9 if noise is None else noise))])
