@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-from tree import ROOT, repository_files
+from doc_blocks import blocks_of, indented
+from tree import ROOT, python_files, repository_files
 
+import vsr1_bench
 from vsr1_bench.cli.main import parse
 from vsr1_bench.errors import UsageError
 
@@ -40,10 +44,9 @@ def broken_links(page: Path, text: str) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """The lines of shell blocks, continued lines joined, comments and shell operators cut off."""
-    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    indented = re.findall(r"^    (?:\$ )?(.*)$", text, re.MULTILINE)
-    lines = "\n".join((*blocks, *indented)).replace("\\\n", " ").splitlines()
+    """The lines of shell blocks, continued lines joined."""
+    blocks = [block.text for block in blocks_of(Path(), text) if block.language == "bash"]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [line.strip() for line in lines]
 
 
@@ -95,3 +98,58 @@ def test_every_page_is_in_the_index() -> None:
     index = text_of(Path("docs/README.md"))
     pages = {path.name for path in PAGES if path.parent == Path("docs")} - {"README.md"}
     assert {name for name in pages if f"({name})" not in index} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_blocks_are_fenced(page: Path) -> None:
+    """Those of README and docs are run, or say why not: `test_docs_run` walks over the fences."""
+    assert indented(text_of(page)) == []
+
+
+def test_an_indented_block_is_seen() -> None:
+    assert indented("Run\n\n    make demo\n\n```bash\n\n    more\n```\n") == ["    make demo"]
+
+
+def public_names() -> dict[str, set[str]]:
+    """Module -> names, as docs/python.md lists them."""
+    rows = re.findall(
+        r"^\| `(vsr1_bench[\w.]*)` \| (`.*) \|$", text_of(Path("docs/python.md")), re.M
+    )
+    return {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows}
+
+
+def imported(source: str) -> set[tuple[str, str]]:
+    """(module, name) of every import from the package."""
+    return {
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vsr1_bench")
+        for alias in node.names
+    }
+
+
+def test_the_public_api_is_what_the_page_lists() -> None:
+    public = public_names()
+    assert public["vsr1_bench"] == set(vsr1_bench.__all__)
+    for module, names in public.items():
+        assert {
+            name for name in names if not hasattr(importlib.import_module(module), name)
+        } == set()
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/python.md"])
+def test_examples_import_public_names(page: str) -> None:
+    public = public_names()
+    blocks = [block.text for block in blocks_of(Path(page)) if block.language == "python"]
+    names = set().union(*map(imported, blocks))
+    assert names and {f"{m}.{n}" for m, n in names if n not in public.get(m, ())} == set()
+
+
+def test_what_built_in_files_need_of_the_interfaces_is_public() -> None:
+    public = public_names()
+    needed = set().union(
+        *(imported((ROOT / p).read_text()) for p in python_files("tasks", "judges"))
+    )
+    interfaces = {"vsr1_bench.task", "vsr1_bench.judge", "vsr1_bench.records"}
+    hidden = {f"{m}.{n}" for m, n in needed if m in interfaces and n not in public[m]}
+    assert hidden == set()
