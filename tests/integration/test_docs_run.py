@@ -1,8 +1,8 @@
 """README and docs: every block is run as it stands, or says why it is not.
 
 The blocks of a page run in their order in one folder, by the command line's own `main`. What a
-page takes for granted is given: two stored runs, a mirror with a few rows, and an endpoint, which
-answers at http://localhost:8000/v1 because the test names it as the proxy of that address.
+page takes for granted is given: stored runs, a mirror with a few rows of gsm8k, and an endpoint. The
+endpoint answers at http://localhost:8000/v1 because the test names it as the proxy for HTTP.
 """
 
 from __future__ import annotations
@@ -24,15 +24,21 @@ from bundles import made_run, mirror
 from cli import here
 from doc_blocks import PAGES, Block, blocks_of
 from servers import Asked, ChatServer, Reply, chat
+from tree import ROOT
 
 from judges import CORRECT
-from vsr1_bench.task import example_image
 
 pytest.importorskip("torch", reason="the embedded model is run by backend transformers")
 
 RUN = [page for page in PAGES if any(not block.reason for block in blocks_of(page))]
-STORED = {"README.md", "docs/commands.md", "docs/exchange.md", "docs/judges.md", "docs/tables.md"}
-"""Pages about runs that exist already: `runs/model-a`, `runs/model-b` and `runs/my-model`."""
+STORED = {
+    "README.md": ("model-a", "model-b"),
+    "docs/commands.md": ("model-a",),
+    "docs/exchange.md": ("my-model",),
+    "docs/judges.md": ("model-a",),
+    "docs/tables.md": ("model-a", "model-b"),
+}
+"""Pages about runs that exist already, and these runs."""
 ANSWERS = {"model-a": ("yes", "0", "A"), "model-b": ("no", "1", "A")}
 
 
@@ -73,32 +79,17 @@ def folder(
     """The folder that a page's blocks run in, with `DATA`, and `given` beside it."""
     if not stored:
         given = tmp_path_factory.mktemp("given")
-        stored["data"], stored["runs"] = rows(given), given / "runs"
+        stored["data"], stored["runs"] = mirror(given), given / "runs"
         monkeypatch.setenv("VSR1_DATA_ROOT", str(stored["data"]))
         for model in ANSWERS:
-            flags = ["--perception", "--blind", "drop", "--limit", 40, "-o", stored["runs"]]
-            url = ["--model", model, "--base_url", "http://localhost:8000/v1"]
-            done = here(*url, "--tasks", "demo,realworldqa", *flags)
+            flags = ["--tasks", "demo", "--limit", 40, "--perception", "-o", stored["runs"]]
+            done = here("--model", model, "--base_url", "http://localhost:8000/v1", *flags)
             assert done.returncode == 0, done.stderr
         made_run(given, "my-model")
     monkeypatch.setenv("VSR1_DATA_ROOT", str(stored["data"]))
     shutil.copytree(stored["data"], tmp_path / "DATA")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def rows(folder: Path) -> Path:
-    """A mirror: a dozen rows of gsm8k, and eight of realworldqa."""
-    data = mirror(folder)
-    place = data / "xai-org/RealworldQA"
-    place.mkdir(parents=True)
-    (place / "car.png").write_bytes(example_image().data)
-    lines = [
-        {"image": "car.png", "question": f"Lane {n}?\n\nA. Left\nB. Right", "answer": "AB"[n % 2]}
-        for n in range(8)
-    ]
-    (place / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return data
 
 
 class Page:
@@ -166,7 +157,7 @@ class Page:
         """The first line is a folder, the others are in it; `<…>` in a name is any text."""
         base, *names = (line for line in text.splitlines() if re.match(r"(?:  )?\S", line))
         for name in names:
-            path = re.sub(r"<[^>]*>", "*", base.strip() + name.split()[0])
+            path = re.sub(r"<[^>]*>", "*", base.strip() + name.strip()).split()[0]
             assert any(self.folder.glob(path)), f"no such file: {path}"
 
 
@@ -182,8 +173,8 @@ def shape(line: str) -> str:
 
 @pytest.mark.parametrize("page", RUN, ids=str)
 def test_blocks_run(page: Path, folder: Path, stored: dict[str, Path]) -> None:
-    if str(page) in STORED:
-        shutil.copytree(stored["runs"], folder / "runs")
+    for model in STORED.get(str(page), ()):
+        shutil.copytree(stored["runs"] / model, folder / "runs" / model)
     runner = Page(folder)
     for block in blocks_of(page):
         if not block.reason:
@@ -193,6 +184,31 @@ def test_blocks_run(page: Path, folder: Path, stored: dict[str, Path]) -> None:
                 raise AssertionError(f"{block}: {error}") from error
     if page == Path("docs/python.md"):
         check_python_page(folder, runner.shown)
+
+
+def table(text: str) -> list[dict[str, str]]:
+    """The rows of the first table of scores in a text."""
+    lines = text[text.index("| model") :].partition("\n\n")[0].splitlines()
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_make_demo_prints_the_table_of_readme(folder: Path) -> None:
+    """Numbers may differ between machines, by less than the interval that is shown."""
+    recipe = re.search(r"^demo:.*\n\t\$\(BIN\)/vsr1-bench (.*)$", read("Makefile"), re.MULTILINE)
+    assert recipe
+    done = here(*shlex.split(recipe[1]))
+    assert done.returncode == 0, done.stderr
+    for shown, printed in zip(table(read("README.md")), table(done.stdout), strict=True):
+        assert list(shown) == list(printed)[: len(shown)]
+        low, high = map(float, shown["95 % interval"].split(" to "))
+        assert low <= float(printed["value"]) <= high
+        for name in shown.keys() - {"value", "95 % interval"}:
+            assert shown[name] == printed[name]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
 
 
 def check_python_page(folder: Path, shown: list[Any]) -> None:

@@ -8,6 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
+import doc_blocks
 import pytest
 from doc_blocks import blocks_of, indented
 from tree import ROOT, python_files, repository_files
@@ -100,7 +101,7 @@ def test_every_page_is_in_the_index() -> None:
     assert {name for name in pages if f"({name})" not in index} == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", doc_blocks.PAGES, ids=str)
 def test_blocks_are_fenced(page: Path) -> None:
     """Those of README and docs are run, or say why not: `test_docs_run` walks over the fences."""
     assert indented(text_of(page)) == []
