@@ -1,8 +1,8 @@
 """README and docs: every block is run as it stands, or says why it is not.
 
 The blocks of a page run in their order in one folder, by the command line's own `main`. What a
-page takes for granted is given: stored runs, a mirror with a few rows of gsm8k, and an endpoint. The
-endpoint answers at http://localhost:8000/v1 because the test names it as the proxy for HTTP.
+page takes for granted is given: stored runs, a mirror with a few rows of gsm8k, and an endpoint.
+It answers at http://localhost:8000/v1 because the test names it as the proxy for HTTP.
 """
 
 from __future__ import annotations
