@@ -82,7 +82,8 @@ def folder(
         stored["data"], stored["runs"] = mirror(given), given / "runs"
         monkeypatch.setenv("VSR1_DATA_ROOT", str(stored["data"]))
         for model in ANSWERS:
-            flags = ["--tasks", "demo", "--limit", 40, "--perception", "-o", stored["runs"]]
+            flags = ["--tasks", "demo", "--limit", 40, "-o", stored["runs"]]
+            flags += ["--perception"] if model == "model-a" else []
             done = here("--model", model, "--base_url", "http://localhost:8000/v1", *flags)
             assert done.returncode == 0, done.stderr
         made_run(given, "my-model")
