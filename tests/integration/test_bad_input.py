@@ -1,6 +1,6 @@
 """Whatever is wrong, the command line says it in one line and keeps what is paid for.
 
-Every test runs `python -m vsr1_bench` in a process of its own.
+A sort of failure runs `python -m vsr1_bench` in a process of its own, its variations in this one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ import pytest
 def test_what_is_refused_before_anything_is_written(
     run: list[Any], runs: Path, flags: list[str], said: str
 ) -> None:
-    done = cli.cli(*run, *flags)
+    done = cli.here(*run, *flags)
     assert said in cli.error_line(done.returncode, 2, done.stderr)
     assert done.stdout == ""
     assert not runs.exists()
@@ -54,7 +54,7 @@ def test_an_unknown_command() -> None:
 
 
 def test_an_unknown_model_argument(run: list[Any], script: Path) -> None:
-    done = cli.cli(*run, "--model_args", f"script={script},capcity=3")
+    done = cli.here(*run, "--model_args", f"script={script},capcity=3")
     line = cli.error_line(done.returncode, 2, done.stderr)
     assert "--model_args capcity: backend 'scripted' does not take it; did you mean capac" in line
 
@@ -76,7 +76,7 @@ def test_a_traceback_only_on_request(run: list[Any]) -> None:
 
 
 def test_missing_data_offline(run: list[Any], runs: Path) -> None:
-    done = cli.cli(*run, "--tasks", "adding,gsm8k", "--offline")
+    done = cli.here(*run, "--tasks", "adding,gsm8k", "--offline")
     cli.error_line(done.returncode, 1, done.stderr)
     for part in ("task 'gsm8k'", "openai/gsm8k", "--data_root DIR", "VSR1_DATA_ROOT"):
         assert part in done.stderr
@@ -85,7 +85,7 @@ def test_missing_data_offline(run: list[Any], runs: Path) -> None:
 
 
 def test_a_data_root_that_is_no_folder(run: list[Any], script: Path) -> None:
-    done = cli.cli(*run, "--data_root", script)
+    done = cli.here(*run, "--data_root", script)
     line = cli.error_line(done.returncode, 1, done.stderr)
     assert f"data root '{script}' is not a folder" in line
     assert "--data_root" in line
@@ -119,7 +119,7 @@ def test_a_model_folder_that_cannot_be_used(
             (model / name).mkdir()
         else:
             (model / name).write_text(text)
-    done = cli.cli(*run, "--backend", "transformers", "--model_args", "", "--model", model)
+    done = cli.here(*run, "--backend", "transformers", "--model_args", "", "--model", model)
     line = cli.error_line(done.returncode, 1, done.stderr)
     assert f"model folder {model}: {said}" in line
 
@@ -128,7 +128,7 @@ def test_a_model_folder_that_cannot_be_used(
 
 
 def test_a_path_below_a_file(run: list[Any], script: Path) -> None:
-    done = cli.cli(*run, "--output_path", script / "runs")
+    done = cli.here(*run, "--output_path", script / "runs")
     line = cli.error_line(done.returncode, 1, done.stderr)
     assert "Not a directory; give another folder by --output_path" in line
 
