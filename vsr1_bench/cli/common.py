@@ -96,7 +96,7 @@ def with_golds(
         return list(runs), 0
     from vsr1_bench.publish.golds import runs_with_golds
 
-    shown = options.verbosity in ("DEBUG", "INFO")
+    shown = shows_progress(options)
     kept, missing = runs_with_golds(
         runs, data_options(options), options.include_path, progress=shown
     )
@@ -268,6 +268,29 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_RUNS,
         metavar="RUNS",
         help="run folders, or folders that contain run folders (default: runs)",
+    )
+
+
+def shows_progress(options: argparse.Namespace) -> bool:
+    """Whether progress bars are shown: with `--verbosity` INFO or DEBUG."""
+    return options.verbosity in ("DEBUG", "INFO")
+
+
+def add_output_path(
+    parser: argparse.ArgumentParser,
+    what: str = "folder for the runs (default: runs)",
+    default: str = "runs",
+) -> None:
+    """Add `--output_path`."""
+    parser.add_argument(
+        "--output_path", "-o", type=user_path, default=Path(default), metavar="DIR", help=what
+    )
+
+
+def add_trust_remote_code(parser: argparse._ActionsContainer) -> None:
+    """Add `--trust_remote_code`."""
+    parser.add_argument(
+        "--trust_remote_code", action="store_true", help="execute code that comes with the model"
     )
 
 

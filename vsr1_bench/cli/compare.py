@@ -55,7 +55,7 @@ def _compare(
     from vsr1_bench.compare.compare import compare_runs, document, tasks_left_out
     from vsr1_bench.compare.text import comparison_texts
 
-    shown = options.verbosity in ("DEBUG", "INFO") and not options.json
+    shown = common.shows_progress(options) and not options.json
     found = compare_runs(
         options.runs, options.judge, options.include_path, left_out=damaged, progress=shown
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
@@ -12,14 +11,7 @@ from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument(
-        "--output_path",
-        "-o",
-        type=user_path,
-        default=Path("runs"),
-        metavar="DIR",
-        help="folder for runs, whose disk is checked (default: runs)",
-    )
+    common.add_output_path(parser, "folder for runs, whose disk is checked (default: runs)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     common.add_data(parser)
 

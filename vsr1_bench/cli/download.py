@@ -50,7 +50,7 @@ def execute(options: argparse.Namespace) -> int:
         given = [name for name in names if getattr(options, name) is not None]
         if given and options.address != wanted:
             raise UsageError(f"--{given[0]} is only for `vsr1-bench download {wanted}`")
-    progress = options.verbosity in ("DEBUG", "INFO")
+    progress = common.shows_progress(options)
     if options.address == DATA:
         return _data(options, progress)
     if options.address == PAPER:

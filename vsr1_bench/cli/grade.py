@@ -49,7 +49,7 @@ def execute(options: argparse.Namespace) -> int:
         tuple(options.include_path),
         options=common.judge_options(options),
         explain=options.explain,
-        progress=options.verbosity in ("DEBUG", "INFO"),
+        progress=common.shows_progress(options),
     )
     verdicts = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{options.output}: {verdicts}", file=sys.stderr)

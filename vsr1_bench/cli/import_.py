@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
@@ -30,14 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--field", default="response", help="field of the response (default: response)"
     )
-    parser.add_argument(
-        "--output_path",
-        "-o",
-        type=user_path,
-        default=Path("runs"),
-        metavar="RUNS",
-        help="folder for the run (default: runs)",
-    )
+    common.add_output_path(parser)
     common.add_data(parser)
     common.add_include_path(parser)
 
@@ -56,7 +48,7 @@ def execute(options: argparse.Namespace) -> int:
             output_path=options.output_path,
             data=common.data_options(options),
             include_path=tuple(options.include_path),
-            progress=options.verbosity in ("DEBUG", "INFO"),
+            progress=common.shows_progress(options),
         )
     )
     samples = sum(place.id is not None for place in folder.places())

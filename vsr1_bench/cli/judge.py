@@ -76,7 +76,7 @@ def judge_and_print(
     """
     from vsr1_bench.scoring.runs import judge_and_score_runs, unscored
 
-    progress = options.verbosity in ("DEBUG", "INFO")
+    progress = common.shows_progress(options)
     documents = judge_and_score_runs(runs, judges, pool, progress=progress, skip=skipped.note)
     common.print_scores(documents)
     common.tell_unread(documents)

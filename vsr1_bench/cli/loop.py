@@ -24,20 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "Evaluates the recipe's model, trains it, evaluates the result on the same samples, and\n"
-        "writes DIR/summary.md and summary.json: before and after, paired differences, flips,\n"
-        "curves. The same command resumes from any point; --rounds may grow."
+        "writes DIR/summary.md and summary.json: scores before and after, paired differences,\n"
+        "flips and curves. The same command resumes at any point, also with a larger --rounds."
     )
     parser.add_argument(
         "recipe", type=user_text, metavar="RECIPE", help="recipe of train grpo or train sft"
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of the recipe")
     parser.add_argument("--tasks", "-t", required=True, help="tasks to evaluate, as for `run`")
-    parser.add_argument("--rounds", type=common.positive_int, default=1, metavar="K")
+    parser.add_argument(
+        "--rounds", type=common.positive_int, default=1, metavar="K", help="rounds (default: 1)"
+    )
     parser.add_argument(
         "--start",
         type=user_text,
         metavar="RECIPE",
-        help="recipe of train sft that makes the model for round 1",
+        help="recipe of train sft that makes the model of round 1",
     )
     parser.add_argument(
         "--limit", "-L", type=common.positive_int, help="first N samples of each task"
@@ -46,16 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output_path", "-o", type=user_path, metavar="DIR", help="default: outputs/loop-RECIPE"
     )
     common.add_include_path(parser)
-    parser.add_argument("--perception", default="self", help="self, caption or none")
-    parser.add_argument("--blind", default="drop", help="drop, noise, swap or none")
     parser.add_argument(
-        "--run_args", default="", help='more flags of `run` for every evaluation: "--backend vllm"'
+        "--perception", default="self", help="second pass: self (default), caption or none"
+    )
+    parser.add_argument(
+        "--blind", default="drop", help="blind run: drop (default), noise, swap or none"
+    )
+    parser.add_argument(
+        "--run_args", default="", help='more flags for every `run`, e.g. "--backend vllm"'
     )
     parser.add_argument(
         "--nproc", type=common.positive_int, help="training processes on this machine, one per GPU"
     )
     parser.add_argument(
-        "--accept_changed_data", action="store_true", help="as for `train`, when it is resumed"
+        "--accept_changed_data", action="store_true", help="see `train`, for its resumes"
     )
 
 
@@ -63,7 +69,7 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
     """Turn flags into `LoopOptions`.
 
     Raises:
-        UsageError: flags of `run` that it does not take, or that are given here.
+        UsageError: `--run_args` has flags that `run` does not take, or that `loop` sets itself.
     """
     from vsr1_bench.cli.main import parse
     from vsr1_bench.train.loop import LoopOptions
@@ -71,8 +77,10 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
     run_args = shlex.split(options.run_args)
     for flag in run_args:
         if flag.partition("=")[0].replace("-", "_").replace("__", "--") in SET_HERE:
-            raise UsageError(f"--run_args {flag}: give it to `loop` itself, or leave it out")
-    parse(["run", "--model", "tiny", "--tasks", options.tasks, *run_args])  # typing errors end here
+            raise UsageError(f"--run_args {flag}: give it to `loop` itself, or drop it")
+    parse(
+        ["run", "--model", "tiny", "--tasks", options.tasks, *run_args]
+    )  # reports wrong flags now
     name = options.recipe.removesuffix(".toml").strip("/").replace("/", "-")
     return LoopOptions(
         recipe=options.recipe,
@@ -108,8 +116,8 @@ def execute(options: argparse.Namespace) -> int:
     if not incomplete:
         return EXIT_DONE
     print(
-        f"incomplete: {', '.join(incomplete)}; the summary is of the samples that have verdicts, "
-        "and the same command asks for the others",
+        f"incomplete: {', '.join(incomplete)}; the summary covers the samples with verdicts, and "
+        "the same command evaluates the others",
         file=sys.stderr,
     )
     return EXIT_INCOMPLETE

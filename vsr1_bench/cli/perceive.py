@@ -56,7 +56,7 @@ def execute(options: argparse.Namespace) -> int:
                     "vsr1-bench run … --perception caption"
                 )
         chosen = choose(runs, options, pool)
-        progress = options.verbosity in ("DEBUG", "INFO")
+        progress = common.shows_progress(options)
         tallies = read_runs(
             read,
             reader,

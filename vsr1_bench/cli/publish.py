@@ -51,7 +51,7 @@ def execute(options: argparse.Namespace) -> int:
         model=options.model,
         data=common.data_options(options) if options.with_images else DataOptions(),
         include_path=tuple(options.include_path),
-        progress=options.verbosity in ("DEBUG", "INFO"),
+        progress=common.shows_progress(options),
     )
     target, manifest = publish(runs, options.to, packing)
     size = sum(file.size for file in manifest.files)

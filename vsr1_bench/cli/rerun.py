@@ -33,18 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the command and what would differ today; run nothing",
     )
-    parser.add_argument(
-        "--output_path",
-        "-o",
-        type=user_path,
-        default=Path("reruns"),
-        metavar="DIR",
-        help="folder of the new run (default: reruns); the stored run is not changed",
-    )
+    new = "folder of the new run (default: reruns); the stored run is not changed"
+    common.add_output_path(parser, new, "reruns")
     common.add_include_path(parser)
-    parser.add_argument(
-        "--trust_remote_code", action="store_true", help="execute code that comes with the model"
-    )
+    common.add_trust_remote_code(parser)
     parser.epilog = (
         "If the recorded command has --include_path or --trust_remote_code, it executes code, and "
         "run.json may come from someone else. Repeat these flags here to allow it."

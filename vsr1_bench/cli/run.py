@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsr1_bench._util.paths import user_path, user_text
+from vsr1_bench._util.paths import user_text
 from vsr1_bench.cli import common
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
 
@@ -30,14 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", "-L", type=common.positive_int, help="first N samples of each task"
     )
-    parser.add_argument(
-        "--output_path",
-        "-o",
-        type=user_path,
-        default=Path("runs"),
-        metavar="DIR",
-        help="folder for the runs (default: runs)",
-    )
+    common.add_output_path(parser)
     parser.add_argument(
         "--prompt",
         default="see_think",
@@ -66,9 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{size}", type=common.positive_int, metavar="N", help="passed to backend vllm"
         )
     engine.add_argument("--revision", help="revision of the model on the hub")
-    engine.add_argument(
-        "--trust_remote_code", action="store_true", help="execute code that comes with the model"
-    )
+    common.add_trust_remote_code(engine)
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
         "--gen_kwargs",

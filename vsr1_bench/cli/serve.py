@@ -6,6 +6,7 @@ import argparse
 
 from vsr1_bench._util.flag_values import key_values
 from vsr1_bench._util.paths import user_text
+from vsr1_bench.cli import common
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model_args", "-a", default="", help="arguments of backend vllm: dtype=bfloat16,…"
     )
-    parser.add_argument(
-        "--trust_remote_code", action="store_true", help="execute code that comes with the model"
-    )
+    common.add_trust_remote_code(parser)
     parser.add_argument("--dry_run", action="store_true", help="print the command; start nothing")
 
 

@@ -167,7 +167,7 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     groups = {name: group.tasks for name, group in registry.groups.items()}
     add_averages(grid, wanted, reported, groups)
     if not wanted.row_per_task:
-        mark_best(grid, options.include_path, progress=options.verbosity in ("DEBUG", "INFO"))
+        mark_best(grid, options.include_path, progress=common.shows_progress(options))
     print(write_grid(grid, wanted, options.format, intervals=options.intervals))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("sft", "grpo", "plan", "export")
 LAUNCHED = "vsr1-"
-"""Before the launcher's process id, in the run id that its processes get."""
+"""Prefix of the run id of launched processes; the launcher's process id follows."""
 NEEDED = ("torch", "transformers", "deepspeed", "matplotlib")
 
 
@@ -30,10 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
-        "  train sft RECIPE [key=value …]     fine-tune on replies (cold start); resumes likewise\n"
-        "  train grpo RECIPE [key=value …]    train with rewards; the same command resumes\n"
-        "  train plan RECIPE [key=value …]    print the resolved recipe and what a step takes\n"
+        "  train sft RECIPE [key=value …]     fine-tune on replies (cold start)\n"
+        "  train grpo RECIPE [key=value …]    train with rewards\n"
+        "  train plan RECIPE [key=value …]    print the resolved recipe and what a step needs\n"
         "  train export CHECKPOINT OUT        write the weights as a plain Hugging Face folder\n\n"
+        "The same command resumes a training that was stopped.\n"
         "Recipes: vsr1-bench ls recipes, or a TOML file. Keys: max_steps, output_dir, seed, lr, …\n"
         "Several processes: --nproc N, or torchrun --nproc_per_node N -m vsr1_bench train grpo …"
     )
@@ -46,12 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last",
         action="store_true",
-        help="export: the last weights, not the best by validation",
+        help="export the last weights instead of the best by validation",
     )
     parser.add_argument(
         "--accept_changed_data",
         action="store_true",
-        help="resume although the rows, or their order, have changed since the checkpoint",
+        help="resume even if the rows or their order have changed since the checkpoint",
     )
 
 
@@ -77,7 +78,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
-    """The recipe of the action; `plan` takes those of both trainers."""
+    """The recipe of the action; `plan` accepts recipes of both trainers."""
     from vsr1_bench.train.recipe import load_recipe
     from vsr1_bench.train.sft_recipe import load_any_recipe, load_sft_recipe
 
@@ -115,7 +116,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def what_was_done(trainer: Session) -> str:
-    """Say how many steps a training made, or why none."""
+    """How many steps a training made, or why it made none."""
     here, first, wanted = trainer.progress.step, trainer.first_step, trainer.steps
     if here > first:
         return f"trained {here} steps" + (f", {first} of them before" if first else "")
@@ -148,13 +149,13 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _launch(options: argparse.Namespace) -> int:
-    """Run this very command in several processes, by torchrun's own launcher.
+    """Run this command in several processes, with torchrun's own launcher.
 
     Returns:
-        The exit code of the process that failed first; it has said why.
+        The exit code of the process that failed first, which has printed why.
 
     Raises:
-        TrainError: a process was killed and could not say anything.
+        TrainError: a process was killed before it could print anything.
     """
     # The launcher would print its own reports.
     os.environ.setdefault("LOGLEVEL", "CRITICAL")
@@ -193,7 +194,7 @@ def _launch(options: argparse.Namespace) -> int:
 
 
 def recipe_rows() -> list[tuple[str, str, str]]:
-    """Name, objective (or `sft`) and a line about each built-in recipe (for `ls recipes`)."""
+    """Name, objective (or `sft`) and description of each built-in recipe (for `ls recipes`)."""
     from vsr1_bench.train.recipe import built_in
     from vsr1_bench.train.sft_recipe import load_any_recipe
 

@@ -98,9 +98,9 @@ def _members(wanted: str, include_path: Sequence[str]) -> Sequence[str]:
         return [wanted]
     if entry.kind == "tag":
         return entry.members
-    from vsr1_bench.lmms_eval.loading import group_members
+    from vsr1_bench.lmms_eval.loading import plans_of
 
-    return [f"{wanted}/{member}" for member in group_members(wanted, include_path)]
+    return [f"{wanted}/{plan.name}" for plan in plans_of(wanted, include_path)]
 
 
 def _unopened(row: Row) -> NoReturn:

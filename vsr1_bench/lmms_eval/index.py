@@ -59,8 +59,8 @@ def package_version() -> str:
         raise UsageError(MISSING) from None
 
 
-def defaults_folder() -> Path:
-    """Where lmms-eval keeps its tasks.
+def list_entries(include_path: Sequence[str] = ()) -> dict[str, Entry]:
+    """Every task, group and tag by its name, sorted; files of `include_path` take precedence.
 
     Raises:
         UsageError: lmms-eval is not installed.
@@ -68,16 +68,7 @@ def defaults_folder() -> Path:
     package = importlib.util.find_spec("lmms_eval")
     if package is None or not package.submodule_search_locations:
         raise UsageError(MISSING)
-    return Path(next(iter(package.submodule_search_locations))) / "tasks"
-
-
-def list_entries(include_path: Sequence[str] = ()) -> dict[str, Entry]:
-    """Every task, group and tag by its name, sorted; files of `include_path` take precedence.
-
-    Raises:
-        UsageError: lmms-eval is not installed.
-    """
-    entries = dict(_defaults(defaults_folder()))
+    entries = dict(_defaults(Path(next(iter(package.submodule_search_locations))) / "tasks"))
     for folder in reversed(include_path):
         entries |= _entries(Path(folder).resolve())
     return dict(sorted(entries.items()))

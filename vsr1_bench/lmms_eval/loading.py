@@ -84,17 +84,10 @@ def load_task(name: str, include_path: Sequence[str] = ()) -> tuple[Any, Plan]:
     return task, plan
 
 
-def group_members(group: str, include_path: Sequence[str] = ()) -> list[str]:
-    """Names of a group's tasks in its order, with sub-groups resolved.
-
-    Raises:
-        UsageError, TaskError: as `load_task`.
-    """
-    return [plan.name for plan in plans_of(group, include_path)]
-
-
 def plans_of(name: str, include_path: Sequence[str] = ()) -> list[Plan]:
-    """A task, or all tasks of a group, without rows; its code is imported again in each call.
+    """A task, or all tasks of a group in its order, without rows; sub-groups are resolved.
+
+    The code of the tasks is imported again in each call.
 
     Raises:
         UsageError, TaskError: as `load_task`.
