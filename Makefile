@@ -23,7 +23,7 @@ UV := $(TOOL)/bin/uv
 comma := ,
 # lmms-eval and math-verify want different antlr runtimes: it does not fit into .venv.
 LMMS := .lmms
-# The stamp's name holds the selection, so that another selection is another set-up.
+# The stamp's name contains the selection, so that another selection is installed, too.
 STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,$(ENGINE)))
 
 .DEFAULT_GOAL := help

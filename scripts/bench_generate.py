@@ -116,7 +116,7 @@ def reset(llm: object) -> None:
 def compare(
     generator: VllmGenerator, llm: object, n: int, rounds: int, plugins: Path, most_tokens: int
 ) -> None:
-    """Print the table of both ways; the rows are drawn beforehand for both."""
+    """Print the table of both ways; for both the rows are generated in advance."""
     prompts = [generator.renderer.render(request) for request in requests(n, most_tokens)]
     encode = generator.renderer.tokenizer.encode
     prepared: list[dict[str, object]] = [

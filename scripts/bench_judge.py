@@ -102,7 +102,7 @@ def bare(url: str, prompts: list[str], concurrency: int) -> None:
 
 
 def ours(url: str, run: RunFolder, plugins: str, concurrency: int, seed: int) -> None:
-    """Judge the run anew: each seed is another judge."""
+    """Judge the run again: each seed is another judge."""
     options = JudgeOptions(
         model="m", base_url=url, concurrency=concurrency, args={"seed": seed, "max_retries": 2}
     )

@@ -22,7 +22,7 @@ MAPPED = ("tasks", "judges", "train")
 
 
 def build() -> Path:
-    """Make the tree anew, so that removed files leave no link behind.
+    """Rebuild the tree, so that removed files leave no link behind.
 
     Returns:
         The folder that holds the package; mypy's cache in it is kept.

@@ -47,15 +47,15 @@ def execute(options: argparse.Namespace) -> int:
     if len(runs) > 1 and all(label_file(names) for names in judged):
         known.add(LABELS)  # each run's own file
     names = named_judges(options.judges, known)
-    found = [compare(runs, first, second) for first, second in combinations(names, 2)]
+    agreements = [compare(runs, first, second) for first, second in combinations(names, 2)]
     if options.json:
-        print(json.dumps([document(one) for one in found], indent=1))
+        print(json.dumps([document(one) for one in agreements], indent=1))
     else:
-        print("\n\n".join(_text(one, options.show) for one in found))
+        print("\n\n".join(_text(one, options.show) for one in agreements))
     return EXIT_INCOMPLETE if skipped.count else EXIT_DONE
 
 
-def _text(found: Agreement, show: int) -> str:
+def _text(agreement: Agreement, show: int) -> str:
     from tabulate import tabulate
 
     from vsr1_bench.scoring.agreement import OUTCOMES
@@ -64,27 +64,34 @@ def _text(found: Agreement, show: int) -> str:
         safe = [[_cell(value) for value in row] for row in rows]
         return tabulate(safe, headers=headers, tablefmt="pipe", disable_numparse=True)
 
-    first, second = found.judges
-    value = "undefined (one verdict throughout)" if found.kappa is None else f"{found.kappa:.3f}"
-    if found.low is not None and found.high is not None:
-        value += f" (95 % {found.low:.3f} to {found.high:.3f})"
-    share = "–" if found.observed is None else f"{100 * found.observed:.1f} %"
+    first, second = agreement.judges
+    value = (
+        "undefined (one verdict throughout)"
+        if agreement.kappa is None
+        else f"{agreement.kappa:.3f}"
+    )
+    if agreement.low is not None and agreement.high is not None:
+        value += f" (95 % {agreement.low:.3f} to {agreement.high:.3f})"
+    share = "–" if agreement.observed is None else f"{100 * agreement.observed:.1f} %"
     lines = [
-        f"{first} and {second}: kappa {value}; equal {share} of {found.n}, "
-        f"{found.unscored} without both verdicts excluded",
+        f"{first} and {second}: kappa {value}; equal {share} of {agreement.n}, "
+        f"{agreement.unscored} without both verdicts excluded",
         cells(
-            [[f"{first}: {word}", *row] for word, row in zip(OUTCOMES, found.table, strict=True)],
+            [
+                [f"{first}: {word}", *row]
+                for word, row in zip(OUTCOMES, agreement.table, strict=True)
+            ],
             ["", f"{second}: correct", f"{second}: incorrect"],
         ),
     ]
-    if found.disagreements:
+    if agreement.disagreements:
         rows: list[list[object]] = [
             [d.model, d.task, d.sample_id, d.gold, d.extracted, d.first, d.second]
-            for d in found.disagreements[:show]
+            for d in agreement.disagreements[:show]
         ]
         lines.append(cells(rows, ["model", "task", "sample", "gold", "answer", first, second]))
-    if len(found.disagreements) > show:
-        lines.append(f"{len(found.disagreements) - show} more: --show N, or --json for all")
+    if len(agreement.disagreements) > show:
+        lines.append(f"{len(agreement.disagreements) - show} more: --show N, or --json for all")
     return "\n\n".join(lines)
 
 

@@ -241,7 +241,7 @@ def print_scores(documents: Sequence[dict[str, Any]]) -> None:
     print(render(list(documents), "markdown"))
 
 
-def tell_unread(documents: Sequence[dict[str, Any]]) -> None:
+def print_unread(documents: Sequence[dict[str, Any]]) -> None:
     """Say which samples have no verdict because no reader has read their description."""
     from vsr1_bench.scoring.runs import unread_notices
 

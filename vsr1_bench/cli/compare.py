@@ -56,13 +56,13 @@ def _compare(
     from vsr1_bench.compare.text import comparison_texts
 
     shown = common.shows_progress(options) and not options.json
-    found = compare_runs(
+    comparisons = compare_runs(
         options.runs, options.judge, options.include_path, left_out=damaged, progress=shown
     )
     missing = tasks_left_out(options.runs, damaged)
     if options.json:
-        listed = [document(one, options.flips) for one in found]
+        listed = [document(one, options.flips) for one in comparisons]
         print(json.dumps({"comparisons": listed, "tasks_left_out": missing}, indent=1))
         return
-    texts = comparison_texts(found, options.runs, missing, options.flips or 0)
+    texts = comparison_texts(comparisons, options.runs, missing, options.flips or 0)
     print("\n\n".join(texts))

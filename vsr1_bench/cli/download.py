@@ -75,7 +75,7 @@ def _bundle(options: argparse.Namespace, progress: bool) -> int:
 
 
 def _paper(options: argparse.Namespace, progress: bool) -> int:
-    from vsr1_bench.cli.table import tell_mixups
+    from vsr1_bench.cli.table import warn_of_mixups
     from vsr1_bench.imports.vision_sr1 import RawOptions, download_raw_outputs
 
     names = tuple(name.strip() for name in (options.runs or "").split(",") if name.strip())
@@ -99,10 +99,10 @@ def _paper(options: argparse.Namespace, progress: bool) -> int:
         print_skipped(f"no task reads {', '.join(sets)}")
     if not report.runs:
         return EXIT_FAILED
-    tell_mixups(report.runs, options.include_path)
+    warn_of_mixups(report.runs, options.include_path)
     print(f"from commit {report.commit}: again with --revision {report.commit}", file=sys.stderr)
     print(f"as published: vsr1-bench table {to} --judge published", file=sys.stderr)
-    print(f"judge anew: vsr1-bench judge {to}", file=sys.stderr)
+    print(f"judge again: vsr1-bench judge {to}", file=sys.stderr)
     return EXIT_INCOMPLETE if report.refused else EXIT_DONE
 
 

@@ -36,11 +36,11 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.judging.open import JudgePool
 
     skipped = Skipped()
-    found = sound_runs(options.runs, skipped)
+    sound = sound_runs(options.runs, skipped)
     with JudgePool(options.include_path, common.judge_options(options)) as pool:
-        runs, unknown = known_runs(found, options.include_path)
-        runs, lacking = common.with_golds(runs, options)
-        unknown += lacking
+        runs, unknown = known_runs(sound, options.include_path)
+        runs, without_gold = common.with_golds(runs, options)
+        unknown += without_gold
         if options.dry_run:
             return dry_run(runs, options.judge, pool, skipped)
         code = judge_and_print(runs, options, pool, choose(runs, options, pool), skipped)
@@ -79,7 +79,7 @@ def judge_and_print(
     progress = common.shows_progress(options)
     documents = judge_and_score_runs(runs, judges, pool, progress=progress, skip=skipped.note)
     common.print_scores(documents)
-    common.tell_unread(documents)
+    common.print_unread(documents)
     return EXIT_INCOMPLETE if unscored(documents) else EXIT_DONE
 
 
@@ -125,10 +125,10 @@ def dry_run(runs: Sequence[RunFolder], judge: str | None, pool: JudgePool, skipp
 
     def work(run: RunFolder) -> None:
         nonlocal total
-        name, found = estimate_run(run, judge, pool)
+        name, estimate = estimate_run(run, judge, pool)
         spec = run.spec()
-        rows.append((spec.model.id, spec.task.name, name, *_cells(found)))
-        total = total + found
+        rows.append((spec.model.id, spec.task.name, name, *_cells(estimate)))
+        total = total + estimate
 
     each_run(runs, work, skipped.note)
     if len(rows) > 1:
@@ -139,6 +139,6 @@ def dry_run(runs: Sequence[RunFolder], judge: str | None, pool: JudgePool, skipp
     return EXIT_INCOMPLETE if skipped.count else EXIT_DONE
 
 
-def _cells(found: Estimate) -> tuple[str, ...]:
-    cost = "price unknown" if found.cost is None else f"{found.cost:.4f}"
-    return str(found.calls), str(found.prompt_tokens), str(found.completion_tokens), cost
+def _cells(estimate: Estimate) -> tuple[str, ...]:
+    cost = "price unknown" if estimate.cost is None else f"{estimate.cost:.4f}"
+    return str(estimate.calls), str(estimate.prompt_tokens), str(estimate.completion_tokens), cost

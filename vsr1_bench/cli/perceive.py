@@ -43,9 +43,9 @@ def execute(options: argparse.Namespace) -> int:
     descriptions: Descriptions = "caption" if options.perception == "caption" else "response"
     reader, connection = external_reader(reading, descriptions)
     skipped = Skipped()
-    found = sound_runs(options.runs, skipped, deep=True)
+    sound = sound_runs(options.runs, skipped, deep=True)
     with JudgePool(options.include_path, judging) as pool:
-        runs, unknown = known_runs(found, options.include_path)
+        runs, unknown = known_runs(sound, options.include_path)
         read = seeing_runs(runs)
         if not read:
             raise UsageError("all of these are blind runs: their descriptions describe no image")

@@ -118,5 +118,5 @@ def execute(options: argparse.Namespace) -> int:
         where = " ".join(str(run.path) for run in done.runs)
         print(f"\nstored in: {where}", file=sys.stderr)
         print(f"again, without the model: vsr1-bench table {options.output_path}", file=sys.stderr)
-        common.tell_unread(done.documents)
+        common.print_unread(done.documents)
     return EXIT_DONE if done.complete else EXIT_INCOMPLETE

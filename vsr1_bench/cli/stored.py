@@ -51,14 +51,14 @@ def sound_runs(paths: Sequence[Path], skipped: Skipped, *, deep: bool = False) -
     """
     from vsr1_bench.store.run_folder import find_runs
 
-    found = [run for path in paths for run in find_runs(path)]
-    damaged = [error for run in found if (error := _damage(run, deep)) is not None]
-    if len(damaged) == len(found):
+    runs = [run for path in paths for run in find_runs(path)]
+    damaged = [error for run in runs if (error := _damage(run, deep)) is not None]
+    if len(damaged) == len(runs):
         raise damaged[0]
     for error in damaged:
         skipped.note(error)
     broken = {error.folder for error in damaged}
-    return [run for run in found if run.path not in broken]
+    return [run for run in runs if run.path not in broken]
 
 
 Show = Callable[[list[list["RunFolder"]], Mapping[Path, DamagedRunError]], None]
@@ -121,8 +121,8 @@ def _read_all(run: RunFolder) -> None:
     from vsr1_bench.judging.llm_replies import read_replies
     from vsr1_bench.store.journal_index import check_asked
 
-    made = run.generations().values()
-    check_asked(run.path, run.samples().keys(), {one.sample_id for one in made})
+    generations = run.generations().values()
+    check_asked(run.path, run.samples().keys(), {one.sample_id for one in generations})
     for read in (run.skipped, run.captions, run.perceptions):
         read()
     for path in sorted(run.path.glob("*judgments/*.jsonl")):

@@ -99,7 +99,7 @@ def show_scores(
     if options.results is not None and paths == common.DEFAULT_RUNS and not paths[0].exists():
         paths = []
     return show_sound(
-        paths, lambda found, _: show(options, [run for runs in found for run in runs])
+        paths, lambda by_path, _: show(options, [run for runs in by_path for run in runs])
     )
 
 
@@ -197,8 +197,8 @@ def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
         if word in registry.groups:
             names[word] = None
         else:
-            found = resolve_tasks(word, options.include_path)
-            names.update(dict.fromkeys(task.name for task in found))
+            tasks = resolve_tasks(word, options.include_path)
+            names.update(dict.fromkeys(task.name for task in tasks))
     for group in registry.groups.values():
         if all(task in names for task in group.tasks):
             names.setdefault(group.name)
@@ -226,11 +226,11 @@ def _delta(options: argparse.Namespace, runs: list[RunFolder]) -> None:
         runs, options.delta, options.judge, by=options.by, include_path=options.include_path
     )
     results = None if options.results in (None, HERE) else options.results
-    note_mixups(cells, tell_mixups(runs, options.include_path, results), options.include_path)
+    note_mixups(cells, warn_of_mixups(runs, options.include_path, results), options.include_path)
     print(render_delta(cells, options.format))
 
 
-def tell_mixups(
+def warn_of_mixups(
     runs: Sequence[RunFolder], include_path: Sequence[str], results: Path | None = None
 ) -> list[MixUp]:
     """Warn of published responses that seem to belong to another run, one line each."""
@@ -239,9 +239,9 @@ def tell_mixups(
 
     if not any(run.spec().model.id in RUNS for run in runs):
         return []
-    found, unchecked = check_runs(runs, include_path, results)
-    for mixup in found:
+    mixups, unchecked = check_runs(runs, include_path, results)
+    for mixup in mixups:
         print(f"vsr1-bench: warning: {mixup.text} (see {ISSUE})", file=sys.stderr)
     if unchecked:
         print(f"vsr1-bench: not checked for mixed-up files: {unchecked}", file=sys.stderr)
-    return found
+    return mixups

@@ -116,7 +116,7 @@ def _gpu() -> Finding:
 
 
 def _keys() -> list[Finding]:
-    """Whether keys are there; what they are is nobody's business."""
+    """Whether keys are set; their values are not shown."""
     return [
         Finding(f"key {name}", None, f"{'present' if os.environ.get(name) else 'absent'} ({use})")
         for name, use in KEYS.items()
