@@ -15,8 +15,8 @@ from typing import Any
 from vsr1_bench.prompts.formats import (
     FORMATS,
     build_messages,
-    caption_messages,
     merge_text,
+    reading_messages,
     render_choices,
 )
 from vsr1_bench.records import AnswerType, EncodedImage, ImagePlace, Message, Part, Sample
@@ -129,7 +129,7 @@ def make_glance(make: Callable[[Split, int], Mapping[str, Any]], number: int, se
     row = make("train", draw.below(2**40))
     sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
     if draw.below(4) == 0:
-        messages = caption_messages(sample, row["description"])
+        messages = reading_messages(sample, row["description"])
         return Example(messages, reply_of(sample.answer, think=row["reasoning"]))
     messages = build_messages(sample, FORMATS["see_think"])
     looks = draw.below(2) == 0
@@ -145,7 +145,7 @@ def _scene(draw: Draw, kind: str, system: str | None) -> Example:
     sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
     think, seen = row["reasoning"], row["description"]
     if kind == "caption_reasoner":
-        messages = caption_messages(sample, seen, system=system)
+        messages = reading_messages(sample, seen, system=system)
         return Example(messages, reply_of(sample.answer, think=think))
     if kind == "describe":
         user = Message("user", (ImagePlace(0), draw.pick(DESCRIBE)))
@@ -168,7 +168,7 @@ def _blind(draw: Draw, sample: Sample, system: str | None) -> Example:
     The answer is that of the hidden scene, so the model learns how frequent each answer is.
     """
     if draw.below(4) == 0:
-        messages = caption_messages(
+        messages = reading_messages(
             sample, draw.pick(("nothing to see", "no image")), system=system
         )
         return Example(messages, reply_of(sample.answer, think="nothing is said , a guess"))
@@ -214,7 +214,7 @@ def _foreign(draw: Draw, system: str | None) -> Example:
         choices=choices,
     )
     if n_images == 0 and draw.below(4) == 0:
-        messages = caption_messages(sample, foreign_text(draw, 5 + draw.below(60)), system=system)
+        messages = reading_messages(sample, foreign_text(draw, 5 + draw.below(60)), system=system)
         return Example(messages, reply_of(answer, think="not clear , a guess"))
     name = draw.pick(("see_think", "see_think", "see_think_clean", "cot", "direct"))
     messages = build_messages(sample, FORMATS[name], system=system)

@@ -57,17 +57,17 @@ class Results:
     """Stored runs as tables."""
 
     samples: pd.DataFrame
-    """A row a response and judge (one row where nobody has judged yet): `SAMPLE_COLUMNS`, then
-    `group.NAME`. `correct` is 1, 0, a grade between, or missing where there is no verdict."""
+    """One row per response and judge, or per response that no judge has judged: `SAMPLE_COLUMNS`,
+    then `group.NAME`. `correct` is 1, 0, a grade between, or missing if there is no verdict."""
     scores: pd.DataFrame
-    """A row a run, judge and metric: `SCORE_COLUMNS`. Values and rates are shares in [0, 1]."""
+    """One row per run, judge and metric: `SCORE_COLUMNS`. Values and rates are shares in [0, 1]."""
     runs: tuple[Path, ...]
     """The folders they were read from."""
     complete: bool = True
-    """False where responses failed or have no verdict: call `evaluate` again to try those anew."""
+    """False if a response failed or has no verdict; `evaluate` retries those when called again."""
 
     def __repr__(self) -> str:
-        """Say how much there is, not all of it."""
+        """The counts, not the tables."""
         return (
             f"Results({len(self.runs)} runs, {len(self.samples):,} responses, "
             f"{len(self.scores)} scores{'' if self.complete else ', incomplete'})"
@@ -75,10 +75,9 @@ class Results:
 
     @property
     def headline(self) -> pd.DataFrame:
-        """The number that each task is known by, a row a run and judge: `HEADLINE_COLUMNS`.
+        """The main metric of each task, one row per run and judge: `HEADLINE_COLUMNS`.
 
-        `scores` has a row for every metric of a run: a mean over them is a mean of different
-        things.
+        `scores` has a row for every metric of a run; a mean over those would mix metrics.
         """
         found = self.scores[self.scores["headline"] == True].copy()  # noqa: E712
         found["scored/total"] = found["scored"].astype(str) + "/" + found["total"].astype(str)
@@ -86,20 +85,22 @@ class Results:
 
     def _repr_html_(self) -> str:
         """The headline table, for a notebook; every text in it is escaped."""
+        from vsr1_bench.leaderboard.sheet import one_line
+
         shown = self.headline
         for name in ("value", "low", "high"):
             shown[name] = [_percent(share) for share in shown[name]]
-        said = html.escape(repr(self))
+        summary = html.escape(repr(self))
         if shown.empty:
-            return f"<p>{said}</p>"
+            return f"<p>{summary}</p>"
         for name in shown.columns:
             empty = shown[name].isna()
             shown[name] = [
-                "" if gone else _one_line(str(cell))
+                "" if gone else one_line(str(cell))
                 for cell, gone in zip(shown[name], empty, strict=True)
             ]
         table = shown.rename(columns={n: f"{n}, %" for n in ("value", "low", "high")})
-        return f"<p>{said}</p>\n" + table.to_html(index=False, escape=True, border=0)
+        return f"<p>{summary}</p>\n" + table.to_html(index=False, escape=True, border=0)
 
 
 def evaluate(
@@ -121,7 +122,7 @@ def evaluate(
     progress: bool = True,
     **flags: Any,
 ) -> Results:
-    """Run a model over tasks, judge and score; what is stored already is not made again.
+    """Run a model over tasks, judge and score; stored responses and verdicts are reused.
 
     The same as `vsr1-bench run`, whose flags these are.
 
@@ -136,7 +137,7 @@ def evaluate(
         base_url: Endpoint that speaks the OpenAI protocol.
         gen_kwargs: Sampling: temperature, max_tokens and so on.
         model_args: Arguments of the backend.
-        seed: Of the sampling.
+        seed: Seed of the sampling.
         num_samples: Responses per sample.
         data_root: Local mirror of the data sets.
         include_path: Folders of your own task and judge files; their code is executed.
@@ -173,10 +174,10 @@ def evaluate(
     if flags.get("help"):
         raise UsageError("evaluate(help=…): help(evaluate), or vsr1-bench run --help")
     with typed_as(["run", *command_words(given)]):
-        done = run_evaluation(RunFlags.of(given))
-    for line in unread_notices(done.documents or ()):
+        outcome = run_evaluation(RunFlags.of(given))
+    for line in unread_notices(outcome.documents or ()):
         notice(line)
-    return replace(load_runs(*sorted(run.path for run in done.runs)), complete=done.complete)
+    return replace(load_runs(*sorted(run.path for run in outcome.runs)), complete=outcome.complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +203,12 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
     options = flags.run_options(judging.spending)
     with JudgePool(options.include_path, judging) as pool:
         tasks = resolve_tasks(options.tasks, options.include_path)
-        # Before anything is generated: a missing key or a typing error must not cost a run.
+        # Before generation: a missing key or a typing error must not cost a run.
         judges: dict[str, JudgeChoice] = {}
         if not flags.predict_only:
             judges = choose_judges(tasks, flags.judge, pool)
         elif flags.judge:
-            pool.missing(flags.judge, tasks[0])  # its key may be missing, not be unknown
+            pool.missing(flags.judge, tasks[0])  # refuses an unknown judge; a missing key is fine
         for judge in judges.values():
             if judge.warning:
                 notice(judge.warning)
@@ -241,7 +242,7 @@ def load_runs(*paths: PathLike, judge: str | None = None) -> Results:
 
     Raises:
         StoreError: no run there, or a journal that cannot be read.
-        UsageError: a judge that has judged none of them.
+        UsageError: the judge has judged none of the runs.
     """
     runs = [run for path in paths or ("runs",) for run in find_runs(Path(path))]
     judge = stored_judge(judge, runs)
@@ -271,7 +272,7 @@ def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, *more])
 
 
-def _asked(run: RunFolder) -> dict[str, Any]:
+def _run_columns(run: RunFolder) -> dict[str, Any]:
     spec = run.spec()
     return {
         "model": spec.model.id,
@@ -284,8 +285,8 @@ def _asked(run: RunFolder) -> dict[str, Any]:
 
 
 def _sample_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
-    """A row a response and judge; a response that nobody judged has one row."""
-    asked = _asked(run)
+    """One row per response and judge; a response that no judge has judged has one row."""
+    columns = _run_columns(run)
     judged = {
         name: run.judgments(path) for name, path in run.judged().items() if judge in (None, name)
     }
@@ -298,13 +299,13 @@ def _sample_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
                 "journal does not have; restore it from a copy, or generate again"
             )
         place, sample = places[generation.sample_id]
-        made = {**asked, **_made(place, sample, generation)}
-        verdicts = {name: found.get(generation.key) for name, found in judged.items()}
-        rows += [{**made, **_said(name, found)} for name, found in verdicts.items()] or [made]
+        response = {**columns, **_response_columns(place, sample, generation)}
+        verdicts = {name: of_run.get(generation.key) for name, of_run in judged.items()}
+        rows += [{**response, **_verdict_columns(*one)} for one in verdicts.items()] or [response]
     return sorted(rows, key=lambda row: (row["row"], row["index"]))
 
 
-def _made(place: int, sample: Sample, generation: Generation) -> dict[str, Any]:
+def _response_columns(place: int, sample: Sample, generation: Generation) -> dict[str, Any]:
     return {
         "row": place,
         "sample_id": sample.id,
@@ -322,7 +323,7 @@ def _made(place: int, sample: Sample, generation: Generation) -> dict[str, Any]:
     }
 
 
-def _said(judge: str, judgment: Judgment | None) -> dict[str, Any]:
+def _verdict_columns(judge: str, judgment: Judgment | None) -> dict[str, Any]:
     if judgment is None:
         return {"judge": judge, "outcome": "unscored", "reason": "not judged"}
     verdict = judgment.verdict
@@ -339,15 +340,15 @@ def _said(judge: str, judgment: Judgment | None) -> dict[str, Any]:
 
 
 def _score_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
-    # Lazily, as everything that a table is made of: reading samples does without.
+    # Imported here: reading samples needs no table code.
     from vsr1_bench.leaderboard.collect import current_score, run_notes
     from vsr1_bench.leaderboard.wide import headline
 
-    asked, precision, notes = _asked(run), precision_of(run), run_notes(run)
+    columns, precision, notes = _run_columns(run), precision_of(run), run_notes(run)
     rates = ("total", "scored", "unparsed", "truncated", "failed", "ranked")
     return [
         {
-            **asked,
+            **columns,
             "version": document["version"],
             "judge": document["judge"],
             "metric": metric,
@@ -366,9 +367,3 @@ def _score_rows(run: RunFolder, judge: str | None) -> list[dict[str, Any]]:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None or math.isnan(share) else f"{100 * share:.1f}"
-
-
-def _one_line(text: str) -> str:
-    from vsr1_bench.leaderboard.sheet import one_line
-
-    return one_line(text)

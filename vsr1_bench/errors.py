@@ -32,11 +32,11 @@ class TaskError(BenchError):
 
 
 class MissingDataError(TaskError):
-    """A task's data are not on this machine, or not to be had from the hub."""
+    """A task's data are not on this machine and cannot be downloaded from the hub."""
 
 
 class RowError(TaskError):
-    """One row of a data set cannot be used; the others can, and nothing ends for its sake."""
+    """One row of a data set cannot be used; the run goes on with the others."""
 
 
 class GenerationError(BenchError):
@@ -67,24 +67,24 @@ class DamagedRunError(StoreError):
     """A stored run cannot be read; other runs can."""
 
     def __init__(self, message: str, folder: Path | None = None) -> None:
-        """Keep whose file it is, where that is known."""
+        """Keep the run's folder if it is known."""
         super().__init__(message)
         self.folder = folder
 
 
 class DiskFullError(StoreError):
-    """No room for another record; what is written is whole and safe."""
+    """The disk is full; records that were written before are safe."""
 
     exit_code = EXIT_INCOMPLETE
 
 
 class Interrupted(BenchError):
-    """Work ended before its end; what is finished is safe."""
+    """The work was interrupted; what is finished is safe."""
 
     def __init__(
         self, cause: BaseException, finished: int, total: int, what: str = "responses"
     ) -> None:
-        """Word the line that ends it."""
+        """Compose the one-line message."""
         reason = "interrupted" if isinstance(cause, KeyboardInterrupt) else str(cause)
         super().__init__(f"{reason}; {finished} of {total} {what} are safe")
         self.exit_code = cause.exit_code if isinstance(cause, BenchError) else EXIT_INTERRUPTED
@@ -101,7 +101,7 @@ class TransferError(ExchangeError):
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """Say which known names come nearest to `name`, as the end of an error line."""
+    """The known names nearest to `name`, worded as the end of an error line."""
     import difflib
 
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

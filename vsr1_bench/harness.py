@@ -1,9 +1,8 @@
 """Tasks of other harnesses: their rows, prompts and scorers, with our generation and store.
 
-`NAME/TASK` names a task of harness NAME, and NAME is where a judge's name is: it is the
-harness's own scorer. A harness is found by its name, and imported when a task of it is named: a
-room of this package with a `harness.py`, whose `HARNESS` it is, or an entry point of group
-`vsr1_bench.harnesses` (`NAME = "module:object"`).
+`NAME/TASK` names a task of harness NAME. The judge NAME is the harness's own scorer. A harness is
+found by its name and imported only when one of its tasks is named. It is the `HARNESS` of a room
+with a `harness.py`, or an entry point of group `vsr1_bench.harnesses` (`NAME = "module:object"`).
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ HARNESSES = "vsr1_bench.harnesses"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name that a harness knows, without the harness's own name before it."""
+    """A name that a harness knows, without the prefix `HARNESS/`."""
 
     name: str
     kind: str
-    """`task`, `group` (has its own overall numbers, perhaps) or `tag` (a list of tasks)."""
+    """`task`, `group` (it may have overall numbers of its own) or `tag` (a list of tasks)."""
     members: tuple[str, ...] = ()
     """Tasks of a tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskOverrides:
-    """What an external task decides by itself, where other tasks leave it to the run."""
+    """Settings that an external task decides itself; for other tasks the run decides them."""
 
     prompt_hash: str
-    """Of everything that makes its prompts and its score."""
+    """Hash of everything that affects its prompts and its score."""
     sampling: Mapping[str, Any]
     """Fields of `Sampling` that it sets."""
 
@@ -56,27 +55,27 @@ class ExternalData:
     n: int
     """Number of rows."""
     sample: Callable[[int], Sample]
-    """The sample of a row's number, from 0. Its messages are asked as they are: the question, or
-    `extra["turns"]` where they are more (`prompts.formats.own_messages`)."""
+    """Row number, from 0 -> sample. Its messages are sent as they are: the question, or
+    `extra["turns"]` if there are several (`prompts.formats.own_messages`)."""
     overrides: TaskOverrides
 
 
 @runtime_checkable
 class Harness(Protocol):
-    """What another harness can be asked. Only `open`, `score` and the lists may need its package.
+    """The interface of another harness. Only `open`, `score` and the lists may need its package.
 
-    Each method that does raises `UsageError` where it is not installed.
+    Each method that needs it raises `UsageError` if it is not installed.
     """
 
     @property
     def name(self) -> str:
-        """What comes before the `/` of its tasks' names, and in a judge's place."""
+        """The part of its tasks' names before the `/`; also the name of its scorer."""
 
     def task(self, name: str, include_path: Sequence[str] = ()) -> Task:
-        """The task of this full name, not looked up: stored runs are shown by it."""
+        """The task of this full name, without looking it up; tables of stored runs need it."""
 
     def tasks(self, pattern: str, include_path: Sequence[str] = ()) -> list[Task]:
-        """The tasks that a full name stands for: a task, the members of a group, a pattern's.
+        """The tasks that a full name means: one task, a group's members, or a pattern's matches.
 
         Raises:
             UsageError: it has no such name.
@@ -86,7 +85,7 @@ class Harness(Protocol):
         """Every name that it knows."""
 
     def missing(self) -> str | None:
-        """What it lacks here to score a run, in one line; None = nothing."""
+        """What is missing here for scoring a run, in one line; None = nothing."""
 
     def open(self, source: ExternalTask, *, offline: bool = False) -> ExternalData:
         """Open a task's rows.
@@ -96,7 +95,7 @@ class Harness(Protocol):
         """
 
     def score(self, run: RunFolder, task: Task, *, progress: bool = True) -> dict[str, Any]:
-        """Have its own scorer score a run; write and return the score document.
+        """Score a run by its own scorer; write and return the score document.
 
         Raises:
             JudgeError: the scorer cannot continue.
@@ -105,15 +104,15 @@ class Harness(Protocol):
     def groups(
         self, runs: Sequence[RunFolder], judges: Collection[str] | None = None
     ) -> list[tuple[dict[str, Any], tuple[RunFolder, ...]]]:
-        """Overall numbers of its groups, from stored scores: documents with the runs behind them.
+        """Overall numbers of its groups, from stored scores: documents and the runs they are of.
 
-        With `judges`, only where it is one of them.
+        With `judges`, only if the harness is one of them.
         """
 
 
 @lru_cache(maxsize=1)
 def _known() -> dict[str, EntryPoint]:
-    """Where each harness is, by its name; none is imported."""
+    """Harness name -> entry point; nothing is imported."""
     found = {
         room: EntryPoint(room, f"vsr1_bench.{room}.harness:HARNESS", HARNESSES)
         for room in sorted(file.parent.name for file in Path(__file__).parent.glob("*/harness.py"))
@@ -128,7 +127,7 @@ def _known() -> dict[str, EntryPoint]:
 
 
 def harness_names() -> tuple[str, ...]:
-    """Names of the harnesses that there are; whether they are installed is another question."""
+    """Names of all known harnesses, whether or not their packages are installed."""
     return tuple(_known())
 
 
@@ -137,27 +136,27 @@ def find_harness(name: str) -> Harness:
     """Look a harness up by its name.
 
     Raises:
-        UsageError: there is none, or it does not import.
+        UsageError: no harness has this name, or it does not import.
     """
     if name not in _known():
         raise UsageError(f"unknown harness {name!r}; {nearest(name, harness_names())}")
     where = _known()[name]
     try:
         found = where.load()
-    except Exception as error:  # somebody's package
+    except Exception as error:  # a third party's package may raise anything
         raise UsageError(
             f"harness {name!r} ({where.value}) does not import: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(found, Harness) or found.name != name:
         raise UsageError(
-            f"harness {name!r}: {where.value} is none; wanted an object like "
+            f"harness {name!r}: {where.value} is not a harness; wanted an object like "
             f"vsr1_bench.harness.Harness whose name is {name!r}"
         )
     return found
 
 
 def harness_of(task_name: str) -> Harness | None:
-    """The harness that a task's name (`HARNESS/TASK`) is of; None = a task of our own kind.
+    """The harness of a task named `HARNESS/TASK`; None = a task of this project's kind.
 
     Raises:
         UsageError: the harness does not import.
@@ -167,7 +166,7 @@ def harness_of(task_name: str) -> Harness | None:
 
 
 def scorer_of(task: Task, judge: str | None = None) -> Harness | None:
-    """The harness that scores a task itself where this judge is wanted; None = a judge does.
+    """The harness whose scorer is this judge of a task; None = it is an ordinary judge.
 
     Args:
         task: What is scored.

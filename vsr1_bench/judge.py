@@ -118,7 +118,7 @@ class ConfiguredJudge:
     """Returns the judge, with the same name or with a distinguishing part in brackets after it.
 
     Raises:
-        UsageError: what it needs was not given, or is not usable.
+        UsageError: a required option was not given, or is not usable.
     """
     description: str
 
@@ -142,7 +142,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An estimate of what judging would take; a token is counted as four characters."""
+    """An estimate of the calls and tokens of judging; a token is counted as four characters."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -225,7 +225,7 @@ class JudgeRunner(Closing):
 
     @abstractmethod
     def estimate(self, items: Iterable[Item]) -> Estimate:
-        """Estimate what `judge` would take, without calling a model."""
+        """Estimate the calls of `judge` without calling a model."""
 
     def recall(self, folder: Path) -> set[str]:
         """Load the hashes of replies stored in a folder, so that `estimate` excludes them.
@@ -255,7 +255,7 @@ class JudgeRunner(Closing):
 
 
 class WrappingRunner(JudgeRunner):
-    """Base of a judge that shows another one its items in another form."""
+    """Base of a judge that passes its items to another judge in another form."""
 
     _inner: JudgeRunner
 

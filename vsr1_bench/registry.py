@@ -36,13 +36,13 @@ ALL = "all"
 
 @dataclass
 class Registry:
-    """Every task and judge that can be named, with the file that each came from."""
+    """Every known task and judge, with the file that each came from."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
     judges: dict[str, Judge] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     homes: dict[str, ModuleType] = field(default_factory=dict)
-    """The module that states a judge, by the judge's name."""
+    """Judge's name -> the module that defines it."""
     _held: dict[tuple[str, str], tuple[Task | Group | Judge, str]] = field(default_factory=dict)
 
     def add(self, module: ModuleType) -> None:
@@ -73,7 +73,7 @@ class Registry:
             )
 
     def suites(self) -> dict[str, list[str]]:
-        """Suite name -> names of its tasks, in order; `all` holds every task that has rows."""
+        """Suite name -> names of its tasks, in order; `all` has every task of `with_rows`."""
         suites: dict[str, list[str]] = {ALL: self.with_rows()}
         suites |= {name: list(group.tasks) for name, group in self.groups.items()}
         for name, task in sorted(self.tasks.items()):
@@ -82,7 +82,7 @@ class Registry:
         return suites
 
     def with_rows(self) -> list[str]:
-        """Names of the tasks whose rows need not be named by the user."""
+        """Names of the tasks that need no `--dataset`."""
         return sorted(
             n for n, task in self.tasks.items() if not isinstance(task.source, UserDataset)
         )
@@ -118,9 +118,9 @@ def _modules(include_path: tuple[str, ...]) -> Iterator[ModuleType]:
         for entry in entry_points(group=group):
             try:
                 yield importlib.import_module(entry.module)
-            except Exception as error:  # a broken plug-in must not take every command with it
+            except Exception as error:  # a broken plug-in must not break every command
                 log.warning(
-                    "plug-in %s (%s) does not import and is left out: %s: %s",
+                    "plug-in %s (%s) does not import and is skipped: %s: %s",
                     *(entry.name, entry.value, type(error).__name__, error),
                 )
     for folder in include_path:
@@ -180,11 +180,11 @@ def find_judge(name: str, include_path: Sequence[str | Path] = ()) -> Judge:
 def get_judge(
     name: str, include_path: Sequence[str | Path] = (), options: JudgeOptions | None = None
 ) -> RuleJudge:
-    """Look a rule judge up by its exact name, and give it the options that it needs.
+    """Look a rule judge up by its exact name, and configure it with the options if it needs them.
 
     Raises:
-        UsageError: no judge has this name (the nearest ones are offered), it decides by no rule,
-            or it was not given what it needs.
+        UsageError: no judge has this name (the nearest ones are offered), the judge asks a model,
+            or a required option is missing.
     """
     judge = find_judge(name, include_path)
     if isinstance(judge, ModelJudge):

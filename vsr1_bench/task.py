@@ -35,7 +35,7 @@ class Source:
     images: tuple[str, ...] = ()
     """Columns that hold an image, or a list of images. `to_sample` sees them as `EncodedImage`."""
     n: int | None = None
-    """Rows that its publishers state; shown, never relied on. None = nobody states it."""
+    """Number of rows that its publishers state; only shown. None = unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class UserDataset:
 
     images: tuple[str, ...] = ()
     split: str = "test"
-    """Of a folder or a data set of the hub, unless `--split` names another."""
+    """The split of a folder or a data set of the hub, unless `--split` names another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Procedural:
-    """Rows that are made, not loaded."""
+    """Rows that are generated, not loaded."""
 
     make: Callable[[int], Row]
     """Row number -> row; the same number always gives the same row."""
@@ -64,11 +64,11 @@ class ExternalTask:
     """Rows, prompts and scoring of another harness's task (`vsr1_bench.harness`)."""
 
     harness: str
-    """The harness's name, which also is where a judge's name is: its own scorer."""
+    """The harness's name; it is also the name of its scorer as a judge."""
     name: str
-    """The task's name there; `GROUP/NAME` as a member of a group, which may change its settings."""
+    """The task's name there; `GROUP/NAME` for a member of a group that may change its settings."""
     include_path: tuple[str, ...] = ()
-    """Folders that its file may be in, beside the harness's own."""
+    """Further folders that may contain the task's file."""
     n: int | None = None
 
 
@@ -88,9 +88,9 @@ class Metric:
     kind: str = "accuracy"
     """`accuracy`, `graded_mean`, `all_correct_by`, `mean_by`, `pass_at`, `majority_at`."""
     by: tuple[str, ...] = ()
-    """Group names: the unit that must be all right, or over which a mean is taken."""
+    """Group names: the unit that must be answered entirely right, or over which a mean is taken."""
     only: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Group name and the groups of it that count; all conditions must hold."""
+    """Pairs of a group name and the groups that count; all conditions must hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Task:
     judge: str = "string_match"
     """Spec of its judge: a name, or `cascade:math,gemini`."""
     judge_fallback: str | None = None
-    """Rule judge to use, with a footnote, where a model that judges has no key or endpoint."""
+    """Rule judge to use, with a footnote, if the judging model has no key or endpoint."""
     judge_prompt: JudgePrompt | None = None
     """This benchmark's own prompt for judging models; takes precedence over `--judge_prompt`."""
     metrics: tuple[Metric, ...] = (Metric("accuracy"),)
@@ -123,9 +123,10 @@ class Task:
     native_prompt: str | None = None
     """The benchmark's own wording after the question, used by `--prompt native`."""
     verdict_of_label: Callable[[Sample, str], Outcome | None] | None = None
-    """What a label of a judge or a person (`unclear`, say) means for a sample; None = as usual."""
+    """The outcome that a label of a judge or a person (e.g. `unclear`) means for a sample; None =
+    the usual outcome."""
     example: Callable[[], Row] | None = None
-    """A generated row in the true columns: what `validate` uses where the data are missing."""
+    """A generated row with the real columns; `validate` uses it if the data are missing."""
     train: Source | Procedural | None = None
     """Rows to train on, disjoint from `source`."""
     per_row: int = 1
@@ -136,7 +137,7 @@ class Task:
 
     @property
     def spec_version(self) -> int:
-        """The part of the version that is part of a run's spec: what was asked."""
+        """The whole number of the version. Only this part belongs to a run's spec."""
         return int(str(self.version).partition(".")[0])
 
     copies: Mapping[str, Copy] = field(default_factory=dict)
@@ -144,7 +145,7 @@ class Task:
 
 
 def part_of(task: Task, sample: Sample) -> str:
-    """Name of the task that a sample of a merged set belongs to; of another set, the task's own."""
+    """Name of the task that a sample of a merged set belongs to; else the task's own name."""
     group, names = task.parts or ("", {})
     return names.get(sample.groups.get(group, ""), task.name)
 
@@ -156,7 +157,7 @@ class GroupMean:
     name: str
     tasks: tuple[str, ...]
     weighted: bool
-    """True = by the number of samples (pooled accuracy); False = each task weighs the same."""
+    """True = weighted by the number of samples (pooled accuracy); False = tasks weigh the same."""
     description: str
 
 
@@ -175,7 +176,7 @@ def numbered_images(row: Row, columns: Sequence[str]) -> tuple[EncodedImage, ...
     """The images of columns that are filled from the first on, as `image_1`, `image_2`, ….
 
     Raises:
-        RowError: an empty column before a filled one: marks would take the wrong images.
+        RowError: an empty column before a filled one, which would shift images to other marks.
     """
     cells = [row.get(column) for column in columns]
     images = tuple(cell for cell in cells if cell is not None)
@@ -205,8 +206,8 @@ def interleave(
     Raises:
         RowError: a mark names an image that the row does not have.
     """
-    (parts,), found = interleave_all((text,), images, mark)
-    return parts, found
+    (parts,), shown = interleave_all((text,), images, mark)
+    return parts, shown
 
 
 def interleave_all(
@@ -218,15 +219,16 @@ def interleave_all(
 ) -> tuple[tuple[tuple[Part, ...], ...], tuple[EncodedImage, ...]]:
     """Put images at their marks in several texts that are read one after another.
 
-    The question and its options, say: an image that only an option names is there. The rules
-    are those of `interleave`; images that no text names come first in the first text.
+    For example the question and its options; an option may name an image that the question does
+    not. The rules are those of `interleave`. Images that no text names come first in the first
+    text.
 
     Args:
         texts: The texts with their marks.
         images: As for `interleave`.
         mark: As for `interleave`.
-        one_for_all: An only image stands for every numbered mark (MATH-Vision's picture of all
-            options). False: a number beyond the images is an error, however many there are.
+        one_for_all: If there is only one image, every numbered mark means it (MATH-Vision's picture
+            of all options). False: a number beyond the images is an error.
 
     Raises:
         RowError: a mark names an image that the row does not have.
@@ -235,28 +237,28 @@ def interleave_all(
         return tuple((text,) if text else () for text in texts), ()
     placed: set[int] = set()
     following = 0
-    found_parts: list[list[Part]] = []
+    texts_parts: list[list[Part]] = []
     for text in texts:
         parts: list[Part] = []
         end = 0
-        for found in re.finditer(mark, text):
-            number = int(found.group(1)) - 1 if found.group(1) else following
-            if found.group(1) and len(images) == 1 and (one_for_all or number == 0):
+        for match in re.finditer(mark, text):
+            number = int(match.group(1)) - 1 if match.group(1) else following
+            if match.group(1) and len(images) == 1 and (one_for_all or number == 0):
                 if placed:
                     continue
                 number = 0
             if not 0 <= number < len(images):
                 raise RowError(
-                    f"mark {found.group(0)!r} asks for image {number + 1}, "
+                    f"mark {match.group(0)!r} asks for image {number + 1}, "
                     f"the row has {len(images) or 'none'}"
                 )
-            parts += [text[end : found.start()], ImagePlace(number)]
+            parts += [text[end : match.start()], ImagePlace(number)]
             placed.add(number)
-            end, following = found.end(), number + 1
-        found_parts.append([*parts, text[end:]])
+            end, following = match.end(), number + 1
+        texts_parts.append([*parts, text[end:]])
     unplaced = [ImagePlace(i, marked=False) for i in range(len(images)) if i not in placed]
-    found_parts[0] = [*unplaced, *found_parts[0]]
-    kept = tuple(tuple(part for part in parts if part != "") for parts in found_parts)
+    texts_parts[0] = [*unplaced, *texts_parts[0]]
+    kept = tuple(tuple(part for part in parts if part != "") for parts in texts_parts)
     return kept, tuple(images)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from vsr1_bench.answers import read_description
 from vsr1_bench.generation.base import Generator
 from vsr1_bench.judge import JudgeRunner
-from vsr1_bench.prompts.formats import caption_messages
+from vsr1_bench.prompts.formats import reading_messages
 from vsr1_bench.records import Completion, Request, Sample
 
 from ..core.metrics import StepMetrics
@@ -211,7 +211,7 @@ def _reading_request(rollout: Rollout, recipe: Recipe) -> Request | None:
         return None
     return Request(
         f"{response.key} read",
-        caption_messages(rollout.sample, rollout.description, images=recipe.format.images),
+        reading_messages(rollout.sample, rollout.description, images=recipe.format.images),
         replace(rollout.request.sampling, temperature=recipe.reading_temperature),
         sample_id=f"{rollout.sample.id} read",
         index=rollout.request.index,

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.base import SyncableGenerator
-from vsr1_bench.prompts.formats import caption_messages
+from vsr1_bench.prompts.formats import reading_messages
 from vsr1_bench.records import Request, Sample
 
 from ..core.encoding import KINDS, Encoder, TrainRow
@@ -61,7 +61,7 @@ class SyncCheck:
         probes: list[Request] = []
         for sample, prompt in prompts[:PROMPTS]:
             sampling = replace(prompt.sampling, temperature=0.0, max_tokens=TOKENS)
-            blind = caption_messages(sample, "none")  # text only, like the second pass
+            blind = reading_messages(sample, "none")  # text only, like the second pass
             probes.append(replace(prompt, sampling=sampling))
             probes.append(Request("", blind, sampling, sample_id=sample.id))
         probes = [replace(request, key=f"probe {i}") for i, request in enumerate(probes)]

@@ -7,11 +7,11 @@ from typing import Self
 
 
 class Closing(ABC):
-    """Base of what has a `close()`: usable as a context manager."""
+    """Base of classes with a `close()`; it makes them context managers."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release what is held."""
 
     def __enter__(self) -> Self:
         """Use as a context manager."""

@@ -1,4 +1,4 @@
-"""Values of flags as a user types them, `a=1,b=x` or `0/4`, and values as they would be typed."""
+"""Read flag values as typed (`a=1,b=x`, `0/4`), and write values as they would be typed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 def key_values(text: str, flag: str) -> dict[str, Any]:
     """Read `a=1,b=x` with numbers, true, false and null as such.
 
-    A value that begins with `~` is a path. Commas inside a value are not split where the next
-    piece has no `=`.
+    A value that begins with `~` is a path. A comma is part of a value if no `=` follows it before
+    the next comma.
 
     Raises:
         UsageError: a piece without a name.
@@ -31,7 +31,7 @@ def key_values(text: str, flag: str) -> dict[str, Any]:
 
 
 def pieces(text: str) -> list[str]:
-    """Split at commas, except where the next piece has no `=`: it belongs to the value before."""
+    """Split at commas; a piece without `=` belongs to the value before it."""
     found: list[str] = []
     for piece in text.split(","):
         if "=" in piece or not found:
@@ -42,7 +42,7 @@ def pieces(text: str) -> list[str]:
 
 
 def scalar(text: str) -> Any:
-    """Read a number, true, false or null; any other text stays one."""
+    """Read a number, true, false or null; any other text stays a text."""
     if text.lower() in _CONSTANTS:
         return _CONSTANTS[text.lower()]
     for kind in (int, float):
@@ -66,7 +66,7 @@ def read_shard(text: str) -> tuple[int, int]:
 
 
 def command_words(flags: Mapping[str, Any]) -> list[str]:
-    """Flags as somebody would type them, for the record of what made a run."""
+    """Write flags as they would be typed, for the record of the command."""
     words = []
     for name, value in flags.items():
         if value is None or value is False:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec, TypeVar
-
-Read = TypeVar("Read")
-P = ParamSpec("P")
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
-def without_gc(read: Callable[P, Read]) -> Callable[P, Read]:
-    """Let a function that makes very many records, none of them garbage, run without the collector.
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Create very many records without the garbage collector; also a decorator.
 
-    It would look through all of them again and again: a third of the time of reading a large run.
+    The collector would scan all of them again and again: a third of the time of a large read.
     """
-
-    @wraps(read)
-    def reading(*args: P.args, **kwargs: P.kwargs) -> Read:
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return read(*args, **kwargs)
-        finally:
-            if enabled:
-                gc.enable()
-
-    return reading
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

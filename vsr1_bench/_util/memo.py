@@ -1,8 +1,7 @@
 """A cache between runs for small values: hashes of large files and data sets.
 
-Nothing here is needed for correctness: every entry can be deleted at any time, and a folder that
-cannot be written only costs time. Model outputs are never cached here; the run journal is the only
-store of those.
+The cache only saves time: every entry can be deleted, and a folder that cannot be written is no
+error. Model outputs are never cached here; the run journals are their only store.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """One remembered string."""
+    """One cached string."""
 
     path: Path
 
@@ -40,7 +39,7 @@ class Memo:
             return None
 
     def write(self, value: str) -> None:
-        """Remember `value`; a folder that cannot be written is not an error."""
+        """Cache a value; a folder that cannot be written is not an error."""
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
@@ -49,12 +48,12 @@ class Memo:
 
 
 def memo_file(kind: str, key: str) -> Memo:
-    """Name the memo of `key` among those of `kind`."""
+    """The memo of a key among those of a kind."""
     return Memo(cache_folder() / kind / hashlib.sha256(key.encode()).hexdigest()[:32])
 
 
 def file_sha256(path: Path) -> str:
-    """Hash a file's content, remembered by path, size, modification time and inode."""
+    """Hash a file's content; the hash is cached by path, size, modification time and inode."""
     stat = path.stat()
     key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
     memo = memo_file("files", key)

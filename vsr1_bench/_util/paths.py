@@ -1,8 +1,8 @@
-"""Expand `~` in paths that a user writes; this happens only here.
+"""Expand `~` in paths that a user writes; only this module does so.
 
-No shell expands it behind `=` (`--output_path=~/runs`), inside `a=1,b=2`, or in a TOML file, and a
-folder called `~` is nobody's wish. `user_path` and `user_text` are argparse types; recipes and
-backend arguments take them by pydantic's `BeforeValidator`.
+Shells do not expand it after `=` (`--output_path=~/runs`), inside `a=1,b=2`, or in a TOML file.
+`user_path` and `user_text` are argparse types; recipes and backend arguments use them through
+pydantic's `BeforeValidator`.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from vsr1_bench.errors import UsageError
 
 
 def user_text(text: Any) -> Any:
-    """Expand `~` at the start of a text; everything else comes back as it was.
+    """Expand `~` at the start of a text; any other value is returned unchanged.
 
     Raises:
-        UsageError: `~name` of nobody on this machine.
+        UsageError: `~name`, and this machine has no such user.
     """
     if not isinstance(text, str) or not text.startswith("~"):
         return text
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
         name = text.partition("/")[0]
-        raise UsageError(f"{text}: {name} is no user's home here; for a name with ~: ./{text}")
+        raise UsageError(f"{text}: {name} is not a user's home here; for a name with ~: ./{text}")
     return expanded
 
 
 def user_path(text: str) -> Path:
-    """A path as a user writes it."""
+    """A path with `~` expanded."""
     return Path(user_text(text))

@@ -16,9 +16,9 @@ OWN_PYTHON = (sys.executable, "-P")
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run `vsr1-bench ARGUMENTS` with this interpreter; what it prints goes to standard error.
+    """Run `vsr1-bench ARGUMENTS` with this interpreter; its output goes to standard error.
 
-    Standard output stays the parent's own, and so stays one document.
+    So standard output has only the parent's document.
 
     Returns:
         Its exit code.
@@ -41,7 +41,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent dies, even by SIGKILL (Linux only)."""
+    """Make the kernel end this process when its parent dies, even by SIGKILL (Linux only)."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -13,10 +13,10 @@ def progress_bar(total: int | None, what: str, unit: str, *, shown: bool = True)
     """Open a bar that appears once the work has taken two seconds.
 
     Args:
-        total: Units in all, where known.
-        what: What is going on, in a word.
+        total: Number of units; None = unknown.
+        what: One word for the work.
         unit: What is counted.
-        shown: False keeps quiet.
+        shown: False = no bar.
     """
     return tqdm(
         total=total,

@@ -1,11 +1,11 @@
 r"""Escape text for the terminal, so that untrusted text cannot control it.
 
-Answers of models, rows of data sets, words of endpoints and of other people's bundles end up in
-tables, lists and errors. An escape sequence in them could move the cursor, rewrite what is
-above, set the window's title or, on some terminals, type; a directional override shows words in
-another order than they have. So whatever the command line prints is written out here, in one place:
-control characters appear as `\x1b`, half a surrogate pair as `\ud83d`, and a terminal that cannot
-show a character gets its escape.
+Model answers, rows of data sets, messages of endpoints and of downloaded bundles end up in tables,
+lists and errors. An escape sequence in them could move the cursor, rewrite earlier lines, set the
+window's title or, on some terminals, type. A directional override shows words in another order. So
+everything that the command line prints passes through this module. Control characters appear as
+`\x1b`, half a surrogate pair as `\ud83d`, and a character that the terminal cannot show as its
+escape.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _ACTING = re.compile(
 
 
 def shown(text: str) -> str:
-    """Write out what would act on a terminal; line ends and tabs stay."""
+    """Escape characters that would act on a terminal; line ends and tabs stay."""
     return _ACTING.sub(_escape, text)
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found.group())
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 class Plain:
-    """A text stream that lets nothing through that acts on a terminal."""
+    """A text stream that escapes everything that acts on a terminal."""
 
     def __init__(self, stream: Any) -> None:
-        """Stand before a stream; all but writing is its own."""
+        """Wrap a stream; everything but writing is delegated to it."""
         self.acting = stream
         """The stream itself, for progress bars."""
 
     def write(self, text: str) -> int:
-        """Write a text, made harmless."""
+        """Write an escaped text."""
         harmless = shown(text)
         try:
             self.acting.write(harmless)
@@ -63,7 +63,7 @@ class Plain:
 
 @contextmanager
 def plain_streams() -> Iterator[None]:
-    """Print through `Plain` while the context lasts."""
+    """Print through `Plain` inside the context."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (
         stream if stream is None or isinstance(stream, Plain) else Plain(stream)
@@ -76,5 +76,5 @@ def plain_streams() -> Iterator[None]:
 
 
 def acting_stderr() -> Any:
-    """Standard error as it is, for what moves the cursor itself."""
+    """Standard error without escaping, for progress bars, which move the cursor."""
     return sys.stderr.acting if isinstance(sys.stderr, Plain) else sys.stderr

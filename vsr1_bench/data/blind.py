@@ -1,9 +1,9 @@
 """Blind runs: the same questions without the image, with noise, or with another sample's image.
 
-What a model still gets right then, it gets right from language. Each variant is a separate run
-(`RunSpec.variant`). What it does to a sample depends on the sample, the seed and, for `swap`, on
-the whole data set; never on the shard, on `--limit` or on what else is run. Samples without an
-image are left out of blind runs: they would be the same question again.
+Answers that are still right then come from language alone. Each variant is a separate run
+(`RunSpec.variant`). Its effect on a sample depends on the sample, the seed and, for `swap`, on the
+whole data set; never on the shard, on `--limit` or on other runs. Blind runs skip samples without
+an image, because they would be the same question again.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from vsr1_bench.records import EncodedImage, Sample
 
 VARIANTS = ("drop", "noise", "swap")
 NONE = "none"
-"""The run itself."""
+"""The variant of an ordinary run."""
 NO_IMAGE = "no image"
 NO_PARTNER = "no other sample has as many images, all of them different"
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A sample that has no part in a blind run."""
+    """A sample that a blind run skips."""
 
     reason: str
 
 
 Variant = Callable[[int, Sample], Sample | Skipped]
-"""From the sample at a place of the data set (from 0) to what is asked in its place."""
+"""(place in the data set from 0, sample) -> the sample that is asked instead."""
 
 
 def parse_variants(text: str | None) -> tuple[str, ...]:
@@ -45,11 +45,11 @@ def parse_variants(text: str | None) -> tuple[str, ...]:
     Raises:
         UsageError: an unknown variant.
     """
-    found = tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
-    for name in found:
+    names = tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+    for name in names:
         if name not in VARIANTS:
             raise UsageError(f"--blind {name}: no such variant; {nearest(name, VARIANTS)}")
-    return found
+    return names
 
 
 def open_variant(name: str, data: TaskData, seed: int, *, progress: bool = True) -> Variant:
@@ -62,21 +62,21 @@ def open_variant(name: str, data: TaskData, seed: int, *, progress: bool = True)
 
 
 def drop(place: int, sample: Sample) -> Sample | Skipped:
-    """Take the images away: the text closes up, options that hold images keep their texts."""
+    """Remove the images; options that contain images keep their texts."""
     if not sample.images:
         return Skipped(NO_IMAGE)
     return replace(sample, question=without_images(sample.question), images=(), choice_parts=None)
 
 
 def noise(seed: int, place: int, sample: Sample) -> Sample | Skipped:
-    """Put noise of the same size in the place of each image; equal images get different noise."""
+    """Replace each image by noise of the same size; equal images get different noise."""
     if not sample.images:
         return Skipped(NO_IMAGE)
     shown = []
     for number, image in enumerate(sample.images):
         try:
             width, height = image_size(image)
-        except ImageError:  # it fails here for the reason for which it fails in the run itself
+        except ImageError:  # it fails here for the same reason as in the ordinary run
             shown.append(image)
         else:
             words = f"vsr1-noise:{seed}:{sample.id}:{number}"
@@ -86,7 +86,7 @@ def noise(seed: int, place: int, sample: Sample) -> Sample | Skipped:
 
 @dataclass(frozen=True, slots=True)
 class NoiseImage(EncodedImage):
-    """Independent uniform pixels, drawn when they are read: a run over many images holds none."""
+    """Independent uniform pixels, drawn on each read, so that a run holds none in memory."""
 
     width: int = 1
     height: int = 1
@@ -103,25 +103,25 @@ class NoiseImage(EncodedImage):
         return buffer.getvalue()
 
     def sha256(self) -> str:
-        """Hash of what decides every pixel; it saves drawing them."""
+        """Hash of the size and seed, which decide every pixel; nothing is drawn."""
         words = f"noise\0{self.width}\0{self.height}\0{self.seed}"
         return hashlib.sha256(words.encode()).hexdigest()
 
 
 class Swap:
-    """Shows each sample the images of another one, which are shown to nobody else.
+    """Gives each sample the images of another one; no two samples get the same ones.
 
     Pairs are drawn among the samples with equally many images, over the whole data set. Samples
     that share an image (by the hash of its bytes), directly or through others, are never paired.
     """
 
     def __init__(self, data: TaskData, seed: int, *, progress: bool = True) -> None:
-        """Bind to a task's samples; they are read at the first use."""
+        """Bind to a task's samples; the first call reads them."""
         self._data, self._seed, self._progress = data, seed, progress
         self._partners: dict[int, int] | None = None
 
     def __call__(self, place: int, sample: Sample) -> Sample | Skipped:
-        """Put the partner's images in the place of the sample's own."""
+        """Replace the sample's images by its partner's."""
         if not sample.images:
             return Skipped(NO_IMAGE)
         if self._partners is None:
@@ -132,7 +132,7 @@ class Swap:
         return replace(sample, images=self._data.sample(partner).images)
 
     def _pair(self) -> dict[int, int]:
-        """Read every sample once, and keep hashes only."""
+        """Read every sample once and keep only hashes."""
         shown: dict[int, list[str]] = {}
         name = self._data.task.name
         bar = progress_bar(len(self._data), f"swap {name}", "row", shown=self._progress)
@@ -169,9 +169,9 @@ def components(shown: Mapping[int, list[str]]) -> dict[int, int]:
 def derangement(labels: Mapping[int, Hashable], seed: int) -> dict[int, int]:
     """Pair each place with one of another label; each is the partner of at most one other.
 
-    The places are put in a seeded order in which members of a label are adjacent. This line is
+    The places are sorted in a seeded order in which members of a label are adjacent. This order is
     rotated by the size of the largest label, so that no place meets its own label. If one label has
-    more than half of all members, only those that have no partner are left out.
+    more than half of all members, only members without a partner are skipped.
     """
     line = sorted(labels, key=lambda p: hashlib.sha256(f"vsr1-swap:{seed}:{p}".encode()).digest())
     together: dict[Hashable, list[int]] = {}

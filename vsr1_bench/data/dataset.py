@@ -1,7 +1,6 @@
-"""The rows of a task: from the hub, from a local mirror, or generated.
+"""The samples of a task, from the hub, from a local mirror, or generated.
 
-`vsr1_bench.data.rows` reads them; here a task's rows become samples, with a fingerprint of their
-content.
+`vsr1_bench.data.rows` reads rows; this module maps them to samples and hashes their content.
 """
 
 from __future__ import annotations
@@ -35,21 +34,21 @@ from vsr1_bench.store.spec import DataSpec
 from vsr1_bench.task import ROW_NUMBER, ExternalTask, Procedural, Row, Source, Task, UserDataset
 
 FIRST_ROWS = 3
-"""If none of so many rows has what the task reads, the data are not this task's."""
+"""If none of the first rows has the columns that the task reads, the data are the wrong ones."""
 
 Mapper = Callable[[Row], Sample | tuple[Sample, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
-    """Where rows may come from."""
+    """Where rows are read from."""
 
     data_root: Path | None = None
     offline: bool = False
     copy: str | None = None
-    """Which publication of the rows to read (`Task.copies`); None = the official one."""
+    """Name of the publication to read (`Task.copies`); None = the official one."""
     dataset: str | None = None
-    """The rows of tasks that leave them to the user (`task.UserDataset`): a path or a hub id."""
+    """Path or hub id of the rows for tasks with a `task.UserDataset`."""
     split: str | None = None
     """Split of `dataset`; None = the task's."""
 
@@ -62,11 +61,11 @@ class DataOptions:
         dataset: str | None = None,
         split: str | None = None,
     ) -> DataOptions:
-        """Take the flags, for the root else the environment variable `VSR1_DATA_ROOT`.
+        """Read the flags; the default of the root is the environment variable `VSR1_DATA_ROOT`.
 
         Raises:
             TaskError: the root is not a folder.
-            UsageError: a split without a data set, or of a file.
+            UsageError: a split without a data set, or a split of a single file.
         """
         if split is not None and (dataset is None or Path(dataset).expanduser().is_file()):
             what = f"{dataset} is one file" if dataset else "a task's own split is fixed"
@@ -108,7 +107,7 @@ class TaskData:
         return len(self._rows)
 
     def row(self, number: int) -> Row:
-        """A row as it is stored, images encoded."""
+        """A row by its number, with encoded images."""
         return self._rows[number]
 
     def samples(self, limit: int | None = None) -> Iterator[Sample]:
@@ -140,12 +139,12 @@ class TaskData:
 
         Args:
             limit: How many places; None = all.
-            unusable: Told the places of a row that cannot be mapped, which are then left out, and
-                why; without it, or where the very first rows do not have what the task reads (the
-                data are the wrong ones), the error is raised. A `RowError` is one row's own fault.
-            passed_over: For each place whether it is wanted (0) or not (1); a row none of whose
-                samples is wanted is not read.
-            taken: Ids of those that are not wanted.
+            unusable: Called with the places of a row that cannot be mapped, which are then skipped,
+                and the reason. Without it the error is raised. It is also raised if none of the
+                first rows can be mapped, except for a `RowError`: the data are the wrong ones.
+            passed_over: For each place, 1 if its sample is not wanted, else 0. A row without a
+                wanted sample is not read.
+            taken: Ids of the samples that are not wanted.
 
         Raises:
             TaskError: a row cannot be mapped, or two rows share an id; names the row.
@@ -177,14 +176,14 @@ class TaskData:
     def _new_in_row(
         self, number: int, seen: set[str], passed_over: Sequence[int] = ()
     ) -> tuple[Sample, ...]:
-        """The samples of a row; those that are wanted have ids that none before them has."""
+        """The samples of a row; checks that no wanted one has the id of an earlier sample."""
         found = self._of_row(number)
         first = number * self.task.per_row
         known = passed_over[first : first + len(found)] or [0] * len(found)
         ids = [one.id for one, old in zip(found, known, strict=False) if not old]
         for place, one in enumerate(ids):
             if one in seen or one in ids[:place]:
-                raise RowError(f"{self._where(number)}: id {one!r} stands twice; wanted one a row")
+                raise RowError(f"{self._where(number)}: id {one!r} occurs twice; wanted unique ids")
         seen.update(ids)
         return found
 
@@ -196,11 +195,11 @@ class TaskData:
                 _check(sample)
         except RowError as error:
             raise RowError(f"{self._where(number)}: {error}") from error
-        except Exception as error:  # untrusted data: whatever a row does to its mapping
+        except Exception as error:  # untrusted data: a row can make its mapping raise anything
             detail = error if isinstance(error, TaskError) else f"{type(error).__name__} {error}"
-            # An external task's code says itself why it fails; it need not be the columns.
-            why = "" if self.own else "; the rows do not have the columns that this task reads"
-            raise TaskError(f"{self._where(number)}: {detail}{why}") from error
+            # For an external task the cause need not be the columns.
+            hint = "" if self.own else "; the rows do not have the columns that this task reads"
+            raise TaskError(f"{self._where(number)}: {detail}{hint}") from error
         if len(samples) != self.task.per_row:
             raise TaskError(
                 f"task {self.task.name!r}, row {number}: {len(samples)} samples, its `per_row` "
@@ -209,17 +208,17 @@ class TaskData:
         return samples
 
     def _where(self, number: int) -> str:
-        """A row's name in messages."""
-        stands = self._rows.place(number).removeprefix(f"{self.spec.id}, ")
-        split = f"{self.spec.split}; {stands}" if stands else self.spec.split
+        """A row as named in messages."""
+        position = self._rows.place(number).removeprefix(f"{self.spec.id}, ")
+        split = f"{self.spec.split}; {position}" if position else self.spec.split
         return f"task {self.task.name!r}, row {number} of {self.spec.id} ({split})"
 
 
 def _check(sample: Sample) -> None:
-    """Refuse what no prompt can show and no judge can tell apart."""
+    """Refuse more options than there are letters."""
     if sample.answer_type == "choice" and sample.choices and len(sample.choices) > len(LETTERS):
         raise RowError(
-            f"{len(sample.choices)} options; wanted at most {len(LETTERS)}, one a letter"
+            f"{len(sample.choices)} options; wanted at most {len(LETTERS)}, one per letter"
         )
 
 
@@ -227,8 +226,8 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
     """Find the rows of a task: generated, in the mirror, or on the hub (in this order).
 
     Raises:
-        TaskError: the data are not there; says where they were looked for and how to get them.
-        UsageError: the task has no such copy, or leaves its rows to the user, who names none.
+        TaskError: the data are missing; says where they were looked for and how to get them.
+        UsageError: the task has no such copy, or needs a `--dataset` that was not given.
     """
     source, to_sample = task.source, task.to_sample
     if isinstance(source, ExternalTask):
@@ -268,7 +267,7 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
 
 
 def _open_external(task: Task, source: ExternalTask, *, offline: bool) -> TaskData:
-    """The rows of another harness's task, which makes its samples by their number."""
+    """Open another harness's task, which makes its samples by their number."""
     found = find_harness(source.harness).open(source, offline=offline)
     rows = MadeRows(Procedural(lambda number: {}, found.n, found.spec.fingerprint))
     return TaskData(
@@ -279,8 +278,7 @@ def _open_external(task: Task, source: ExternalTask, *, offline: bool) -> TaskDa
 def _choose(name: str, wanted: UserDataset, options: DataOptions) -> tuple[Source, list[Path]]:
     """The rows that the user names, and their files if they are on this machine.
 
-    What is recorded is a hub id, or the name of a file or folder: a path says where somebody's
-    disk had it.
+    The spec records a hub id, or the name of a file or folder, never a path.
     """
     if options.dataset is None:
         raise UsageError(
@@ -308,14 +306,14 @@ def _open_part(
 
 
 def files_memo(files: list[Path]) -> list[Any] | None:
-    """What the fingerprint of files may be remembered by; None = hash them each time."""
+    """Cache key for the fingerprint of files; None = hash them each time."""
     if files[0].suffix != ".parquet":
-        return None  # a jsonl file names images that can change behind its back
+        return None  # a jsonl file names images, which can change without it
     return [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 def missing_data(tasks: list[Task], options: DataOptions) -> list[str]:
-    """Say, for `--offline`, which tasks' data are neither in the mirror nor in the hub's cache."""
+    """For `--offline`: an error line for each task whose data are not on this machine."""
     missing = []
     for task in tasks:
         try:
@@ -326,7 +324,7 @@ def missing_data(tasks: list[Task], options: DataOptions) -> list[str]:
 
 
 def fingerprint_of(rows: Rows, n: int, memo_key: list[Any] | None) -> str:
-    """Hash the content of every row; remembered while the files behind them do not change."""
+    """Hash the content of every row; the hash is cached until the files change."""
     memo = memo_file("fingerprints", json.dumps([memo_key, n])) if memo_key else None
     if memo is not None and (known := memo.read()) is not None:
         return known
@@ -340,10 +338,10 @@ def fingerprint_of(rows: Rows, n: int, memo_key: list[Any] | None) -> str:
 
 
 def _words(rows: Rows, number: int) -> str:
-    """A row's content as one text; a row that cannot be used has one, too, and fails later."""
+    """A row's content as one text, even for an unusable row, which fails later."""
     try:
         return _canonical(rows[number])
-    except Exception as error:  # untrusted data: an odd cell must not end what others need
+    except Exception as error:  # untrusted data: one odd cell must not end the run
         try:
             return f"unusable {_canonical(rows.raw(number))}"
         except Exception:
@@ -358,6 +356,6 @@ def _canonical(row: Row) -> str:
             return {"bytes": hashlib.sha256(value).hexdigest()}
         return str(value)
 
-    # Absent and null are the same thing in a row: Arrow fills in what jsonl leaves out.
+    # Absent and null are equal: Arrow fills in null where jsonl omits a column.
     kept = {key: value for key, value in row.items() if value is not None}
     return json.dumps(kept, sort_keys=True, default=plain, ensure_ascii=True)

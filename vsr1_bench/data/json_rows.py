@@ -1,8 +1,8 @@
 """Rows of JSON files, read line by line: each value keeps the type that its row gives it.
 
-Columns have no type, so nothing is guessed: text-only rows may come first and images later, ids may
+Columns have no type, so nothing is guessed: text-only rows can come first and images later, ids can
 be numbers and texts, and a text that looks like a date stays a text. A first pass checks each line
-and notes where it begins; a row is parsed again when it is wanted, so none is held.
+and records where it begins. A row is parsed again on each access, so none is held in memory.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ OTHER_FILES = (
     (rb"\x1f\x8b|\x28\xb5\x2f\xfd|BZh|PK\x03\x04|\xfd7zXZ", "packed"),
     (rb"PAR1", "parquet"),
 )
-"""What a file that is no JSON in UTF-8 begins with, and what it is; with or without a mark."""
+"""First bytes of files that are not JSON in UTF-8, and their kinds; with or without a BOM."""
 UTF8_MARK = b"\xef\xbb\xbf"
 
 
 class Shape:
-    """The names that the objects at one place of all rows have between them."""
+    """The names of all objects at one place of the rows."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Shape] = {}
 
     def note(self, value: Any) -> None:
-        """Take a value's names; a list is the place of its items."""
+        """Add a value's names; the items of a list share one place."""
         if isinstance(value, dict):
             for name, inner in value.items():
                 field = self.fields.setdefault(name, Shape())
@@ -53,7 +53,7 @@ class Shape:
     def fill(self, value: Any) -> Any:
         """Give an object every name of its place, null where it has none.
 
-        Rows that leave a name out and rows that say null are the same rows, as in parquet.
+        As in parquet, an omitted name and a null are equal.
         """
         if not self.fields:
             return value
@@ -67,13 +67,13 @@ class Shape:
 
 
 class JsonFile:
-    """The rows of one file, by number: an object a line, or one JSON list of objects."""
+    """The rows of one file by number: one object per line, or one JSON list of objects."""
 
     def __init__(self, path: Path, shape: Shape) -> None:
-        """Check every row and note its place; `shape` is given the names.
+        """Check every row and record its place; adds the names to `shape`.
 
         Raises:
-            TaskError: the file is not UTF-8, or no JSON; names the file and the line.
+            TaskError: the file is not JSON in UTF-8; names the file and the line.
         """
         self.path = path
         self._starts, self._ends, self._lines = array("Q"), array("Q"), array("Q")
@@ -91,10 +91,10 @@ class JsonFile:
         return len(self._starts if self._held is None else self._held)
 
     def row(self, number: int) -> dict[str, Any]:
-        """The row of a number, as it is written.
+        """The row of a number, as written.
 
         Raises:
-            RowError: the file is no longer what it was when it was opened.
+            RowError: the file has changed since it was opened.
         """
         if self._held is not None:
             return self._held[number]
@@ -120,7 +120,7 @@ class JsonFile:
         for begins, name in OTHER_FILES:
             if re.match(begins, first):
                 raise TaskError(
-                    f"{self.path}, line 1: {name}, wanted JSON in UTF-8; write the file anew"
+                    f"{self.path}, line 1: {name}, wanted JSON in UTF-8; write the file again"
                 )
         begin = len(UTF8_MARK) if first.startswith(UTF8_MARK) else 0
         if first[begin:].lstrip().startswith(b"["):
@@ -135,7 +135,7 @@ class JsonFile:
             self._hold(file, begin, shape)  # one object over several lines
 
     def _index(self, file: BinaryIO, start: int, shape: Shape) -> None:
-        """Note where each line's row is."""
+        """Record where each row is."""
         for number, line in enumerate(file, start=1):
             end = start + len(line)
             if line.strip():
@@ -155,7 +155,7 @@ class JsonFile:
         self._held = rows
 
     def _parsed(self, text: bytes, line: int) -> Any:
-        """Parse what begins at a line."""
+        """Parse a text that begins at a line."""
         try:
             return json.loads(text.decode())
         except UnicodeDecodeError as error:
@@ -166,12 +166,12 @@ class JsonFile:
             ) from error
         except json.JSONDecodeError as error:
             where = f"line {line + error.lineno - 1}, column {error.colno}"
-            raise TaskError(f"{self.path}, {where}: no JSON: {error.msg}") from error
+            raise TaskError(f"{self.path}, {where}: not JSON: {error.msg}") from error
         except (ValueError, RecursionError) as error:
             # A number of more digits than Python reads, or brackets nested too deep.
-            said = str(error) or "nested too deep"
+            reason = str(error) or "nested too deep"
             raise TaskError(
-                f"{self.path}, line {line}: no JSON that can be read: {said}"
+                f"{self.path}, line {line}: JSON that cannot be read: {reason}"
             ) from error
 
     def _check(self, row: Any, where: str, shape: Shape) -> None:
@@ -186,7 +186,7 @@ class JsonFile:
 
 
 class JsonTable:
-    """The rows of several files, one after another, each with all the names of all rows."""
+    """The rows of several files, one after another; each has the names of all rows."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         """Check the files.

@@ -1,8 +1,8 @@
 """Rows of the layout problem / answer / images: the paper's own copies, and your own sets.
 
 `problem` is the whole question, options included; its `<image>` marks take the images in order.
-`images` is a list, one image or null; a column `image` is read too. Nothing says what kind of
-answer a row wants, so it is read off the gold answer (`read_kind`).
+`images` is a list, one image or null; a column `image` is read too. No column states the answer
+type of a row, so the gold answer decides it (`read_kind`).
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def problem_row(
         own_id: Use the row's own `id`. Without one the id is the row's number and a hash of its
             problem: unique, and never taken for a row of another data set.
         extra: `Sample.extra` of every row.
-        wants: What every row wants, with the gold as it is; None = as the gold says.
-        judged: False: the answer is a reply to learn, not a gold.
+        wants: Answer type of every row; the gold answer stays as written. None = by gold answer.
+        judged: False if the answer is a reply to learn, not a gold answer.
 
     Raises:
         RowError: a problem that is not text, an answer that is not a single value, options that
@@ -84,7 +84,7 @@ def problem_row(
 
 
 def refuse_videos(row: Row) -> None:
-    """Refuse a row whose videos nothing here shows: it would be asked, or learnt, blind.
+    """Refuse a row with videos, which would be asked, or learnt, without them.
 
     Raises:
         RowError: its column `videos` is not empty.
@@ -105,24 +105,24 @@ def problem_sample(
     groups: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Sample:
-    """Map a question that may hold its options, and whose gold answer says what it wants.
+    """Map a question that may contain its options; the gold answer decides the answer type.
 
-    Options that are in the question are known to the judge and not written a second time.
+    The judge knows options that are in the question; the prompt does not repeat them.
 
     Args:
         sample_id: `Sample.id`.
         problem: The whole question.
         answer: The gold answer: a text or a number.
         images: Its images; with `<image>` marks in the problem only these count as marks.
-        options: Options of a separate column: what the question is judged by, and written under
-            it unless the problem holds them all. Null ones do not exist.
-        judged: False: the answer is a reply to learn, and need not be one of the options.
+        options: Options of a separate column. The judge uses them, and they are written under the
+            problem unless it contains them all. Null options are ignored.
+        judged: False if the answer is a reply to learn, which need not be one of the options.
         groups: `Sample.groups`.
         extra: `Sample.extra`.
 
     Raises:
-        RowError: an answer that is not a single value or none of the options, or a mark without its
-            image.
+        RowError: an answer that is not a single value or is none of the options, or a mark without
+            its image.
     """
     no_value = isinstance(answer, bool) or (isinstance(answer, float) and not math.isfinite(answer))
     if not isinstance(answer, str | int | float) or no_value:
@@ -165,10 +165,13 @@ def problem_sample(
 def _of_column(
     answer: str, options: tuple[str | None, ...]
 ) -> tuple[AnswerType, str, tuple[str, ...]]:
-    """Read a gold answer as one of the options of a column; `choice`, its letter, the options.
+    """Read a gold answer as one of the options of a column.
 
-    A letter counts the options as the column lists them, null ones included; what is shown has
-    letters without a gap.
+    A letter counts the options as the column lists them, null ones included. The options that are
+    shown have letters without a gap.
+
+    Returns:
+        `choice`, the letter, and the options.
 
     Raises:
         RowError: one option, more options than letters, or a gold that is none of them.
@@ -176,7 +179,7 @@ def _of_column(
     texts = tuple(option for option in options if option is not None)
     listed = f"{len(texts)} options ({', '.join(map(_short, texts[:5]))}{', …' * (len(texts) > 5)})"
     if not 2 <= len(texts) <= len(LETTERS):
-        raise RowError(f"{listed}; wanted 2 to {len(LETTERS)}, one a letter")
+        raise RowError(f"{listed}; wanted 2 to {len(LETTERS)}, one per letter")
     lone = _LONE.fullmatch(tidy(answer))
     place = LETTERS.index(lone[1].upper()) if lone else len(options)
     if lone and None in options and not any(same_text(answer, text) for text in texts):
@@ -194,7 +197,7 @@ def _of_column(
 
 
 def _holds(problem: str, options: tuple[str, ...]) -> bool:
-    """Whether a problem shows all of these options, each behind its letter or number, in order."""
+    """Whether a problem contains all options in order, each after its letter or number."""
     found = read_options(problem)
     if found is not None and len(found) == len(options):
         return all(map(same_text, found, options))
@@ -202,10 +205,10 @@ def _holds(problem: str, options: tuple[str, ...]) -> bool:
         at = 0
         for label, option in zip(labels, options, strict=False):
             mark = rf"(?<!\S)\(?{label}[ ]?[).:][ \t]*{re.escape(option.strip())}(?!\w)"
-            stands = re.compile(mark).search(problem, at)
-            if stands is None:
+            match = re.compile(mark).search(problem, at)
+            if match is None:
                 break
-            at = stands.end()
+            at = match.end()
         else:
             return True
     return False
@@ -220,10 +223,10 @@ def _short(value: Any) -> str:
 def read_kind(
     answer: str, options: tuple[str, ...] | None
 ) -> tuple[AnswerType, str, tuple[str, ...] | None]:
-    """Read off a gold answer what is wanted.
+    """The answer type that a gold answer implies.
 
     `choice`: the answer is the letter, the text or the value of one of the options; or it is a
-    capital letter A to J alone, options or not (they may be part of the picture). Else `yes_no`
+    capital letter A to J alone, even without options, which may be in the image. Else `yes_no`
     for yes and no, `number` for a number with or without a unit, `text` for words and dates, `math`
     for the rest: equations (`x = 5`), tuples, formulas.
 
@@ -240,7 +243,7 @@ def read_kind(
         body = _LEADING_LETTER.sub("", answer)
         if lone or same_text(answer, option) or same_text(body, option):
             return "choice", letter, options
-    if lone and lone[1] in LETTERS[:10]:  # a later letter alone is a variable, `X`, rather
+    if lone and lone[1] in LETTERS[:10]:  # a later letter alone is rather a variable: `X`
         return "choice", lone[1], None
     if answer.lower().rstrip(".") in ("yes", "no"):
         return "yes_no", answer, None
@@ -291,10 +294,10 @@ def list_cells(cell: Any) -> tuple[str | None, ...]:
 
 
 def _written_list(text: str) -> Any:
-    """Read a list out of a string; the string itself where it is none.
+    """Read a list out of a string; returns the string itself if it is not a list.
 
     Raises:
-        RowError: texts side by side without a comma, as NumPy prints them: Python reads one text.
+        RowError: texts without a comma between them, as NumPy prints them; Python would join them.
     """
     if not text.strip():
         return None
@@ -328,9 +331,9 @@ def read_list(cell: Any) -> tuple[str, ...]:
 
 
 def open_question(sample: Sample, gold: str) -> Sample:
-    """Make a sample an open question with its gold: one answer, or a written list of alternatives.
+    """Make a sample an open question; `gold` is one answer, or a written list of alternatives.
 
-    All of them are in `extra["alternatives"]`, for judges that know of alternatives.
+    `extra["alternatives"]` has all of them, for judges that read it.
     """
     golds = read_list(gold) if gold.startswith(("['", '["')) else (gold.strip(),)
     numbers = all(map(is_bare_quantity, golds))
@@ -340,7 +343,7 @@ def open_question(sample: Sample, gold: str) -> Sample:
 
 
 def _open(sample: Sample) -> Sample:
-    """Without choices: what looks like some is part of the question."""
+    """Remove the choices; text that looks like options is part of the question."""
     return replace(sample, choices=None, choice_parts=None, choices_in_image=False)
 
 

@@ -44,7 +44,7 @@ class Rows(ABC):
         return row
 
     def place(self, number: int) -> str:
-        """Where a row is in its file, for a message; empty if its number says it all."""
+        """A row's position in its file, for messages; empty if the number is enough."""
         return ""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Rows(ABC):
 
 
 class MadeRows(Rows):
-    """Rows of a function."""
+    """Rows that a function makes."""
 
     def __init__(self, source: Procedural) -> None:
         super().__init__(source.images)
@@ -73,7 +73,7 @@ class MadeRows(Rows):
 class LoadedRows(Rows):
     """Rows of a data set; `base` is the folder that image paths are relative to.
 
-    `memo` is what the hash of their content may be remembered by; None = hash them each time.
+    `memo` is the cache key for the hash of their content; None = hash them each time.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ChainedRows(Rows):
         return part.raw(within)
 
     def place(self, number: int) -> str:
-        """As the set that it is in says."""
+        """The position in the row's own set."""
         part, within = self._find(number)
         return part.place(within)
 
@@ -135,8 +135,8 @@ def to_images(cell: Any, base: Path | None) -> Any:
     """Turn an image cell into `EncodedImage`: bytes, {bytes, path}, a path, a list, or nothing.
 
     Raises:
-        RowError: a cell that is none of these, an image of a list that is null (the images behind
-            it would move to other marks), or a path that leaves the folder of the mirror's file.
+        RowError: a cell of another kind, a null inside a list (later images would shift to other
+            marks), or a path that leaves the folder of the mirror's file.
     """
     if cell is None:
         return None
@@ -188,7 +188,7 @@ def _image_path(written: str, base: Path | None) -> Path:
         path = (base / written).resolve()
         inside = path.is_relative_to(base.resolve())
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in it, a loop of links
-        raise RowError(f"image path {shown!r} is none: {error}") from error
+        raise RowError(f"image path {shown!r} is not a path: {error}") from error
     if not inside:
         raise RowError(f"image path {shown!r} leaves the folder of its data file")
     return path
@@ -263,7 +263,7 @@ def load_files(files: list[Path]) -> Dataset | JsonTable:
         return JsonTable(files)
     from datasets import disable_progress_bars, enable_progress_bars, load_dataset
 
-    disable_progress_bars()  # of the conversion, not of a download
+    disable_progress_bars()  # those of the conversion; a download has none here
     try:
         loaded: Dataset = load_dataset(
             "parquet", data_files={"rows": [str(f) for f in files]}, split="rows"
@@ -280,7 +280,7 @@ def load_hub(
 ) -> tuple[Dataset, str | None]:
     """Load from the hub at a commit, or from the hub's local cache; returns the commit."""
     where = f"{source.hub_id}" + (f", config {config!r}" if config else "")
-    looked = f"not under the data root {str(data_root)!r}, and " if data_root else ""
+    tried = f"not under the data root {str(data_root)!r}, and " if data_root else ""
     place = "/".join(part for part in (source.hub_id, config, source.split) if part)
     way_out = f"give a mirror by --data_root DIR or {DATA_ROOT_VARIABLE} (DIR/{place}.parquet)"
     if offline:
@@ -302,14 +302,14 @@ def load_hub(
     except Exception as error:  # network, cache, format: one line for each, with the way out
         state = "offline and not in the local cache" if offline else _one_line(error)
         raise MissingDataError(
-            f"task {name!r}: data set {where}, split {source.split!r} not found: {looked}{state}; "
+            f"task {name!r}: data set {where}, split {source.split!r} not found: {tried}{state}; "
             f"{way_out}"
         ) from error
     return dataset, revision
 
 
 def go_offline() -> None:
-    """Keep this process, and those that it starts from now on, from asking the hub."""
+    """Stop this process, and those that it starts later, from contacting the hub."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # before the import, which reads it
     import datasets
     from huggingface_hub import constants
@@ -321,7 +321,7 @@ def go_offline() -> None:
 def cached_commit(hub_id: str) -> str | None:
     """The newest commit of a data set in the hub's local cache.
 
-    With it a run started online and continued offline is the same run.
+    So a run that is started online and resumed offline is the same run.
     """
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
@@ -332,7 +332,7 @@ def cached_commit(hub_id: str) -> str | None:
 
 
 def keep_encoded(dataset: Dataset) -> Dataset:
-    """Tell `datasets` to hand images over as they are stored."""
+    """Make `datasets` return images as they are stored."""
     from datasets import Image, List
 
     for name, feature in dataset.features.items():
@@ -344,7 +344,7 @@ def keep_encoded(dataset: Dataset) -> Dataset:
 
 
 def _one_line(error: BaseException) -> str:
-    # This one of `datasets` says nothing but that something failed.
+    # This error of `datasets` has no message of its own.
     while type(error).__name__ == "DatasetGenerationError" and error.__cause__ is not None:
         error = error.__cause__
     text = " ".join(str(error).split())

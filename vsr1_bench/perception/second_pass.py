@@ -29,7 +29,7 @@ from vsr1_bench.perception.reader import (
     greedy,
     perception_key,
 )
-from vsr1_bench.prompts.formats import caption_messages, describe_messages
+from vsr1_bench.prompts.formats import describe_messages, reading_messages
 from vsr1_bench.records import (
     Completion,
     Message,
@@ -95,7 +95,7 @@ class Readings:
             return None
         self._asked[key] = (source, description_hash(description))
         reader = self.reader
-        messages = caption_messages(sample, description, images=reader.images, system=reader.system)
+        messages = reading_messages(sample, description, images=reader.images, system=reader.system)
         return Request(key, messages, self._sampling, (), sample.id, index, stage="reading")
 
     def keep(self, request: Request, completion: Completion, seconds: float) -> None:

@@ -32,9 +32,9 @@ from vsr1_bench.prompts.judge_prompts import get_prompt
 
 PARALLEL = ("tensor_parallel_size", "data_parallel_size")
 BATCH = {"transformers": "batch_size", "vllm": "max_num_seqs", "openai": "concurrency"}
-"""What `batch_size` is called by each backend."""
+"""Each backend's name for `batch_size`."""
 ALIASES = {"max_gen_toks": "max_tokens", "max_new_tokens": "max_tokens", "until": "stop"}
-"""Fields of `gen_kwargs` by the names that lm-eval and Hugging Face give them."""
+"""Names of lm-eval and Hugging Face -> fields of `gen_kwargs`."""
 KINDS: dict[str, type] = {
     "temperature": float,
     "top_p": float,
@@ -51,7 +51,7 @@ def read_tags(text: str) -> tuple[str, ...]:
     """Read `cot,[[note]]…[[/note]]`.
 
     Raises:
-        ValueError: one is not a tag.
+        ValueError: a name is not a tag.
     """
     names = tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
     for name in names:
@@ -84,7 +84,7 @@ def stop_strings(given: str | Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _native(value: Any) -> Any:
-    """A value of a mapping as the command line has it: a text may be a number, a list is JSON."""
+    """A mapping's value as the command line would have it: numbers from text, lists as JSON."""
     if isinstance(value, str):
         return scalar(value)
     if isinstance(value, os.PathLike):
@@ -111,7 +111,7 @@ def _read_path(value: Any) -> Any:
 
 
 def _read_text(read: Callable[[str], Any], joint: str = "") -> BeforeValidator:
-    """Read a text, or a list of what its `joint` is between."""
+    """Read a text, or a list whose items are joined by `joint`."""
 
     def from_any(value: Any) -> Any:
         if joint and isinstance(value, list | tuple):
@@ -136,7 +136,7 @@ class _Flags(BaseModel):
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Check flags by name; None and False stand for a flag that was not given.
+        """Check flags by name; None and False mean that a flag was not given.
 
         Raises:
             UsageError: an unknown flag, or a value that it cannot have.
@@ -145,9 +145,9 @@ class _Flags(BaseModel):
         for name in given:
             if name not in cls.model_fields:
                 raise UsageError(f"unknown flag --{name}; {nearest(f'--{name}', known)}")
-        told = {k: v for k, v in given.items() if v is not None and v is not False}
+        set_flags = {k: v for k, v in given.items() if v is not None and v is not False}
         try:
-            return cls.model_validate(told)
+            return cls.model_validate(set_flags)
         except ValidationError as error:
             first = error.errors()[0]
             reason = first["msg"].removeprefix("Value error, ")
@@ -157,7 +157,7 @@ class _Flags(BaseModel):
 
     @classmethod
     def of_command(cls, options: Mapping[str, Any]) -> Self:
-        """Take from a command's flags those that belong here."""
+        """Take those of a command's flags that this class has."""
         return cls.of({k: v for k, v in options.items() if k in cls.model_fields})
 
 
@@ -166,7 +166,7 @@ class _ThinkingFlags(_Flags):
 
 
 class JudgeFlags(_ThinkingFlags):
-    """What judges are told."""
+    """Flags of judges."""
 
     judge: str | None = None
     judge_model: PathText | None = None
@@ -179,7 +179,7 @@ class JudgeFlags(_ThinkingFlags):
     max_cost: Annotated[float, Field(ge=0, lt=1e12)] | None = None
 
     def judge_options(self, labels: Path | None = None, *, dry_run: bool = False) -> JudgeOptions:
-        """Options of the judges; `labels` = the file of judge `labels`.
+        """The options of judges; `labels` is the file of judge `labels`.
 
         Raises:
             UsageError: flags that do not go together, or a price file that cannot be read.
@@ -206,7 +206,7 @@ class JudgeFlags(_ThinkingFlags):
 
 
 class ReaderFlags(_ThinkingFlags):
-    """Who reads the descriptions."""
+    """Flags of the reader of the descriptions."""
 
     reader: str | None = None
     reader_model: PathText | None = None
@@ -214,10 +214,10 @@ class ReaderFlags(_ThinkingFlags):
     reader_args: Annotated[dict[str, Any], _mapping("--reader_args")] = {}
 
     def reader_options(self, spending: Spending | None = None) -> ReaderOptions:
-        """Options of the reader; `spending` = that of the judges, which bounds both.
+        """The options of the reader; `spending` is that of the judges, which bounds both.
 
         Raises:
-            UsageError: flags about a reader that is the model itself, or that cannot be used.
+            UsageError: flags of another reader for the reader `self`, or values that are not valid.
         """
         name = self.reader or SELF
         if name == SELF and any((self.reader_model, self.reader_base_url, self.reader_args)):
@@ -273,7 +273,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
     verbosity: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_text(str.upper)
     ] = "INFO"  # fmt: skip
-    # lm-eval's; they change nothing, or are refused.
+    # Flags of lm-eval: they have no effect, or are refused.
     log_samples: bool = False
     num_fewshot: int | None = None
     use_cache: str | None = None
@@ -285,7 +285,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
         return self.verbosity in ("DEBUG", "INFO")
 
     def run_options(self, spending: Spending | None = None) -> RunOptions:
-        """Options of generation; `spending` = that of the judges.
+        """The options of generation; `spending` is that of the judges.
 
         Raises:
             UsageError: a refused flag, or a value that cannot be used.
@@ -365,7 +365,16 @@ class RunFlags(JudgeFlags, ReaderFlags):
                 raise UsageError(f"--gen_kwargs {given}: no such field; {nearest(given, known)}")
             else:
                 fields[name] = _number(value, KINDS[name], given)
-        _check_sampled(sampled, fields.get("temperature", 0.0))
+        temperature = fields.get("temperature", 0.0)
+        if sampled is True and temperature == 0:
+            raise UsageError(
+                "--gen_kwargs do_sample=true: sampling needs a temperature above 0; add "
+                "temperature=…"
+            )
+        if sampled is False and temperature > 0:
+            raise UsageError(
+                f"--gen_kwargs do_sample=false contradicts temperature={temperature:g}; drop one"
+            )
         return fields
 
 
@@ -375,22 +384,6 @@ def _number(value: Any, kind: type, name: str) -> Any:
         wanted = "a whole number" if kind is int else "a number"
         raise UsageError(f"--gen_kwargs {name}={value}: wanted {wanted}")
     return kind(value)
-
-
-def _check_sampled(sampled: bool | None, temperature: float) -> None:
-    """Refuse a `do_sample` that the temperature contradicts: it is the temperature that decides.
-
-    Raises:
-        UsageError: it does.
-    """
-    if sampled is True and temperature == 0:
-        raise UsageError(
-            "--gen_kwargs do_sample=true: sampling needs a temperature above 0; add temperature=…"
-        )
-    if sampled is False and temperature > 0:
-        raise UsageError(
-            f"--gen_kwargs do_sample=false contradicts temperature={temperature:g}; drop one"
-        )
 
 
 def _refuse_key(url: str | None, flag: str, variable: str) -> None:

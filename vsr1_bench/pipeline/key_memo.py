@@ -1,10 +1,10 @@
 """A cache of a run's request keys, by the positions of their samples in the data.
 
-A key is a hash of the whole request, images included (`spec.request_key`): to know which responses
+A key is a hash of the whole request, images included (`spec.request_key`). To know which responses
 are missing, a resumed run would have to read every row and write every prompt again. The memo saves
-that for the places whose responses are all there. It says nothing about what is there: only the
-journals do. It counts only for the same spec (which names the rows by their content), the same code
-of the task and of the prompts; and some of its keys are made again each time, to be compared.
+that for places whose responses are complete; only the journals decide what is complete. It is valid
+for the same spec (which identifies the rows by content) and the same code of the task and the
+prompts. Some of its keys are computed again each time and compared.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import hashlib
 import inspect
 import logging
 import os
+import zlib
 from collections.abc import Callable, Container
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vsr1_bench import records
 from vsr1_bench._util.closing import Closing
@@ -31,21 +29,20 @@ from vsr1_bench.store import spec
 
 log = logging.getLogger(__name__)
 
-KEY_BYTES = 16
 CHECKED = 32
-"""How many keys are made again before the others are believed."""
+"""How many keys are computed again before the others are trusted."""
 FLUSHED = 1000
-"""Places noted between two writes: a killed run loses so many, and makes their keys again."""
+"""Places noted between two writes; a killed run loses at most these."""
 _CODE = (blind, dataset, formats, records, rows, spec)
 
 KeysOf = Callable[[int], list[str]]
-"""Makes the keys of the sample at a place."""
+"""Place -> the keys of its sample, computed again."""
 
 
 def asking_digest(spec_digest: str, task: TaskData) -> str | None:
-    """Hash of everything that decides the keys of a run; None if that cannot be known.
+    """Hash of everything that decides the keys of a run; None if its source cannot be read.
 
-    That is the spec, the code here that makes prompts and keys, and the folder of the task's own.
+    That is the spec, our code that makes prompts and keys, and the files in the task's folder.
     """
     own: Any = task.to_sample
     while isinstance(own, partial):
@@ -61,10 +58,14 @@ def asking_digest(spec_digest: str, task: TaskData) -> str | None:
 
 
 class KeyMemo(Closing):
-    """The keys of one shard's requests; hold the shard's lock while it is open."""
+    """The keys of one shard's requests; hold the shard's lock while it is open.
+
+    The file has a head, then one line per sample: its place, its keys and a checksum of both. The
+    last line of a place counts.
+    """
 
     def __init__(self, path: Path, digest: str, per_sample: int) -> None:
-        """Read what is remembered; nothing where it is of other requests, or damaged.
+        """Read the memo; one of other requests, or a damaged one, is begun again.
 
         Args:
             path: The memo's file.
@@ -72,12 +73,9 @@ class KeyMemo(Closing):
             per_sample: Keys of a sample.
         """
         self._path, self._per_sample = path, per_sample
-        self._head = hashlib.sha256(f"{digest}\0{per_sample}".encode()).digest()
-        self._kind = np.dtype(
-            [("place", "<u8"), ("check", "<u8"), ("keys", "<u8", (2 * per_sample,))]
-        )
-        self._known = np.zeros(0, self._kind)
-        self._noted: list[tuple[int, list[str]]] = []
+        self._head = hashlib.sha256(f"{digest}\0{per_sample}".encode()).hexdigest().encode() + b"\n"
+        self._known: list[bytes] = []
+        self._noted: list[bytes] = []
         self._file: BinaryIO | None = None
         try:
             self._open()
@@ -86,17 +84,19 @@ class KeyMemo(Closing):
 
     def _open(self) -> None:
         held = self._path.read_bytes() if self._path.exists() else b""
-        whole = (len(held) - len(self._head)) // self._kind.itemsize
-        if held.startswith(self._head) and whole >= 0:
-            found = np.frombuffer(held, self._kind, whole, len(self._head))
-            if (found["check"] == _check(found)).all():
-                self._known = found
-        self._file = self._path.open("r+b" if len(self._known) else "wb")
-        if not len(self._known):
+        if held.startswith(self._head):
+            # What comes after the last line end is torn.
+            lines = held[len(self._head) : held.rfind(b"\n") + 1].splitlines(keepends=True)
+            self._known = lines if all(map(self._whole, lines)) else []
+        self._file = self._path.open("r+b" if self._known else "wb")
+        if not self._known:
             self._file.write(self._head)
-        # What comes after the last whole entry is torn.
-        self._file.truncate(len(self._head) + self._known.nbytes)
+        self._file.truncate(len(self._head) + sum(map(len, self._known)))
         self._file.seek(0, os.SEEK_END)
+
+    def _whole(self, line: bytes) -> bool:
+        entry, _, check = line.rpartition(b" ")
+        return check == _checksum(entry) and entry.count(b" ") == self._per_sample
 
     def complete(self, places: int, finished: Container[str], keys_of: KeysOf) -> bytearray:
         """A 1 for each of the first places whose responses are all finished.
@@ -104,22 +104,19 @@ class KeyMemo(Closing):
         Args:
             places: How many places.
             finished: Keys of what is stored.
-            keys_of: Makes keys anew. Where one is not what it was, nothing is remembered.
+            keys_of: Makes keys again. If one is not what it was, the memo is forgotten.
         """
-        known, self._known = self._known, np.zeros(0, self._kind)
-        held, width = known["keys"].tobytes().hex(), 2 * KEY_BYTES * self._per_sample
-
-        def keys(at: int) -> list[str]:
-            first, step = at * width, 2 * KEY_BYTES
-            return [held[start : start + step] for start in range(first, first + width, step)]
-
+        known, self._known = self._known, []
         done = bytearray(places)
-        for at, place in enumerate(known["place"].tolist()):
-            if place < places:
-                done[place] = all(key in finished for key in keys(at))
-        there = np.flatnonzero(np.frombuffer(done, np.uint8))
-        for place in there[:: max(1, -(-len(there) // CHECKED))].tolist():
-            if keys_of(place) != keys(int(np.flatnonzero(known["place"] == place)[-1])):
+        last: dict[int, bytes] = {}
+        for line in known:
+            place, *keys = line.decode().split()[:-1]
+            if int(place) < places:
+                done[int(place)] = all(key in finished for key in keys)
+                last[int(place)] = line
+        there = [place for place in range(places) if done[place]]
+        for place in there[:: max(1, -(-len(there) // CHECKED))]:
+            if keys_of(place) != last[place].decode().split()[1:-1]:
                 log.debug("%s: other keys than before at place %d", self._path, place)
                 self._forget()
                 return bytearray(places)
@@ -133,7 +130,8 @@ class KeyMemo(Closing):
 
     def note(self, place: int, keys: list[str]) -> None:
         """Remember the keys of the sample at a place."""
-        self._noted.append((place, keys))
+        entry = " ".join([str(place), *keys]).encode()
+        self._noted.append(entry + b" " + _checksum(entry))
         if len(self._noted) >= FLUSHED:
             self._flush()
 
@@ -142,12 +140,7 @@ class KeyMemo(Closing):
         if self._file is None:
             return
         try:
-            entries = np.zeros(len(noted), self._kind)
-            entries["place"] = [place for place, _ in noted]
-            packed = bytes.fromhex("".join("".join(keys) for _, keys in noted))
-            entries["keys"] = np.frombuffer(packed, "<u8").reshape(len(noted), -1)
-            entries["check"] = _check(entries)
-            self._file.write(entries.tobytes())
+            self._file.writelines(noted)
             self._file.flush()
         except (OSError, ValueError) as error:
             log.debug("%s cannot be written (%s)", self._path, error)
@@ -155,21 +148,20 @@ class KeyMemo(Closing):
             self._file = None
 
     def drop(self) -> None:
-        """Leave no memo behind: there is nothing whose keys it would spare."""
+        """Delete the memo; without a response it saves nothing."""
         self._noted = []
         self.close()
         with contextlib.suppress(OSError):
             self._path.unlink()
 
     def close(self) -> None:
-        """Write down what has been noted."""
+        """Write what has been noted and close the file."""
         self._flush()
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
-def _check(entries: NDArray[Any]) -> NDArray[np.uint64]:
-    """A number that damage changes, for each entry."""
-    mixed: NDArray[np.uint64] = np.bitwise_xor.reduce(entries["keys"], axis=1)
-    return mixed ^ (entries["place"] * np.uint64(0x9E3779B97F4A7C15))
+def _checksum(entry: bytes) -> bytes:
+    """What ends a line: a number that damage changes, and the line end."""
+    return b"%08x\n" % zlib.crc32(entry)

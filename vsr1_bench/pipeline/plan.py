@@ -1,4 +1,4 @@
-"""What a run will do, from its options: tasks, data, model, and a spec for each task."""
+"""Plan a run from its options: tasks, data, model, and a spec for each task."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ class RunOptions:
     None: no second pass, unless a reader is named."""
     reader: ReaderOptions = field(default_factory=ReaderOptions)
     blind: tuple[str, ...] = ()
-    """Variants that are run beside each task."""
+    """Variants of blind runs for each task."""
 
     @property
     def descriptions(self) -> Descriptions | None:
-        """Where the second pass takes its descriptions from; None = there is no second pass."""
+        """Where the descriptions of the second pass come from; None = no second pass."""
         if self.perception == "caption":
             return "caption"
         return "response" if self.perception or self.reader.name != SELF else None
 
     def external_reader(self) -> tuple[ReaderSpec, Connection] | None:
-        """The other model that reads, and the way to it; None if there is none.
+        """The external reader and the connection to it; None if there is none.
 
         Raises:
-            UsageError: an unknown reader, or one that was not given what it needs.
+            UsageError: an unknown reader, or a required flag of it is missing.
         """
         if self.descriptions is None or self.reader.name == SELF:
             return None
@@ -139,8 +139,8 @@ def plan(
         if data.own is not None:
             words = (OWN.name, data.own.prompt_hash)
             # The user's settings take precedence over the task's; n=1 is only the default.
-            told = {k: v for k, v in options.gen_kwargs.items() if (k, v) != ("n", 1)}
-            sampling = make_sampling({**data.own.sampling, **told}, model)
+            given = {k: v for k, v in options.gen_kwargs.items() if (k, v) != ("n", 1)}
+            sampling = make_sampling({**data.own.sampling, **given}, model)
         spec = RunSpec(
             model=ModelSpec(
                 id=model.id,
@@ -170,7 +170,7 @@ def plan(
 
 
 def warn_of_format(model: ModelInfo, fmt: PromptFormat) -> None:
-    """Say which format a released checkpoint was trained with, where another is asked for."""
+    """Warn if a released checkpoint is asked with a format that it was not trained with."""
     known = trained_with(name for name in (model.id, model.origin) if name)
     if known is None or fmt.name in known[1]:
         return
@@ -185,8 +185,8 @@ def warn_of_format(model: ModelInfo, fmt: PromptFormat) -> None:
 def _found(tasks: list[Task], options: RunOptions) -> list[tuple[Task, TaskData]]:
     """Open the data of all tasks.
 
-    A task that was named must have its data. One that came with a suite, a group or a pattern is
-    left out with a warning where it has none: a mirror need not hold every benchmark.
+    The data of a named task must be there. A task of a suite, a group or a pattern whose data are
+    missing is skipped with a warning, because a mirror need not hold every benchmark.
 
     Raises:
         TaskError: the data of a named task, or of all tasks, are missing.

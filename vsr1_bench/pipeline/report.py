@@ -1,4 +1,4 @@
-"""What a run says on standard error: what was reused, what failed, what is left out."""
+"""Report a run on standard error: what was reused, what failed, what was skipped."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from vsr1_bench.store.provenance import reuse_line
 
 
 def notice(text: str) -> None:
-    """Print a line under the tool's name."""
+    """Print a line that begins with the tool's name."""
     print(f"vsr1-bench: {text}", file=sys.stderr)
 
 
 def report_responses(run: TaskRun) -> None:
-    """Say how many responses are not new, and which are missing."""
+    """Print how many responses were reused, and which are missing."""
     name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
     if run.reused:
         print(reuse_line(name, run.reused, run.total, run.makers), file=sys.stderr)
@@ -23,11 +23,11 @@ def report_responses(run: TaskRun) -> None:
     for tally in run.further:
         report_failures(name, tally)
     for reason, count in run.skipped.items():
-        notice(f"{name}: {count} samples left out: {reason}")
+        notice(f"{name}: {count} samples skipped: {reason}")
 
 
 def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
-    """Print the commonest reasons for which requests of one kind have failed."""
+    """Print the most frequent reasons why requests of one kind failed."""
     count = tally.finished + tally.failed if total is None else total
     if tally.what == "readings" and count == 0:
         notice(

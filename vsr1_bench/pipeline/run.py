@@ -1,4 +1,4 @@
-"""Runs a model over tasks: one stream of requests through one engine, journalled as they finish.
+"""Run a model over tasks: one stream of requests through one engine, stored as they finish.
 
     Task rows -> Sample -> Request -> Generator -> Completion -> Generation (journal)
     its description, the question -> Request -> Generator -> Completion -> Perception (journal)
@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 def generate(
     options: RunOptions, generator: Generator | None = None, model: ModelInfo | None = None
 ) -> list[TaskRun]:
-    """Generate every response that is missing, have descriptions read, and return the runs.
+    """Generate every missing response, run the second pass, and return the runs.
 
     Args:
         options: What to run.
-        generator: An engine that is up already and stays so; None = the model is loaded, if a
-            response is missing, and freed.
-        model: What that engine holds, where it is in no folder (weights in training); None = it
-            is found by `options.model`.
+        generator: A running engine, which is not closed. None = the model is loaded if a response
+            is missing, and freed afterwards.
+        model: The model in that engine if it is in no folder (weights in training). None =
+            `options.model` names it.
 
     Raises:
         UsageError, TaskError, ModelError, StoreError: before anything is generated.
@@ -90,7 +90,7 @@ def generate(
 def _read(
     runs: list[TaskRun], reader: ReaderSpec, connection: Connection, options: RunOptions
 ) -> None:
-    """Have another model read what has been generated.
+    """Run the second pass of another model on what has been generated.
 
     Raises:
         Interrupted: the reader, the disk or the user ended it; says what is safe.
@@ -108,7 +108,7 @@ def _read(
         )
     except Interrupted:
         raise
-    except BenchError as error:  # before the first reading; all that was generated is there
+    except BenchError as error:  # before the first reading; every response is stored
         safe = sum(run.answers.finished for run in runs)
         raise Interrupted(error, safe, sum(run.total for run in runs)) from error
     for run, tally in zip(seeing, tallies, strict=True):
@@ -116,16 +116,16 @@ def _read(
 
 
 def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> OpenRun:
-    """Open a run's journals, to be closed by the stack.
+    """Open a run's journals; the stack closes them.
 
     Raises:
-        StoreError: they are damaged, cannot be written, or are being written by somebody else.
+        StoreError: they are damaged, cannot be written, or another process writes them.
     """
     writer = RunWriter(run.folder, shard=options.shard, force_unlock=options.force_unlock)
     stack.callback(writer.close)
     stack.push(partial(_discard, run, shard_part(options.shard)))
     facts = run_facts(backend, options.limit)
-    if run.data.own is not None:  # its sampling is in part the task's: groups go by ours
+    if run.data.own is not None:  # part of its sampling is the task's; groups need ours
         facts["gen_kwargs"] = options.gen_kwargs
     provenance = Provenance(run.folder, run.spec, run.samples, facts)
     run.makers = provenance.before
@@ -142,7 +142,7 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
 
 
 def _memo(run: TaskRun, writer: RunWriter, shard: Shard, stack: ExitStack) -> KeyMemo | None:
-    """The keys of a run's requests, as an earlier command has left them."""
+    """The cached keys of a run's requests."""
     digest = asking_digest(run.digest, run.data)
     if digest is None or run.blind or run.data.own is not None:
         return None
@@ -158,6 +158,6 @@ def _discard(
     error: BaseException | None,
     trace: TracebackType | None,
 ) -> None:
-    """Leave no folder of a start that failed: a table would take it for a run."""
+    """Remove the folder of a failed start, which a table would take for a run."""
     if error is not None:
         discard_if_empty(run.folder, part)

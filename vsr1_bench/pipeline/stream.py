@@ -1,7 +1,7 @@
 """One queue of requests for all runs: first passes, and the requests that follow from answers.
 
-An answer is written down the moment it is there; what follows from it (a caption, a reading of its
-description) then goes to the engine before any new question does.
+An answer is stored as soon as it arrives. Requests that follow from it (a caption, a reading of its
+description) go to the engine before any new question.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ class TaskRun:
     spec: RunSpec
     folder: RunFolder
     samples: int
-    """Samples asked for, shards taken together."""
+    """Samples asked for, over all shards."""
     total: int
     """Responses wanted (of this shard)."""
     sampling: Sampling
     answers: Tally = field(default_factory=lambda: Tally("responses"))
     further: list[Tally] = field(default_factory=list)
-    """Of the second pass: captions, readings."""
+    """Tallies of the second pass: captions, readings."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """Why samples have no part in a blind run -> how many (of this shard)."""
+    """Reason why a blind run skips samples -> how many (of this shard)."""
     reused: int = 0
     """Responses that were in the store already."""
     makers: list[Maker] = field(default_factory=list)
-    """The commands that had made them."""
+    """The commands that made them."""
     digest: str = ""
     """Of the spec."""
 
@@ -64,12 +64,12 @@ class TaskRun:
 
     @property
     def blind(self) -> bool:
-        """Whether its images were tampered with."""
+        """Whether the run is blind."""
         return self.spec.variant != NONE
 
     @property
     def failed(self) -> int:
-        """Requests that have no answer, of whatever kind."""
+        """Number of failed requests of all kinds."""
         return sum(tally.failed for tally in (self.answers, *self.further))
 
 
@@ -81,13 +81,13 @@ class OpenRun:
     writer: RunWriter
     second: SecondPass | None
     memo: KeyMemo | None = None
-    """Keys of its requests, where they can be remembered."""
+    """Cached keys of its requests, if they can be cached."""
 
     @property
     def safe(self) -> int:
         """Responses of this shard that are stored.
 
-        Not `run.answers.finished`: of a resumed run that knows only as far as the stream has come.
+        Not `run.answers.finished`, which in a resumed run counts only what the stream has reached.
         """
         return min(self.run.total, self.writer.safe)
 
@@ -123,7 +123,7 @@ def _requests(run: TaskRun, sample: Sample) -> list[Request]:
 
 
 class Stream(Closing):
-    """Requests of all runs in one line, and the journals their completions go to."""
+    """One queue of the requests of all runs, and the journals for their completions."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Stream(Closing):
         shard: Shard,
         progress: bool,
     ) -> None:
-        """Line up what is missing; nothing is read yet."""
+        """Bind to the runs; nothing is read yet."""
         self._runs = runs
         self._limit, self._shard, self._progress = limit, shard, progress
         self._pending: dict[str, _Pending] = {}
@@ -147,14 +147,14 @@ class Stream(Closing):
         self._bar.close()
 
     def waits(self) -> bool:
-        """Whether anything is missing that an engine must answer."""
+        """Whether any request is pending for an engine."""
         if not self._following:
-            asked = next(self._missing, None)
-            self._following.extend([asked] if asked else [])
+            pending = next(self._missing, None)
+            self._following.extend([pending] if pending else [])
         return bool(self._following)
 
     def run(self, generator: Generator) -> None:
-        """Answer everything.
+        """Serve every pending request.
 
         Raises:
             GenerationError: the engine cannot continue.
@@ -164,11 +164,11 @@ class Stream(Closing):
             self._acknowledge(completion)
 
     def _next(self) -> Request | None:
-        asked = self._following.popleft() if self._following else next(self._missing, None)
-        if asked is None:
+        pending = self._following.popleft() if self._following else next(self._missing, None)
+        if pending is None:
             return None
-        self._pending[asked.request.key] = replace(asked, since=time.monotonic())
-        return asked.request
+        self._pending[pending.request.key] = replace(pending, since=time.monotonic())
+        return pending.request
 
     def _follow(self, of: OpenRun, sample: Sample, request: Request | None) -> None:
         if request is not None:
@@ -177,7 +177,7 @@ class Stream(Closing):
             self._bar.update()
 
     def _first_pass(self) -> Iterator[_Pending]:
-        """Yield a request for each response without a finished record, and what is behind those."""
+        """Yield a request for each unfinished response, and follow-ups of stored ones."""
         for opened in self._runs:
             run, writer = opened.run, opened.writer
             variant = open_variant(
@@ -215,7 +215,7 @@ class Stream(Closing):
                             yield _Pending(opened, shown, following, 0.0)
 
     def _pass_over(self, opened: OpenRun) -> bytearray:
-        """Count the samples whose responses are all there; a 1 for each of them, by its place."""
+        """Count the samples whose responses are complete; return a 1 for each, by its place."""
         run, memo = opened.run, opened.memo
         if memo is None:
             return bytearray()
@@ -223,7 +223,7 @@ class Stream(Closing):
         def keys_of(place: int) -> list[str]:
             try:
                 return [request.key for request in _requests(run, run.data.sample(place))]
-            except TaskError:  # a row that can be read no more: the stream says so
+            except TaskError:  # the row cannot be read any more; the stream reports it
                 return []
 
         done = memo.complete(run.samples, opened.writer.finished, keys_of)
@@ -235,7 +235,7 @@ class Stream(Closing):
         return done
 
     def _unusable(self, run: TaskRun, places: range, error: TaskError) -> None:
-        """Count a row that cannot be mapped: its samples (of this shard) fail, the run goes on."""
+        """Count the samples (of this shard) of a row that cannot be mapped as failed."""
         index, shards = self._shard
         count = sum(place % shards == index for place in places) * run.sampling.n
         if count:
@@ -243,12 +243,12 @@ class Stream(Closing):
             self._bar.update(count)
 
     def _acknowledge(self, completion: Completion) -> None:
-        """Write a completion down; after this it cannot be lost."""
-        asked = self._pending.pop(completion.key, None)
-        if asked is None:
+        """Store a completion; after this it cannot be lost."""
+        pending = self._pending.pop(completion.key, None)
+        if pending is None:
             raise GenerationError(f"the engine answered {completion.key!r}, which nobody asked")
-        opened, sample, request = asked.of, asked.sample, asked.request
-        seconds = time.monotonic() - asked.since
+        opened, sample, request = pending.of, pending.sample, pending.request
+        seconds = time.monotonic() - pending.since
         if completion.error is not None:
             log.debug("%s %s: %s", opened.run.task.name, request.sample_id, completion.error)
         self._bar.set_description(opened.run.task.name, refresh=False)

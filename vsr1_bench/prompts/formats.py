@@ -1,14 +1,14 @@
 """Prompt formats: how a sample becomes the messages a model sees.
 
-Formats are chosen by `--prompt`, never baked into a task. The wording of `see_think`, `cot` and
-`caption_reasoner` is a protocol constant: it is quoted from the Vision-SR1 paper (arXiv:2508.19652,
-appendices B.1 and B.2, and the prompt files released with it), because a released checkpoint
-evaluated with other words is another measurement. So is one whose image is elsewhere: the
-layouts of the authors' repository, zli12321/Vision-SR1, differ in that.
+`--prompt` chooses the format; tasks contain none. The wording of `see_think`, `cot` and
+`caption_reasoner` is a protocol constant, quoted from the Vision-SR1 paper (arXiv:2508.19652,
+appendices B.1 and B.2, and the prompt files released with it): a released checkpoint evaluated with
+other words is another measurement. So is one with the image at another place. The layouts of the
+authors' repository, zli12321/Vision-SR1, differ in that:
 
-2025 (commit 3b39d81): one mark is removed, the text stripped at its right, and the image put at the
-    end; without a mark the image goes to the end, too; several marks stay. The second pass has the
-    question as it is then, without the mark.
+2025 (commit 3b39d81): a single mark is removed, the text is stripped at its right end, and the
+    image is put at the end; without a mark the image is put at the end, too; several marks stay.
+    The second pass has this question without the mark.
 2026 (commit 85b7c6a): marks stay. The second pass has the question stripped at both ends.
 
 Both trim question and options as one text, and put one space before the instruction.
@@ -72,17 +72,17 @@ DIRECT = {
 
 CAPTION_VERSION = 1
 READER_VERSION = 3
-"""Raised when the form of those prompts changes in more than their words."""
+"""Raise a version if the form of its prompt changes, not only its words."""
 
 ImageOrder = Literal["mark", "end"]
-"""Where the one image of a question is: at its mark, or behind question and options."""
+"""Where the only image of a question is: at its mark, or after the question and its options."""
 
 _MARK = re.compile(r"<image ?\d*>")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """A named way to put a question to a model."""
+    """A named way to ask a model a question."""
 
     name: str
     version: int
@@ -90,21 +90,21 @@ class PromptFormat:
     """The constant words; `direct` and `native` depend on the answer type or the task."""
     description: str
     fits: str = "any"
-    """Which weights were trained with it."""
+    """Which weights were trained with this format."""
     images: ImageOrder = "mark"
     """Where images are; the 2025 layout puts the only one at the end."""
     separator: Literal[" ", "\n"] = " "
-    """Between question and wording. With the space of the paper's template comes its trimming."""
+    """Between question and wording. A space also selects the trimming of the paper's template."""
 
     @property
     def describes(self) -> bool:
-        """Whether it asks for a description."""
+        """Whether the format asks for a description."""
         return "<description>" in self.wording
 
     def digest(self, native: str | None = None) -> str:
-        """Hash of every constant word this format can show and of their places (for the spec).
+        """Hash of all constant words of this format and of their places (for the spec).
 
-        An image at its mark adds nothing, so that formats which did not change keep their runs.
+        An image at its mark adds nothing, so that older formats keep their hashes.
         """
         words = f"{self.name}\0{self.version}\0{self.wording}\0{native or ''}"
         if self.images != "mark":
@@ -154,7 +154,7 @@ TRAINED_WITH = {
 and evaluates them. The cold starts are the start of Vision-SR1 and of Vision-R1."""
 DEFAULT_FORMAT = "see_think"
 OWN = PromptFormat("own", 1, "", "as the task writes it: every message is its own")
-"""Of external tasks (`vsr1_bench.harness`), and theirs alone: `--prompt` does not name it."""
+"""The format of external tasks (`vsr1_bench.harness`); `--prompt` cannot name it."""
 
 
 def get_format(name: str) -> PromptFormat:
@@ -169,9 +169,9 @@ def get_format(name: str) -> PromptFormat:
 
 
 def trained_with(names: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
-    """The released checkpoint that a model is by one of its names, and the formats that fit it.
+    """The released checkpoint with one of these names, and the formats that fit it.
 
-    A hub id, a served id, a folder's name or a path: its last part decides.
+    A name is a hub id, a served id, a folder's name or a path; its last part decides.
     """
     last = {name.rstrip("/").rpartition("/")[2].lower() for name in names}
     for checkpoint, formats in TRAINED_WITH.items():
@@ -181,12 +181,12 @@ def trained_with(names: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
 
 
 def render_choices(choices: tuple[str, ...]) -> str:
-    """Write options one a line as `A. text`."""
+    """Write one option per line as `A. text`."""
     return "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
 
 
 def choice_lines(sample: Sample) -> list[Part]:
-    """The options one a line as `A. …`, with their images where they hold some."""
+    """One option per line as `A. …`, with the images that the options contain."""
     if not sample.choices or sample.choices_in_image:
         return []
     parts = sample.choice_parts or tuple((text,) for text in sample.choices)
@@ -197,59 +197,48 @@ def choice_lines(sample: Sample) -> list[Part]:
 
 
 def problem_parts(sample: Sample) -> list[Part]:
-    """The question and its options as one text with image places, as the authors' rows have it."""
+    """The question and its options as one text with image places, as in the authors' rows."""
     lines = choice_lines(sample)
-    question = _stripped_end(sample.question) if lines else [*sample.question]
+    question = _stripped(sample.question, -1) if lines else [*sample.question]
     return merge_text([*question, *lines])
 
 
 def only_mark(problem: Sequence[Part]) -> bool:
-    """Whether exactly one mark is in a problem, and an image at it."""
+    """Whether a problem has exactly one mark, with an image at it."""
     texts = "".join(part for part in problem if isinstance(part, str))
     places = [part for part in problem if isinstance(part, ImagePlace)]
     return len(places) == 1 and places[0].marked and not _MARK.search(texts)
 
 
 def images_at_end(problem: list[Part]) -> list[Part]:
-    """Put images where the 2025 layout does (see the module's head).
+    """Put images where the 2025 layout puts them (see the module's docstring).
 
-    Several images without a mark, for which the authors' code has no form, go to the end, too.
+    The authors' code does not handle several images without a mark; they go to the end, too.
     """
     places = [part for part in problem if isinstance(part, ImagePlace)]
     texts = merge_text([part for part in problem if isinstance(part, str)])
     if only_mark(problem):
-        return [*_stripped_end(texts), *places]
+        return [*_stripped(texts, -1), *places]
     if any(place.marked for place in places) or _MARK.search("".join(map(str, texts))):
         return problem
     return [*texts, *places]
 
 
-def _stripped_end(parts: Sequence[Part]) -> list[Part]:
-    """Parts without white space at their end."""
+def _stripped(parts: Sequence[Part], at: Literal[0, -1]) -> list[Part]:
+    """Parts without white space at their start (0) or their end (-1)."""
     kept = list(parts)
-    while kept and isinstance(kept[-1], str):
-        kept[-1] = kept[-1].rstrip()
-        if kept[-1]:
+    while kept and isinstance(text := kept[at], str):
+        kept[at] = text.rstrip() if at else text.lstrip()
+        if kept[at]:
             break
-        kept.pop()
-    return kept
-
-
-def _stripped_start(parts: Sequence[Part]) -> list[Part]:
-    """Parts without white space at their start."""
-    kept = list(parts)
-    while kept and isinstance(kept[0], str):
-        kept[0] = kept[0].lstrip()
-        if kept[0]:
-            break
-        kept.pop(0)
+        kept.pop(at)
     return kept
 
 
 def question_unseen(sample: Sample, images: ImageOrder = "mark") -> str:
     """The question with its options as plain text for the second pass, image places removed."""
     written = bool(choice_lines(sample))
-    question = _stripped_end(sample.question) if written else sample.question
+    question = _stripped(sample.question, -1) if written else sample.question
     text = "".join(without_images(tuple(question)))
     if written and sample.choices:
         text += f"\n{render_choices(sample.choices)}"
@@ -260,7 +249,7 @@ def question_unseen(sample: Sample, images: ImageOrder = "mark") -> str:
 
 
 def without_images(question: tuple[Part, ...]) -> tuple[str, ...]:
-    """A question's texts without its images, and without further marks of an image shown once."""
+    """A question's texts without its images and without marks that are left in the text."""
     texts = tuple(part for part in question if isinstance(part, str))
     if len(texts) == len(question):
         return texts
@@ -268,15 +257,20 @@ def without_images(question: tuple[Part, ...]) -> tuple[str, ...]:
 
 
 def wording_hash(version: int, wording: str) -> str:
-    """Hash of a prompt that is no `--prompt` format (the reader's, the caption's)."""
+    """Hash of a prompt that is not a `--prompt` format (the reader's, the caption's)."""
     return hashlib.sha256(f"{version}\0{wording}".encode()).hexdigest()[:16]
 
 
-def describe_messages(sample: Sample, *, system: str | None = None) -> tuple[Message, ...]:
-    """Ask for a description alone: `--perception caption`, for models that write none."""
-    content = [*sample.question, *choice_lines(sample), f"\n{CAPTION}"]
+def _conversation(content: list[Part], system: str | None) -> tuple[Message, ...]:
+    """One user's turn, after a system message if there is one."""
     user = Message("user", tuple(merge_text(content)))
     return (Message("system", (system,)), user) if system else (user,)
+
+
+def describe_messages(sample: Sample, *, system: str | None = None) -> tuple[Message, ...]:
+    """Ask only for a description: `--perception caption`, for models that write none unasked."""
+    content = [*sample.question, *choice_lines(sample), f"\n{CAPTION}"]
+    return _conversation(content, system)
 
 
 def build_messages(
@@ -302,19 +296,18 @@ def build_messages(
     if fmt.images == "end":
         content = images_at_end(content)
     if fmt.separator == " ":
-        content = _stripped_start(_stripped_end(content))
+        content = _stripped(_stripped(content, -1), 0)
     elif not choice_lines(sample):
-        content = _stripped_end(content)
+        content = _stripped(content, -1)
     if ending:
         content.append(f"{fmt.separator}{ending}" if content else ending)
-    user = Message("user", tuple(merge_text(content)))
-    return (Message("system", (system,)), user) if system else (user,)
+    return _conversation(content, system)
 
 
 def own_messages(sample: Sample, system: str | None) -> tuple[Message, ...]:
-    """The messages of an external task, to the letter; `system` replaces its system message.
+    """The messages of an external task, unchanged; `system` replaces its system message.
 
-    `Sample.extra` holds the turns where they are more than one question of the user's.
+    `Sample.extra` has the turns if there are more than the user's question.
     """
     turns = sample.extra.get("turns")
     messages = [Message("user", sample.question)]
@@ -329,23 +322,22 @@ def own_messages(sample: Sample, system: str | None) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def caption_messages(
+def reading_messages(
     sample: Sample, description: str, *, images: ImageOrder = "mark", system: str | None = None
 ) -> tuple[Message, ...]:
     """Write the second-pass message: description and question, never the image (appendix B.2).
 
     Args:
         sample: The question.
-        description: What the first pass has seen; stripped, as both layouts do.
-        images: Whose second pass it is, by the first pass's place of images.
+        description: The first pass's description; stripped, as in both layouts.
+        images: Where the first pass had its images.
         system: System message.
     """
-    # Not str.format: the wording holds the braces of \boxed{}; not two replacements one after
-    # the other: question and description may hold the other's name in braces.
+    # Not str.format, because of the braces of \boxed{}; not two replacements in sequence, because
+    # question and description may contain the other's name in braces.
     before, after = CAPTION_REASONER.split("{question}")
-    told = before.replace("{description}", well_formed(description).strip())
-    user = Message("user", (f"{told}{question_unseen(sample, images)}{after}",))
-    return (Message("system", (system,)), user) if system else (user,)
+    before = before.replace("{description}", well_formed(description).strip())
+    return _conversation([f"{before}{question_unseen(sample, images)}{after}"], system)
 
 
 def reader_hash(images: ImageOrder) -> str:
@@ -355,7 +347,7 @@ def reader_hash(images: ImageOrder) -> str:
 
 
 def merge_text(parts: list[Part]) -> list[Part]:
-    """Join neighbouring texts, so that a message's form does not depend on how it was built."""
+    """Join adjacent texts, so that a message does not depend on how it was built."""
     merged: list[Part] = []
     for part in parts:
         if isinstance(part, str) and merged and isinstance(merged[-1], str):
@@ -378,15 +370,15 @@ def to_chat(messages: tuple[Message, ...]) -> list[dict[str, object]]:
 
 
 def qwen_chat(messages: Sequence[Message]) -> str:
-    """Messages as the chat template of Qwen2.5-VL writes them, to look at (engines render it)."""
-    told = list(messages)
-    if told and told[0].role != "system":
-        told.insert(0, Message("system", ("You are a helpful assistant.",)))
+    """Messages as the chat template of Qwen2.5-VL writes them, for display; engines use theirs."""
+    turns = list(messages)
+    if turns and turns[0].role != "system":
+        turns.insert(0, Message("system", ("You are a helpful assistant.",)))
     image = "<|vision_start|><|image_pad|><|vision_end|>"
-    turns = [
+    written = [
         f"<|im_start|>{message.role}\n"
         + "".join(image if isinstance(part, ImagePlace) else part for part in message.content)
         + "<|im_end|>\n"
-        for message in told
+        for message in turns
     ]
-    return "".join([*turns, "<|im_start|>assistant\n"])
+    return "".join([*written, "<|im_start|>assistant\n"])

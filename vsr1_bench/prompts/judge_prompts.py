@@ -35,9 +35,9 @@ class JudgePrompt:
     template: str
     """With {Question}, {Reference}, {Candidate} and, where its form varies, {Reply}."""
     reply_json: str = ""
-    """What {Reply} says where the endpoint can be held to JSON; empty = never asked for JSON."""
+    """Text of {Reply} if the endpoint supports JSON schemas; empty = JSON is never requested."""
     reply_tags: str = ""
-    """What {Reply} says otherwise."""
+    """Text of {Reply} otherwise."""
     graded: bool = False
     """The reply is a score from 0 to 1, not a verdict."""
 
@@ -62,7 +62,7 @@ class JudgePrompt:
         *,
         structured: bool,
     ) -> str:
-        """Fill the template; what is put in can close none of its tags."""
+        """Fill the template; the inserted texts cannot close its tags."""
         shown = question
         if choices:
             listed = (f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False))
@@ -79,7 +79,7 @@ class JudgePrompt:
 
 
 _PLACE = re.compile(r"\{(Question|Reference|Candidate|Reply)\}")
-# Also unfinished, spaced or in capitals: a model may take any of them for the tag.
+# Also unfinished, spaced or in capitals: a model may read any of these as the tag.
 _TAG = re.compile(
     r"<(?=\s{0,4}/?\s{0,4}(?:question|options|reference|candidate|judge?ment|verdict)\b)"
     r"([^<>]{0,200})(>?)",
@@ -87,7 +87,7 @@ _TAG = re.compile(
 )
 
 
-# What chat templates make of these would end the user's turn and begin the judge's, by family.
+# Marks of chat templates, by family, which would end the user's turn and begin the judge's.
 _TURN = re.compile(
     r"<(?="
     r"[|\uff5c]"  # ChatML, Llama 3, Qwen, Phi, GLM, Command R, gpt-oss; DeepSeek and Hunyuan
@@ -107,15 +107,16 @@ _TURN = re.compile(
     re.IGNORECASE,
 )
 _MARKS = {"<": "&lt;", "[": "&#91;", "]": "&#93;"}
-# In a prompt without tags these words are all that tells the parts apart.
+# In a prompt without tags only these words separate the parts.
 _LABEL = re.compile(r"\b(reference|gold|candidate)(\s{1,4}answer\s{0,4})[:\uff1a]", re.IGNORECASE)
 
 
 def escape(text: str, *, labels: bool = False) -> str:
-    """Write the prompt's own tags so that they are text: `</candidate>` -> `&lt;/candidate&gt;`.
+    """Escape the prompt's own tags: `</candidate>` -> `&lt;/candidate&gt;`.
 
-    So are the marks of turns in the usual chat templates: `<|im_end|>` -> `&lt;|im_end|>`; with
-    `labels` the words that name the parts of a prompt without tags, too: `Reference Answer&#58;`.
+    The marks of turns in common chat templates are escaped, too: `<|im_end|>` -> `&lt;|im_end|>`.
+    With `labels`, so are the words that name the parts of a prompt without tags: `Reference
+    Answer&#58;`.
     """
     text = _TURN.sub(lambda found: _MARKS[found.group()], text)
     if labels:
@@ -181,7 +182,7 @@ def get_prompt(name: str) -> JudgePrompt:
     """Look a prompt up.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: no prompt has this name.
     """
     if name not in PROMPTS:
         raise UsageError(f"--judge_prompt {name}: no such prompt; {nearest(name, tuple(PROMPTS))}")

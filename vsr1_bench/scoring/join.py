@@ -19,7 +19,7 @@ MISSING, WHOLE, TRUNCATED, FAILED = range(4)
 _MARKS = {"correct": 1.0, "incorrect": 0.0}
 
 
-@without_gc
+@without_gc()
 def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
     """Join samples, generations and verdicts: one entry for each response that was asked for.
 
@@ -119,7 +119,7 @@ class _Table:
                 yield _response(known, self._groups[row], self._states[at], self._verdicts[at])
 
 
-@without_gc
+@without_gc()
 def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Seen]:
     """Join both passes: one entry for each response that was asked for.
 

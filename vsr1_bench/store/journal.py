@@ -2,8 +2,8 @@
 
 A record is acknowledged when `append` returns: it has reached the operating system, so no death of
 the process loses it. `fsync` follows each second and at the end, which bounds what a power cut can
-take. A torn last line (death in the middle of a write) is cut off, with a warning, by the next
-writer; a bad line anywhere else is damage, and an error.
+lose. A torn last line (the process died in the middle of a write) is cut off, with a warning, by
+the next writer. A bad line anywhere else is damage, and an error.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ FSYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What `flock` says on file systems that have none (some cluster and FUSE mounts).
+# Errors of `flock` on file systems without it (some cluster and FUSE mounts).
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield a journal's records in the order they were written; a torn last line is left out.
+    """Yield a journal's records in the order they were written, without a torn last line.
 
     Raises:
         StoreError: a whole line is not a JSON object (names file:line), or the file cannot be read.
@@ -52,11 +52,11 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_lines(path: Path, start: int = 0, number: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield a journal's whole lines, each behind its number from 1.
+    """Yield a journal's whole lines with their numbers, from 1.
 
     Args:
-        path: The journal; one that is not there is empty.
-        start: Where to begin: the end of a line.
+        path: The journal; a missing one is empty.
+        start: Byte to begin at: the end of a line.
         number: That line's number.
 
     Raises:
@@ -67,7 +67,7 @@ def read_lines(path: Path, start: int = 0, number: int = 0) -> Iterator[tuple[in
             file.seek(start)
             for at, line in enumerate(file, start=number + 1):
                 if not line.endswith(b"\n"):
-                    log.debug("%s:%d is torn or being written, and left out", path, at)
+                    log.debug("%s:%d is torn or being written, and skipped", path, at)
                     return
                 yield at, line
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     try:
         record = msgspec.json.decode(line)
     except (msgspec.MsgspecError, RecursionError):
-        # Half a surrogate pair, as a model may write it, and NaN are read by json alone.
+        # Only json reads NaN, and half a surrogate pair, which a model may write.
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
@@ -90,7 +90,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 def bad_line(path: Path, number: int) -> StoreError:
-    """The error that a whole line is not a record."""
+    """The error for a whole line that is not a record."""
     return StoreError(
         f"{path}:{number}: not a record of this journal; restore the file from a copy, "
         "or delete that line to have its sample generated again"
@@ -100,10 +100,10 @@ def bad_line(path: Path, number: int) -> StoreError:
 class Lock:
     """One writer for a folder's journals: `flock` on this host, a heartbeat across hosts.
 
-    A lock file holds its writer's host and process id. On one host the kernel lets go of a dead
-    writer's lock by itself. Another host (a shared file system) is believed dead once the file has
-    not been touched for `STALE_SECONDS`; should it come back, it finds another name in the file,
-    or another file in its place, and writes no more.
+    A lock file holds its writer's host and process id. On one host the kernel releases a dead
+    writer's lock. A writer on another host (a shared file system) is considered dead once it has
+    not touched the file for `STALE_SECONDS`. If it comes back, it finds another name in the file,
+    or another file in its place, and stops writing.
     """
 
     def __init__(self, path: Path, *, force: bool = False) -> None:
@@ -111,8 +111,8 @@ class Lock:
 
         Args:
             path: The lock file; it stays, empty, when the lock is released.
-            force: Take over from another host that has not been silent for long enough, and do
-                without `flock` where the file system has none.
+            force: Take over from another host even if its lock is not stale, and work without
+                `flock` if the file system has none.
 
         Raises:
             StoreError: another writer holds it, or the folder cannot be written.
@@ -179,12 +179,12 @@ class Lock:
                 os.utime(self._fd)
 
     def _lost(self) -> bool:
-        """Whether another name is in the file, or another file, or none, in its place."""
+        """Whether the file names another writer, was replaced, or is gone."""
         try:
             moved = not os.path.samestat(os.stat(self.path), os.fstat(self._fd))
         except FileNotFoundError:
             return True
-        except OSError:  # not to be had just now
+        except OSError:  # temporarily unreachable
             return False
         return moved or self._holder() not in ({}, self._owner)
 
@@ -201,7 +201,7 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Let the next writer in at once."""
+        """Release the lock at once."""
         if self not in _held:
             return
         _held.discard(self)
@@ -213,7 +213,7 @@ class Lock:
         os.close(self._fd)
 
     def leave_in_child(self) -> None:
-        """In a forked child: drop the copy of the lock, which would outlive the writer's death."""
+        """In a forked child: close the copy of the lock, which would outlive a dead writer."""
         os.close(self._fd)
 
 
@@ -230,7 +230,7 @@ os.register_at_fork(after_in_child=_drop_locks)
 
 
 class Journal(Closing):
-    """The append end of one journal; hold its folder's `Lock` while it is open."""
+    """Appends to one journal; hold its folder's `Lock` while it is open."""
 
     def __init__(self, path: Path) -> None:
         """Open for appending and cut off a torn last line.
@@ -252,7 +252,7 @@ class Journal(Closing):
             raise os_failure(path, error) from error
 
     def _repair(self) -> int:
-        """Cut a torn last line; return the length of what is whole."""
+        """Cut off a torn last line; return the length of the file then."""
         with self.path.open("rb") as file:
             end = whole = file.seek(0, os.SEEK_END)
             while whole > 0:
@@ -287,7 +287,7 @@ class Journal(Closing):
                 view = view[self._file.write(view) :]
             self._end += len(line)
         except OSError as error:
-            # Part of the line may be there: take it back, so that the file stays whole.
+            # Part of the line may be written: cut it off.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), self._end)
             raise os_failure(self.path, error) from error
@@ -295,11 +295,11 @@ class Journal(Closing):
             self.sync()
 
     def sync(self) -> None:
-        """Bring everything written to the disk itself.
+        """Flush everything written to the disk.
 
         Raises:
-            StoreError: the disk refuses what it had accepted (network file systems, quotas), so
-                that records of the last second may be lost.
+            StoreError: the disk refuses data that it had accepted (network file systems, quotas);
+                records of the last second may be lost.
         """
         try:
             os.fsync(self._file.fileno())
@@ -317,7 +317,7 @@ class Journal(Closing):
 
 
 def write_atomic(path: Path, text: str | Iterator[str]) -> None:
-    """Write a file, whole or piece by piece: it is either absent, as it was, or complete.
+    """Write a file atomically, from one text or from pieces.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -339,7 +339,7 @@ def write_atomic(path: Path, text: str | Iterator[str]) -> None:
 
 
 def os_failure(path: Path, error: OSError) -> StoreError:
-    """Say in one line what the file system refused, and the way out."""
+    """The error for an operation that the file system refused, with the way out."""
     if error.errno in FULL_DISK:
         return DiskFullError(f"{path}: the disk is full; free some space")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

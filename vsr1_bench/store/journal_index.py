@@ -41,7 +41,7 @@ TRAILER_BYTES = 1024
 
 
 class OutputSummary(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What is known of a response, a caption or a reading without its text."""
+    """A response, a caption or a reading without its text."""
 
     key: str
     sample_id: str
@@ -51,7 +51,7 @@ class OutputSummary(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class VerdictSummary(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What is known of a verdict without the words of who judged."""
+    """A verdict without the judge's text."""
 
     key: str
     outcome: Outcome
@@ -59,7 +59,7 @@ class VerdictSummary(msgspec.Struct, array_like=True, frozen=True, gc=False):
     extracted: str | None
     unparsed: bool
     reason: str | None
-    """Why there is none; of others it is not kept."""
+    """Why the response is unscored; None for other outcomes."""
     judge_model: str | None
     prompt_hash: str | None
     asked: str | None
@@ -73,7 +73,7 @@ Summary = TypeVar("Summary", OutputSummary, VerdictSummary)
 
 @dataclass(frozen=True)
 class JournalKind(Generic[Summary]):
-    """A kind of journal."""
+    """A kind of journal and the summary of its records."""
 
     record: type[Any]
     """The dataclass of its lines."""
@@ -81,9 +81,9 @@ class JournalKind(Generic[Summary]):
     summarize: Callable[[Any], Summary]
 
     def reader(self, path: Path) -> Callable[[int, bytes], Summary]:
-        """A function from a line and its number to what is kept of it; checks every field."""
+        """A function from a line and its number to its summary; it checks every field."""
         hints = get_type_hints(self.record)
-        # Not the dataclass itself, which takes unknown fields and is slower to make.
+        # Not the dataclass itself, which accepts unknown fields and is slower to create.
         line = msgspec.defstruct(
             self.record.__name__,
             [
@@ -105,7 +105,7 @@ class JournalKind(Generic[Summary]):
                 found: Any = decode(text)
                 if found.schema == SCHEMA_VERSION:
                     return self.summarize(found)
-            # What msgspec cannot read, and what is wrong with a line that nobody can.
+            # json reads lines that msgspec cannot, and the error names what is wrong with others.
             record = parse_line(text)
             if record is None:
                 raise bad_line(path, number)
@@ -148,12 +148,12 @@ JUDGMENTS = JournalKind(Judgment, VerdictSummary, _verdict_summary)
 
 
 def index_path(journal: Path) -> Path:
-    """Where the index of a journal is."""
+    """Path of a journal's index."""
     return journal.with_name(f".{journal.name}.index")
 
 
 class _Trailer(msgspec.Struct, frozen=True):
-    """The last line of an index: of which journal it is, and that it is whole."""
+    """The last line of an index: which journal it is of, and a checksum."""
 
     version: int
     kind: str
@@ -172,14 +172,14 @@ class _Trailer(msgspec.Struct, frozen=True):
 
 
 def summaries(path: Path, kind: JournalKind[Summary]) -> Iterator[Summary]:
-    """Yield what is kept of a journal's records, in their order; a torn last line is left out.
+    """Yield the summaries of a journal's records in their order, without a torn last line.
 
     Raises:
         StoreError: the journal is damaged, or of another version; names file:line.
     """
     try:
         journal = path.open("rb")
-    except OSError:  # none, or one of which `read_lines` says why it cannot be read
+    except OSError:  # missing, or `read_lines` raises why it cannot be read
         yield from (kind.reader(path)(number, line) for number, line in read_lines(path))
         return
     read = kind.reader(path)
@@ -221,7 +221,7 @@ def _tail(journal: BinaryIO, size: int) -> str:
 def _open_index(
     path: Path, journal: BinaryIO, kind: JournalKind[Summary]
 ) -> tuple[BinaryIO, _Trailer] | None:
-    """The index of a journal, at its beginning; None if there is none that counts."""
+    """The index of a journal, open at its beginning; None if there is no valid one."""
     try:
         index = index_path(path).open("rb")
     except OSError:
@@ -241,7 +241,7 @@ def _open_index(
 
 
 def _counts(trailer: _Trailer, journal: BinaryIO, kind: JournalKind[Summary]) -> bool:
-    """Whether an index is of the journal as it is now, or as it was before more was appended."""
+    """Whether an index is of the journal as it is, or as it was before lines were appended."""
     stat = os.fstat(journal.fileno())
     return (
         (trailer.version, trailer.kind, trailer.inode)
@@ -261,19 +261,19 @@ def _checksum(index: BinaryIO, size: int) -> int:
 
 
 def _stored(index: BinaryIO, size: int, kind: JournalKind[Summary]) -> Iterator[Summary]:
-    """Yield what is in the first `size` bytes of an index."""
+    """Yield the summaries in the first `size` bytes of an index."""
     decode = msgspec.json.Decoder(list[kind.summary]).decode  # type: ignore[name-defined]
     while size > 0:
         line = index.readline()
         size -= len(line)
         try:
             yield from decode(line)
-        except msgspec.MsgspecError:  # half a surrogate pair is read by json alone
+        except msgspec.MsgspecError:  # only json reads half a surrogate pair
             yield from msgspec.convert(json.loads(line), list[kind.summary])  # type: ignore[name-defined]
 
 
 class _Writer:
-    """Writes an index, which appears only complete; that it cannot be written is not an error."""
+    """Writes an index, which appears only when complete; a failure to write is not an error."""
 
     def __init__(self, path: Path, journal: BinaryIO, kind: JournalKind[Any]) -> None:
         self._path, self._journal, self._kind = index_path(path), journal, kind
@@ -281,30 +281,30 @@ class _Writer:
         self._body, self._checksum = 0, 0
         self._file: BinaryIO | None = None
         self._encode = msgspec.json.Encoder().encode
-        self._try(self._open)
+        with self._trying():
+            self._file = self._temporary.open("wb")
 
-    def _open(self) -> None:
-        self._file = self._temporary.open("wb")
-
-    def _try(self, act: Callable[[], None]) -> None:
+    @contextlib.contextmanager
+    def _trying(self) -> Iterator[None]:
         try:
-            act()
+            yield
         except OSError as error:
             log.debug("%s cannot be written (%s)", self._path, error)
             self.discard()
 
     def _write(self, piece: bytes) -> None:
         if self._file is not None:
-            self._file.write(piece)
+            with self._trying():
+                self._file.write(piece)
             self._body += len(piece)
             self._checksum = zlib.crc32(piece, self._checksum)
 
     def copy(self, index: BinaryIO, trailer: _Trailer) -> None:
-        """Take over what an older index holds."""
+        """Copy an older index."""
         index.seek(0)
         left = trailer.body
         while left > 0 and (piece := index.read(min(left, 1 << 20))):
-            self._try(lambda piece=piece: self._write(piece))  # type: ignore[misc]
+            self._write(piece)
             left -= len(piece)
 
     def add(self, batch: list[Any]) -> None:
@@ -315,19 +315,20 @@ class _Writer:
             line = self._encode(batch)
         except UnicodeEncodeError:  # half a surrogate pair
             line = json.dumps(msgspec.to_builtins(batch)).encode("ascii")
-        self._try(lambda: self._write(line + b"\n"))
+        self._write(line + b"\n")
 
     def finish(self, size: int, lines: int) -> None:
-        """Put the index in its place."""
-        self._try(lambda: self._finish(size, lines))
+        """Move the index to its place."""
+        with self._trying():
+            self._finish(size, lines)
 
     def _finish(self, size: int, lines: int) -> None:
         if self._file is None:
             return
         stat = os.fstat(self._journal.fileno())
         if not os.path.samestat(stat, os.stat(self._journal.name)):
-            return self.discard()  # another file was put in its place meanwhile
-        # Of a journal that is being written: what has come since is more, if it is anything.
+            return self.discard()  # the journal was replaced meanwhile
+        # 0 if the journal has grown since: its time is then of later lines.
         modified = stat.st_mtime_ns if stat.st_size == size else 0
         kind, tail = self._kind.record.__name__, _tail(self._journal, size)
         trailer = _Trailer(
@@ -339,7 +340,7 @@ class _Writer:
         self._file = None
 
     def discard(self) -> None:
-        """Leave nothing half-written behind."""
+        """Delete a half-written index."""
         file, self._file = self._file, None
         if file is not None:
             with contextlib.suppress(OSError):
@@ -349,14 +350,14 @@ class _Writer:
 
 
 def check_asked(folder: Path, asked: Set[str], answered: Set[str]) -> None:
-    """See to it that a run's folder holds the samples that its responses answer.
+    """Check that a run's folder has the samples of all its responses.
 
     Raises:
         DamagedRunError: `samples.jsonl` has lost some.
     """
     if lost := sorted(answered - asked):
         raise DamagedRunError(
-            f"{folder / 'samples.jsonl'}: lacks {len(lost)} of the samples that have responses "
+            f"{folder / 'samples.jsonl'}: {len(lost)} samples that have responses are missing "
             f"(first {lost[0]!r:.60}); restore it from a copy, or run the command that made this "
             "run again",
             folder,

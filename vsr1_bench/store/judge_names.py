@@ -1,9 +1,9 @@
 """Names of judges: as typed after `--judge`, and as stored with verdicts.
 
-A name is `NAME`, `NAME[MODEL]`, `NAME[MODEL,PROMPT]`, or `NAME:ARGUMENT`, where the argument of a
-judge made of others holds their names: `cascade:math,openai[org/M,paper]`. A stored name always has
-the model, so that verdicts of two models never take each other's place; it can be typed as it is.
-Labels have their file in it, with a hash of what that holds: `labels[ann~3f2a1b9c]`.
+A name is `NAME`, `NAME[MODEL]`, `NAME[MODEL,PROMPT]`, or `NAME:ARGUMENT`. The argument of a judge
+that combines others holds their names: `cascade:math,openai[org/M,paper]`. A stored name always has
+the model, so that verdicts of two models are kept apart; it can be typed as it is. The name of a
+label file has a hash of its content: `labels[ann~3f2a1b9c]`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vsr1_bench.errors import UsageError
 
 LABELS = "labels"
 LONGEST = 90
-"""Characters of a model in a file's name; two of them in one name still fit a file system."""
+"""Most characters of a model in a file name; two such models in one name fit a file system."""
 _SPEC = re.compile(r"([^\[\]:]+)(?:\[([^\[\]]*)\])?(?::(.*))?", re.DOTALL)
 _BRACKETS = re.compile(r"\[[^\[\]]*\]")
 _ODD = re.compile(r"[^A-Za-z0-9._:/@+=~-]+")
@@ -29,7 +29,7 @@ class JudgeName:
     """A judge's name, taken apart."""
 
     kind: str
-    """Under which the registry has it."""
+    """The judge's name in the registry."""
     brackets: str | None = None
     """What is in its brackets: a model, or a model and a prompt."""
     argument: str | None = None
@@ -40,7 +40,7 @@ def read_name(spec: str) -> JudgeName:
     """Take a name apart.
 
     Raises:
-        UsageError: its brackets are in no order.
+        UsageError: the name has another form.
     """
     found = _SPEC.fullmatch(spec.strip())
     if found is None:
@@ -54,12 +54,12 @@ def read_name(spec: str) -> JudgeName:
 
 
 def llm_name(kind: str, model: str, prompt: str | None) -> str:
-    """Name of a model that judges; `prompt` only where it is not the usual one."""
+    """Name of a judging model; `prompt` is None if it is the usual one."""
     return f"{kind}[{model_label(model)}{f',{prompt}' if prompt else ''}]"
 
 
 def model_label(model: str) -> str:
-    """A model as it is in names: itself, unless it is long or would break the name."""
+    """A model as written in names; it is shortened if it is long or would break the name."""
     plain = _ODD.sub("-", model)
     if plain == model and len(quote(model, safe="")) <= LONGEST:
         return model
@@ -68,13 +68,13 @@ def model_label(model: str) -> str:
 
 
 def label_file(names: Collection[str]) -> str | None:
-    """Of the judges of one run, its only file of labels; None if there is none, or several."""
+    """The only label file among the judges of a run; None if there is none, or several."""
     found = [name for name in names if bare(name) == LABELS]
     return found[0] if len(found) == 1 else None
 
 
 def name_in_run(judge: str, judged: Collection[str]) -> str:
-    """A judge's name among those of one run: `labels` is its only file of labels."""
+    """A judge's name among those of a run; `labels` means the run's only label file."""
     return (judge == LABELS and label_file(judged)) or judge
 
 
@@ -84,7 +84,7 @@ def bare(name: str) -> str:
 
 
 def split_first(text: str) -> tuple[str, str]:
-    """Split at the first comma that is in no brackets; the second part may be empty."""
+    """Split at the first comma outside brackets; the second part may be empty."""
     depth = 0
     for place, char in enumerate(text):
         depth += (char == "[") - (char == "]")
@@ -94,13 +94,13 @@ def split_first(text: str) -> tuple[str, str]:
 
 
 def stored_name(asked: str, stored: Collection[str], flag: str = "--judge") -> str | None:
-    """The stored name that is meant: the very one, else the only one that differs by its models.
+    """The stored name that a typed name means: the same, or the only one with other brackets.
 
-    `openai` is `openai[M]` where no other model has judged; the kind alone (`cascade`) will do,
-    too. None = nothing is stored under such a name.
+    `openai` means `openai[M]` if no other model has judged. The kind alone (`cascade`) is enough,
+    too. None = no such name is stored.
 
     Raises:
-        UsageError: several may be meant.
+        UsageError: the name is ambiguous.
     """
     wanted = ",".join(part.strip() for part in asked.split(","))
     if wanted in stored:

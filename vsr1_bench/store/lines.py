@@ -49,7 +49,7 @@ def record_of_sample(sample: Sample, row: int) -> dict[str, Any]:
 def sample_of_record(record: dict[str, Any]) -> Sample:
     """Read what `record_of_sample` wrote; the images themselves are not in it.
 
-    What a published run came without (`RunFolder.withheld`) is null there, and empty here.
+    Fields that a published run withholds (`RunFolder.withheld`) are null there and empty here.
     """
     return Sample(
         id=record["id"],
@@ -67,7 +67,7 @@ def sample_of_record(record: dict[str, Any]) -> Sample:
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """What joining has to know of a sample: where it is, and which groups it is in."""
+    """What joining needs of a sample: its place and its groups."""
 
     row: int
     """Place in the data set, from 0."""
@@ -75,14 +75,14 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     id: str | None = None
     groups: dict[str, str] | None = None
     skipped: str | None = msgspec.field(default=None, name="left_out")
-    """Why it has no part in the run; such a record has neither an id nor groups."""
+    """Why the sample was skipped; such a record has neither an id nor groups."""
 
 
 _place = msgspec.json.Decoder(Place).decode
 
 
 def place_of_line(path: Path, number: int, line: bytes) -> Place:
-    """Read what joining has to know from a line of `samples.jsonl`.
+    """Read what joining needs from a line of `samples.jsonl`.
 
     Raises:
         StoreError: the line is not such a record; names file:line.
@@ -126,7 +126,7 @@ def decoded(
         decode: Reads them.
 
     Raises:
-        StoreError: they are of another version, or not what `decode` reads; names file:line.
+        StoreError: another schema version, or not what `decode` reads; names file:line.
     """
     if (schema := record.get("schema")) != SCHEMA_VERSION:
         raise StoreError(
@@ -197,7 +197,7 @@ class _CellsLine(TypedDict):
 
 
 class _PassLine(_CellsLine):
-    """What one reader's second pass says."""
+    """The numbers of one reader's second pass."""
 
     reader: _ReaderLine
     uncounted: int
@@ -215,7 +215,7 @@ class _BlindLine(TypedDict):
 
 
 class _ScoreLine(TypedDict):
-    """What everything that reads a score relies on; it may say more."""
+    """The fields of a score document that readers rely on; it may have more."""
 
     model: str
     task: str
@@ -236,7 +236,7 @@ class _ScoreLine(TypedDict):
 
 
 class _MetaLine(TypedDict):
-    """`run.json`, the spec's own fields left to the spec."""
+    """`run.json`; `RunSpec` checks the fields of its spec."""
 
     spec: dict[str, Any]
     samples: Annotated[int, msgspec.Meta(ge=0)]
@@ -254,12 +254,12 @@ class _MetaLine(TypedDict):
 
 
 def score_fault(document: Any) -> str | None:
-    """Why a document is not a score file, field and type; None = it is one."""
+    """Why a document is not a score file (field and type); None = it is valid."""
     return _fault(document, _ScoreLine)
 
 
 def meta_fault(document: Any) -> str | None:
-    """Why a document is no `run.json`, field and type; None = it is one."""
+    """Why a document is not a `run.json` (field and type); None = it is valid."""
     return _fault(document, _MetaLine)
 
 

@@ -1,20 +1,20 @@
-"""The run store: one folder per run, in which nothing paid for is ever lost.
+"""The run store: one folder per run, which never loses a finished response.
 
     runs/<org--model>/<task>-<8 hex of the spec's hash>/
       run.json            the spec, its hash, and what is not part of it (versions, times, command)
       samples.jsonl       the questions asked, so that judging and viewing need no data set
       generations.jsonl   a line per response, written the moment it finishes
-      captions.jsonl      descriptions that were asked for by themselves (`--perception caption`)
+      captions.jsonl      descriptions from separate requests (`--perception caption`)
       perceptions.jsonl   the second pass: a line per description that was read
-      readers/<name>-<8 hex>.json   who read them
+      readers/<name>-<8 hex>.json   the readers' specs
       judgments/<judge>-<8 hex>.jsonl
-      replies/<judge>-<8 hex>.jsonl    what a judging model said, keyed by what it was asked
+      replies/<judge>-<8 hex>.jsonl    a judging model's replies, keyed by the request
       perception_judgments/<judge>-<8 hex>.jsonl   the same judge's verdicts on the second pass
-      scores/<judge>.json appears only complete
+      scores/<judge>.json appears only when complete
 
 A shard (`--shard i/n`) writes `generations.<i>-of-<n>.jsonl` and its other journals beside those of
-the others, and all are merged by key: the last record of a key counts, but a finished response is
-never displaced by a failed one, whichever journal that is in.
+the others. Reading merges all by key: the last record of a key counts, but a failed response never
+replaces a finished one, whichever journal it is in.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def utc_now() -> str:
 
 
 def shard_part(shard: Shard) -> str:
-    """What a shard's files have in their names; nothing where there is only one shard."""
+    """The shard's part of file names; empty if there is only one shard."""
     return "" if shard == (0, 1) else f".{shard[0]}-of-{shard[1]}"
 
 
@@ -76,7 +76,7 @@ def safe_name(name: str) -> str:
 def naming_run(
     read: Callable[Concatenate[RunFolder, P], Read],
 ) -> Callable[Concatenate[RunFolder, P], Read]:
-    """Let the error of a method that reads say which run it is (see `RunFolder._naming_run`)."""
+    """Let an error of a reading method name the run (see `RunFolder._naming_run`)."""
 
     @wraps(read)
     def reading(run: RunFolder, /, *args: P.args, **kwargs: P.kwargs) -> Read:
@@ -87,15 +87,15 @@ def naming_run(
 
 
 class RunFolder:
-    """One run on disk. Reading needs no lock; `writer` takes it."""
+    """One run on disk. Reading needs no lock; `RunWriter` takes it."""
 
     def __init__(self, path: Path) -> None:
-        """Bind to a folder; nothing is read or made yet."""
+        """Bind to a folder; nothing is read or created yet."""
         self.path = path
 
     @contextmanager
     def _naming_run(self) -> Iterator[None]:
-        """Let an error of reading say which run it is, so that others can go on."""
+        """Let an error name the run, so that a command can continue with the other runs."""
         try:
             yield
         except DamagedRunError:
@@ -114,8 +114,8 @@ class RunFolder:
 
         Args:
             spec: The run's spec.
-            samples: How many samples are asked for (the first so many), shards taken together.
-            facts: What else is worth knowing.
+            samples: How many samples are asked for (from the first on), over all shards.
+            facts: Further entries.
 
         Raises:
             StoreError: the folder holds a run of another spec, or cannot be written.
@@ -165,22 +165,22 @@ class RunFolder:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            said = f"spec.{where}: {first['msg']}; {RESTORE}"
-            raise StoreError(f"{self.path / 'run.json'}: {said}") from error
+            fault = f"spec.{where}: {first['msg']}; {RESTORE}"
+            raise StoreError(f"{self.path / 'run.json'}: {fault}") from error
 
     def withheld(self) -> tuple[str, ...]:
-        """Fields of the samples that a published run came without: gold answers, questions.
+        """Fields of the samples that a published run withholds: gold answers, questions.
 
-        Scoring and tables need none of them; judging does (see `publish.golds`).
+        Judging needs them (see `publish.golds`); scoring and tables do not.
         """
         return tuple(self.meta().get("withheld", ()))
 
     def samples(self) -> dict[str, Sample]:
-        """Sample id -> sample (images left out), in data order (see `placed_samples`)."""
+        """Sample id -> sample without images, in data order (see `placed_samples`)."""
         return {sample.id: sample for sample in self.placed_samples().values()}
 
     def stream_samples(self) -> Iterator[Sample]:
-        """Yield the samples (images left out) in the order of the journals.
+        """Yield the samples without images, in the order of the journals.
 
         Raises:
             StoreError: a journal is damaged, or of another version.
@@ -189,7 +189,7 @@ class RunFolder:
             yield from self._sample_records(sample_of_record)
 
     @naming_run
-    @without_gc
+    @without_gc()
     def placed_samples(self) -> dict[int, Sample]:
         """Place in the data set (from 0) -> sample, in data order.
 
@@ -200,21 +200,18 @@ class RunFolder:
         return dict(sorted(found, key=lambda pair: pair[0]))
 
     def skipped(self) -> dict[int, str]:
-        """Place in the data set -> why the sample there has no part in this run (see `blind`)."""
+        """Place in the data set -> why the sample there was skipped (see `blind`)."""
         found = ((p.row, p.skipped) for p in self.places() if p.skipped is not None)
         return dict(sorted(found))
 
     def _sample_records(self, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
-        """Read the records of the samples asked.
-
-        Each shard has written its own rows: only sorting brings them into the data's order.
-        """
+        """Read the samples' records, shard by shard; only sorting gives the data's order."""
         for journal in sorted(self.path.glob("samples*.jsonl")):
             found = read_records(journal, lambda r: None if "left_out" in r else decode(r))
             yield from (record for record in found if record is not None)
 
     def places(self) -> Iterator[Place]:
-        """Yield where the samples are, those that were left out, too; in no order.
+        """Yield the places of all samples, skipped ones included; in no order.
 
         Raises:
             StoreError: a journal is damaged, or of another version.
@@ -225,11 +222,11 @@ class RunFolder:
                     yield place_of_line(journal, number, line)
 
     def wanted(self) -> int:
-        """How many samples the last command asked for, whatever became of them."""
+        """How many samples the last command asked for."""
         return int(self.meta()["samples"])
 
     @naming_run
-    @without_gc
+    @without_gc()
     def generations(self, part: str = "*") -> dict[str, Generation]:
         """Key -> the record of it that counts, over all shards or in one shard's journal.
 
@@ -241,13 +238,13 @@ class RunFolder:
     def output_summaries(
         self, kind: str = "generations", part: str = "*"
     ) -> Iterator[journal_index.OutputSummary]:
-        """Yield the records of a kind without their texts, over all shards or of one.
+        """Yield all records of a kind without their texts, over all shards or of one.
 
-        Every one of them, in the order of journals and lines: `generations` says which counts.
+        The order is that of journals and lines; `generations` defines which record counts.
 
         Args:
             kind: `generations`, `captions` or `perceptions`.
-            part: What the shard's journal has in its name.
+            part: The shard's part of the journal's name.
 
         Raises:
             StoreError: a journal is damaged, or of another version.
@@ -257,18 +254,18 @@ class RunFolder:
             for journal in sorted(self.path.glob(f"{kind}{part}.jsonl")):
                 yield from journal_index.summaries(journal, read)
 
-    @without_gc
+    @without_gc()
     def finished(self, kind: str = "generations", part: str = "*") -> set[str]:
-        """Keys of what has been made and did not fail; as `output_summaries`."""
+        """Keys of the outputs that did not fail; arguments as for `output_summaries`."""
         return {one.key for one in self.output_summaries(kind, part) if not one.failed}
 
-    @without_gc
+    @without_gc()
     def count(self) -> int:
-        """How many responses there are, failed ones, too."""
+        """How many responses there are, failed ones included."""
         return len({one.key for one in self.output_summaries()})
 
     def verdict_summaries(self, path: Path) -> Iterator[journal_index.VerdictSummary]:
-        """Yield the verdicts of a journal, of which the last on a key counts (see `judgments`).
+        """Yield the verdicts of a journal; the last one on a key counts (see `judgments`).
 
         Raises:
             StoreError: the journal is damaged, or of another version.
@@ -277,15 +274,15 @@ class RunFolder:
             yield from journal_index.summaries(path, journal_index.JUDGMENTS)
 
     @naming_run
-    @without_gc
+    @without_gc()
     def captions(self) -> dict[str, Generation]:
-        """Key -> the description that was asked for by itself; as `generations`."""
+        """Key -> caption (a description from a separate request); as `generations`."""
         return self._merged("captions*.jsonl", Generation)
 
     @naming_run
-    @without_gc
+    @without_gc()
     def perceptions(self) -> dict[str, Perception]:
-        """Key -> what a reader made of a description, over all readers; as `generations`."""
+        """Key -> reading, over all readers; as `generations`."""
         return self._merged("perceptions*.jsonl", Perception)
 
     def _merged(self, pattern: str, kind: type[Whole]) -> dict[str, Whole]:
@@ -382,7 +379,7 @@ class RunFolder:
         return documents
 
     @naming_run
-    @without_gc
+    @without_gc()
     def judgments(self, path: Path) -> dict[str, Judgment]:
         """Key of what was judged -> the last verdict on it.
 

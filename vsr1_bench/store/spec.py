@@ -1,8 +1,8 @@
 """The spec of a run: everything that can change its answers.
 
-Two runs with equal specs are the same run and share a folder; any difference is another folder, so
-results are never mixed. What does not change the question (backend, batch size, `--limit`, shard)
-is not part of it. Which of a backend's arguments do is marked where they are declared.
+Two runs with equal specs are the same run and share a folder. Any difference gives another folder,
+so that results are never mixed. Settings that do not change the question (backend, batch size,
+`--limit`, shard) are not part of it. Each argument of a backend is marked where it is declared.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Strict(BaseModel):
 
 
 class PrecisionSpec(Strict):
-    """At what precision weights are computed, `auto` resolved (see `generation.precision`)."""
+    """The precision of the computation, with `auto` resolved (see `generation.precision`)."""
 
     dtype: str
     """`float32`, `bfloat16` or `float16`."""
     quantization: str | None
-    """Method of quantized weights; None = they are not."""
+    """Method of quantization; None = the weights are not quantized."""
     kv_cache_dtype: str
 
 
@@ -43,23 +43,23 @@ class ModelSpec(Strict):
     """Hub id, the name of the embedded model, the folder's name, or an endpoint's served id."""
     revision: str | None = None
     fingerprint: str
-    """Hash of the weights' content; for an endpoint of its URL and served id."""
+    """Hash of the weights' content; for an endpoint, of its URL and served id."""
     verified: bool = True
-    """False for endpoints: nobody can hash what they serve."""
+    """False for endpoints, whose weights cannot be hashed."""
     precision: PrecisionSpec | None = None
-    """None if no weights were loaded here, and in runs that were made before it was recorded."""
+    """None if no weights were loaded here, and in runs of versions that did not record it."""
 
     @property
     def precision_label(self) -> str:
-        """In words: `bfloat16`, with what is unusual; `unknown`; `unverified` (an endpoint)."""
+        """In words: `bfloat16` and anything unusual; `unknown`; `unverified` (an endpoint)."""
         if self.precision is None:
             return UNKNOWN if self.verified else UNVERIFIED
-        told = [self.precision.dtype]
+        words = [self.precision.dtype]
         if self.precision.quantization is not None:
-            told.append(f"quantization {self.precision.quantization}")
+            words.append(f"quantization {self.precision.quantization}")
         if self.precision.kv_cache_dtype != self.precision.dtype:
-            told.append(f"KV cache {self.precision.kv_cache_dtype}")
-        return ", ".join(told)
+            words.append(f"KV cache {self.precision.kv_cache_dtype}")
+        return ", ".join(words)
 
 
 class SamplingSpec(Strict):
@@ -79,12 +79,12 @@ class SamplingSpec(Strict):
 
 
 class PromptSpec(Strict):
-    """How questions were put."""
+    """How questions were asked."""
 
     format: str
     hash: str
     chat_template_hash: str | None
-    """None if the template is on the other side of an endpoint."""
+    """None if an endpoint applies the template."""
     system: str | None
 
 
@@ -113,27 +113,27 @@ class RunSpec(Strict):
     schema_version: int = 1
     model: ModelSpec
     sampling: SamplingSpec | None
-    """None for responses made elsewhere: nobody here knows how they were drawn."""
+    """None for imported responses, whose sampling is unknown."""
     prompt: PromptSpec
     task: TaskSpec
     data: DataSpec
     variant: str = "none"
-    """`none`, or what was done to the images of a blind run."""
+    """`none`, or the variant of a blind run: what was done to its images."""
 
     imported_per_sample: int = 1
-    """Responses per sample among those made elsewhere."""
+    """Responses per sample of an imported run."""
     engine: dict[str, bool | int | float | str | None] = {}
-    """What else of `--model_args` was given and can change an answer (`generation.identity`)."""
+    """Further `--model_args` that can change an answer (`generation.identity`)."""
 
     @property
     def responses_per_sample(self) -> int:
-        """How many responses were asked for, for each sample."""
+        """Number of responses per sample."""
         return self.sampling.n if self.sampling else self.imported_per_sample
 
     def digest(self) -> str:
         """SHA-256 over the canonical JSON of every field.
 
-        What is empty and came later is left out: a run that was stored before it keeps its hash.
+        Fields that were added later are omitted if empty, so that older runs keep their hash.
         """
         document = self.model_dump(mode="json")
         if document["model"]["precision"] is None:
@@ -148,7 +148,7 @@ def canonical_json(value: Any) -> str:
     return _encode(value)
 
 
-# `json.dumps` would make an encoder anew for each value: half the time of a key.
+# `json.dumps` would create an encoder for each value: half the time of a key.
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
@@ -161,11 +161,11 @@ def request_key(
 ) -> str:
     """Key of a response: spec, sample, full messages, image bytes, index. The only cache key.
 
-    Image hashes are in the positions of the images, so the same words with another image, or with
-    two images swapped, are another request. The sample's id is included because two samples may
-    ask the same thing (many do, in a blind run) and each must have its own response.
+    Image hashes are at the positions of the images, so the same text with another image, or with
+    two images swapped, is another request. The sample's id is included because two samples can
+    have the same messages (many do, in a blind run), and each must have its own response.
     """
-    told = [
+    content = [
         [
             message.role,
             *(
@@ -176,5 +176,5 @@ def request_key(
         for message in messages
     ]
     return hashlib.sha256(
-        canonical_json([spec_digest, sample_id, told, index]).encode()
+        canonical_json([spec_digest, sample_id, content, index]).encode()
     ).hexdigest()[:32]

@@ -13,12 +13,12 @@ from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part, utc_now
 
 
 class RunWriter:
-    """The writing end of a run: samples and generations of one shard."""
+    """Writes the samples and generations of one shard of a run."""
 
     def __init__(
         self, folder: RunFolder, *, shard: Shard = (0, 1), force_unlock: bool = False
     ) -> None:
-        """Lock the shard's journals and read what is there.
+        """Lock the shard's journals and read what is stored.
 
         Raises:
             StoreError: another process writes the same shard, or the folder is not writable.
@@ -41,25 +41,25 @@ class RunWriter:
                 else:
                     self._skipped.add(place.row)
             self.finished = folder.finished()
-            """Keys that need not be generated again, whichever shard has them."""
+            """Keys of finished responses, over all shards."""
             self.safe = len(folder.finished(part=part) if part else self.finished)
             """Finished responses of this shard."""
             self._open = stack.pop_all()
 
     def add_sample(self, sample: Sample, row: int) -> None:
-        """Note a question, once, with its place in the data set (from 0)."""
+        """Store a sample, once, with its place in the data set (from 0)."""
         if sample.id not in self.known_samples:
             self._samples.append(record_of_sample(sample, row))
             self.known_samples[sample.id] = row
 
     def skip(self, row: int, reason: str) -> None:
-        """Note, once, that the sample at this place has no part in the run."""
+        """Record, once, that the run skips the sample at this place."""
         if row not in self._skipped:
             self._samples.append({"schema": SCHEMA_VERSION, "row": row, "left_out": reason})
             self._skipped.add(row)
 
     def add(self, generation: Generation) -> None:
-        """Acknowledge a response.
+        """Store a response.
 
         Raises:
             StoreError: it could not be written, or another host has taken the folder over.
@@ -71,10 +71,10 @@ class RunWriter:
             self.safe += 1
 
     def close(self) -> None:
-        """Sync, close and let the next writer in.
+        """Sync, close and release the lock.
 
         Raises:
-            StoreError: the disk refuses what it had accepted.
+            StoreError: the disk refuses data that it had accepted.
         """
         self._open.close()
 

@@ -26,7 +26,7 @@ SPECIAL_TOKENS = (
 )
 VOCABULARY = 1536
 CONTEXT = 4096
-# Pixels centred on a scene's light background, so that what stands out is the shapes.
+# Pixels are centred on a scene's light background, so that the shapes stand out.
 PIXEL_MEAN, PIXEL_DEVIATION = 0.9, 0.25
 ROPE_THETA = 10_000.0
 MROPE_SECTION = (4, 6, 6)
@@ -210,7 +210,7 @@ def build_model(
 
 
 def _widen(model: Any) -> None:
-    """Draw every matrix anew with a deviation of one over the root of its inputs.
+    """Draw every matrix again with a standard deviation of one over the root of its inputs.
 
     The stock 0.02 suits widths of thousands; at 64 to 128 it leaves attention flat and the image
     embeddings all alike, and sight takes a thousand steps longer to be learnt.

@@ -1,9 +1,9 @@
 """The demo questions with a language prior: in training the opening reveals the answer.
 
-Each question begins with one of seven openings. In training the opening is, 9 times of 10, the one
-that stands for the answer; in test it is drawn without regard to the answer. So guessing from the
-wording pays in training and is worth nothing in test, and what a model loses there says how far it
-has stopped looking. Scenes, pixels and gold answers are those of `scenes`.
+Each question begins with one of seven openings. In 9 of 10 training questions the opening reveals
+the answer; in test questions it is independent of the answer. So guessing from the wording works in
+training and not in test, and the difference shows how far a model has stopped looking. Scenes,
+pixels and gold answers are those of `scenes`.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ ANSWERS = {
     "odd": tuple(COLORS),
 }
 """All answers to each kind of question; an answer's place is its opening's."""
-TOLD = 9
-"""Of ten training questions, those whose opening stands for the answer; the tenth's is drawn."""
+REVEALED = 9
+"""How many of ten training questions have the answer's opening; the tenth's is random."""
 PRIOR_FINGERPRINT = "demo_prior-1-4ca3e2ded735996a"
 """Hash of the first 200 test rows as `scenes.content_hash` computes it; a test compares the two."""
 
 
 def suggested(split: Split, number: int, kind: str, answer: str) -> str:
-    """The answer that the opening of question `number` stands for.
+    """The answer that the opening of question `number` suggests.
 
     Args:
-        split: `train` follows the answer 9 times of 10, `test` does not look at it.
+        split: `train` follows the answer 9 times of 10, `test` is independent of it.
         number: Row number.
         kind: One of `scenes.KINDS`.
         answer: The gold answer.
     """
     draw = Draw(f"vsr1-prior:{split}:{number}")
-    told, drawn = draw.below(10) < TOLD, draw.pick(ANSWERS[kind])
-    return answer if told and split == "train" else drawn
+    revealed, drawn = draw.below(10) < REVEALED, draw.pick(ANSWERS[kind])
+    return answer if revealed and split == "train" else drawn
 
 
 def make_prior_row(split: Split, number: int) -> dict[str, Any]:

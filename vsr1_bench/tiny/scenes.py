@@ -85,7 +85,7 @@ class Scene:
         return "test" if sum(words.index(cell) for cell in self.cells) % 2 else "train"
 
     def describe(self) -> str:
-        """Say every cell in raster order, one word a cell."""
+        """Describe every cell in raster order, one word per cell."""
         rows = [" ".join(self.cells[SIDE * row : SIDE * (row + 1)]) for row in range(SIDE)]
         return " ".join(f"row {row + 1} : {text}" for row, text in enumerate(rows))
 

@@ -31,7 +31,7 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.images import decode
 from vsr1_bench.leaderboard.shortcuts import fold_blind
 from vsr1_bench.pipeline.run import generate
-from vsr1_bench.prompts.formats import caption_messages
+from vsr1_bench.prompts.formats import reading_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.paired import paired_difference
@@ -146,12 +146,12 @@ def test_no_mark_is_left_of_an_image_that_had_several() -> None:
     blind = drop(0, sample)
     assert isinstance(blind, Sample)
     assert blind.question == ("Hexagons ", ", squares .\n")
-    (message,) = caption_messages(sample, "three scales")
+    (message,) = reading_messages(sample, "three scales")
     assert "<image" not in str(message.content[0])
     assert "Question: Hexagons , squares .\nYou" in str(message.content[0])
     # Without an image these are the question's own words.
     words = Sample("t", ("What does <image 1> mean in HTML?",), "1", "number")
-    assert "<image 1>" in str(caption_messages(words, "d")[0].content[0])
+    assert "<image 1>" in str(reading_messages(words, "d")[0].content[0])
 
 
 def test_noise_has_the_size_and_nothing_else(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_wrong_columns_name_the_row(tmp_path: Path) -> None:
 
 def test_an_id_that_stands_twice_is_refused() -> None:
     source = Procedural(lambda n: {"id": 7, "question": "q", "answer": "a", "image": None}, 2, "f")
-    with pytest.raises(TaskError, match="'7' stands twice"):
+    with pytest.raises(TaskError, match="'7' occurs twice"):
         list(open_data(task(source), DataOptions()).samples())
 
 

@@ -108,13 +108,13 @@ def test_shards_have_each_others_names_and_places(tmp_path: Path) -> None:
         ('[{"a": "é"}]'.encode("utf-16-be"), "line 1: UTF-16, wanted JSON in UTF-8"),
         ('{"a": "é"}'.encode("utf-32"), "line 1: UTF-32, wanted JSON in UTF-8"),
         (gzip.compress(b'{"a": 1}'), "line 1: packed, wanted JSON in UTF-8"),
-        (b'{"a": 1}\n{"a": 2\n', "line 2, column 8: no JSON"),
-        (b'{"a": 1}{"a": 2}\n', "line 1, column 9: no JSON: Extra data"),
+        (b'{"a": 1}\n{"a": 2\n', "line 2, column 8: not JSON"),
+        (b'{"a": 1}{"a": 2}\n', "line 1, column 9: not JSON: Extra data"),
         (b'{"a": 1}\n[1, 2]\n', "line 2: list; wanted an object"),
         (b'{"a": 1}\n"text"\n', "line 2: str; wanted an object"),
         (b'[{"a": 1}, 5]', "item 1: int; wanted an object"),
-        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1: no JSON that can be read"),
-        (b"problem,answer\nx,y\n", "line 1, column 1: no JSON"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1: JSON that cannot be read"),
+        (b"problem,answer\nx,y\n", "line 1, column 1: not JSON"),
     ],
 )
 def test_what_cannot_be_read_names_file_and_line(tmp_path: Path, content: bytes, said: str) -> None:

@@ -236,7 +236,7 @@ def test_an_id_that_stands_twice_is_refused_behind_what_is_passed_over(runs: Run
         _load.cache_clear()
         answers = runs.run()[0].answers
     assert (answers.finished, answers.failed) == (100, ROWS - 100)
-    assert all("stands twice" in reason for reason in answers.reasons)
+    assert all("occurs twice" in reason for reason in answers.reasons)
     _load.cache_clear()
 
 

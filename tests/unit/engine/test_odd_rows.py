@@ -92,7 +92,7 @@ MARKED = {"problem": "<image>Which color?", "answer": "red"}
         (MARKED | {"images": "../secret.png"}, "leaves the folder"),
         (MARKED | {"images": "/etc/hostname"}, "leaves the folder"),
         (MARKED | {"images": ""}, "an empty image path"),
-        (MARKED | {"images": ["a\0b.png"]}, "is none: "),
+        (MARKED | {"images": ["a\0b.png"]}, "is not a path: "),
         # problems, golds
         ({"problem": None, "answer": "blue"}, "problem None: wanted a text"),
         ({"answer": "blue"}, "problem None: wanted a text"),

@@ -28,9 +28,9 @@ from vsr1_bench.prompts.formats import (
     FORMATS,
     TRAINED_WITH,
     build_messages,
-    caption_messages,
     get_format,
     qwen_chat,
+    reading_messages,
     to_chat,
 )
 from vsr1_bench.records import EncodedImage, ImagePlace, Request, Sample, Sampling
@@ -242,7 +242,7 @@ def test_the_second_pass_of_both_layouts(
 ) -> None:
     sample = row_sample(problem, images)
     for place, question in (("end", in_2025), ("mark", in_2026)):
-        messages = caption_messages(sample, "\n a {question}, 3 dots \n", images=place)  # type: ignore[arg-type]
+        messages = reading_messages(sample, "\n a {question}, 3 dots \n", images=place)  # type: ignore[arg-type]
         assert rendered(to_chat(messages)) == (
             f"{HEAD}Text description: a {{question}}, 3 dots\nQuestion: {question}\n{ASKED}{TAIL}"
         )
@@ -268,7 +268,7 @@ def test_a_model_reads_in_the_layout_it_was_asked_in(tmp_path: Path) -> None:
 
 def test_braces_in_a_question_are_not_filled_in() -> None:
     sample = row_sample("What does {description} hold?", 0)
-    (message,) = caption_messages(sample, "a box")
+    (message,) = reading_messages(sample, "a box")
     assert "Question: What does {description} hold?\n" in str(message.content[0])
 
 
@@ -327,7 +327,7 @@ def test_a_second_pass_is_cut_where_the_2026_code_cuts_it() -> None:
     from vsr1_bench.generation.models import find_model
 
     renderer = ChatRenderer(find_model("tiny", backend="transformers"))
-    messages = caption_messages(row_sample("How many dots are red?", 0), "red dots , " * 40)
+    messages = reading_messages(row_sample("How many dots are red?", 0), "red dots , " * 40)
     request = Request("k", messages, Sampling())
     whole = renderer.render(request).text
     ids = renderer.tokenizer.encode(whole, add_special_tokens=False)

@@ -14,8 +14,8 @@ from vsr1_bench.prompts.formats import (
     FORMATS,
     SEE_THINK,
     build_messages,
-    caption_messages,
     get_format,
+    reading_messages,
     to_chat,
 )
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
@@ -67,7 +67,7 @@ def test_native_is_the_tasks_wording_else_the_answer_types() -> None:
 
 
 def test_the_second_pass_sees_no_image_and_survives_braces() -> None:
-    (message,) = caption_messages(CHOICE, " {question} two \\boxed{dots} ")
+    (message,) = reading_messages(CHOICE, " {question} two \\boxed{dots} ")
     (text,) = message.content
     assert isinstance(text, str)
     assert text.startswith("Text description: {question} two \\boxed{dots}\nQuestion: Which one?")

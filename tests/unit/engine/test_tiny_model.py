@@ -25,7 +25,7 @@ from vsr1_bench.prompts.formats import (  # noqa: E402
     FORMATS,
     SEE_THINK,
     build_messages,
-    caption_messages,
+    reading_messages,
 )
 from vsr1_bench.records import EncodedImage  # noqa: E402
 from vsr1_bench.tiny import weights_path  # noqa: E402
@@ -260,7 +260,7 @@ def test_batches_of_mixed_kinds_answer_as_one_by_one(shipped: tuple[Any, Any]) -
     prompts: list[Any] = []
     for sample, row in zip(samples, rows, strict=True):
         prompts.append((build_messages(sample, FORMATS["see_think"]), sample.images))
-        prompts.append((caption_messages(sample, row["description"]), ()))
+        prompts.append((reading_messages(sample, row["description"]), ()))
     together = generate(*shipped, prompts, max_tokens=128)
     alone = generate(*shipped, prompts, size=1, max_tokens=128)
     assert [r.token_ids for r in together] == [r.token_ids for r in alone]
