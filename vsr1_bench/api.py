@@ -79,9 +79,9 @@ class Results:
 
         `scores` has a row for every metric of a run; a mean over those would mix metrics.
         """
-        found = self.scores[self.scores["headline"] == True].copy()  # noqa: E712
-        found["scored/total"] = found["scored"].astype(str) + "/" + found["total"].astype(str)
-        return found[list(HEADLINE_COLUMNS)].reset_index(drop=True)
+        table = self.scores[self.scores["headline"] == True].copy()  # noqa: E712
+        table["scored/total"] = table["scored"].astype(str) + "/" + table["total"].astype(str)
+        return table[list(HEADLINE_COLUMNS)].reset_index(drop=True)
 
     def _repr_html_(self) -> str:
         """The headline table, for a notebook; every text in it is escaped."""

@@ -113,17 +113,17 @@ class Harness(Protocol):
 @lru_cache(maxsize=1)
 def _known() -> dict[str, EntryPoint]:
     """Harness name -> entry point; nothing is imported."""
-    found = {
+    entries = {
         room: EntryPoint(room, f"vsr1_bench.{room}.harness:HARNESS", HARNESSES)
         for room in sorted(file.parent.name for file in Path(__file__).parent.glob("*/harness.py"))
     }
     for entry in entry_points(group=HARNESSES):
-        if (held := found.setdefault(entry.name, entry)) != entry:
+        if (held := entries.setdefault(entry.name, entry)) != entry:
             raise UsageError(
                 f"harness {entry.name!r} ({entry.value}) is defined already by {held.value}; "
                 "rename it, or uninstall its package"
             )
-    return found
+    return entries
 
 
 def harness_names() -> tuple[str, ...]:
@@ -142,17 +142,17 @@ def find_harness(name: str) -> Harness:
         raise UsageError(f"unknown harness {name!r}; {nearest(name, harness_names())}")
     where = _known()[name]
     try:
-        found = where.load()
+        harness = where.load()
     except Exception as error:  # a third party's package may raise anything
         raise UsageError(
             f"harness {name!r} ({where.value}) does not import: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(found, Harness) or found.name != name:
+    if not isinstance(harness, Harness) or harness.name != name:
         raise UsageError(
             f"harness {name!r}: {where.value} is not a harness; wanted an object like "
             f"vsr1_bench.harness.Harness whose name is {name!r}"
         )
-    return found
+    return harness
 
 
 def harness_of(task_name: str) -> Harness | None:

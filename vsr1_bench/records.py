@@ -44,7 +44,7 @@ class EncodedImage:
         """Return the encoded bytes.
 
         Raises:
-            OSError: the file behind `path` cannot be read.
+            OSError: the file cannot be read.
         """
         if self.data is not None:
             return self.data

@@ -111,9 +111,9 @@ def _load(include_path: tuple[str, ...]) -> Registry:
 def _modules(include_path: tuple[str, ...]) -> Iterator[ModuleType]:
     for package_name in (TASKS, JUDGES):
         package = importlib.import_module(package_name)
-        for found in pkgutil.iter_modules(package.__path__):
-            if not found.name.startswith("_"):
-                yield importlib.import_module(f"{package_name}.{found.name}")
+        for module in pkgutil.iter_modules(package.__path__):
+            if not module.name.startswith("_"):
+                yield importlib.import_module(f"{package_name}.{module.name}")
     for group in (TASKS, JUDGES):
         for entry in entry_points(group=group):
             try:
@@ -211,17 +211,17 @@ def resolve_tasks(names: str, include_path: Sequence[str | Path] = ()) -> list[T
             chosen.update({task.name: task for task in external})
             continue
         if name in registry.tasks:
-            found = [name]
+            matches = [name]
         elif name in suites:
-            found = suites[name]
+            matches = suites[name]
         else:
-            found = fnmatch.filter(registry.with_rows(), name)
-        if not found:
+            matches = fnmatch.filter(registry.with_rows(), name)
+        if not matches:
             known = (*registry.tasks, *suites)
             raise UsageError(
                 f"unknown task {name!r}; {nearest(name, known)} (all of them: vsr1-bench ls tasks)"
             )
-        chosen.update({n: registry.tasks[n] for n in found})
+        chosen.update({n: registry.tasks[n] for n in matches})
     if not chosen:
         raise UsageError("no task given; name some with --tasks a,b (vsr1-bench ls tasks)")
     return list(chosen.values())

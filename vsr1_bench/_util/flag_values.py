@@ -21,24 +21,24 @@ def key_values(text: str, flag: str) -> dict[str, Any]:
     Raises:
         UsageError: a piece without a name.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for piece in (p for p in pieces(text) if p.strip()):
         name, equals, value = piece.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"{flag} {piece!r}: wanted name=value,name=value")
-        found[name.strip()] = scalar(value.strip())
-    return found
+        values[name.strip()] = scalar(value.strip())
+    return values
 
 
 def pieces(text: str) -> list[str]:
     """Split at commas; a piece without `=` belongs to the value before it."""
-    found: list[str] = []
+    parts: list[str] = []
     for piece in text.split(","):
-        if "=" in piece or not found:
-            found.append(piece)
+        if "=" in piece or not parts:
+            parts.append(piece)
         else:
-            found[-1] += f",{piece}"
-    return found
+            parts[-1] += f",{piece}"
+    return parts
 
 
 def scalar(text: str) -> Any:

@@ -15,9 +15,9 @@ def boxed(text: str) -> str | None:
     r"""Return the content of the last complete `\boxed{…}` or `\fbox{…}`; nested ones count once.
 
     The box tokens of GLM (`<|begin_of_box|>…<|end_of_box|>`) are a box, too. Braces nest, escaped
-    ones do not count, `\boxed 5` is read up to the next space. An empty box holds no answer. A
-    last box that was never closed is none, and hides the boxes before it: the answer was being
-    given anew when it was cut off.
+    ones do not count, `\boxed 5` is read up to the next space. An empty box has no answer. A last
+    box that was never closed is not read, and neither are the boxes before it: the response was
+    cut off while it gave its answer again.
     """
     box, _ = last_box(text)
     return text[slice(*box)].strip() if box else None
@@ -35,7 +35,7 @@ def last_box(text: str) -> tuple[tuple[int, int] | None, bool]:
     after, unfinished = _last_latex_box(text, end)
     if after or unfinished:
         return after, unfinished
-    while start >= 0:  # an empty box holds no answer
+    while start >= 0:  # an empty box has no answer
         end = text.find(closing, start, limit)
         if end >= 0 and text[start + len(opening) : end].strip():
             inner, _ = _last_latex_box(text, start + len(opening), end)
@@ -52,7 +52,7 @@ def _last_latex_box(
     Works on positions only: slicing each of many nested boxes would take quadratic time.
     """
     content: tuple[int, int] | None = None
-    box_from, box_to = -1, -1  # the whole of the last box, to tell a box in a box
+    box_from, box_to = -1, -1  # bounds of the last box, to detect a box inside a box
     opened: list[tuple[int, int] | None] = []  # (box, content) start; None for a plain brace
     for found in _BOX.finditer(text, begin, len(text) if stop is None else stop):
         token = found.group()

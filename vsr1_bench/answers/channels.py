@@ -6,7 +6,7 @@ Answers, descriptions, judges' replies and rewards are read by these rules alone
   ends it: what is inside, marks of other families included, is part of it.
 - A closing mark that nothing has opened ends thinking that the chat template opened: all before it
   is thinking.
-- Thinking that is opened and never closed was cut off. It holds no answer; only the text before it
+- Thinking that is opened and never closed was cut off. It has no answer; only the text before it
   counts.
 - Final words follow the last thinking. A mark that begins them (`<|channel|>final<|message|>`,
   `<|START_RESPONSE|>`) ends what came before, marked or not.
@@ -53,7 +53,7 @@ class Piece:
     channel: Channel
     start: int
     end: int
-    """Its span in the response, marks left out."""
+    """Its span in the response, without marks."""
     closed: bool = True
     """Whether it ended; False = it was broken off, by the next channel or by the token limit."""
 
@@ -149,7 +149,7 @@ class _Scan:
         return not self.inside and not _SOMETHING.search(self.text, self.start, end)
 
     def _open(self, mark: Mark) -> bool:
-        if self.inside == DESCRIPTION and mark.family == DESCRIPTION:  # begun anew
+        if self.inside == DESCRIPTION and mark.family == DESCRIPTION:  # begun again
             self.start = mark.end
             return False
         if self.inside not in ("", DESCRIPTION):

@@ -172,7 +172,7 @@ def read_option_text(text: str, options: Options) -> Reading:
 
 
 def options_named(text: str, options: Options) -> list[int]:
-    """Numbers of the options whose texts are in a text; those ruled out are left out."""
+    """Numbers of the options whose texts are in a text, without those that it rules out."""
     if list_items(text):  # what is listed is not named
         return []
     plain = bare(text)

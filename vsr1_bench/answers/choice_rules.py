@@ -160,7 +160,7 @@ def denial(said: Said) -> Found | None:
 def option_text(said: Said) -> Found | None:
     """The one option whose text the conclusion names, else the response, else its first sentence.
 
-    What comes after `if` or behind a reason is not named.
+    An option after `if` or after a reason is not named.
 
     Not: `not the red car`, `the red car is faster than the blue car`.
     """
@@ -225,5 +225,5 @@ def _may_be_read(text: str, start: int, line: str) -> bool:
 
 
 def _found(reading: Reading, text: str) -> Found | None:
-    """What was read from the whole of a text."""
+    """A reading of the whole text."""
     return Found(reading, 0, len(text)) if reading != NOTHING else None

@@ -79,7 +79,7 @@ _CUT = re.compile(
 def concluded_number(text: str) -> tuple[str, int, int] | None:
     """The one number that the last sentence with a number concludes, and where it is.
 
-    Sentences behind it that hold no number may follow, and items of a list.
+    Sentences without a number, and items of a list, may follow it.
     """
     if len(text) > _LONG and not _ENDS.search(text.rstrip()[-2:]):
         return None

@@ -4,15 +4,15 @@ It is in `<description>` tags (the released prompts and checkpoints) or in `<vis
 tags (the paper's text); either closing tag closes either opening one. `channels` decides what is
 thinking, for every family of models. The rules:
 
-- Tags inside thinking do not count: a draft is not what was handed over. A first closing mark that
+- Tags inside thinking do not count: a draft is not the description. A first closing mark that
   nothing has opened ends thinking that the chat template opened, so what comes before it is
   thinking, too, and a stray one breaks off an open description.
-- Of several descriptions the first that holds something counts, as in the authors' code: the
-  format asks for one, at the start, and what repeats it later has been thought about.
-- An opening tag inside an open description begins it anew.
+- Of several descriptions the first that is not empty counts, as in the authors' code: the format
+  asks for one, at the start, and a later one has been thought about.
+- An opening tag inside an open description begins it again.
 - A description that is not closed ends where the thinking begins, the next block of the format.
   If no thinking follows it is missing: what comes before an `<answer>` or a box, or before the
-  token limit, may be reasoning, and a reader that is handed the reasoning or the answer proves
+  token limit, may be reasoning, and a reader that is given the reasoning or the answer proves
   nothing.
 - Otherwise there is none. It is never replaced by the response or a part of it.
 """

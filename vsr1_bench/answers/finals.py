@@ -53,7 +53,7 @@ def boxed(said: Said) -> Found | None:
 
 
 def answer_tag(said: Said) -> Found | None:
-    """The last complete `<answer>` block that holds something.
+    """The last complete `<answer>` block that is not empty.
 
     Not: what follows an `<answer>` that is never closed.
     """
@@ -138,7 +138,7 @@ def _after(said: Said, box_end: int) -> bool:
 
 
 def _answer_block(region: str) -> tuple[int, str] | None:
-    """Start and content of the last complete block that holds something, the innermost one."""
+    """Start and content of the last complete block that is not empty, the innermost one."""
     opened: list[int] = []
     last: tuple[int, int] | None = None
     for tag in _ANSWER_TAG.finditer(region):

@@ -29,7 +29,7 @@ Kind = Literal[
 DESCRIPTION = "description"
 HARMONY = "harmony"
 TRANSCRIPT = "transcript"
-"""Of turns that are not the model's, in a response that holds the prompt, too."""
+"""Marks of turns that are not the model's, in a response that includes the prompt."""
 NAMED = "named"
 """Of tags that a user has named, as `mark_tags` writes them."""
 MOST = 2_000

@@ -162,7 +162,7 @@ def read_mentions(text: str, options: Options) -> Reading:
 
 @lru_cache(maxsize=16)
 def mentions(text: str) -> list[Mention]:
-    """All letters with a cue, those that appear together as one; items of a list are left out."""
+    """All letters with a cue, adjacent ones as one; items of a list do not count."""
     found: dict[int, Mention] = {}
     listed = list_items(text)
     for strong, cues in ((True, _STRONG), (False, _WEAK)):

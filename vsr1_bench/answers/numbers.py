@@ -45,7 +45,7 @@ _NEGATIVE = re.compile(r"(?<![\d)}] )\b(?:negative|minus)\s(?=[\d.])", re.IGNORE
 _BECAUSE = re.compile(r"\b(?:because|since)\b", re.IGNORECASE)
 _CONDITION = re.compile(r"\b(?:where|when|if|with|for|given|as|so|but|not|or|and)\b", re.IGNORECASE)
 _EQUALS = re.compile(r"=|≈|\\approx\b|\\simeq\b")
-# A second number restates the first behind a bracket or an equals sign, never behind a comma.
+# A second number restates the first after a bracket or an equals sign, never after a comma.
 _APART = re.compile(r"[,;]|\band\b|&|\bor\b|\||:")
 
 # Around a number these say that the answer is something else than the number.

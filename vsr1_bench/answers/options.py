@@ -166,7 +166,7 @@ def options_of(choices: tuple[str, ...] | None) -> Options:
 
 
 def one_sign_apart(a: str, b: str) -> bool:
-    """Whether one sign put in, left out or exchanged makes two texts the same."""
+    """Whether inserting, deleting or replacing one sign makes two texts equal."""
     if abs(len(a) - len(b)) > 1:
         return False
     first = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)

@@ -66,7 +66,7 @@ def last_sentence_number(said: Said) -> Found | None:
 def several_numbers(said: Said) -> Found | None:
     """Silence: there are numbers, and none of them is named as the answer.
 
-    Not: a response without a digit, which holds no answer at all.
+    Not: a response without a digit, which has no answer at all.
     """
     return _found(AMBIGUOUS, said.text) if re.search(r"\d", said.text) else None
 
@@ -83,5 +83,5 @@ def only_line(said: Said) -> Found | None:
 
 
 def _found(reading: Reading, text: str) -> Found:
-    """What was read from the whole of a text."""
+    """A reading of the whole text."""
     return Found(reading, 0, len(text))

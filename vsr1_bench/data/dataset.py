@@ -157,7 +157,7 @@ class TaskData:
             if passed_over and all(passed_over[number * per_row : (number + 1) * per_row]):
                 continue
             try:
-                found = self._new_in_row(number, seen, passed_over)
+                samples = self._new_in_row(number, seen, passed_over)
             except TaskError as error:
                 fits = fits or isinstance(error, RowError)
                 if unusable is None or (not fits and number >= min(FIRST_ROWS, wanted) - 1):
@@ -166,7 +166,7 @@ class TaskData:
                 unusable(range(first, min(first + per_row, wanted)), error)
                 continue
             fits = True
-            for place, sample in enumerate(found, start=number * per_row):
+            for place, sample in enumerate(samples, start=number * per_row):
                 if place >= wanted:
                     break
                 if passed_over and passed_over[place]:
@@ -177,20 +177,20 @@ class TaskData:
         self, number: int, seen: set[str], passed_over: Sequence[int] = ()
     ) -> tuple[Sample, ...]:
         """The samples of a row; checks that no wanted one has the id of an earlier sample."""
-        found = self._of_row(number)
+        samples = self._of_row(number)
         first = number * self.task.per_row
-        known = passed_over[first : first + len(found)] or [0] * len(found)
-        ids = [one.id for one, old in zip(found, known, strict=False) if not old]
+        known = passed_over[first : first + len(samples)] or [0] * len(samples)
+        ids = [one.id for one, old in zip(samples, known, strict=False) if not old]
         for place, one in enumerate(ids):
             if one in seen or one in ids[:place]:
                 raise RowError(f"{self._where(number)}: id {one!r} occurs twice; wanted unique ids")
         seen.update(ids)
-        return found
+        return samples
 
     def _of_row(self, number: int) -> tuple[Sample, ...]:
         try:
-            found = self.to_sample({**self._rows[number], ROW_NUMBER: number})
-            samples = found if isinstance(found, tuple) else (found,)
+            mapped = self.to_sample({**self._rows[number], ROW_NUMBER: number})
+            samples = mapped if isinstance(mapped, tuple) else (mapped,)
             for sample in samples:
                 _check(sample)
         except RowError as error:
@@ -268,11 +268,9 @@ def open_data(task: Task, options: DataOptions) -> TaskData:
 
 def _open_external(task: Task, source: ExternalTask, *, offline: bool) -> TaskData:
     """Open another harness's task, which makes its samples by their number."""
-    found = find_harness(source.harness).open(source, offline=offline)
-    rows = MadeRows(Procedural(lambda number: {}, found.n, found.spec.fingerprint))
-    return TaskData(
-        task, rows, found.spec, lambda row: found.sample(row[ROW_NUMBER]), found.overrides
-    )
+    data = find_harness(source.harness).open(source, offline=offline)
+    rows = MadeRows(Procedural(lambda number: {}, data.n, data.spec.fingerprint))
+    return TaskData(task, rows, data.spec, lambda row: data.sample(row[ROW_NUMBER]), data.overrides)
 
 
 def _choose(name: str, wanted: UserDataset, options: DataOptions) -> tuple[Source, list[Path]]:

@@ -198,9 +198,9 @@ def _of_column(
 
 def _holds(problem: str, options: tuple[str, ...]) -> bool:
     """Whether a problem contains all options in order, each after its letter or number."""
-    found = read_options(problem)
-    if found is not None and len(found) == len(options):
-        return all(map(same_text, found, options))
+    written = read_options(problem)
+    if written is not None and len(written) == len(options):
+        return all(map(same_text, written, options))
     for labels in (LETTERS, LETTERS.lower(), [str(n) for n in range(1, len(options) + 1)]):
         at = 0
         for label, option in zip(labels, options, strict=False):
@@ -284,13 +284,13 @@ def list_cells(cell: Any) -> tuple[str | None, ...]:
         return ()
     if not isinstance(listed, list | tuple):
         raise RowError(f"{_short(cell)}: wanted a list")
-    found: list[str | None] = []
+    texts: list[str | None] = []
     for entry in listed:
         if isinstance(entry, list | tuple | dict | set | bytes):
             raise RowError(f"{_short(cell)}: an entry is {_short(entry)}; wanted texts or numbers")
         nothing = entry is None or entry != entry or not str(entry).strip()
-        found.append(None if nothing else str(entry))
-    return tuple(found)
+        texts.append(None if nothing else str(entry))
+    return tuple(texts)
 
 
 def _written_list(text: str) -> Any:

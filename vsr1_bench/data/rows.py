@@ -141,14 +141,14 @@ def to_images(cell: Any, base: Path | None) -> Any:
     if cell is None:
         return None
     if isinstance(cell, list | tuple):
-        found = []
+        images = []
         for number, item in enumerate(cell, start=1):
             image = None if isinstance(item, list | tuple) else to_images(item, base)
             if image is None:
                 what = "null" if item is None else "a list"
                 raise RowError(f"image {number} of {len(cell)} is {what}; wanted bytes or a path")
-            found.append(image)
-        return tuple(found)
+            images.append(image)
+        return tuple(images)
     if isinstance(cell, bytes | bytearray):
         return EncodedImage(data=bytes(cell))
     if isinstance(cell, dict):
@@ -239,13 +239,13 @@ def chosen_files(dataset: str, split: str) -> list[Path]:
 
 def _split_files(folder: Path, split: str, kinds: str) -> list[Path]:
     name = re.compile(rf"{re.escape(split)}([-_.]\d[\w.-]*)?\.({kinds})")
-    found = sorted(f for f in folder.glob("*") if name.fullmatch(f.name))
-    for file in found:
+    files = sorted(f for f in folder.glob("*") if name.fullmatch(f.name))
+    for file in files:
         if not file.is_file():
             raise TaskError(
                 f"{file}: not a regular file, and not waited for; wanted rows in a file"
             )
-    return found
+    return files
 
 
 def load_files(files: list[Path]) -> Dataset | JsonTable:

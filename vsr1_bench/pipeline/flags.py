@@ -101,9 +101,9 @@ def _read_mapping(value: Any, flag: str) -> dict[str, Any]:
 
 
 def _read_gen_kwargs(value: Any) -> dict[str, Any]:
-    found = _read_mapping(value, "--gen_kwargs")
-    stops = {name: stop_strings(value, name) for name in ("stop", "until") if name in found}
-    return found | stops
+    fields = _read_mapping(value, "--gen_kwargs")
+    stops = {name: stop_strings(value, name) for name in ("stop", "until") if name in fields}
+    return fields | stops
 
 
 def _read_path(value: Any) -> Any:
@@ -330,10 +330,10 @@ class RunFlags(JudgeFlags, ReaderFlags):
         Raises:
             UsageError: a batch size that is not a number.
         """
-        found = dict(self.model_args)
+        args = dict(self.model_args)
         for name in ("device", *PARALLEL):
             if (value := getattr(self, name)) is not None:
-                found[name] = value
+                args[name] = value
         if self.batch_size is not None and self.batch_size != "auto":
             backend = choose_backend(self.backend, self.base_url)
             if not self.batch_size.isdigit() or int(self.batch_size) < 1:
@@ -341,8 +341,8 @@ class RunFlags(JudgeFlags, ReaderFlags):
                     f"--batch_size {self.batch_size}: wanted a whole number of at least 1, or auto"
                 )
             if backend in BATCH:
-                found[BATCH[backend]] = int(self.batch_size)
-        return found
+                args[BATCH[backend]] = int(self.batch_size)
+        return args
 
     def sampling_fields(self) -> dict[str, Any]:
         """Fields of `Sampling`: `gen_kwargs`, `seed` and `num_samples`.

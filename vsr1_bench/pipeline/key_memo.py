@@ -110,10 +110,10 @@ class KeyMemo(Closing):
         done = bytearray(places)
         last: dict[int, bytes] = {}
         for line in known:
-            place, *keys = line.decode().split()[:-1]
-            if int(place) < places:
-                done[int(place)] = all(key in finished for key in keys)
-                last[int(place)] = line
+            number, *keys = line.decode().split()[:-1]
+            if (place := int(number)) < places:
+                done[place] = all(key in finished for key in keys)
+                last[place] = line
         there = [place for place in range(places) if done[place]]
         for place in there[:: max(1, -(-len(there) // CHECKED))]:
             if keys_of(place) != last[place].decode().split()[1:-1]:

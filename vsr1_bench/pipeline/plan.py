@@ -133,7 +133,7 @@ def plan(
         )
     check_external(tasks, changed=bool(options.blind) or options.descriptions is not None)
     runs = []
-    for task, data in _found(tasks, options):
+    for task, data in _open_tasks(tasks, options):
         sampling = usual
         words = (fmt.name, fmt.digest(task.native_prompt if fmt.name == "native" else None))
         if data.own is not None:
@@ -182,7 +182,7 @@ def warn_of_format(model: ModelInfo, fmt: PromptFormat) -> None:
     )
 
 
-def _found(tasks: list[Task], options: RunOptions) -> list[tuple[Task, TaskData]]:
+def _open_tasks(tasks: list[Task], options: RunOptions) -> list[tuple[Task, TaskData]]:
     """Open the data of all tasks.
 
     The data of a named task must be there. A task of a suite, a group or a pattern whose data are
@@ -192,19 +192,19 @@ def _found(tasks: list[Task], options: RunOptions) -> list[tuple[Task, TaskData]
         TaskError: the data of a named task, or of all tasks, are missing.
     """
     named = {name.strip() for name in options.tasks.split(",")}
-    found, missing = [], []
+    opened, missing = [], []
     for task in tasks:
         try:
-            found.append((task, open_data(task, options.data)))
+            opened.append((task, open_data(task, options.data)))
         except TaskError as error:
             if task.name in named:
                 raise
             missing.append(error)
-    if not found:
+    if not opened:
         raise missing[0]
     for absent in missing:
         log.warning("left out: %s", absent)
-    return found
+    return opened
 
 
 def make_sampling(given: dict[str, Any], model: ModelInfo) -> Sampling:

@@ -75,7 +75,7 @@ class JudgePrompt:
             "Reply": self.reply_json if structured else self.reply_tags,
         }
         # One pass: a question that holds "{Candidate}" keeps it as text.
-        return _PLACE.sub(lambda found: values[found.group(1)], self.template)
+        return _PLACE.sub(lambda match: values[match.group(1)], self.template)
 
 
 _PLACE = re.compile(r"\{(Question|Reference|Candidate|Reply)\}")
@@ -118,10 +118,10 @@ def escape(text: str, *, labels: bool = False) -> str:
     With `labels`, so are the words that name the parts of a prompt without tags: `Reference
     Answer&#58;`.
     """
-    text = _TURN.sub(lambda found: _MARKS[found.group()], text)
+    text = _TURN.sub(lambda match: _MARKS[match.group()], text)
     if labels:
-        text = _LABEL.sub(lambda found: f"{found.group(1)}{found.group(2)}&#58;", text)
-    return _TAG.sub(lambda found: f"&lt;{found.group(1)}{'&gt;' if found.group(2) else ''}", text)
+        text = _LABEL.sub(lambda match: f"{match.group(1)}{match.group(2)}&#58;", text)
+    return _TAG.sub(lambda match: f"&lt;{match.group(1)}{'&gt;' if match.group(2) else ''}", text)
 
 
 # Vision-SR1, appendix B.2, word for word.

@@ -102,9 +102,9 @@ class JournalKind(Generic[Summary]):
 
         def read(number: int, text: bytes) -> Summary:
             with contextlib.suppress(msgspec.MsgspecError, RecursionError):
-                found: Any = decode(text)
-                if found.schema == SCHEMA_VERSION:
-                    return self.summarize(found)
+                full: Any = decode(text)
+                if full.schema == SCHEMA_VERSION:
+                    return self.summarize(full)
             # json reads lines that msgspec cannot, and the error names what is wrong with others.
             record = parse_line(text)
             if record is None:
@@ -254,10 +254,10 @@ def _counts(trailer: _Trailer, journal: BinaryIO, kind: JournalKind[Summary]) ->
 
 def _checksum(index: BinaryIO, size: int) -> int:
     index.seek(0)
-    found = 0
+    checksum = 0
     while size > 0 and (piece := index.read(min(size, 1 << 20))):
-        found, size = zlib.crc32(piece, found), size - len(piece)
-    return found if size == 0 else -1
+        checksum, size = zlib.crc32(piece, checksum), size - len(piece)
+    return checksum if size == 0 else -1
 
 
 def _stored(index: BinaryIO, size: int, kind: JournalKind[Summary]) -> Iterator[Summary]:
@@ -349,13 +349,13 @@ class _Writer:
                 self._temporary.unlink()
 
 
-def check_asked(folder: Path, asked: Set[str], answered: Set[str]) -> None:
+def check_asked(folder: Path, stored: Set[str], answered: Set[str]) -> None:
     """Check that a run's folder has the samples of all its responses.
 
     Raises:
         DamagedRunError: `samples.jsonl` has lost some.
     """
-    if lost := sorted(answered - asked):
+    if lost := sorted(answered - stored):
         raise DamagedRunError(
             f"{folder / 'samples.jsonl'}: {len(lost)} samples that have responses are missing "
             f"(first {lost[0]!r:.60}); restore it from a copy, or run the command that made this "

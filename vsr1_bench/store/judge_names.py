@@ -42,10 +42,10 @@ def read_name(spec: str) -> JudgeName:
     Raises:
         UsageError: the name has another form.
     """
-    found = _SPEC.fullmatch(spec.strip())
-    if found is None:
+    match = _SPEC.fullmatch(spec.strip())
+    if match is None:
         raise UsageError(f"judge {spec!r}: wanted NAME, NAME[MODEL], or NAME:ARGUMENT")
-    kind, brackets, argument = found.groups()
+    kind, brackets, argument = match.groups()
     return JudgeName(
         kind.strip(),
         None if brackets is None else brackets.strip(),
@@ -69,8 +69,8 @@ def model_label(model: str) -> str:
 
 def label_file(names: Collection[str]) -> str | None:
     """The only label file among the judges of a run; None if there is none, or several."""
-    found = [name for name in names if bare(name) == LABELS]
-    return found[0] if len(found) == 1 else None
+    files = [name for name in names if bare(name) == LABELS]
+    return files[0] if len(files) == 1 else None
 
 
 def name_in_run(judge: str, judged: Collection[str]) -> str:
@@ -93,7 +93,7 @@ def split_first(text: str) -> tuple[str, str]:
     return text.strip(), ""
 
 
-def stored_name(asked: str, stored: Collection[str], flag: str = "--judge") -> str | None:
+def stored_name(typed: str, stored: Collection[str], flag: str = "--judge") -> str | None:
     """The stored name that a typed name means: the same, or the only one with other brackets.
 
     `openai` means `openai[M]` if no other model has judged. The kind alone (`cascade`) is enough,
@@ -102,11 +102,11 @@ def stored_name(asked: str, stored: Collection[str], flag: str = "--judge") -> s
     Raises:
         UsageError: the name is ambiguous.
     """
-    wanted = ",".join(part.strip() for part in asked.split(","))
+    wanted = ",".join(part.strip() for part in typed.split(","))
     if wanted in stored:
         return wanted
-    found = sorted({name for name in stored if bare(name) == wanted})
-    found = found or sorted({name for name in stored if read_name(name).kind == wanted})
-    if len(found) > 1:
-        raise UsageError(f"{flag} {asked}: several are stored; name one of: {', '.join(found)}")
-    return found[0] if found else None
+    matches = sorted({name for name in stored if bare(name) == wanted})
+    matches = matches or sorted({name for name in stored if read_name(name).kind == wanted})
+    if len(matches) > 1:
+        raise UsageError(f"{flag} {typed}: several are stored; name one of: {', '.join(matches)}")
+    return matches[0] if matches else None

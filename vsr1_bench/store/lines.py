@@ -88,10 +88,10 @@ def place_of_line(path: Path, number: int, line: bytes) -> Place:
         StoreError: the line is not such a record; names file:line.
     """
     with contextlib.suppress(msgspec.MsgspecError, RecursionError):
-        found = _place(line)
-        whole = found.id is not None and found.groups is not None
-        if found.schema == SCHEMA_VERSION and (whole or found.skipped is not None):
-            return found
+        place = _place(line)
+        whole = place.id is not None and place.groups is not None
+        if place.schema == SCHEMA_VERSION and (whole or place.skipped is not None):
+            return place
     record = parse_line(line)
     if record is None:
         raise bad_line(path, number)

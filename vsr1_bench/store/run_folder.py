@@ -196,19 +196,19 @@ class RunFolder:
         Raises:
             StoreError: a journal is damaged, or of another version.
         """
-        found = self._sample_records(lambda record: (record["row"], sample_of_record(record)))
-        return dict(sorted(found, key=lambda pair: pair[0]))
+        placed = self._sample_records(lambda record: (record["row"], sample_of_record(record)))
+        return dict(sorted(placed, key=lambda pair: pair[0]))
 
     def skipped(self) -> dict[int, str]:
         """Place in the data set -> why the sample there was skipped (see `blind`)."""
-        found = ((p.row, p.skipped) for p in self.places() if p.skipped is not None)
-        return dict(sorted(found))
+        skipped = ((p.row, p.skipped) for p in self.places() if p.skipped is not None)
+        return dict(sorted(skipped))
 
     def _sample_records(self, decode: Callable[[dict[str, Any]], Read]) -> Iterator[Read]:
         """Read the samples' records, shard by shard; only sorting gives the data's order."""
         for journal in sorted(self.path.glob("samples*.jsonl")):
-            found = read_records(journal, lambda r: None if "left_out" in r else decode(r))
-            yield from (record for record in found if record is not None)
+            samples = read_records(journal, lambda r: None if "left_out" in r else decode(r))
+            yield from (record for record in samples if record is not None)
 
     def places(self) -> Iterator[Place]:
         """Yield the places of all samples, skipped ones included; in no order.
@@ -286,13 +286,13 @@ class RunFolder:
         return self._merged("perceptions*.jsonl", Perception)
 
     def _merged(self, pattern: str, kind: type[Whole]) -> dict[str, Whole]:
-        found: dict[str, Whole] = {}
+        merged: dict[str, Whole] = {}
         for journal in sorted(self.path.glob(pattern)):
             for record in read_records(journal, partial(record_as, kind)):
-                known = found.get(record.key)
+                known = merged.get(record.key)
                 if known is None or known.error is not None or record.error is None:
-                    found[record.key] = record
-        return found
+                    merged[record.key] = record
+        return merged
 
     @naming_run
     def readers(self) -> list[dict[str, Any]]:
@@ -301,14 +301,14 @@ class RunFolder:
         Raises:
             StoreError: a file of `readers/` is not readable.
         """
-        found = []
+        readers = []
         for path in (self.path / "readers").glob("*.json"):
             try:
                 document = json.loads(path.read_text("utf-8"))
-                found.append((document["used"], document["digest"], document))
+                readers.append((document["used"], document["digest"], document))
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise StoreError(f"{path}: not a reader's file; restore it from a copy") from error
-        return [document for *_, document in sorted(found, key=lambda one: one[:2], reverse=True)]
+        return [document for *_, document in sorted(readers, key=lambda one: one[:2], reverse=True)]
 
     def note_reader(self, name: str, digest: str, spec: dict[str, Any]) -> None:
         """Write down who reads: from now on, until another reads, this reader's numbers count."""
@@ -331,8 +331,8 @@ class RunFolder:
 
     def judged(self) -> dict[str, Path]:
         """Judge's name -> the journal of verdicts that its score was made of, else its newest."""
-        found = (self.path / "judgments").glob("*.jsonl")
-        newest = sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        journals = (self.path / "judgments").glob("*.jsonl")
+        newest = sorted(journals, key=lambda path: (path.stat().st_mtime_ns, path.name))
         chosen = {unquote(path.stem.rpartition("-")[0]): path for path in newest}
         # A copied folder has lost its times: what was scored is written down.
         for document in self.scores():
@@ -412,35 +412,38 @@ def find_runs(path: Path) -> list[RunFolder]:
     """
     if (path / "run.json").is_file():
         return [RunFolder(path)]
-    found = sorted(run_folders(path))
-    if not found:
+    folders = sorted(run_folders(path))
+    if not folders:
         raise StoreError(f"{path}: no run there; give a folder that `vsr1-bench run` has written")
-    return [RunFolder(folder) for folder in found]
+    return [RunFolder(folder) for folder in folders]
 
 
 def run_folders(path: Path) -> Iterator[Path]:
-    """Yield the folders below one that hold a run, those behind links to folders, too.
+    """Yield the folders of runs below a folder; links to folders are followed.
 
-    `run` writes through such a link (a model's folder on another disk). A hidden folder holds what
-    is still on its way (a download).
+    `run` writes through such a link (a model's folder on another disk). Hidden folders are skipped:
+    they contain unfinished downloads.
     """
     seen: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(path, followlinks=True):
         stat = os.stat(place)
-        known = (stat.st_dev, stat.st_ino) in seen  # behind two links, or a link to a folder above
+        known = (
+            stat.st_dev,
+            stat.st_ino,
+        ) in seen  # by two links, or a link upward
         seen.add((stat.st_dev, stat.st_ino))
         folders[:] = [] if known else sorted(f for f in folders if not f.startswith("."))
         if "run.json" in files and not known:
             yield Path(place)
 
 
-def stored_judge(asked: str | None, runs: Sequence[RunFolder]) -> str | None:
+def stored_judge(typed: str | None, runs: Sequence[RunFolder]) -> str | None:
     """The stored judge that a name means, all runs taken together; as it was typed if none is.
 
     Raises:
         UsageError: several may be meant.
     """
-    if asked is None:
+    if typed is None:
         return None
     judged = {name for run in runs for name in run.judged()}
-    return stored_name(asked, judged | {d["judge"] for run in runs for d in run.scores()}) or asked
+    return stored_name(typed, judged | {d["judge"] for run in runs for d in run.scores()}) or typed
