@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import sys
 from typing import Any
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.judge import ConfiguredJudge, Item, JudgeOptions, RuleJudge
+from vsr1_bench.judge import Item, JudgeContext, JudgeRunner, ModelJudge, RuleJudge
+from vsr1_bench.judging.open import RuleRunner
 from vsr1_bench.records import Outcome, Verdict
 from vsr1_bench.store.judge_names import LABELS, llm_name
 
@@ -16,8 +18,9 @@ OUTCOMES |= dict.fromkeys(("incorrect", "wrong", "false", "0"), "incorrect")
 UNCLEAR = {"2": "unclear", "unknown": "unclear"}
 
 
-def configure(options: JudgeOptions) -> RuleJudge:
+def open_labels(context: JudgeContext) -> JudgeRunner:
     """Read the file of labels."""
+    options = context.options
     if options.labels is None:
         raise UsageError(f"judge 'labels' needs --labels FILE.jsonl with lines {WANTED}")
     try:
@@ -51,7 +54,10 @@ def configure(options: JudgeOptions) -> RuleJudge:
 
     digest = hashlib.sha256(content).hexdigest()
     name = llm_name(LABELS, f"{options.labels.stem}~{digest[:8]}", None)
-    return RuleJudge(name, 1, grade, JUDGE.description, identity=digest)
+    if context.spec not in (LABELS, name):
+        raise UsageError(f"judge {context.spec!r}: the file makes it {name!r}; write {LABELS!r}")
+    judge = RuleJudge(name, 1, grade, JUDGE.description, identity=digest)
+    return RuleRunner(judge, home=sys.modules[__name__])
 
 
-JUDGE = ConfiguredJudge(LABELS, 1, configure, "verdicts from a file: people's, or another tool's")
+JUDGE = ModelJudge(LABELS, 1, open_labels, "verdicts from a file: people's, or another tool's")

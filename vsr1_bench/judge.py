@@ -1,7 +1,7 @@
 """The interface of a judge file: what it defines, and what a judge receives.
 
-A judge file holds module-level `RuleJudge`, `ConfiguredJudge` or `ModelJudge` objects; like a task
-file it stays light at import. What judges is a `JudgeRunner`, opened from a spec by
+A judge file holds module-level `RuleJudge` or `ModelJudge` objects; like a task file it stays light
+at import. What judges is a `JudgeRunner`, opened from a spec by
 `vsr1_bench.judging.open.open_judge`.
 """
 
@@ -106,21 +106,6 @@ class JudgeOptions:
     """Further tags of thinking (`answers.mark_tags`), beside those of all known families."""
     dry_run: bool = False
     """No call will be made: a missing key is not an error, and the hub is not contacted."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConfiguredJudge:
-    """A judge that needs options before it can judge."""
-
-    name: str
-    version: int
-    configure: Callable[[JudgeOptions], RuleJudge]
-    """Returns the judge, with the same name or with a distinguishing part in brackets after it.
-
-    Raises:
-        UsageError: a required option was not given, or is not usable.
-    """
-    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +274,7 @@ class JudgeContext:
 
 @dataclass(frozen=True, slots=True)
 class ModelJudge:
-    """A judge that asks a model, or combines other judges."""
+    """A judge that is opened with options: it asks a model, combines judges, or reads a file."""
 
     name: str
     version: int
@@ -303,4 +288,4 @@ class ModelJudge:
     description: str
 
 
-Judge = RuleJudge | ConfiguredJudge | ModelJudge
+Judge = RuleJudge | ModelJudge

@@ -22,7 +22,7 @@ from types import ModuleType
 
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.harness import harness_of
-from vsr1_bench.judge import ConfiguredJudge, Judge, JudgeOptions, ModelJudge, RuleJudge
+from vsr1_bench.judge import Judge, ModelJudge, RuleJudge
 from vsr1_bench.task import Group, Task, UserDataset
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Registry:
             elif isinstance(value, Group):
                 self._claim("task", value, where)
                 self.groups[value.name] = value
-            elif isinstance(value, RuleJudge | ConfiguredJudge | ModelJudge):
+            elif isinstance(value, RuleJudge | ModelJudge):
                 self._claim("judge", value, where)
                 self.judges[value.name] = value
                 self.homes.setdefault(value.name, module)
@@ -177,20 +177,17 @@ def find_judge(name: str, include_path: Sequence[str | Path] = ()) -> Judge:
     return registry.judges[name]
 
 
-def get_judge(
-    name: str, include_path: Sequence[str | Path] = (), options: JudgeOptions | None = None
-) -> RuleJudge:
-    """Look a rule judge up by its exact name, and configure it with the options if it needs them.
+def get_judge(name: str, include_path: Sequence[str | Path] = ()) -> RuleJudge:
+    """Look a rule judge up by its exact name.
 
     Raises:
-        UsageError: no judge has this name (the nearest ones are offered), the judge asks a model,
-            or a required option is missing.
+        UsageError: no judge has this name (the nearest ones are offered), or it is no rule judge.
     """
     judge = find_judge(name, include_path)
     if isinstance(judge, ModelJudge):
-        raise UsageError(f"judge {name!r} asks a model; wanted one that decides by rule")
-    if isinstance(judge, ConfiguredJudge):
-        return judge.configure(options or JudgeOptions())
+        raise UsageError(
+            f"judge {name!r} takes options; wanted one that decides by rule"
+        )
     return judge
 
 

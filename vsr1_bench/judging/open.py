@@ -124,13 +124,9 @@ def open_judge(
         return opened
     if name.argument is not None:
         raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing after a colon")
-    rule = get_judge(name.kind, include_path, told)
-    if name.brackets is not None and rule.name == name.kind:
+    if name.brackets is not None:
         raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing in brackets")
-    if name.brackets is not None and rule.name != spec.strip():
-        raise UsageError(
-            f"judge {spec!r}: what was given makes it {rule.name!r}; drop the brackets"
-        )
+    rule = get_judge(name.kind, include_path)
     return RuleRunner(rule, include_path, load_registry(include_path).homes[name.kind])
 
 
