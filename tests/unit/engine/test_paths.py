@@ -81,7 +81,7 @@ def test_a_home_of_nobody_is_refused(home: Path, capsys: pytest.CaptureFixture[s
     for told in (("table", "~nobody_here/runs"), ("ls", "tasks", "--include_path=~nobody_here")):
         assert main([*told]) == 2
         assert "~nobody_here is not a user's home here" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="no user's home"):
+    with pytest.raises(UsageError, match="not a user's home"):
         parse_backend_args(ScriptedArgs, "scripted", {"script": "~nobody_here/s.jsonl"})
     assert user_text("./~nobody_here") == "./~nobody_here"
 
