@@ -185,9 +185,7 @@ def get_judge(name: str, include_path: Sequence[str | Path] = ()) -> RuleJudge:
     """
     judge = find_judge(name, include_path)
     if isinstance(judge, ModelJudge):
-        raise UsageError(
-            f"judge {name!r} takes options; wanted one that decides by rule"
-        )
+        raise UsageError(f"judge {name!r} takes options; wanted one that decides by rule")
     return judge
 
 
