@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vsr1_bench.answers.choice import (
-    LONE,
-    options_named,
-    read_choice,
-    read_choice_line,
-)
+from vsr1_bench.answers.choice import LONE, options_named, read_choice, read_choice_line
 from vsr1_bench.answers.conclusions import number_of, stated_values
 from vsr1_bench.answers.lines import claim, lines_of, sentences_of
 from vsr1_bench.answers.mentions import list_items, read_mentions

@@ -28,15 +28,9 @@ NO_IMAGE = "no image"
 NO_PARTNER = "no other sample has as many images, all of them different"
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A sample that a blind run skips."""
-
-    reason: str
-
-
-Variant = Callable[[int, Sample], Sample | Skipped]
-"""(place in the data set from 0, sample) -> the sample that is asked instead."""
+Variant = Callable[[int, Sample], Sample | str]
+"""(place in the data set from 0, sample) -> the sample that is asked instead, or why it is
+skipped."""
 
 
 def parse_variants(text: str | None) -> tuple[str, ...]:
@@ -61,17 +55,17 @@ def open_variant(name: str, data: TaskData, seed: int, *, progress: bool = True)
     return partial(noise, seed) if name == "noise" else Swap(data, seed, progress=progress)
 
 
-def drop(place: int, sample: Sample) -> Sample | Skipped:
+def drop(place: int, sample: Sample) -> Sample | str:
     """Remove the images; options that contain images keep their texts."""
     if not sample.images:
-        return Skipped(NO_IMAGE)
+        return NO_IMAGE
     return replace(sample, question=without_images(sample.question), images=(), choice_parts=None)
 
 
-def noise(seed: int, place: int, sample: Sample) -> Sample | Skipped:
+def noise(seed: int, place: int, sample: Sample) -> Sample | str:
     """Replace each image by noise of the same size; equal images get different noise."""
     if not sample.images:
-        return Skipped(NO_IMAGE)
+        return NO_IMAGE
     shown = []
     for number, image in enumerate(sample.images):
         try:
@@ -120,15 +114,15 @@ class Swap:
         self._data, self._seed, self._progress = data, seed, progress
         self._partners: dict[int, int] | None = None
 
-    def __call__(self, place: int, sample: Sample) -> Sample | Skipped:
+    def __call__(self, place: int, sample: Sample) -> Sample | str:
         """Replace the sample's images by its partner's."""
         if not sample.images:
-            return Skipped(NO_IMAGE)
+            return NO_IMAGE
         if self._partners is None:
             self._partners = self._pair()
         partner = self._partners.get(place)
         if partner is None:
-            return Skipped(NO_PARTNER)
+            return NO_PARTNER
         return replace(sample, images=self._data.sample(partner).images)
 
     def _pair(self) -> dict[int, int]:

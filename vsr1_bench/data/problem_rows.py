@@ -20,14 +20,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from vsr1_bench.answers import (
-    is_bare_quantity,
-    is_date,
-    read_answer,
-    read_options,
-    same_text,
-    tidy,
-)
+from vsr1_bench.answers import is_bare_quantity, is_date, read_answer, read_options, same_text, tidy
 from vsr1_bench.errors import RowError
 from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, ImagePlace, Sample
 from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, interleave_all

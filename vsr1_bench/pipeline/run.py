@@ -10,20 +10,15 @@ repeated without a model.
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
-from functools import partial
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from vsr1_bench.errors import BenchError, Interrupted
 from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.open import open_generator
-from vsr1_bench.perception.reader import (
-    SELF,
-    ReaderSpec,
-    self_reader,
-)
+from vsr1_bench.perception.reader import SELF, ReaderSpec, self_reader
 from vsr1_bench.perception.second_pass import SecondPass, read_runs
 from vsr1_bench.pipeline.key_memo import KeyMemo, asking_digest
 from vsr1_bench.pipeline.plan import RunOptions, plan
@@ -123,7 +118,7 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     """
     writer = RunWriter(run.folder, shard=options.shard, force_unlock=options.force_unlock)
     stack.callback(writer.close)
-    stack.push(partial(_discard, run, shard_part(options.shard)))
+    stack.enter_context(_discarding(run, shard_part(options.shard)))
     facts = run_facts(backend, options.limit)
     if run.data.own is not None:  # part of its sampling is the task's; groups need ours
         facts["gen_kwargs"] = options.gen_kwargs
@@ -151,13 +146,11 @@ def _memo(run: TaskRun, writer: RunWriter, shard: Shard, stack: ExitStack) -> Ke
     return memo
 
 
-def _discard(
-    run: TaskRun,
-    part: str,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-) -> None:
+@contextmanager
+def _discarding(run: TaskRun, part: str) -> Iterator[None]:
     """Remove the folder of a failed start, which a table would take for a run."""
-    if error is not None:
+    try:
+        yield
+    except BaseException:
         discard_if_empty(run.folder, part)
+        raise

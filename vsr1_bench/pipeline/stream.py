@@ -15,7 +15,7 @@ from functools import partial
 
 from vsr1_bench._util.closing import Closing
 from vsr1_bench._util.progress import progress_bar
-from vsr1_bench.data.blind import NONE, Skipped, open_variant
+from vsr1_bench.data.blind import NONE, open_variant
 from vsr1_bench.data.dataset import TaskData
 from vsr1_bench.errors import GenerationError, TaskError
 from vsr1_bench.generation.base import Generator
@@ -190,9 +190,9 @@ class Stream(Closing):
                 if place % self._shard[1] != self._shard[0]:
                     continue
                 shown = variant(place, sample)
-                if isinstance(shown, Skipped):
-                    writer.skip(place, shown.reason)
-                    run.skipped[shown.reason] = run.skipped.get(shown.reason, 0) + 1
+                if isinstance(shown, str):
+                    writer.skip(place, shown)
+                    run.skipped[shown] = run.skipped.get(shown, 0) + 1
                     run.total -= run.sampling.n
                     self._bar.update(run.sampling.n)
                     continue

@@ -11,14 +11,7 @@ from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 import msgspec
 
 from vsr1_bench.errors import StoreError
-from vsr1_bench.records import (
-    SCHEMA_VERSION,
-    Generation,
-    ImagePlace,
-    Judgment,
-    Perception,
-    Sample,
-)
+from vsr1_bench.records import SCHEMA_VERSION, Generation, ImagePlace, Judgment, Perception, Sample
 from vsr1_bench.store.journal import bad_line, parse_line, read_journal
 
 Record = TypeVar("Record")
