@@ -77,7 +77,7 @@ def test_a_suite_runs_on_what_the_mirror_holds(tmp_path: Path, script: Path) -> 
     )
     part = cli.here(*run, "--tasks", "text")
     assert part.returncode == 75, part.stderr  # incomplete: three sets of the suite are not there
-    assert part.stderr.count("left out: task") == 4 and "'math500'" in part.stderr
+    assert part.stderr.count("skipped: task") == 4 and "'math500'" in part.stderr
     assert "| gsm8k" in part.stdout
     named = cli.here(*run, "--tasks", "gsm8k,math500")
     assert "task 'math500': data set" in cli.error_line(named.returncode, 1, named.stderr)

@@ -203,7 +203,7 @@ def _open_tasks(tasks: list[Task], options: RunOptions) -> list[tuple[Task, Task
     if not opened:
         raise missing[0]
     for absent in missing:
-        log.warning("left out: %s", absent)
+        log.warning("skipped: %s", absent)
     return opened
 
 
