@@ -1,7 +1,7 @@
 """Extract the final answer of a response, and compare answers.
 
 Pure functions over the standard library: no exception on any text, time linear in its length, and
-never a guess. What is scored by the evaluator and what is rewarded by the trainer is read here.
+never a guess. The evaluator's scores and the trainer's rewards read answers with it.
 """
 
 from vsr1_bench.answers.boxes import boxed

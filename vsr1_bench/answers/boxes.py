@@ -49,7 +49,7 @@ def _last_latex_box(
 ) -> tuple[tuple[int, int] | None, bool]:
     r"""The same of `\boxed` and `\fbox`.
 
-    Works on positions only: slicing each of many nested boxes would take quadratic time.
+    Works on positions only, because slicing each of many nested boxes would take quadratic time.
     """
     content: tuple[int, int] | None = None
     box_from, box_to = -1, -1  # bounds of the last box, to detect a box inside a box

@@ -10,7 +10,7 @@ Answers, descriptions, judges' replies and rewards are read by these rules alone
   counts.
 - Final words follow the last thinking. A mark that begins them (`<|channel|>final<|message|>`,
   `<|START_RESPONSE|>`) ends what came before, marked or not.
-- A description is neither thinking nor the answer: what was seen is not what was answered.
+- A description is neither thinking nor the answer.
 - An end-of-turn token ends the response; so does the next question that a base model goes on with
   after its answer (`_goes_on`).
 """
@@ -234,9 +234,9 @@ class _Scan:
         """Whether a line `Question:` begins another question, not the one that is answered.
 
         A response may restate its own question, at its start or after a few words. It is another
-        one where something that looks like an answer comes before it: a marker, or one to four
-        words by themselves. Without that it is the response's own if it is the only one and an
-        answer follows.
+        question if something that looks like an answer comes before it: a marker, or one to four
+        words by themselves. Otherwise it is the response's own question if it is the only one and
+        an answer follows.
         """
         if self._nothing_said(mark.start):
             return False

@@ -75,7 +75,7 @@ _PLURAL = re.compile(r"^(?:options|choices|answers|letters)\b", re.I)
 def read_choice(phrase: str, choices: tuple[str, ...] | None) -> Reading:
     """Read a phrase in the place of an answer: a box, `Answer: …`, a separate line.
 
-    First as `read_choice_line` does, then the one letter or the one option that the phrase names.
+    Tries `read_choice_line` first, then the one letter or the one option that the phrase names.
     """
     reading = read_choice_line(phrase, choices)
     if reading != NOTHING or len(phrase) > MAX_ANSWER:
@@ -89,7 +89,7 @@ def read_choice(phrase: str, choices: tuple[str, ...] | None) -> Reading:
 def read_choice_line(phrase: str, choices: tuple[str, ...] | None) -> Reading:
     """Read a phrase that is an option, or that begins with one.
 
-    A lone letter within range is that letter, in either case, even where another option's text is
+    A lone letter within range is that letter, in either case, even if another option's text is
     the same letter; only a small letter written exactly like an option is that option. Then come
     the options' texts, their values, and a letter with more after it.
     """
@@ -160,7 +160,7 @@ def _read_leading(found: re.Match[str], options: Options) -> Reading:
 
 
 def read_option_text(text: str, options: Options) -> Reading:
-    """Read the one option whose text a phrase or a sentence holds, and does not rule out.
+    """Read the one option whose text a phrase or a sentence contains and does not rule out.
 
     A text inside a longer option's text is the longer one. Numbers and single letters are not names
     of options.

@@ -1,7 +1,7 @@
 """Detect whether a description states the final answer as such.
 
 A description naturally has words of the answer: the scene has a red dot, and the answer is red.
-What is looked for is the answer given as an answer: in a box, in `<answer>` tags, after a marker
+Leakage is the answer given as an answer: in a box, in `<answer>` tags, after a marker
 (`the answer is …`, `Final answer: …`, `####`), or a letter named as the right option. It must be
 the answer that the response ends with, or the gold one; a description that says "the answer depends
 on the dots" states none.

@@ -143,7 +143,7 @@ FINAL_CHANNELS = ("final", "response", "answer")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One mark, and what it says of the text after it."""
+    """One mark, and what it means for the text after it."""
 
     kind: Kind
     family: str
@@ -169,7 +169,7 @@ def split_channels(tokens: Iterable[str]) -> bool:
 def find_marks(text: str) -> Iterator[Mark]:
     """Find the marks of a response in their order, in linear time.
 
-    Beyond `MOST`, one that opens thinking for good ends them: a loop's last words are no answer.
+    After `MOST` marks the rest counts as thinking: the last words of a loop are not an answer.
     """
     done = 0
     bare = _BARE.match(text)
