@@ -203,7 +203,7 @@ def test_a_reader_that_dies_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     paths = ("--include_path", plugins(tmp_path))
     with ChatServer(plan) as server:
         told = [*flags(server)[:-1], "timeout=20,max_retries=1,concurrency=1"]
-        done = here("perceive", tmp_path / "runs", *told, *paths)
+        done = cli("perceive", tmp_path / "runs", *told, *paths)
         assert "6 of 10 readings are safe" in error_line(done.returncode, 75, done.stderr)
         assert "resume with: vsr1-bench perceive" in done.stderr
         server.plan = right
