@@ -96,7 +96,8 @@ def show_scores(
     """Show the named runs without the damaged ones; return the exit code."""
     paths = options.runs
     # Reported rows can be looked at before anything was run.
-    if options.results is not None and paths == common.DEFAULT_RUNS and not paths[0].exists():
+    may_be_empty = options.results is not None and show is not _delta
+    if may_be_empty and paths == common.DEFAULT_RUNS and not paths[0].exists():
         paths = []
     return show_sound(
         paths, lambda by_path, _: show(options, [run for runs in by_path for run in runs])
