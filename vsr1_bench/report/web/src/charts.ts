@@ -179,7 +179,9 @@ export function histogram(values: readonly number[], unit: string): HTMLElement 
   const sorted = [...values].sort((a, b) => a - b);
   const at = (share: number): number => sorted[Math.floor(share * (sorted.length - 1))]!;
   const low = sorted[0]!;
-  const high = sorted.at(-1)!;
+  const most99 = at(0.99);
+  // One response of a million characters would leave the others one bar: the last bar holds it.
+  const high = sorted.at(-1)! > 3 * most99 ? most99 : sorted.at(-1)!;
   const places = Math.min(24, Math.max(1, high - low + 1));
   const width = (high - low + 1) / places;
   const counts = new Array<number>(places).fill(0);
@@ -210,7 +212,7 @@ export function histogram(values: readonly number[], unit: string): HTMLElement 
       null,
       h("span", null, count(low)),
       h("span", null, `median ${count(at(0.5))}, 95 % below ${count(at(0.95))} ${unit}`),
-      h("span", null, count(high)),
+      h("span", null, high < sorted.at(-1)! ? `${count(high)} to ${count(sorted.at(-1)!)}` : count(high)),
     ),
   );
 }

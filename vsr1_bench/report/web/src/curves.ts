@@ -60,7 +60,7 @@ export class Curves {
       names.forEach((name, i) => (readings[i]!.textContent = short(this.metrics[name]![place] ?? null)));
       step.textContent = place >= 0 ? `step ${this.steps[place]}` : "";
     };
-    const step = h("span", { class: "muted step" });
+    const step = h("span", { class: "muted" });
     picture.listen(read, (range) => this.show(range));
     read(this.lastIn());
     return h(

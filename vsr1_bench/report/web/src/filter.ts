@@ -201,6 +201,13 @@ export interface Counts {
 
 /** How many samples of a run have a response of each kind. */
 export function counts(index: TaskIndex, run: number): Counts {
+  const known = cachedCounts.get(index) ?? [];
+  cachedCounts.set(index, known);
+  return (known[run] ??= counted(index, run));
+}
+const cachedCounts = new WeakMap<TaskIndex, Counts[]>();
+
+function counted(index: TaskIndex, run: number): Counts {
   const columns = index.runs[run]!;
   const n = perSample(index, run);
   const found: Counts = { verdicts: {}, cells: {}, flags: {} };
@@ -228,11 +235,19 @@ export function counts(index: TaskIndex, run: number): Counts {
 }
 
 function countSingle(columns: RunColumns, found: Counts): void {
-  for (const code of columns.verdict) found.verdicts[code] = (found.verdicts[code] ?? 0) + 1;
-  for (const code of columns.cell) found.cells[code] = (found.cells[code] ?? 0) + 1;
+  const count = (codes: string, table: Record<string, number>): void => {
+    const all = new Uint32Array(128);
+    for (let i = 0; i < codes.length; i++) all[codes.charCodeAt(i) & 127]!++;
+    all.forEach((n, code) => {
+      if (n) table[String.fromCharCode(code)] = n;
+    });
+  };
+  count(columns.verdict, found.verdicts);
+  count(columns.cell, found.cells);
   for (const [name] of FLAG_NAMES) {
+    const bit = FLAGS[name];
     let n = 0;
-    for (const bits of columns.flags) if (bits & FLAGS[name]) n++;
-    if (n) found.flags[name] = n;
+    for (const bits of columns.flags) n += bits & bit;
+    if (n) found.flags[name] = n / bit;
   }
 }

@@ -44,6 +44,7 @@ export function responsePanel(
     verdictLine(response, main, cell),
     response.error !== null ? h("p", { class: "notice" }, oneLine(response.error, 2000)) : null,
     responseText(response.text, response.pieces, main?.span ?? null),
+    judgesPart(summary.judges, response.judgments),
     response.caption !== null
       ? h("div", { class: "piece description" }, h("h3", null, "Description, asked for by itself"), shownText(response.caption))
       : null,
@@ -51,7 +52,6 @@ export function responsePanel(
       reading ? readingPart(summary.readers[i]?.label ?? "", summary.judges, reading) : null,
     ),
     blindPart(task, run, sample, response.index),
-    judgesPart(summary.judges, response.judgments),
     facts([
       ["tokens", tokens(response.prompt_tokens, response.completion_tokens)],
       ["time", response.seconds === null ? null : seconds(response.seconds)],
@@ -241,7 +241,17 @@ function judgesPart(
 
 function judgmentPart(judge: JudgeSummary, judgment: JudgmentDetail | null): HTMLElement {
   if (!judgment) {
-    return h("p", { class: "judge" }, verdictIcon("m", "no verdict"), h("strong", null, oneLine(judge.name)), " no verdict");
+    return h(
+      "div",
+      { class: "judge" },
+      h(
+        "p",
+        null,
+        verdictIcon("m", "no verdict"),
+        h("strong", null, oneLine(judge.name)),
+        h("span", { class: "muted" }, " no verdict"),
+      ),
+    );
   }
   const prompt = judgment.prompt ? judge.prompt_texts[judgment.prompt] : undefined;
   const notes = [

@@ -144,7 +144,7 @@ export function richText(text: string, marks: readonly Span[] = []): HTMLElement
 
 /* The text's own private-use characters would end a mark: they are shown by their code. */
 function withMarks(text: string, marks: readonly Span[]): string {
-  const clean = (part: string): string => part.replace(/[\ue0f0\ue0f1]/g, "\ufffd");
+  const clean = (part: string): string => part.replace(/[\ue0f0\ue0f1]/g, "\ufffd").replaceAll("\0", "\ufdd0");
   let found = "";
   let at = 0;
   for (const [start, end] of [...marks].sort((a, b) => a[0] - b[0])) {

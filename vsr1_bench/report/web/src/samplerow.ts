@@ -36,7 +36,8 @@ export function sampleRow(
 ): HTMLAnchorElement {
   const thumb = imagePath(index.thumbs?.[sample]);
   const gold = index.golds[sample];
-  return h(
+  const shown = runs.slice(0, MOST_RUNS);
+  const link = h(
     "a",
     { class: "sample", href: toSample(task.name, index.ids[sample]!, query) },
     index.thumbs
@@ -52,9 +53,11 @@ export function sampleRow(
     h(
       "span",
       { class: "runs" },
-      runs.slice(0, MOST_RUNS).map((one) => outcome(task, index, sample, one)),
+      shown.map((one) => outcome(task, index, sample, one)),
     ),
   );
+  link.style.setProperty("--runs", String(shown.length));
+  return link;
 }
 
 function outcome(task: TaskSummary, index: TaskIndex, sample: number, run: number): HTMLElement {

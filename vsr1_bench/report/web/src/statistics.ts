@@ -19,7 +19,7 @@ export function statistics(task: TaskSummary, index: TaskIndex, run: number): HT
   return h(
     "div",
     { class: "panels" },
-    score ? scorePanel(task, run, score, judge?.name ?? "") : panel("Score", h("p", { class: "muted" }, "Not scored.")),
+    score ? scorePanel(task, run, score, judge?.name ?? "") : panel("Score", h("p", { class: "muted" }, "Not scored."), settings(task, run)),
     score && score.perception ? seeingPanel(task, run, score) : null,
     score ? categoryPanel(task, run, score) : null,
     answerPanel(task, index, run),
@@ -30,7 +30,6 @@ export function statistics(task: TaskSummary, index: TaskIndex, run: number): HT
       h("h4", null, "Completion tokens"),
       histogram(index.runs[run]!.tokens.filter((n) => n >= 0), "tokens"),
     ),
-    panel("Settings", settings(task, run)),
   );
 }
 
@@ -61,6 +60,7 @@ function scorePanel(task: TaskSummary, run: number, score: Score, judge: string)
     h("p", { class: "muted" }, `Judged by ${oneLine(judge)}; ${count(score.scored)} of ${count(score.total)} responses scored.`),
     otherJudges(task, run),
     gains(score),
+    settings(task, run),
   );
 }
 
@@ -204,7 +204,7 @@ function settings(task: TaskSummary, run: number): HTMLElement {
   return h(
     "details",
     null,
-    h("summary", null, "Prompt, sampling, weights"),
+    h("summary", null, "Prompt and settings"),
     facts([
       ["folder", oneLine(summary.folder)],
       ["prompt", `${summary.prompt.format} ${summary.prompt.hash}`],

@@ -163,8 +163,6 @@ class ComparePage {
             ["samples compared", count(pair.n)],
             [a, `${percent(pair.first_value)} %`],
             [b, `${percent(pair.second_value)} %`],
-            [`only ${b} right`, count(pair.wins)],
-            [`only ${a} right`, count(pair.losses)],
             [pair.test, `p ${pValue(pair.p_value)}`],
             ["adjusted (Holm)", `p ${pValue(pair.holm)}`],
             ["judge", oneLine(pair.judge)],
@@ -181,7 +179,7 @@ class ComparePage {
     );
   }
 
-  /** Both right, only one, none: counted over the samples that both have a verdict for. */
+  /** Samples that both have a verdict for. With several responses each: only one has more right. */
   private fourfold(pair: Pair): HTMLElement {
     const one = shares(this.index, pair.first);
     const two = shares(this.index, pair.second);
@@ -217,8 +215,8 @@ class ComparePage {
         null,
         row(`only ${b} right`, counts.second, `${pair.second}>${pair.first}`),
         row(`only ${a} right`, counts.first, `${pair.first}>${pair.second}`),
-        row("alike, right", counts.both, null),
-        row("alike, wrong", counts.none, null),
+        row("both right", counts.both, null),
+        row("both wrong", counts.none, null),
       ),
     );
   }

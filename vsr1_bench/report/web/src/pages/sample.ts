@@ -109,14 +109,11 @@ class SamplePage {
           { class: "muted" },
           place < 0 ? "not in the filtered list" : `${count(place + 1)} of ${count(list.length)}`,
         ),
-      ),
-      h("h1", { tabindex: "-1" }, oneLine(this.detail.id, 120)),
-      h(
-        "div",
-        { class: "tools" },
+        h("span", { class: "grow" }),
         this.format,
         h("button", { type: "button", onclick: () => this.copyJson() }, "Copy as JSON"),
       ),
+      h("h1", { tabindex: "-1" }, oneLine(this.detail.id, 120)),
       this.runTabs(),
     );
   }

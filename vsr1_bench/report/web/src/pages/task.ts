@@ -112,7 +112,14 @@ class TaskPage {
     return h(
       "header",
       { class: "head" },
-      h("h1", { tabindex: "-1" }, oneLine(task.name)),
+      h(
+        "div",
+        { class: "title-line" },
+        h("h1", { tabindex: "-1" }, oneLine(task.name)),
+        mains.length > 1
+          ? h("a", { class: "action", href: toCompare(task.name, mains.slice(0, 2)) }, "Side by side")
+          : null,
+      ),
       h("p", { class: "lead" }, oneLine(task.description, 400)),
       facts([
         ["samples", count(task.samples)],
@@ -120,9 +127,6 @@ class TaskPage {
         ["version", task.version],
         ["license", task.license],
       ]),
-      mains.length > 1
-        ? h("a", { class: "action", href: toCompare(task.name, mains.slice(0, 2)) }, "Side by side")
-        : null,
     );
   }
 
