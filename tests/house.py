@@ -27,6 +27,7 @@ ORDER = (
     ("publish", "leaderboard", "lmms_eval"),
     ("api",),
     ("imports", "compare"),
+    ("report",),
     ("train",),
     ("tools",),
     ("cli", "tasks", "judges"),

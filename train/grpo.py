@@ -216,9 +216,13 @@ class Trainer(Session):
                 if recipe.filter_groups:
                     metrics.add("filter/kept_share", useful, 1)
                 failures += [rollout.failure for rollout in group]
-                for rollout in group:
+                first, visual = advantages_of(group, recipe)
+                for place, rollout in enumerate(group):
                     metrics.count("tokens", rollout.tokens)
-                    self.journal.append(rollout.journal(self.progress.step + 1, dropped=not taken))
+                    told = (first[place], visual[place] if visual else None)
+                    self.journal.append(
+                        rollout.journal(self.progress.step + 1, dropped=not taken, advantages=told)
+                    )
             if min(self.ranks.gather(len(kept))) >= share:
                 break
         self._check_failures(failures, metrics)

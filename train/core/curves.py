@@ -8,20 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from vsr1_bench.report.training import LOGARITHMIC, panels_of
 from vsr1_bench.store.journal import os_failure, read_journal, write_atomic
-
-PANELS = {
-    "rewards": ("reward/total", "reward/accuracy", "reward/description_accuracy", "reward/format"),
-    "validation, %": ("validation/",),
-    "loss": ("loss",),
-    "KL to the first model": ("kl", "visual/kl"),
-    "entropy, nats": ("entropy", "visual/entropy"),
-    "response length, tokens": ("length/first", "length/second"),
-    "shares": ("zero_variance_share", "truncated_share/first", "clip/high_share", "clip/low_share"),
-    "engine against trainer": ("proof/mismatch", "proof/distance", "mismatch/max"),
-    "seconds": ("seconds/generate", "seconds/read", "seconds/update", "seconds/sync"),
-}
-LOGARITHMIC = ("engine against trainer",)
 
 
 def draw_curves(folder: Path) -> list[Path]:
@@ -50,12 +38,7 @@ def _plot(records: list[dict[str, Any]]) -> bytes:
     from matplotlib.figure import Figure
 
     names = sorted({name for record in records for name in record})
-    panels = {
-        title: [n for n in names if n in wanted or n.startswith(prefixes)]
-        for title, wanted in PANELS.items()
-        for prefixes in [tuple(w for w in wanted if w.endswith("/"))]
-    }
-    panels = {title: names for title, names in panels.items() if names}
+    panels = panels_of(names)
     rows = math.ceil(len(panels) / 3)
     figure = Figure(figsize=(15, 3 * rows), layout="constrained")
     for place, (title, names) in enumerate(panels.items(), start=1):

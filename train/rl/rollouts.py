@@ -61,8 +61,16 @@ class Rollout:
         unknown = [name for name, value in self.components.items() if value is None]
         return next((self.reasons[n] for n in unknown if n in self.reasons), "no verdict")
 
-    def journal(self, step: int, *, dropped: bool) -> dict[str, Any]:
-        """The line of the rollouts journal; `dropped`: not used in the update."""
+    def journal(
+        self, step: int, *, dropped: bool, advantages: tuple[float | None, float | None]
+    ) -> dict[str, Any]:
+        """The line of the rollouts journal.
+
+        Args:
+            step: From 1.
+            dropped: Not used in the update.
+            advantages: Of its first pass, and of its visual reward (objective `decoupled`).
+        """
         reading = self.reading
         return {
             "step": step,
@@ -83,6 +91,8 @@ class Rollout:
             "components": self.components,
             "reward": self.reward,
             "reasons": self.reasons,
+            "advantage": advantages[0],
+            "visual_advantage": advantages[1],
         }
 
 

@@ -18,6 +18,7 @@ Answers, descriptions, judges' replies and rewards are read by these rules alone
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,10 +68,15 @@ def final_region(text: str) -> str:
     return text[start:end]
 
 
-def final_span(text: str) -> tuple[int, int]:
-    """Where `final_region` is in the response: start and end, equal if it is empty."""
+def final_span(text: str, pieces: Sequence[Piece] | None = None) -> tuple[int, int]:
+    """Where `final_region` is in the response: start and end, equal if it is empty.
+
+    Args:
+        text: The response.
+        pieces: What `split` has made of it, where that is known.
+    """
     start = end = len(text)
-    for piece in split(text):
+    for piece in split(text) if pieces is None else pieces:
         if piece.channel != "said":
             if piece.closed:
                 start = end = len(text)

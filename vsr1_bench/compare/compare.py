@@ -114,9 +114,9 @@ def compare_runs(
             labels = _labels([run.spec() for run in there])
             sides = []
             for place, run, label in zip(places, there, labels, strict=True):
-                sides.append(_side(run, place, label, name, chosen, include_path))
+                sides.append(read_side(run, place, label, name, chosen, include_path))
                 bar.update()
-            found += [_compare(name, *pair) for pair in combinations(sides, 2)]
+            found += [compare_sides(*pair) for pair in combinations(sides, 2)]
     adjusted = holm([one.paired.p_value for one in found])
     return [replace(one, holm=p) for one, p in zip(found, adjusted, strict=True)]
 
@@ -164,9 +164,23 @@ def _common_judge(runs: Sequence[RunFolder], task: str, include_path: Sequence[s
     raise UsageError(f"{task}: judged by {', '.join(sorted(common))}; choose one by --judge")
 
 
-def _side(
+def read_side(
     run: RunFolder, place: int, label: str, task: str, judge: str, include_path: Sequence[str]
 ) -> Side:
+    """Read what a judge says of a run, to compare it with others.
+
+    Args:
+        run: A judged run.
+        place: Which of the compared runs it is, from 0.
+        label: Its model and setting.
+        task: Its task.
+        judge: Whose verdicts.
+        include_path: Folders of plug-ins.
+
+    Raises:
+        StoreError: this judge has not judged it, or it cannot be read.
+        UsageError: its verdicts are grades.
+    """
     judge = stored_judge(judge, [run]) or judge
     path = run.judged().get(judge)
     if path is None:
@@ -183,7 +197,12 @@ def _side(
     return Side(run, run.spec(), found, place, label, judge, path.name)
 
 
-def _compare(task: str, first: Side, second: Side) -> Comparison:
+def compare_sides(first: Side, second: Side) -> Comparison:
+    """Compare two runs of one task on the samples that both have a verdict on.
+
+    Raises:
+        UsageError: their samples or their judges differ, or they share no sample.
+    """
     _refuse_unlike(first, second)
     changed = changed_samples(first.run, second.run)
     ids, a, b, clusters = align(first.outcomes, second.outcomes, changed)
@@ -193,7 +212,7 @@ def _compare(task: str, first: Side, second: Side) -> Comparison:
             "that both have a verdict on"
         )
     return Comparison(
-        task=task,
+        task=first.spec.task.name,
         judge=second.judge,
         first=first.label,
         second=second.label,

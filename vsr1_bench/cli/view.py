@@ -1,0 +1,151 @@
+"""`vsr1-bench view`: every sample of stored runs, as web pages that open from disk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsr1_bench._util.paths import user_path, user_text
+from vsr1_bench.cli import common, table
+from vsr1_bench.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from vsr1_bench.leaderboard.reported import ReportedTable
+    from vsr1_bench.store.run_folder import RunFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        type=user_path,
+        default=common.DEFAULT_RUNS,
+        metavar="RUNS",
+        help="run folders, output folders of `train`, or folders that hold some (default: runs)",
+    )
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=user_path,
+        default=Path("report"),
+        metavar="DIR",
+        help="the folder to write (default: report); an earlier report there is replaced",
+    )
+    parser.add_argument("--open", action="store_true", help="open the report in the browser")
+    parser.add_argument("--title", type=user_text, default="", help="the report's heading")
+    parser.add_argument("--judge", help="whose verdicts come first (default: those of the table)")
+    parser.add_argument(
+        "--no_images", action="store_true", help="leave images out, which makes a smaller folder"
+    )
+    parser.add_argument(
+        "--data_root",
+        type=user_text,
+        metavar="DIR",
+        help="local mirror with the images (default: VSR1_DATA_ROOT, then the hub's cache); "
+        "nothing is downloaded",
+    )
+    table.add_results(parser)
+    common.add_include_path(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Write the report and say where it is."""
+    return common.without_damaged(partial(_view, options))
+
+
+def _view(options: argparse.Namespace, damaged: common.Damaged) -> None:
+    from vsr1_bench.data.dataset import DataOptions
+    from vsr1_bench.report.folder import check_target
+    from vsr1_bench.report.report import ReportOptions, write_report
+
+    check_target(options.output)
+    runs, trainings = found_folders(options.runs, damaged)
+    data = None if options.no_images else DataOptions.from_flags(options.data_root, True)
+    written = write_report(
+        runs,
+        trainings,
+        ReportOptions(
+            output=options.output,
+            judge=options.judge,
+            reported=_reported(options),
+            data=data,
+            include_path=options.include_path,
+            ask_again=_ask_again,
+            title=options.title,
+            progress=options.verbosity in ("DEBUG", "INFO"),
+            notices=[f"left out: {error}" for error in damaged.values()],
+        ),
+    )
+    for line in written.notices:
+        if not line.startswith("left out: "):  # those are told at the end anyway
+            print(f"vsr1-bench: {line}", file=sys.stderr)
+    print(f"report: {written.index}")
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(written.index.resolve().as_uri())
+
+
+def found_folders(
+    paths: Sequence[Path], damaged: common.Damaged
+) -> tuple[list[RunFolder], list[Path]]:
+    """The runs and the trainers' folders at or below paths; a trainer's own validations are not.
+
+    Raises:
+        StoreError: a path has neither.
+        DamagedRunError: nothing is left.
+    """
+    from vsr1_bench.report.training import training_folders
+    from vsr1_bench.store.run_folder import RunFolder, run_folders
+
+    runs: dict[Path, RunFolder] = {}
+    trainings: dict[Path, None] = {}
+    for path in paths:
+        trained = list(training_folders(path))
+        inside = [os.path.realpath(folder) + os.sep for folder in trained]
+        found = [
+            folder
+            for folder in sorted(run_folders(path))
+            if not os.path.realpath(folder).startswith(tuple(inside))
+        ]
+        if not found and not trained:
+            raise StoreError(
+                f"{path}: no run there; give a folder that `vsr1-bench run` or `train` has written"
+            )
+        runs |= {folder.resolve(): RunFolder(folder) for folder in found if folder not in damaged}
+        trainings |= dict.fromkeys(folder for folder in trained if folder not in damaged)
+    if damaged and not runs and not trainings:
+        raise next(iter(damaged.values()))
+    return list(runs.values()), list(trainings)
+
+
+def _reported(options: argparse.Namespace) -> list[ReportedTable]:
+    """The reported tables; without `--results` those of the checkout, if they are there."""
+    from vsr1_bench.leaderboard.reported import load_reported, results_folder
+
+    if options.results is not None:
+        return table.reported_tables(options)
+    try:
+        return load_reported(results_folder())
+    except UsageError:
+        return []
+
+
+def _ask_again(run: RunFolder) -> Callable[[int], str]:
+    """From a place in a run's data to the command that asks again: one shard of one sample."""
+    from vsr1_bench.cli.rerun import rerun_arguments
+    from vsr1_bench.store.environment import COMMAND
+
+    try:
+        arguments, _ = rerun_arguments(run, Path("reruns"))
+    except UsageError:  # its responses were made elsewhere, or its command is not recorded
+        return lambda row: ""
+    again, wanted = shlex.join([COMMAND, *arguments]), run.wanted()
+    return lambda row: f"{again} --shard {row}/{wanted}"
