@@ -1,5 +1,5 @@
-// Bundle src/ into dist/: viewer.js, viewer.css, and SOURCE, the hash of all that they are made of.
-// Run by `npm run build`. tests/unit/report/test_viewer_build.py computes the same hash in Python.
+// Bundle src/ into dist/: viewer.js, viewer.css, and SOURCE: hashes of both, and of their sources.
+// Run by `npm run build`. tests/integration/test_report_build.py computes the same hash in Python.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -40,9 +40,16 @@ const licences =
 const script = await build({ ...common, entryPoints: ["src/main.ts"], format: "iife" });
 const style = await build({ ...common, entryPoints: ["src/style.css"] });
 
-mkdirSync(join(root, "dist"), { recursive: true });
 // The page has both inline: nothing in them may end their element.
-const js = licences + script.outputFiles[0].text.replaceAll("</script", "<\\/script").replaceAll("<!--", "<\\!--");
-writeFileSync(join(root, "dist", "viewer.js"), js);
-writeFileSync(join(root, "dist", "viewer.css"), licences + style.outputFiles[0].text);
-writeFileSync(join(root, "dist", "SOURCE"), hash.digest("hex") + "\n");
+const viewer = {
+  "viewer.js":
+    licences + script.outputFiles[0].text.replaceAll("</script", "<\\/script").replaceAll("<!--", "<\\!--"),
+  "viewer.css": licences + style.outputFiles[0].text,
+};
+mkdirSync(join(root, "dist"), { recursive: true });
+let record = `${hash.digest("hex")} sources\n`;
+for (const [name, text] of Object.entries(viewer)) {
+  writeFileSync(join(root, "dist", name), text);
+  record += `${createHash("sha256").update(text).digest("hex")} ${name}\n`;
+}
+writeFileSync(join(root, "dist", "SOURCE"), record);

@@ -138,14 +138,15 @@ export function apply(
   });
   const flipped = flipRuns(filter, task).map((run) => shares(index, run));
   const better = filter.flips.includes(">");
-  for (let sample = 0; sample < index.ids.length; sample++) {
+  const grouped = wanted.length > 0;
+  const open = !filter.verdicts && !filter.cells && !filter.flags;
+  for (const sample of order(index, task, filter, n)) {
     if (hits && !hits[sample]) continue;
-    if (wanted.some(([codes, code]) => codes[sample] !== code)) continue;
+    if (grouped && wanted.some(([codes, code]) => codes[sample] !== code)) continue;
     if (flipped.length && !differ(flipped, sample, better)) continue;
-    if (!anyResponse(columns, filter, sample, n)) continue;
-    found.push(sample);
+    if (open || anyResponse(columns, filter, sample, n)) found.push(sample);
   }
-  return sorted(found, index, task, filter, n);
+  return found;
 }
 
 function flipRuns(filter: Filter, task: TaskSummary): number[] {
@@ -170,27 +171,31 @@ function anyResponse(columns: RunColumns, filter: Filter, sample: number, n: num
   return false;
 }
 
-function sorted(
-  found: number[],
-  index: TaskIndex,
-  task: TaskSummary,
-  filter: Filter,
-  n: number,
-): number[] {
-  if (filter.sort === "data") return found;
+/** All samples in the order of a filter; sorted once. */
+function order(index: TaskIndex, task: TaskSummary, filter: Filter, n: number): Uint32Array {
+  const known = cachedOrders.get(index) ?? new Map<string, Uint32Array>();
+  cachedOrders.set(index, known);
+  const runs = filter.flips ? flipRuns(filter, task) : mainRuns(task);
+  const key = `${filter.sort} ${filter.sort === "disagreement" ? runs.join() : filter.run}`;
+  const found = known.get(key) ?? sorted(index, filter, runs, n);
+  known.set(key, found);
+  return found;
+}
+const cachedOrders = new WeakMap<TaskIndex, Map<string, Uint32Array>>();
+
+function sorted(index: TaskIndex, filter: Filter, runs: number[], n: number): Uint32Array {
+  const all = Uint32Array.from(index.ids, (_, sample) => sample);
+  if (filter.sort === "data") return all;
   if (filter.sort === "disagreement") {
-    const flipped = flipRuns(filter, task);
-    const apart = disagreement(index, flipped.length ? flipped : mainRuns(task));
-    return found.sort((a, b) => apart[b]! - apart[a]! || a - b);
+    const apart = disagreement(index, runs);
+    return all.sort((a, b) => apart[b]! - apart[a]! || a - b);
   }
-  const columns = index.runs[filter.run]!;
-  const length = (sample: number): number => {
-    let most = -1;
-    for (let at = sample * n; at < sample * n + n; at++) most = Math.max(most, columns.chars[at]!);
-    return most;
-  };
+  const { chars } = index.runs[filter.run]!;
+  const length = (sample: number): number =>
+    Math.max(...chars.slice(sample * n, sample * n + n));
+  const lengths = Float64Array.from(index.ids, (_, sample) => length(sample));
   const sign = filter.sort === "longest" ? -1 : 1;
-  return found.sort((a, b) => sign * (length(a) - length(b)) || a - b);
+  return all.sort((a, b) => sign * (lengths[a]! - lengths[b]!) || a - b);
 }
 
 export interface Counts {

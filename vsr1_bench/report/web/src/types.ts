@@ -35,7 +35,8 @@
  *
  *   vsr1_bench/report/web/dist/viewer.js     one classic script (IIFE), minified
  *   vsr1_bench/report/web/dist/viewer.css    one style sheet
- *   vsr1_bench/report/web/dist/SOURCE        sha256 of the sources (hex), for the test that both fit
+ *   vsr1_bench/report/web/dist/SOURCE        sha256 of the sources and of both files, for the test
+ *                                            that they fit
  *
  * Python puts them between <style>…</style> and <script>…</script> at the end of <body>, whose only
  * other content is `<main id="app"></main><noscript>…</noscript>`. viewer.js must not contain
