@@ -37,6 +37,7 @@ setup: $(STAMP)  ## install into .venv, or update it
 
 demo: $(STAMP)  ## evaluate the embedded tiny model on the demo suite (CPU, under a minute)
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo --limit 100
+	$(BIN)/vsr1-bench view runs -o runs/report
 
 loop: $(STAMP)  ## train a bad habit out of the embedded model, and compare (ten minutes)
 	$(BIN)/vsr1-bench loop tiny/vision_sr1 --start tiny/weak_start --tasks demo -o outputs/loop-tiny
@@ -61,6 +62,7 @@ bench: $(STAMP)  ## measure overhead over the bare engine and client, and memory
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
 	$(BIN)/python scripts/bench_store.py --samples 10000 100000
+	$(BIN)/python scripts/bench_view.py
 	$(BIN)/python scripts/bench_grpo.py
 
 bench-lmms-eval: $(LMMS)/.engine  ## compare our path on an lmms-eval task with lmms-eval's vLLM model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from vsr1_bench.generation.images import ImageError, decode, image_size
 from vsr1_bench.publish.golds import matching_data
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.report.folder import ReportFolder
+from vsr1_bench.store.journal import read_lines
 from vsr1_bench.store.run_folder import RunFolder
 
 THUMB = 320
@@ -20,6 +22,7 @@ THUMB = 320
 _SHOWN = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg", b"GIF8": "gif"}
 """First bytes of formats that every browser shows; others are written as PNG."""
 _LARGEST = 4_194_304
+_IMAGES = re.compile(rb'"images":\s*\[\s*"')
 
 
 def absent(sha256: str) -> dict[str, Any]:
@@ -38,6 +41,8 @@ class Images:
 
     def add_run(self, run: RunFolder, options: DataOptions, include_path: Sequence[str]) -> None:
         """Write the images that a run was made on, as far as its data are on this machine."""
+        if not _has_images(run):
+            return
         try:
             data = matching_data(run, options, include_path)
             for image in _each(data.samples(run.wanted())):
@@ -82,6 +87,12 @@ class Images:
     def __len__(self) -> int:
         """How many are shown."""
         return sum(ref["src"] is not None for ref in self._known.values())
+
+
+def _has_images(run: RunFolder) -> bool:
+    """Whether a sample of the run has an image."""
+    journals = sorted(run.path.glob("samples*.jsonl"))
+    return any(_IMAGES.search(line) for path in journals for _, line in read_lines(path))
 
 
 def _each(samples: Iterator[tuple[int, Any]]) -> Iterator[EncodedImage]:
