@@ -36,6 +36,7 @@ STORED = {
     "docs/commands.md": ("model-a",),
     "docs/exchange.md": ("my-model",),
     "docs/judges.md": ("model-a",),
+    "docs/report.md": ("model-a",),
     "docs/tables.md": ("model-a", "model-b"),
 }
 """Pages about runs that exist already, and these runs."""
