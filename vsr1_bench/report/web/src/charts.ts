@@ -9,12 +9,20 @@ export interface Domain {
   high: number;
 }
 
-/** A range that holds the given intervals, with round ends. */
-export function domainOf(values: Iterable<number | null>, least = 0, most = 100): Domain {
+/** Shorter scales would show every interval as wide. In points. */
+const LEAST_SPAN = 20;
+
+/** A range that holds the given percentages, with round ends. */
+export function domainOf(values: Iterable<number | null>): Domain {
   const known = [...values].filter((v): v is number => v !== null && Number.isFinite(v));
-  if (!known.length) return { low: least, high: most };
-  const low = Math.min(...known);
-  const high = Math.max(...known);
+  if (!known.length) return { low: 0, high: 100 };
+  let low = Math.min(...known);
+  let high = Math.max(...known);
+  const more = Math.max(0, LEAST_SPAN - (high - low)) / 2;
+  if (low >= 0 && high <= 100) {
+    const shift = Math.max(0, more - low) - Math.max(0, high + more - 100);
+    [low, high] = [Math.max(0, low - more + shift), Math.min(100, high + more + shift)];
+  } else [low, high] = [low - more, high + more];
   const step = [1, 2, 5, 10, 20, 25, 50, 100].find((one) => (high - low) / one <= 6) ?? 200;
   const from = Math.floor(low / step) * step;
   const to = Math.ceil(high / step) * step;

@@ -69,15 +69,18 @@ export function select(
   options: [string, string][],
   value: string,
   change: (value: string) => void,
-): HTMLLabelElement {
+): HTMLElement {
+  const id = `select-${++selects}`;
   const box = h("select", {
+    id,
     onchange: (event) => change((event.target as HTMLSelectElement).value),
   });
   for (const [key, text] of options) {
     box.append(h("option", { value: key, selected: key === value }, text));
   }
-  return h("label", { class: "field" }, h("span", { class: "label" }, label), box);
+  return h("div", { class: "field" }, h("label", { class: "label", for: id }, label), box);
 }
+let selects = 0;
 
 /** Announce something to screen readers and show it for a moment. */
 export function say(text: string): void {

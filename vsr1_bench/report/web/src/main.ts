@@ -134,7 +134,7 @@ async function start(): Promise<void> {
   applyTheme(theme());
   history.scrollRestoration = "manual";
   app.setAttribute("aria-busy", "true");
-  app.before(h("a", { class: "skip", href: "#", onclick: skip }, "Skip to the content"), header());
+  app.before(h("a", { class: "skip", href: "#app", onclick: skip }, "Skip to the content"), header());
   try {
     overview = await loadOverview();
   } catch (error) {

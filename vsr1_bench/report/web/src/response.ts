@@ -38,8 +38,8 @@ export function responsePanel(
   const cell = cellOf(response, main);
   const several = detail.responses.length > 1;
   return h(
-    "section",
-    { class: "response", "aria-label": several ? `Response ${response.index + 1}` : "Response" },
+    "div",
+    { class: "response", role: "group", "aria-label": several ? `Response ${response.index + 1}` : "Response" },
     several ? h("h3", { class: "number-of" }, `Response ${response.index + 1}`) : null,
     verdictLine(response, main, cell),
     response.error !== null ? h("p", { class: "notice" }, oneLine(response.error, 2000)) : null,
@@ -120,7 +120,10 @@ export function responseText(text: string, pieces: Piece[], span: Span | null): 
   let at = 0;
   const between = (to: number): void => {
     const tags = text.slice(at, to);
-    if (tags.trim()) box.append(h("div", { class: "between" }, plainText(tags, clip(span, at, to))));
+    const marks = clip(span, at, to);
+    if (tags.trim()) {
+      box.append(h("div", { class: "between" }, plainText(marks.length ? tags : tags.trim(), marks)));
+    }
   };
   for (const { channel, span: [from, to] } of pieces.slice(0, MOST_PIECES)) {
     if (from < at) continue;

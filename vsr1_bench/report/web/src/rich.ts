@@ -64,6 +64,17 @@ function formula(source: string, block: boolean, raw: string): string {
   }
 }
 
+/** `\boxed{…}` by itself: words stay words, and the frame is ours (browsers draw no <menclose>). */
+function box(source: string, raw: string): string {
+  const opens = source.includes(OPEN) ? OPEN : "";
+  const closes = source.includes(CLOSE) ? CLOSE : "";
+  const inner = source.replaceAll(OPEN, "").replaceAll(CLOSE, "").slice("\\boxed{".length, -1);
+  const shown = /^[\p{L}\p{N}\s.,:;%'()/+-]*$/u.test(inner)
+    ? escape(inner)
+    : formula(inner, false, raw.replaceAll(OPEN, "").replaceAll(CLOSE, ""));
+  return `<span class="boxed">${opens}${shown}${closes}</span>`;
+}
+
 interface MathToken extends Tokens.Generic {
   tex: string;
   block: boolean;
@@ -99,7 +110,11 @@ const math: TokenizerAndRendererExtension = {
     return at < 0 ? undefined : at;
   },
   tokenizer: (source: string) => token("math", source),
-  renderer: (found) => formula((found as MathToken).tex, (found as MathToken).block, found.raw),
+  renderer: (found) => {
+    const { tex, block, raw } = found as MathToken;
+    const alone = boxed(tex.trim());
+    return alone && alone === tex.trim() ? box(alone, raw) : formula(tex, block, raw);
+  },
 };
 
 const marked = new Marked({

@@ -41,7 +41,7 @@ export function overviewPage(context: Context): View {
     overview.tasks.map((task) => taskSection(task)),
     overview.trainings.length ? trainings(overview.trainings) : null,
     overview.next.length ? nextSteps(context) : null,
-    h("section", { class: "made", "aria-label": "How this report was made" }, commandLine(overview.command)),
+    overview.command ? section("This report again", {}, commandLine(overview.command)) : null,
   );
   return { title: oneLine(overview.title), crumbs: [], element: main };
 }

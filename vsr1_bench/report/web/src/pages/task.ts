@@ -146,7 +146,8 @@ class TaskPage {
       ),
     );
     this.runPart.replaceChildren(
-      h("div", { class: "tabs", role: "group", "aria-label": "Run" }, tabs),
+      h("h2", { class: "sr" }, "Numbers"),
+      ...(tabs.length > 1 ? [h("div", { class: "tabs", role: "group", "aria-label": "Run" }, tabs)] : []),
       statistics(this.task, this.index, this.filter.run),
     );
     this.drawFilters();
