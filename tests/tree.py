@@ -10,8 +10,9 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 MAPPED = ("tasks", "judges", "train")
-# What is never part of the repository, for a copy of it without git.
-_FOREIGN = {".git", ".venv", ".tool", ".lint", "build", "dist", "runs", "outputs", "__pycache__"}
+# What is never part of the repository, for a copy of it without git: at its root, or anywhere.
+_FOREIGN_TOP = {".git", ".venv", ".tool", ".lint", "build", "dist", "runs", "outputs"}
+_FOREIGN = {"__pycache__", "node_modules"}
 
 
 def repository_files() -> list[Path]:
@@ -29,7 +30,8 @@ def repository_files() -> list[Path]:
         names = [
             path
             for path in (found.relative_to(ROOT) for found in ROOT.rglob("*"))
-            if not any(p in _FOREIGN or p.endswith(("_cache", ".egg-info")) for p in path.parts)
+            if path.parts[0] not in _FOREIGN_TOP
+            and not any(p in _FOREIGN or p.endswith(("_cache", ".egg-info")) for p in path.parts)
         ]
     return sorted(name for name in names if (ROOT / name).is_file())
 

@@ -44,7 +44,8 @@ export class VirtualList {
     this.element.style.height = `${this.entries.length * height}px`;
     const top = -this.element.getBoundingClientRect().top;
     const first = Math.max(0, Math.floor(top / height) - SPARE);
-    const last = Math.min(this.entries.length, Math.ceil((top + innerHeight) / height) + SPARE);
+    const below = Math.max(0, Math.ceil((top + innerHeight) / height));
+    const last = Math.min(this.entries.length, below + SPARE);
     for (const [place, row] of this.shown) {
       if ((place < first || place >= last) && !row.contains(document.activeElement)) {
         row.remove();

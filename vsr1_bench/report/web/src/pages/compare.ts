@@ -112,14 +112,19 @@ class ComparePage {
     this.runs.forEach((first, i) => {
       for (const second of this.runs.slice(i + 1)) {
         const pair = pairOf(this.task, first, second);
+        const [one, two] = [this.task.runs[first]!, this.task.runs[second]!];
+        const blind = one.blind_of === second || two.blind_of === first;
+        const why = blind
+          ? "One is the blind run of the other: their difference is the gain over blind."
+          : "These runs were not compared.";
         found.push(
           h(
             "article",
             { class: "card pair" },
-            h("h3", null, runBadge(first), oneLine(this.task.runs[first]!.label, 80)),
-            h("h3", null, runBadge(second), oneLine(this.task.runs[second]!.label, 80)),
+            h("h3", null, runBadge(first), oneLine(one.label, 80)),
+            h("h3", null, runBadge(second), oneLine(two.label, 80)),
             pair === null || pair.refused
-              ? h("p", { class: "notice" }, oneLine(pair?.refused || "These runs were not compared.", 500))
+              ? h("p", { class: "notice" }, oneLine(pair?.refused || why, 500))
               : this.pairBody(pair),
           ),
         );
