@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vsr1_bench._util.closing import Closing
-from vsr1_bench._util.uncollected import uncollected
+from vsr1_bench._util.garbage import without_gc
 from vsr1_bench.errors import DamagedRunError, StoreError
 from vsr1_bench.store.journal import bad_line, parse_line, read_lines
 from vsr1_bench.store.journal_index import (
@@ -56,7 +56,7 @@ class _Verdicts:
 class Located(Closing):
     """The records of one run: what there is, and how to read it. Close it after use."""
 
-    @uncollected
+    @without_gc()
     def __init__(self, run: RunFolder, judges: Mapping[str, Path]) -> None:
         """Go through the journals once.
 

@@ -26,7 +26,8 @@
  * headless Chromium):
  *
  *   default-src 'none'; script-src 'sha256-…' 'self' file:; style-src 'sha256-…';
- *   img-src 'self' file: data:; base-uri 'none'; form-action 'none'
+ *   img-src 'self' file: data:; base-uri 'none'; form-action 'none';
+ *   require-trusted-types-for 'script'; trusted-types dompurify vsr1-data
  *
  * So: no style attributes in markup (`style="…"`, setAttribute("style")); CSSOM (`el.style.x = …`)
  * and SVG presentation attributes are fine. No eval, no blob:, no inline handlers.
