@@ -9,6 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.compare.explain import by_task
 from vsr1_bench.errors import StoreError, UsageError
@@ -16,7 +18,17 @@ from vsr1_bench.leaderboard.settings import setting_labels
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.join import stream_responses
 from vsr1_bench.scoring.paired import Paired, holm, paired_difference
-from vsr1_bench.scoring.pairs import Outcomes, align, changed_samples, golds, outcomes_of
+from vsr1_bench.scoring.pairs import (
+    Outcomes,
+    align,
+    at_partners,
+    changed_samples,
+    golds,
+    marked,
+    outcomes_of,
+    partners,
+)
+from vsr1_bench.scoring.statistics import FloatArray
 from vsr1_bench.store.judge_names import bare
 from vsr1_bench.store.run_folder import RunFolder, find_runs, stored_judge
 from vsr1_bench.store.spec import RunSpec
@@ -223,7 +235,7 @@ def compare_sides(first: Side, second: Side) -> Comparison:
         paired=paired_difference(a, b, clusters),
         holm=1.0,
         left_out=_left_out(first, second, changed),
-        flips=tuple(_flips(first, second, ids)),
+        flips=tuple(_flips(first, second, ids, a, b)),
     )
 
 
@@ -247,39 +259,44 @@ def _refuse_unlike(first: Side, second: Side) -> None:
 
 
 def _left_out(first: Side, second: Side, changed: frozenset[str]) -> dict[str, int]:
-    a, b = _asked(first), _asked(second)
-    counts = {
-        "only in the first": len(a - b),
-        "only in the second": len(b - a),
-        "no verdict in the first": len((first.outcomes.unscored & a & b) - changed),
-        "no verdict in the second": len(
-            (second.outcomes.unscored & a & b) - first.outcomes.unscored - changed
-        ),
-        "the question or its answer changed": len(changed & a & b),
-    }
-    return {reason: count for reason, count in counts.items() if count}
+    """Reason -> how many samples only one run could answer for.
 
-
-def _asked(side: Side) -> set[str]:
-    """Ids that the run's last command asked for; a smaller `--limit` leaves others stored."""
-    found = side.outcomes
-    return (found.values.keys() | found.unscored) - found.not_made
-
-
-def _flips(first: Side, second: Side, ids: Sequence[str]) -> list[Flip]:
+    A sample that a run did not reach was not asked for: a smaller `--limit` leaves others stored.
+    """
     one, other = first.outcomes, second.outcomes
-    differ = [name for name in ids if one.values[name] != other.values[name]]
-    gold = golds(first.run, frozenset(differ))
+    partner = partners(one, other)
+    asked, asked_second = ~one.not_made, at_partners(~other.not_made, partner, False)
+    both, unlike = asked & asked_second, marked(one, changed)
+    open_first = np.isnan(one.values)
+    open_second = np.isnan(at_partners(other.values, partner, np.nan))
+    counts = {
+        "only in the first": (asked & ~both).sum(),
+        "only in the second": (~other.not_made).sum() - both.sum(),
+        "no verdict in the first": (both & open_first & ~unlike).sum(),
+        "no verdict in the second": (both & open_second & ~open_first & ~unlike).sum(),
+        "the question or its answer changed": (both & unlike).sum(),
+    }
+    return {reason: int(count) for reason, count in counts.items() if count}
+
+
+def _flips(
+    first: Side, second: Side, ids: Sequence[str], a: FloatArray, b: FloatArray
+) -> list[Flip]:
+    """The samples among `ids` on which two runs differ, given their values, (N,)."""
+    one, other = first.outcomes, second.outcomes
+    differ = np.flatnonzero(a != b).tolist()
+    gold = golds(first.run, frozenset(ids[at] for at in differ))
     return [
         Flip(
             name,
             gold[name],
-            one.values[name],
-            other.values[name],
-            one.extracted[name],
-            other.extracted[name],
+            float(a[at]),
+            float(b[at]),
+            one.extracted[one.positions[name]],
+            other.extracted[other.positions[name]],
         )
-        for name in differ
+        for at in differ
+        for name in (ids[at],)
     ]
 
 

@@ -58,7 +58,7 @@ def fetch_url(
         target: Where it goes.
         size: Its size, where known.
         most: More bytes than this are never written.
-        moved: Told of progress.
+        moved: VerdictSummary of progress.
 
     Raises:
         ExchangeError: it is not there, or longer than it may be.

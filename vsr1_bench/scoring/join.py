@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vsr1_bench._util.garbage import without_gc
@@ -17,6 +18,37 @@ from vsr1_bench.store.run_folder import RunFolder
 MISSING, WHOLE, TRUNCATED, FAILED = range(4)
 """States of a response."""
 _MARKS = {"correct": 1.0, "incorrect": 0.0}
+
+
+class SampleGroups(Mapping[str, str]):
+    """Group name -> group of one sample; names and groups are shared between samples.
+
+    A run may have a million samples. This takes half the memory of a dictionary.
+    """
+
+    __slots__ = ("_groups", "_names")
+
+    def __init__(self, names: tuple[str, ...], groups: tuple[str, ...]) -> None:
+        """Bind names to groups, both in the same order."""
+        self._names, self._groups = names, groups
+
+    def __getitem__(self, name: str) -> str:
+        """Look a group up by its name."""
+        for known, group in zip(self._names, self._groups, strict=True):
+            if known == name:
+                return group
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Count the groups."""
+        return len(self._names)
+
+
+_NO_GROUPS = SampleGroups((), ())
 
 
 @without_gc()
@@ -44,39 +76,46 @@ class _Table:
     """A run's responses by their place, in columns: a row of objects each would be far larger."""
 
     def __init__(self, run: RunFolder) -> None:
-        """Read who was asked for, and what was made."""
+        """Read the samples that were asked for and the responses to them."""
         self._n, wanted = run.spec().responses_per_sample, run.wanted()
-        self._left_out: set[int] = set()
+        self._skipped: set[int] = set()
         self._ids: list[str | None] = [None] * wanted
-        """Of each place in the data; None = not come to."""
-        self._groups: list[dict[str, str]] = [{}] * wanted
+        """Sample id by place in the data; None = the run never reached it."""
+        self._groups = [_NO_GROUPS] * wanted
+        self._numbers_by_row = array("q", bytes(8 * wanted))
+        """Number of the sample at each place, from which the positions in the columns follow."""
         self._numbers: dict[str, int] = {}
-        """Sample id -> its number, from which the places in the columns follow."""
+        """Sample id -> its number."""
         self._read_places(run)
         size = len(self._numbers) * self._n
         self._keys: list[str | None] = [None] * size
         self._states = bytearray(size)
         self._verdicts: list[VerdictSummary | None] = [None] * size
-        self._place_of: dict[str, int] = {}
-        """Key -> its place in the columns, of those that count."""
-        lost = {made.sample_id for made in run.output_summaries() if not self._place(made)}
-        check_asked(run.path, self._numbers.keys(), self._numbers.keys() | lost)
+        self._position_of: dict[str, int] = {}
+        """Key -> its position in the columns, of those that count."""
+        unknown = {made.sample_id for made in run.output_summaries() if not self._add(made)}
+        if unknown:
+            check_asked(run.path, self._numbers.keys(), self._numbers.keys() | unknown)
         self._shared: dict[tuple[object, ...], VerdictSummary] = {}
 
     def _read_places(self, run: RunFolder) -> None:
-        shared: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        known: dict[str, str] = {}
+        shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
         for place in run.places():
             if place.skipped is not None:
-                self._left_out.add(place.row)
+                self._skipped.add(place.row)
                 continue
             assert place.id is not None and place.groups is not None
-            self._numbers.setdefault(place.id, len(self._numbers))
+            number = self._numbers.setdefault(place.id, len(self._numbers))
             if 0 <= place.row < len(self._ids):
-                groups = shared.setdefault(tuple(place.groups.items()), place.groups)
-                self._ids[place.row], self._groups[place.row] = place.id, groups
+                self._ids[place.row], self._numbers_by_row[place.row] = place.id, number
+                if place.groups:
+                    names = tuple(place.groups)
+                    groups = tuple(known.setdefault(g, g) for g in place.groups.values())
+                    self._groups[place.row] = SampleGroups(shapes.setdefault(names, names), groups)
 
-    def _place(self, made: OutputSummary) -> bool:
-        """Take a response in: the last key of a sample's index counts, its last record, too.
+    def _add(self, made: OutputSummary) -> bool:
+        """Add a response. For each sample and index, the last key counts, and its last record.
 
         Returns:
             Whether its sample is known.
@@ -87,35 +126,35 @@ class _Table:
         if made.index >= self._n:
             return True
         at = number * self._n + made.index
-        if made.key not in self._place_of:
-            self._place_of[made.key] = at
+        if made.key not in self._position_of:
+            self._position_of[made.key] = at
             self._keys[at] = made.key
         elif self._keys[at] != made.key or (made.failed and self._states[at] != FAILED):
             return True  # another key has come since, or a failure after a success
         self._states[at] = FAILED if made.failed else TRUNCATED if made.truncated else WHOLE
         return True
 
-    def judge(self, told: VerdictSummary) -> None:
-        """Take a verdict in; the last one on a key counts."""
-        at = self._place_of.get(told.key)
-        if at is None or self._keys[at] != told.key:
+    def judge(self, verdict: VerdictSummary) -> None:
+        """Add a verdict; the last one on a key counts."""
+        at = self._position_of.get(verdict.key)
+        if at is None or self._keys[at] != verdict.key:
             return
         # Most verdicts are alike but for their key.
-        alike = (told.outcome, told.score, told.extracted, told.unparsed)
-        self._verdicts[at] = self._shared.setdefault(alike, told)
+        alike = (verdict.outcome, verdict.score, verdict.extracted, verdict.unparsed)
+        self._verdicts[at] = self._shared.setdefault(alike, verdict)
 
     def responses(self) -> Iterator[Response]:
-        """Yield an entry for each response asked for."""
-        self._place_of, self._shared, self._keys = {}, {}, []
+        """Yield an entry for each response asked for, in data order; the table is used up."""
+        self._position_of, self._numbers, self._shared, self._keys = {}, {}, {}, []
         for row, known in enumerate(self._ids):
-            if row in self._left_out:
+            if row in self._skipped:
                 continue
             for index in range(self._n):
                 if known is None:
                     # Asked for and never made: another shard's, or the run ended early.
                     yield Response(f"row {row}", {}, None, made=False)
                     continue
-                at = self._numbers[known] * self._n + index
+                at = self._numbers_by_row[row] * self._n + index
                 yield _response(known, self._groups[row], self._states[at], self._verdicts[at])
 
 
@@ -183,7 +222,7 @@ def _asked(
 
 
 def _response(
-    sample_id: str, groups: dict[str, str], state: int, verdict: VerdictSummary | None
+    sample_id: str, groups: Mapping[str, str], state: int, verdict: VerdictSummary | None
 ) -> Response:
     if state in (MISSING, FAILED) or verdict is None:
         truncated = state == TRUNCATED

@@ -8,7 +8,7 @@ per image) or averaged gets Wilson's interval with the effective sample size of 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -28,7 +28,7 @@ class Response:
     """One response as a metric sees it."""
 
     sample_id: str
-    groups: dict[str, str]
+    groups: Mapping[str, str]
     correct: float | None
     """1 or 0 (0 to 1 where graded); None = not scored."""
     extracted: str | None = None
@@ -112,8 +112,8 @@ def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) 
         expected[alone] = right[alone].mean()
     swing = (right - expected) / sizes[group] / len(names)
     swing *= np.sqrt(peers / np.maximum(peers - 1, 1))
-    home = np.array(_numbers([_home(r, cluster) for r in scored]))
-    influence = np.bincount(home, weights=swing).astype(np.float64)  # (C,)
+    place = np.array(_numbers([home(r, cluster) for r in scored]))
+    influence = np.bincount(place, weights=swing).astype(np.float64)  # (C,)
     value = float(shares.mean())
     return _value(value, share_interval(value, influence), len(scored))
 
@@ -161,7 +161,7 @@ def _mean_of_units(
     """Mean over samples or groups of them; `heads` has a response of each, to know its cluster."""
     if not values:
         return Value(None)
-    numbers = _numbers([_home(r, cluster) for r in heads])
+    numbers = _numbers([home(r, cluster) for r in heads])
     sizes = np.bincount(numbers).astype(np.float64)  # (C,)
     mean = sum(values) / len(values)
     if len(sizes) == len(values) and all(value in (0, 1) for value in values):
@@ -175,7 +175,7 @@ def _value(value: float, interval: Interval | None, n: int) -> Value:
     return Value(value, low, high, n)
 
 
-def _home(response: Response, key: str | None) -> str:
+def home(response: Response, key: str | None) -> str:
     """What a response shares with those that depend on it: its group, or its sample."""
     return response.groups.get(key, response.sample_id) if key else response.sample_id
 
@@ -190,7 +190,7 @@ def _clusters(responses: Sequence[Response], key: str | None) -> list[list[Respo
     """Group responses that depend on each other, in order of appearance."""
     found: dict[str, list[Response]] = defaultdict(list)
     for r in responses:
-        found[_home(r, key)].append(r)
+        found[home(r, key)].append(r)
     return list(found.values())
 
 

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import compress
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vsr1_bench._util.garbage import without_gc
 from vsr1_bench.scoring.join import stream_responses
-from vsr1_bench.scoring.metrics import Response
+from vsr1_bench.scoring.metrics import Response, home
 from vsr1_bench.scoring.statistics import FloatArray
 from vsr1_bench.store.run_folder import RunFolder
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What one judge says of one run, sample by sample."""
+    """What one judge says of one run, sample by sample, in columns: runs may be large."""
 
-    values: dict[str, float]
-    """Sample id -> share of its responses that are correct, of samples whose every response has a
-    verdict."""
-    clusters: dict[str, str]
-    """Sample id -> what it shares with the samples that depend on it."""
-    unscored: frozenset[str]
-    """Samples asked for, a response of which is missing, failed or without a verdict."""
-    not_made: frozenset[str]
-    """Those of which nothing is known but their place: the run did not come to them."""
+    positions: dict[str, int]
+    """Sample id -> its position in the columns; in data order."""
+    values: FloatArray
+    """Share of a sample's responses that are correct, (S,); NaN = one of them is missing, failed or
+    without a verdict."""
+    clusters: list[str]
+    """What each sample shares with the samples that depend on it, (S,)."""
+    not_made: Flags
+    """Samples of which only the place is known, (S,): the run did not reach them."""
     graded: bool
     """Whether a verdict is a grade between 0 and 1."""
-    extracted: dict[str, str | None]
-    """Sample id -> the answer that was read from its first response."""
+    extracted: list[str | None]
+    """The answer that was read from each sample's first response, (S,)."""
 
 
 def outcomes(run: RunFolder, judge: str, cluster: str | None) -> Outcomes:
@@ -47,37 +53,61 @@ def outcomes(run: RunFolder, judge: str, cluster: str | None) -> Outcomes:
 @without_gc()
 def outcomes_of(responses: Iterable[Response], cluster: str | None) -> Outcomes:
     """Sum responses up by sample."""
-    sums: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    clusters: dict[str, str] = {}
-    extracted: dict[str, str | None] = {}
-    unscored, not_made = set(), set()
+    positions: dict[str, int] = {}
+    sums, counts = array("d"), array("q")
+    unscored, not_made = bytearray(), bytearray()
+    clusters: list[str] = []
+    extracted: list[str | None] = []
     graded = False
     for r in responses:
+        at = positions.setdefault(r.sample_id, len(positions))
+        if at == len(counts):
+            sums.append(0.0)
+            counts.append(0)
+            unscored.append(False)
+            not_made.append(False)
+            clusters.append(home(r, cluster))
+            extracted.append(r.extracted)
+        counts[at] += 1
         if r.correct is None:
-            unscored.add(r.sample_id)
-            if not r.made:
-                not_made.add(r.sample_id)
-            continue
-        graded = graded or r.correct not in (0, 1)
-        sums[r.sample_id] = sums.get(r.sample_id, 0.0) + r.correct
-        counts[r.sample_id] = counts.get(r.sample_id, 0) + 1
-        if r.sample_id not in clusters:
-            clusters[r.sample_id] = r.groups.get(cluster, r.sample_id) if cluster else r.sample_id
-            extracted[r.sample_id] = r.extracted
-    values = {name: sums[name] / counts[name] for name in sums if name not in unscored}
-    without = (frozenset(unscored), frozenset(not_made))
-    return Outcomes(values, clusters, *without, graded, extracted)
+            unscored[at] = True
+            not_made[at] |= not r.made
+        else:
+            graded = graded or r.correct not in (0, 1)
+            sums[at] += r.correct
+    values = np.array(sums) / np.array(counts)
+    values[np.array(unscored, dtype=bool)] = np.nan
+    return Outcomes(positions, values, clusters, np.array(not_made, dtype=bool), graded, extracted)
+
+
+def partners(first: Outcomes, second: Outcomes) -> NDArray[np.intp]:
+    """Position in the second run of each sample of the first, (S,); -1 = it has no such sample."""
+    found = (second.positions.get(name, -1) for name in first.positions)
+    return np.fromiter(found, dtype=np.intp, count=len(first.positions))
+
+
+def at_partners(column: NDArray[Any], partner: NDArray[np.intp], missing: float) -> NDArray[Any]:
+    """A column of the second run in the first run's order, (S,); `missing` = no such sample."""
+    found = np.full(len(partner), missing, dtype=column.dtype)
+    found[partner >= 0] = column[partner[partner >= 0]]
+    return found
 
 
 def align(
-    first: Outcomes, second: Outcomes, left_out: frozenset[str] = frozenset()
+    first: Outcomes, second: Outcomes, skipped: frozenset[str] = frozenset()
 ) -> tuple[list[str], FloatArray, FloatArray, list[str]]:
     """The samples that both have a value for: ids, the values of each, clusters."""
-    ids = [name for name in first.values if name in second.values and name not in left_out]
-    a = np.fromiter((first.values[name] for name in ids), dtype=np.float64, count=len(ids))
-    b = np.fromiter((second.values[name] for name in ids), dtype=np.float64, count=len(ids))
-    return ids, a, b, [first.clusters[name] for name in ids]
+    values = at_partners(second.values, partners(first, second), np.nan)
+    paired = ~(np.isnan(first.values) | np.isnan(values) | marked(first, skipped))
+    ids, clusters = (list(compress(c, paired)) for c in (first.positions, first.clusters))
+    return ids, first.values[paired], values[paired], clusters
+
+
+def marked(outcomes: Outcomes, ids: Collection[str]) -> Flags:
+    """Which samples have one of these ids, (S,)."""
+    flags = np.zeros(len(outcomes.positions), dtype=bool)
+    flags[[outcomes.positions[name] for name in ids if name in outcomes.positions]] = True
+    return flags
 
 
 def changed_samples(first: RunFolder, second: RunFolder) -> frozenset[str]:

@@ -235,7 +235,7 @@ def score_unjudged(
 
 
 Skip = Callable[[BenchError], None]
-"""Told of a run that is left out, and why."""
+"""VerdictSummary of a run that is left out, and why."""
 
 
 def judge_and_score_runs(
@@ -314,7 +314,7 @@ def each_run(
     Args:
         runs: Stored runs.
         work: What to do.
-        skip: Told of each damaged run; None = such a run is an error.
+        skip: VerdictSummary of each damaged run; None = such a run is an error.
 
     Returns:
         The runs on which it was done.
