@@ -200,13 +200,23 @@ def test_a_redirect_out_of_the_web_is_refused(bundle: Bundle, tmp_path: Path, sc
         bring(server, tmp_path / "runs")
 
 
-def test_headers_that_are_no_numbers(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_retry_after_that_is_not_a_number(bundle: Bundle, tmp_path: Path) -> None:
     def plan(path: str, n: int) -> Trouble | None:
-        if "samples" in path and n == 0:
-            return Trouble(503, (("Retry-After", "\xb2"),))
-        return Trouble(0, (("Content-Length", "long"), ("Connection", "close")))
+        odd = Trouble(503, (("Retry-After", "\xb2"),))
+        return odd if "samples" in path and n == 0 else None
 
     with FileServer(bundle.folder.parent, plan) as server:
+        bring(server, tmp_path / "runs")
+
+
+def test_a_length_that_is_not_a_number(bundle: Bundle, tmp_path: Path) -> None:
+    def plan(path: str, n: int) -> Trouble | None:
+        return Trouble(0, (("Content-Length", "long"), ("Connection", "close")))
+
+    with (
+        FileServer(bundle.folder.parent, plan) as server,
+        pytest.raises(TransferError, match="Content-Length"),
+    ):
         bring(server, tmp_path / "runs")
 
 

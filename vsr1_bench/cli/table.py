@@ -135,16 +135,12 @@ def reported_tables(options: argparse.Namespace) -> list[ReportedTable]:
 
 def _print_long(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.leaderboard import render
-    from vsr1_bench.leaderboard.writing import write_long
 
     if options.results is not None:
         raise UsageError("--results: reported rows have no samples; use --layout wide")
     documents = [one.document for one in _chosen(options, stored_scores(options, runs))]
     documents.sort(key=lambda d: (d["task"], d["model"], d["judge"], d["spec_hash"]))
-    if options.format in ("markdown", "json"):
-        print(render(documents, options.format, by=options.by))
-    else:
-        print(write_long(documents, options.format, by=options.by))
+    print(render(documents, options.format, by=options.by))
 
 
 def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from vsr1_bench.leaderboard.table import FORMATS, build_table, render
+from vsr1_bench.leaderboard.table import render
 
-__all__ = ["FORMATS", "build_table", "render"]
+__all__ = ["render"]

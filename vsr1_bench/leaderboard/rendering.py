@@ -82,7 +82,8 @@ def markdown(sheet: Sheet) -> str:
         ),
         *map(markdown_text, sheet.remarks),
     ]
-    return "\n\n".join([text, *(["  \n".join(below)] if below else [])])
+    between = "\n\n" if sheet.paragraphs else "  \n"
+    return "\n\n".join([text, *([between.join(below)] if below else [])])
 
 
 def _alignment(sheet: Sheet) -> tuple[str, ...]:

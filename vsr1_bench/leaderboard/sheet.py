@@ -52,6 +52,8 @@ class Sheet:
     """Whether intervals are shown."""
     numbers: frozenset[str] = frozenset()
     """Headings of texts that are written numbers: a minus before one starts no formula."""
+    paragraphs: bool = False
+    """Whether each remark is a paragraph in markdown, rather than a line."""
 
 
 @dataclass(slots=True)

@@ -6,11 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-from tabulate import tabulate
-
 from vsr1_bench.leaderboard.empty import empty_remarks
-from vsr1_bench.leaderboard.rendering import markdown_text
+from vsr1_bench.leaderboard.rendering import WRITERS
+from vsr1_bench.leaderboard.sheet import Sheet
 from vsr1_bench.leaderboard.shortcuts import (
     UNREAD,
     category_metrics,
@@ -24,14 +22,17 @@ from vsr1_bench.leaderboard.shortcuts import (
 )
 from vsr1_bench.scoring.score import RANKED_FROM
 
-FORMATS = ("markdown", "json")
 # Shown only where runs differ in them.
 SETTINGS = ("prompt", "variant", "spec")
+# Rows that differ in one of these need no spec to tell them apart.
+IDENTITY = ("model", "task", "judge", "metric", "prompt", "variant")
 # Known for a whole run, not for a group of it.
 OF_THE_RUN = ("scored/total", "unparsed %", "truncated %", "failed %")
 
+Row = dict[str, str]
 
-def build_table(documents: Sequence[dict[str, Any]], *, by: str | None = None) -> pd.DataFrame:
+
+def long_rows(documents: Sequence[dict[str, Any]], *, by: str | None = None) -> list[Row]:
     """Lay score documents out, values in percent.
 
     Args:
@@ -39,7 +40,7 @@ def build_table(documents: Sequence[dict[str, Any]], *, by: str | None = None) -
         by: A group name; adds a row for each group's accuracy.
 
     Returns:
-        One row a (model, task, judge, metric), columns as shown.
+        One row per (model, task, judge, metric): heading -> text.
     """
     rows = []
     for document in fold_blind(documents):
@@ -49,19 +50,10 @@ def build_table(documents: Sequence[dict[str, Any]], *, by: str | None = None) -
             rows.append(row | dict.fromkeys(OF_THE_RUN, "–"))
         for label, value in category_metrics(document, by):
             rows.append(_row(document, label, value) | dict.fromkeys(OF_THE_RUN, "–"))
-    frame = pd.DataFrame(rows)
-    if frame.empty:
-        return frame
-    alike = [name for name in SETTINGS if frame[name].nunique() == 1]
-    if (
-        "spec" not in alike
-        and frame.drop(columns="spec")
-        .duplicated(["model", "task", "judge", "metric", "prompt", "variant"])
-        .sum()
-        == 0
-    ):
-        alike.append("spec")
-    return frame.drop(columns=alike)
+    alike = {name for name in SETTINGS if len({row[name] for row in rows}) == 1}
+    if len({tuple(row[name] for name in IDENTITY) for row in rows}) == len(rows):
+        alike.add("spec")
+    return [{name: text for name, text in row.items() if name not in alike} for row in rows]
 
 
 def _headlines(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -74,7 +66,7 @@ def _headlines(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> dict[str, Any]:
+def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> Row:
     rates = document["rates"]
     # An empty run has nothing to rank and nothing to footnote as badly scored.
     footnote = "" if rates["ranked"] or not rates["total"] else " †"
@@ -87,17 +79,17 @@ def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> dict[s
     if _slices(document):
         footnote += " ‖"
     return {
-        "model": document["model"],
-        "task": document["task"],
-        "version": document["version"],
-        "judge": document["judge"],
-        "prompt": document["prompt"],
-        "variant": document["variant"],
+        "model": str(document["model"]),
+        "task": str(document["task"]),
+        "version": str(document["version"]),
+        "judge": str(document["judge"]),
+        "prompt": str(document["prompt"]),
+        "variant": str(document["variant"]),
         "spec": document["spec_hash"][:8],
         "metric": metric,
         "value": _shown(value, "value") + footnote,
         "95 % interval": _interval(value),
-        "n": value["n"],
+        "n": str(value["n"]),
         "scored/total": f"{rates['scored']}/{rates['total']}",
         "unparsed %": _percent(rates["unparsed"]),
         "truncated %": _percent(rates["truncated"]),
@@ -129,21 +121,32 @@ def _shown(value: dict[str, Any], part: str) -> str:
 
 
 def render(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None = None) -> str:
-    """Write a table as markdown or JSON (the score documents themselves, nothing rounded)."""
+    """Write the long table in one of `writing.WRITTEN`; JSON is the score documents themselves."""
     if fmt == "json":
         return json.dumps(list(documents), indent=1, sort_keys=True)
-    frame = build_table(documents, by=by)
-    if frame.empty:
+    rows = long_rows(documents, by=by)
+    if not rows:
         return "(no scores)"
-    cells = [[markdown_text(str(value)) for value in row] for row in frame.itertuples(index=False)]
-    text = tabulate(cells, headers=list(frame.columns), tablefmt="pipe", disable_numparse=True)
-    return "\n\n".join([text, *map(markdown_text, footnotes(documents, frame))])
+    return WRITERS[fmt](
+        Sheet(
+            tuple(rows[0]),
+            tuple(tuple(row.values()) for row in rows),
+            remarks=tuple(footnotes(documents, "".join(row["value"] for row in rows))),
+            numbers=frozenset({"value"}),
+            paragraphs=True,
+        )
+    )
 
 
-def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[str]:
-    """What the signs beside the values say."""
+def footnotes(documents: Sequence[dict[str, Any]], values: str) -> list[str]:
+    """What the signs beside the values say.
+
+    Args:
+        documents: Of the table.
+        values: All that is in its column of values.
+    """
     found = []
-    if any("†" in str(value) for value in frame["value"]):
+    if "†" in values:
         found.append(
             f"† fewer than {RANKED_FROM:.0%} of the responses were scored: not to be ranked. "
             "accuracy leaves the unscored out, accuracy_strict counts them as not correct."
@@ -151,14 +154,14 @@ def footnotes(documents: Sequence[dict[str, Any]], frame: pd.DataFrame) -> list[
     noted = sorted({f"{d['task']} {d['footnote']}" for d in documents if d.get("footnote")})
     if noted:
         found.append(f"‡ {'; '.join(noted)}.")
-    if any("§" in str(value) for value in frame["value"]):
+    if "§" in values:
         found.append(f"§ {UNREAD}: not to be ranked.")
     found += empty_remarks(documents)
     shown = list(documents)
-    if any("¶" in str(value) for value in frame["value"]):
+    if "¶" in values:
         missing = {f"{d['model']}, {d['task']}: {n}" for d in shown if (n := undescribed("lsr", d))}
         found.append(f"¶ {'; '.join(sorted(missing))}: not to be ranked.")
-    if any("‖" in str(value) for value in frame["value"]):
+    if "‖" in values:
         parts = {f"{d['task']}: {note}" for d in shown for note in _slices(d)}
         found.append(f"‖ {'; '.join(sorted(parts))}: not to be ranked.")
     if readers := [label for d in documents if (label := reader_label(d)) is not None]:

@@ -1,9 +1,8 @@
-"""Turn a grid, or the long table, into a sheet, and write it."""
+"""Turn a grid into a sheet, and write it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from vsr1_bench.leaderboard.rendering import WRITERS
@@ -97,17 +96,3 @@ def _cell_document(cell: Cell) -> dict[str, Any]:
         if cell.scored and len(cell.scored.runs) == 1
         else None,
     }
-
-
-def write_long(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None = None) -> str:
-    """Write the long table (a row a run, judge and metric) as CSV, LaTeX or HTML."""
-    from vsr1_bench.leaderboard.table import build_table, footnotes
-
-    frame = build_table(documents, by=by)
-    if frame.empty:
-        return "(no scores)"
-    rows = tuple(tuple(str(value) for value in row) for row in frame.itertuples(index=False))
-    remarks = tuple(footnotes(documents, frame))
-    return WRITERS[fmt](
-        Sheet(tuple(frame.columns), rows, remarks=remarks, numbers=frozenset({"value"}))
-    )

@@ -17,14 +17,23 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vsr1_bench.errors import ExchangeError, StoreError, TransferError, UsageError
 from vsr1_bench.publish.bundle import MANIFEST, ROOT, Manifest
-from vsr1_bench.publish.place import BLOCK, WANTED, Moved, NotThereError, Place, shown
+from vsr1_bench.publish.place import (
+    BLOCK,
+    WANTED,
+    Moved,
+    NotThereError,
+    Place,
+    Upload,
+    bounded_copy,
+    shown,
+)
 from vsr1_bench.store.journal import Lock
 
 LOCK = ".publish.lock"
@@ -58,14 +67,8 @@ class FolderPlace(Place):
         try:
             with self._fs.open(source, "rb") as file, target.open("ab") as out:
                 file.seek(have)
-                while block := file.read(BLOCK):
-                    have += len(block)
-                    if have > most:
-                        raise ExchangeError(
-                            f"{self.name}: {path} is longer than the {most:,} bytes it may have"
-                        )
-                    out.write(block)
-                    moved(len(block))
+                blocks = iter(lambda: file.read(BLOCK), b"")
+                bounded_copy(blocks, out, have, most, f"{self.name}: {path}", moved)
         except FileNotFoundError as error:
             raise NotThereError(f"{self.name}: has no {path}") from error
         except OSError as error:
@@ -118,28 +121,21 @@ class FolderPlace(Place):
         """Return a name that was never used."""
         return f"bundle-{secrets.token_hex(8)}"
 
-    def push(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        packed: Sequence[str],
-        known: Manifest | None,
-        note: str,
-    ) -> str:
+    def push(self, upload: Upload) -> str:
         """Fill a new folder, then let the manifest name it, then remove the others."""
         self._refuse_links(PART)
         self._refuse_links(MANIFEST)
-        brought = set(packed)
+        manifest, known, new = upload.manifest, upload.known, set(upload.packed)
         try:
             for file in manifest.files:
                 target = f"{self._root}/{manifest.place(file.path)}"
                 self._fs.makedirs(self._fs._parent(target), exist_ok=True)
-                if file.path in brought:
-                    self._bring(folder / file.path, target)
+                if file.path in new:
+                    self._bring(upload.folder / file.path, target)
                 else:
                     assert known is not None
                     self._keep(known.place(file.path), target)
-            self._name(folder / MANIFEST)
+            self._name(upload.folder / MANIFEST)
             self._clear(manifest, known)
         except OSError as error:
             raise ExchangeError(

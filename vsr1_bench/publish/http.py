@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
 import logging
+import ssl
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlunsplit
+
+import httpx
 
 from vsr1_bench._util.version import __version__
 from vsr1_bench.errors import ExchangeError, TransferError
+from vsr1_bench.publish.place import Moved, bounded_copy, shown
 
 log = logging.getLogger(__name__)
 
-BLOCK = 1 << 18
 TIMEOUT = 30.0
 """Seconds without a byte."""
 TRIES = 5
@@ -28,29 +26,13 @@ LONGEST_WAIT = 60.0
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Redirects within the web, and never from https back to what anybody can change."""
-
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> Any:
-        scheme = urlsplit(newurl).scheme
-        if scheme != "https" and (req.type == "https" or scheme != "http"):
-            raise ExchangeError(
-                f"{_bare(req.full_url)}: redirects from {req.type} to {scheme[:10]}; refused"
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 def fetch_url(
-    base: SplitResult,
-    path: str,
-    target: Path,
-    size: int | None,
-    most: int,
-    moved: Callable[[int], object],
+    base: SplitResult, path: str, target: Path, size: int | None, most: int, moved: Moved
 ) -> None:
     """Download a file, resuming after the bytes already in `target`.
+
+    Redirects are followed, but never from https to http. Only the host of `base` is sent the user
+    and password.
 
     Args:
         base: The folder's address.
@@ -58,118 +40,104 @@ def fetch_url(
         target: Where it goes.
         size: Its size, where known.
         most: More bytes than this are never written.
-        moved: VerdictSummary of progress.
+        moved: Callback for progress.
 
     Raises:
         ExchangeError: it is not there, or longer than it may be.
         TransferError: the connection broke `TRIES` times in a row.
     """
+    host = base.netloc.rpartition("@")[2]
     if base.scheme == "http" and not _loopback(base.hostname or ""):
-        log.warning("%s is not encrypted: whoever stands between can change it", _host(base))
-    url = urlunsplit(base._replace(path=base.path + quote(path), netloc=_host(base)))
-    opener = urllib.request.build_opener(_Redirects)
+        log.warning("%s is not encrypted: whoever stands between can change it", host)
+    url = urlunsplit(base._replace(path=base.path + quote(path), netloc=host))
+    auth = (unquote(base.username), unquote(base.password or "")) if base.username else None
     failures, restarted = 0, False
-    while True:
-        before = target.stat().st_size if target.exists() else 0
-        if size is not None and before >= size:
-            target.touch()
-            return
-        try:
-            if _ask(opener, base, url, target, size, most, moved):
+    with httpx.Client(
+        headers={"User-Agent": f"vsr1-bench/{__version__}", "Accept-Encoding": "identity"},
+        auth=auth,
+        verify=ssl.create_default_context(),  # this machine's certificates
+        timeout=TIMEOUT,
+        follow_redirects=True,
+        event_hooks={"response": [_check_redirect]},
+    ) as client:
+        while True:
+            before = _size(target)
+            if size is not None and before >= size:
+                target.touch()
                 return
-            failure = "the connection ended early"
             wait = 0.0
-        except urllib.error.HTTPError as error:
-            # What is here is not a beginning of what is there. Once: else two files that are served
-            # by turns would be asked for without end.
-            if error.code == 416 and before and not restarted:
-                restarted = True
-                target.unlink()
-            elif error.code not in BUSY:
-                raise ExchangeError(f"{_bare(url)}: {_said(error)}") from error
-            failure, wait = _said(error), _retry_after(error)
-        except (OSError, http.client.HTTPException) as error:
-            failure, wait = f"{type(error).__name__}: {_reason(error)}", 0.0
-        after = target.stat().st_size if target.exists() else 0
-        failures = 0 if after > before else failures + 1
-        if failures >= TRIES:
-            raise TransferError(f"{_bare(url)}: {failure}; {after:,} bytes are kept")
-        time.sleep(max(wait, 0.0 if after > before else 0.25 * 2.0**failures))
+            try:
+                if _request(client, url, target, size, most, moved):
+                    return
+                failure = "the connection ended early"
+            except httpx.HTTPStatusError as error:
+                status = error.response.status_code
+                failure = f"HTTP {status} {error.response.reason_phrase}"
+                # The bytes here are not the beginning of the remote file. Restart only once:
+                # a server that serves two files by turns would be asked for ever.
+                if status == 416 and before and not restarted:
+                    restarted = True
+                    target.unlink()
+                elif status not in BUSY:
+                    raise ExchangeError(f"{shown(url)}: {failure}") from error
+                wait = _retry_after(error.response)
+            except httpx.TooManyRedirects as error:
+                raise ExchangeError(f"{shown(url)}: redirects without end") from error
+            except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+                failure = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            after = _size(target)
+            failures = 0 if after > before else failures + 1
+            if failures >= TRIES:
+                raise TransferError(f"{shown(url)}: {failure}; {after:,} bytes are kept")
+            time.sleep(max(wait, 0.0 if after > before else 0.25 * 2.0**failures))
 
 
-def _ask(
-    opener: urllib.request.OpenerDirector,
-    base: SplitResult,
-    url: str,
-    target: Path,
-    size: int | None,
-    most: int,
-    moved: Callable[[int], object],
+def _request(
+    client: httpx.Client, url: str, target: Path, size: int | None, most: int, moved: Moved
 ) -> bool:
-    """One request; True = the server has sent all that it promised."""
-    have = target.stat().st_size if target.exists() else 0
-    headers = {"User-Agent": f"vsr1-bench/{__version__}", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    request = urllib.request.Request(url, headers=headers)
-    if base.username:  # for this host, and not for one that it redirects to
-        request.add_unredirected_header("Authorization", _basic(base))
-    with opener.open(request, timeout=TIMEOUT) as reply:
+    """Send one request. True = the server has sent the whole file."""
+    have = _size(target)
+    with client.stream("GET", url, headers={"Range": f"bytes={have}-"} if have else {}) as reply:
+        reply.raise_for_status()
         if reply.headers.get("Content-Encoding", "identity") != "identity":
-            raise ExchangeError(f"{_bare(url)}: comes encoded, which was not asked for; refused")
-        kept = reply.status == 206 and _starts_at(reply.headers.get("Content-Range", ""), have)
-        if have and not kept:
+            raise ExchangeError(f"{shown(url)}: comes encoded, which was not asked for; refused")
+        content_range = reply.headers.get("Content-Range", "")
+        resumed = reply.status_code == 206 and content_range.startswith(f"bytes {have}-")
+        if not resumed:
             have = 0  # this server knows no ranges: from the beginning
-        promised = reply.headers.get("Content-Length")
-        with target.open("ab" if kept else "wb") as out:
-            came = _copy(reply, out, most - have, moved)
-    if came is None:
-        raise ExchangeError(f"{_bare(url)}: longer than the {most:,} bytes it may have; refused")
-    if promised is not None and _number(promised):
-        return came >= int(promised)
-    return size is None or have + came >= size
+        with target.open("ab" if resumed else "wb") as out:
+            have = bounded_copy(reply.iter_raw(), out, have, most, shown(url), moved)
+    # httpx has raised an error where fewer bytes came than the Content-Length promised.
+    return "Content-Length" in reply.headers or size is None or have >= size
 
 
-def _copy(
-    reply: IO[bytes], out: IO[bytes], most: int, moved: Callable[[int], object]
-) -> int | None:
-    """Copy at most so many bytes; None = there were more."""
-    came = 0
-    while block := reply.read(BLOCK):
-        came += len(block)
-        if came > most:
-            return None
-        out.write(block)
-        moved(len(block))
-    return came
+def _check_redirect(response: httpx.Response) -> None:
+    """Refuse redirects that leave the web, or lead from https to what anybody can change."""
+    if response.has_redirect_location:
+        scheme = response.url.join(response.headers["Location"]).scheme
+        if scheme != "https" and (response.url.scheme == "https" or scheme != "http"):
+            raise ExchangeError(
+                f"{shown(str(response.url))}: redirects from {response.url.scheme} to "
+                f"{scheme[:10]}; refused"
+            )
 
 
-def _number(said: str) -> bool:
-    """Whether a header is a number; not every digit of Unicode is one, nor is every length read."""
-    return said.isascii() and said.isdigit() and len(said) < 20
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
-def _starts_at(content_range: str, have: int) -> bool:
-    return content_range.startswith(f"bytes {have}-")
-
-
-def _retry_after(error: urllib.error.HTTPError) -> float:
-    said = (error.headers.get("Retry-After") or "").strip()
-    if _number(said):
-        return min(float(said), LONGEST_WAIT)
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds that the server asks to wait, at most `LONGEST_WAIT`; 0 if it does not say."""
+    header = response.headers.get("Retry-After", "").strip()
     try:
-        wait = parsedate_to_datetime(said).timestamp() - time.time()
+        wait = float(header) if header.isdigit() else _until(header)
     except (ValueError, OverflowError):
         return 0.0
     return min(max(wait, 0.0), LONGEST_WAIT)
 
 
-def _said(error: urllib.error.HTTPError) -> str:
-    return f"HTTP {error.code} {error.reason}"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "reason", None) or error).split())[:200]
+def _until(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp() - time.time()
 
 
 def _loopback(host: str) -> bool:
@@ -177,22 +145,3 @@ def _loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _host(parts: SplitResult) -> str:
-    """Host and port, without user and password."""
-    return parts.netloc.rpartition("@")[2]
-
-
-def _basic(parts: SplitResult) -> str:
-    import base64
-    from urllib.parse import unquote
-
-    words = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    return f"Basic {base64.b64encode(words.encode()).decode()}"
-
-
-def _bare(url: str) -> str:
-    """An address without user, password and query: these may hold keys."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, _host(parts), parts.path, "", ""))

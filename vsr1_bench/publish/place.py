@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from vsr1_bench.errors import ExchangeError
 from vsr1_bench.publish.bundle import Manifest
@@ -25,8 +27,41 @@ def shown(address: str) -> str:
     return re.sub(r"://[^/?#]*@", "://", address).partition("?")[0]
 
 
+def bounded_copy(
+    blocks: Iterable[bytes], out: BinaryIO, have: int, most: int, where: str, moved: Moved
+) -> int:
+    """Append blocks to a file that has `have` bytes; return how many it has then.
+
+    Raises:
+        ExchangeError: it would have more than `most` bytes; names `where`.
+    """
+    for block in blocks:
+        have += len(block)
+        if have > most:
+            raise ExchangeError(f"{where}: longer than the {most:,} bytes it may have; refused")
+        out.write(block)
+        moved(len(block))
+    return have
+
+
 class NotThereError(ExchangeError):
     """A repository, a revision or a file that does not exist, as far as this token can see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What is published."""
+
+    folder: Path
+    """Holds the packed files and the manifest."""
+    manifest: Manifest
+    """The manifest of everything that will be at the remote."""
+    packed: Sequence[str]
+    """The files to upload; the manifest's other files are at the remote already."""
+    known: Manifest | None
+    """The current manifest; None = there is none."""
+    note: str
+    """The commit message."""
 
 
 class Place(ABC):
@@ -68,22 +103,8 @@ class Place(ABC):
         return known.root if known is not None else ""
 
     @abstractmethod
-    def push(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        packed: Sequence[str],
-        known: Manifest | None,
-        note: str,
-    ) -> str:
+    def push(self, upload: Upload) -> str:
         """Upload a bundle, its manifest last, and remove files that it no longer names.
-
-        Args:
-            folder: Holds the packed files and the manifest.
-            manifest: The manifest of everything that will be here.
-            packed: The files to upload; the manifest's other files are here already.
-            known: The current manifest; None = there is none.
-            note: The commit message.
 
         Returns:
             Where it went.

@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from vsr1_bench.errors import ExchangeError, TransferError, UsageError
-from vsr1_bench.publish.bundle import MANIFEST, Manifest
+from vsr1_bench.publish.bundle import MANIFEST
 from vsr1_bench.publish.folders import FolderPlace
 from vsr1_bench.publish.http import fetch_url
-from vsr1_bench.publish.place import BLOCK, WANTED, Moved, NotThereError, Place, shown
+from vsr1_bench.publish.place import BLOCK, WANTED, Moved, NotThereError, Place, Upload, shown
 
 
 def open_place(address: str) -> Place:
@@ -65,14 +64,7 @@ class HttpPlace(Place):
     def listing(self) -> None:
         """A web server cannot list its files."""
 
-    def push(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        packed: Sequence[str],
-        known: Manifest | None,
-        note: str,
-    ) -> str:
+    def push(self, upload: Upload) -> str:
         """Nothing can be written over https."""
         raise UsageError(
             f"{self.name}: an https address can be read, not written; publish to a folder "
@@ -190,14 +182,7 @@ class HubPlace(Place):
         """The files of the commit."""
         return list(self.files())
 
-    def push(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        packed: Sequence[str],
-        known: Manifest | None,
-        note: str,
-    ) -> str:
+    def push(self, upload: Upload) -> str:
         """Upload everything in one commit: it is there completely, or not at all."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
@@ -210,12 +195,13 @@ class HubPlace(Place):
                 f"--to {self.name}: publishing needs a token of the hub: set HF_TOKEN, or log in "
                 "once with `hf auth login`"
             )
-        api = HfApi()
+        api, manifest = HfApi(), upload.manifest
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(manifest.place(path), str(folder / path)) for path in packed
+            CommitOperationAdd(manifest.place(path), str(upload.folder / path))
+            for path in upload.packed
         ]
-        operations.append(CommitOperationAdd(MANIFEST, str(folder / MANIFEST)))
-        stale = (known.names() if known is not None else set()) - manifest.names()
+        operations.append(CommitOperationAdd(MANIFEST, str(upload.folder / MANIFEST)))
+        stale = (upload.known.names() if upload.known is not None else set()) - manifest.names()
         operations += [CommitOperationDelete(path) for path in sorted(stale)]
         with self._named():
             api.create_repo(self.repository, repo_type="dataset", exist_ok=True)
@@ -226,7 +212,7 @@ class HubPlace(Place):
             done = api.create_commit(
                 self.repository,
                 operations,
-                commit_message=note,
+                commit_message=upload.note,
                 repo_type="dataset",
                 revision=self.revision,
                 parent_commit=self._commit,

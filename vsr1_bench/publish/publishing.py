@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vsr1_bench.publish.bundle import MANIFEST, MAX_MANIFEST, Manifest, read_manifest
 from vsr1_bench.publish.pack import PackOptions, pack
-from vsr1_bench.publish.place import NotThereError, Place
+from vsr1_bench.publish.place import NotThereError, Place, Upload
 from vsr1_bench.publish.places import open_place
 from vsr1_bench.store.run_folder import RunFolder
 
@@ -50,7 +50,7 @@ def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tup
             plural = "s" if len(packed.runs) > 1 else ""
             note = f"Publish {len(packed.runs)} run{plural} of vsr1-bench"
             paths = [file.path for file in packed.files]
-            went = place.push(folder, manifest, paths, known, note)
+            went = place.push(Upload(folder, manifest, paths, known, note))
     return went, manifest
 
 

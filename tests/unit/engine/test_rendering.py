@@ -29,7 +29,6 @@ from vsr1_bench.leaderboard.rendering import (
     markdown_text,
 )
 from vsr1_bench.leaderboard.sheet import Entry, Sheet
-from vsr1_bench.leaderboard.writing import write_long
 
 HOSTILE = [
     '=HYPERLINK("http://x")', "+1+1", "-2", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n=1",
@@ -102,7 +101,7 @@ def _document(**changes: object) -> dict[str, object]:
 
 
 def test_negative_numbers_of_the_long_layout_stay_numbers() -> None:
-    (row,) = csv.DictReader(io.StringIO(write_long([_document()], "csv")))
+    (row,) = csv.DictReader(io.StringIO(render([_document()], "csv")))
     assert row["value"] == "-1.2" and row["model"] == "'-2" and row["95 % interval"][0] == "'"
 
 

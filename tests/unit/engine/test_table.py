@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vsr1_bench.leaderboard import build_table, render
+from vsr1_bench.leaderboard import render
+from vsr1_bench.leaderboard.table import long_rows
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -28,9 +29,9 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_row_says_what_makes_the_number_believable() -> None:
-    (row,) = build_table([document()]).to_dict("records")
+    (row,) = long_rows([document()])
     assert row["value"] == "62.5" and row["95 % interval"] == "50.0 to 75.0"
-    assert row["scored/total"] == "40/40" and row["n"] == 40
+    assert row["scored/total"] == "40/40" and row["n"] == "40"
     assert (row["unparsed %"], row["truncated %"], row["failed %"]) == ("5.0", "10.0", "0.0")
     assert "prompt" not in row and "spec" not in row
 
@@ -44,15 +45,16 @@ def test_an_underscored_cell_is_footnoted_and_strict_accuracy_shown() -> None:
 
 
 def test_runs_that_differ_say_in_what() -> None:
-    frame = build_table([document(), document(prompt="cot", spec_hash="ffff")])
-    assert list(frame["prompt"]) == ["see_think", "cot"] and "spec" not in frame
-    seeds = build_table([document(), document(spec_hash="ffff0000")])
-    assert list(seeds["spec"]) == ["01234567", "ffff0000"]
+    rows = long_rows([document(), document(prompt="cot", spec_hash="ffff")])
+    assert [row["prompt"] for row in rows] == ["see_think", "cot"]
+    assert not any("spec" in row for row in rows)
+    seeds = long_rows([document(), document(spec_hash="ffff0000")])
+    assert [row["spec"] for row in seeds] == ["01234567", "ffff0000"]
 
 
 def test_groups_on_demand() -> None:
-    frame = build_table([document()], by="kind")
-    assert list(frame["metric"]) == ["accuracy", "accuracy [kind=count]"]
+    rows = long_rows([document()], by="kind")
+    assert [row["metric"] for row in rows] == ["accuracy", "accuracy [kind=count]"]
 
 
 def test_a_name_cannot_break_out_of_its_cell() -> None:
