@@ -9,7 +9,6 @@ other forms are converted. The rows' fingerprint is the same as when they come f
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from vsr1_bench.errors import (
     nearest,
 )
 from vsr1_bench.publish.bundle import MAX_CONTENT
+from vsr1_bench.publish.place import sha256_of
 from vsr1_bench.publish.places import HubPlace
 from vsr1_bench.store.journal import write_atomic
 from vsr1_bench.task import ExternalTask, Procedural, Source, Task, UserDataset
@@ -146,9 +146,7 @@ def _is(path: Path, said: Any) -> bool:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"sha256": digest, "size": path.stat().st_size}
+    return {"sha256": sha256_of(path), "size": path.stat().st_size}
 
 
 def _parquet_files(place: HubPlace, source: Source, config: str | None) -> list[str]:

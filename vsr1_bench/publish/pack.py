@@ -34,6 +34,7 @@ from vsr1_bench.publish.bundle import (
 )
 from vsr1_bench.publish.golds import matching_data
 from vsr1_bench.publish.licenses import may_hand_on
+from vsr1_bench.publish.place import sha256_of
 from vsr1_bench.publish.rename import Renaming
 from vsr1_bench.publish.scrub import Private
 from vsr1_bench.publish.verify import check_scores
@@ -248,11 +249,9 @@ class _Packing:
     def _entry(
         self, target: Path, content: str | None = None, size: int | None = None
     ) -> BundleFile:
-        with target.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         return BundleFile(
             path=target.relative_to(self.folder).as_posix(),
-            sha256=digest,
+            sha256=sha256_of(target),
             size=target.stat().st_size,
             content_sha256=content,
             content_size=size,

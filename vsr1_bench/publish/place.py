@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,12 @@ WANTED = "wanted hf://datasets/ORG/NAME[@REVISION], https://HOST/FOLDER, file://
 def shown(address: str) -> str:
     """An address without user, password and query, which may contain keys."""
     return re.sub(r"://[^/?#]*@", "://", address).partition("?")[0]
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def bounded_copy(

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +20,16 @@ from vsr1_bench.errors import ExchangeError, TransferError, UsageError
 from vsr1_bench.publish.bundle import MANIFEST
 from vsr1_bench.publish.folders import FolderPlace
 from vsr1_bench.publish.http import fetch_url
-from vsr1_bench.publish.place import BLOCK, WANTED, Moved, NotThereError, Place, Upload, shown
+from vsr1_bench.publish.place import (
+    BLOCK,
+    WANTED,
+    Moved,
+    NotThereError,
+    Place,
+    Upload,
+    sha256_of,
+    shown,
+)
 
 
 def open_place(address: str) -> Place:
@@ -83,10 +94,10 @@ class HubFile:
 
     def matches(self, path: Path) -> bool:
         """Whether a file has this content."""
+        if self.sha256 is not None:
+            return sha256_of(path) == self.sha256
+        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
         with path.open("rb") as file:
-            if self.sha256 is not None:
-                return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
-            digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
             while block := file.read(BLOCK):
                 digest.update(block)
         return digest.hexdigest() == self.blob
@@ -111,14 +122,11 @@ class HubPlace(Place):
         if self._commit is None:
             from huggingface_hub import HfApi
 
-            with self._named():
+            with _hub_errors(self.name):
                 found = HfApi().dataset_info(self.repository, revision=self.revision, timeout=30)
             self._commit = found.sha or self.revision or "main"
             self.name = f"hf://datasets/{self.repository}@{self._commit}"
         return self._commit
-
-    def _named(self) -> _HubErrors:
-        return _HubErrors(self.name)
 
     def files(self) -> dict[str, HubFile]:
         """Path -> what the hub says of each file of the commit."""
@@ -127,7 +135,7 @@ class HubPlace(Place):
             from huggingface_hub import HfApi
             from huggingface_hub.hf_api import RepoFile
 
-            with self._named():
+            with _hub_errors(self.name):
                 tree = HfApi().list_repo_tree(
                     self.repository, repo_type="dataset", revision=commit, recursive=True
                 )
@@ -157,7 +165,7 @@ class HubPlace(Place):
             )
         # The client keeps what it has of a file here until it has all of it.
         inner = target.with_name(f"{target.name}.hub")
-        with self._named():
+        with _hub_errors(self.name):
             fetched = Path(
                 hf_hub_download(
                     self.repository,
@@ -203,7 +211,7 @@ class HubPlace(Place):
         operations.append(CommitOperationAdd(MANIFEST, str(upload.folder / MANIFEST)))
         stale = (upload.known.names() if upload.known is not None else set()) - manifest.names()
         operations += [CommitOperationDelete(path) for path in sorted(stale)]
-        with self._named():
+        with _hub_errors(self.name):
             api.create_repo(self.repository, repo_type="dataset", exist_ok=True)
             if self.revision and self._commit is None:
                 api.create_branch(
@@ -220,49 +228,41 @@ class HubPlace(Place):
         return f"hf://datasets/{self.repository}@{done.oid}"
 
 
-class _HubErrors:
+@contextmanager
+def _hub_errors(name: str) -> Iterator[None]:
     """Reduce errors of the hub's client to one line."""
+    from huggingface_hub import errors as hub
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    try:
+        yield
+    except ExchangeError:
+        raise
+    except hub.GatedRepoError as error:
+        raise ExchangeError(
+            f"{name} is gated: ask for access on its page, and set HF_TOKEN"
+        ) from error
+    except hub.RepositoryNotFoundError as error:
+        raise NotThereError(
+            f"{name} is not there, or private: check the name, and set HF_TOKEN where it is private"
+        ) from error
+    except hub.RevisionNotFoundError as error:
+        raise NotThereError(f"{name} has no such revision") from error
+    except hub.EntryNotFoundError as error:
+        raise NotThereError(f"{name} has no such file ({_line(error)})") from error
+    except Exception as error:
+        status = error.response.status_code if isinstance(error, hub.HfHubHTTPError) else None
+        if status in (401, 403):
+            raise ExchangeError(
+                f"{name} is not open to this token (HTTP {status}); check HF_TOKEN and its rights"
+            ) from error
+        if status in (409, 412):
+            raise ExchangeError(
+                f"{name} was changed by somebody else meanwhile; run the same command again"
+            ) from error
+        if isinstance(error, OSError) or type(error).__module__.startswith("httpx"):
+            raise TransferError(f"{name}: {type(error).__name__}: {_line(error)}") from error
+        raise
 
-    def __enter__(self) -> None:
-        return None
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            GatedRepoError,
-            HfHubHTTPError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
-
-        if error is None or not isinstance(error, Exception) or isinstance(error, ExchangeError):
-            return
-        text = " ".join(str(error).split())[:200]
-        kinds: type[ExchangeError] = ExchangeError
-        if isinstance(error, GatedRepoError):
-            reason = "is gated: ask for access on its page, and set HF_TOKEN"
-        elif isinstance(error, RepositoryNotFoundError):
-            kinds = NotThereError
-            reason = (
-                "is not there, or private: check the name, and set HF_TOKEN where it is private"
-            )
-        elif isinstance(error, RevisionNotFoundError):
-            kinds, reason = NotThereError, "has no such revision"
-        elif isinstance(error, EntryNotFoundError):
-            kinds, reason = NotThereError, f"has no such file ({text})"
-        elif isinstance(error, HfHubHTTPError):
-            status = error.response.status_code
-            if status in (401, 403):
-                reason = f"is not open to this token (HTTP {status}); check HF_TOKEN and its rights"
-            elif status in (409, 412):
-                reason = "was changed by somebody else meanwhile; run the same command again"
-            else:
-                raise TransferError(f"{self.name}: {type(error).__name__}: {text}") from error
-        elif isinstance(error, OSError) or type(error).__module__.startswith("httpx"):
-            raise TransferError(f"{self.name}: {type(error).__name__}: {text}") from error
-        else:
-            return
-        raise kinds(f"{self.name} {reason}") from error
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

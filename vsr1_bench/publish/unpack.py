@@ -29,7 +29,7 @@ from vsr1_bench.publish.bundle import (
     read_manifest,
     strict_json,
 )
-from vsr1_bench.publish.place import STAGING, Place
+from vsr1_bench.publish.place import STAGING, Place, sha256_of
 from vsr1_bench.publish.places import open_place
 from vsr1_bench.publish.verify import check_run
 from vsr1_bench.store.journal import Lock, write_atomic
@@ -183,7 +183,7 @@ def _check_room(to: Path, files: list[BundleFile]) -> None:
 def _fetch(place: Place, path: str, file: BundleFile, staging: Path, bar: tqdm[Any]) -> None:
     """Download a file and compare its hash; a wrong file is deleted."""
     staged, part = staging / file.sha256, staging / f"{file.sha256}.part"
-    if staged.exists() and _digest(staged) == file.sha256:
+    if staged.exists() and sha256_of(staged) == file.sha256:
         bar.update(file.size)
         return
     found = ""
@@ -192,7 +192,7 @@ def _fetch(place: Place, path: str, file: BundleFile, staging: Path, bar: tqdm[A
         if not resumed:
             part.unlink(missing_ok=True)
         place.fetch(path, part, file.size, file.size, bar.update)
-        found = _digest(part)
+        found = sha256_of(part)
         if found == file.sha256:
             part.replace(staged)
             return
@@ -201,11 +201,6 @@ def _fetch(place: Place, path: str, file: BundleFile, staging: Path, bar: tqdm[A
         f"{place.name}: {file.path} has sha256 {found[:16]}…, its manifest says "
         f"{file.sha256[:16]}…; deleted. Ask who published it, or run the same command again"
     )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
