@@ -20,6 +20,7 @@ from vsr1_bench.store.environment import run_facts
 from vsr1_bench.store.run_folder import RunFolder, utc_now
 from vsr1_bench.store.spec import ModelSpec, PromptSpec, RunSpec, TaskSpec, request_key
 from vsr1_bench.store.writer import RunWriter
+from vsr1_bench.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +77,8 @@ def import_responses(options: ImportOptions) -> RunFolder:
             f"({data.spec.split}); it was made on other data"
         )
     fingerprint = file_sha256(options.responses)[:32]
-    spec = RunSpec(
-        model=ModelSpec(id=options.model, fingerprint=fingerprint, verified=False),
-        sampling=None,
-        prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
-        task=TaskSpec(name=task.name, version=task.spec_version),
-        data=data.spec,
-        imported_per_sample=per_sample,
-    )
+    model = ModelSpec(id=options.model, fingerprint=fingerprint, verified=False)
+    spec = imported_spec(model, task, data).model_copy(update={"imported_per_sample": per_sample})
     folder = RunFolder.of(options.output_path, spec)
     writer = RunWriter(folder)
     try:
@@ -92,6 +87,17 @@ def import_responses(options: ImportOptions) -> RunFolder:
     finally:
         writer.close()
     return folder
+
+
+def imported_spec(model: ModelSpec, task: Task, data: TaskData) -> RunSpec:
+    """The spec of responses that were made elsewhere: how they were made is not known."""
+    return RunSpec(
+        model=model,
+        sampling=None,
+        prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
+        task=TaskSpec(name=task.name, version=task.spec_version),
+        data=data.spec,
+    )
 
 
 def _read_lines(options: ImportOptions) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -148,7 +154,8 @@ def _write(
             own = [line for _, line in in_order[row : row + 1]]
             answers = by_id.get(sample.id, []) if options.by == "id" else own
             for index, line in enumerate(answers):
-                _add(writer, digest, sample, index, line, options.response_field)
+                text = line[options.response_field]
+                add_response(writer, digest, sample, text, line["finish_reason"], index)
             bar.update()
     if unusable:
         log.warning("%d rows are left out and stay unscored; first: %s", len(unusable), unusable[0])
@@ -158,11 +165,21 @@ def _pass_over(places: range, error: TaskError) -> None:
     """A row that cannot be used has no sample, and no response is its."""
 
 
-def _add(
-    writer: RunWriter, digest: str, sample: Sample, index: int, line: dict[str, Any], field: str
-) -> None:
+def add_response(
+    writer: RunWriter, digest: str, sample: Sample, text: str, finish: str = "stop", index: int = 0
+) -> Generation:
+    """Store a response, unless it is there already.
+
+    Args:
+        writer: Of the run.
+        digest: Of the run's spec.
+        sample: Which was answered.
+        text: The response.
+        finish: One of `FINISHES`.
+        index: Which of the sample's responses.
+    """
     key = request_key(digest, sample.id, (), sample.images, index)
-    if key in writer.finished:
-        return
-    finish = line["finish_reason"]
-    writer.add(Generation(key, sample.id, index, line[field], finish, created=utc_now()))
+    made = Generation(key, sample.id, index, text, finish, created=utc_now())
+    if key not in writer.finished:
+        writer.add(made)
+    return made

@@ -18,7 +18,7 @@ import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,19 +36,21 @@ from vsr1_bench.errors import (
     UsageError,
     nearest,
 )
+from vsr1_bench.imports.responses import add_response, imported_spec
+from vsr1_bench.judge import Judged
 from vsr1_bench.judging.identity import judge_digest
-from vsr1_bench.judging.runs import item_of, text_hash
+from vsr1_bench.judging.runs import item_of, judgment_of
 from vsr1_bench.judging.worker import Grader
 from vsr1_bench.publish.bundle import MAX_CONTENT, strict_json
 from vsr1_bench.publish.place import STAGING
 from vsr1_bench.publish.places import HubPlace
-from vsr1_bench.records import Generation, Judgment, Sample, Verdict
+from vsr1_bench.records import Generation, Sample, Verdict
 from vsr1_bench.registry import get_judge, get_task, load_registry
 from vsr1_bench.scoring.runs import score_run
 from vsr1_bench.store.environment import package_versions
 from vsr1_bench.store.journal import Journal, Lock
-from vsr1_bench.store.run_folder import RunFolder, utc_now
-from vsr1_bench.store.spec import ModelSpec, PromptSpec, RunSpec, TaskSpec, request_key
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.store.spec import ModelSpec
 from vsr1_bench.store.writer import RunWriter
 from vsr1_bench.task import Source, Task, part_of
 
@@ -178,7 +180,7 @@ def tasks_of_sets(include_path: Sequence[str] = ()) -> dict[str, tuple[Task, str
     return found
 
 
-def _chosen(files: Sequence[str] | dict[str, Any], runs: Sequence[str]) -> list[str]:
+def _chosen(files: Iterable[str], runs: Sequence[str]) -> list[str]:
     """The answer files of the wanted runs."""
     found: dict[str, list[str]] = {}
     for path in sorted(files):
@@ -216,7 +218,7 @@ def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> list[RunFol
                     "judged copy is not of this file; nothing of either is taken"
                 )
     read = boxed_answer if run.endswith(ANSWER_TAG) else str
-    answers = [_Answer(read(o["response"]), t) for o, t in zip(lines, judged, strict=True)]
+    answers = [(read(line["response"]), told) for line, told in zip(lines, judged, strict=True)]
     with progress_bar(len(data), f"import {path}", "row", shown=shared.options.progress) as bar:
         return _store(shared, path, task, data, answers, bar)
 
@@ -290,12 +292,8 @@ def boxed_answer(response: str) -> str:
     return response if said.startswith("\\boxed{") else f"{response}\n\\boxed{{{said}}}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A row's response, and what was published of it."""
-
-    text: str
-    judged: dict[str, Any] | None
+Answer = tuple[str, dict[str, Any] | None]
+"""A row's response, and what their judge said of it."""
 
 
 def _store(
@@ -303,7 +301,7 @@ def _store(
     path: str,
     task: Task,
     data: TaskData,
-    answers: Sequence[_Answer],
+    answers: Sequence[Answer],
     bar: tqdm[Any],
 ) -> list[RunFolder]:
     """Write the runs of a file: each of its parts has its own rows and positions."""
@@ -317,8 +315,8 @@ def _store(
     with ExitStack() as stack:
         for name, n in counts.items():
             parts[name] = stack.enter_context(closing(_Part(shared, path, name, data, n)))
-        for sample, answer in zip(data.samples(), answers, strict=True):
-            parts[part_of(task, sample)].add(sample, answer)
+        for sample, (text, judged) in zip(data.samples(), answers, strict=True):
+            parts[part_of(task, sample)].add(sample, text, judged)
             bar.update()
     for part in parts.values():
         part.publish(shared.grader)
@@ -334,13 +332,8 @@ class _Part:
         run = Path(path).parts[0]
         # All files of a run at one commit are one model's: groups of tasks then find together.
         identity = hashlib.sha256(f"{REPOSITORY}@{commit}/{run}".encode()).hexdigest()[:32]
-        spec = RunSpec(
-            model=ModelSpec(id=run, revision=commit, fingerprint=identity, verified=False),
-            sampling=None,
-            prompt=PromptSpec(format="imported", hash="", chat_template_hash=None, system=None),
-            task=TaskSpec(name=task, version=get_task(task, options.include_path).spec_version),
-            data=data.spec,
-        )
+        model = ModelSpec(id=run, revision=commit, fingerprint=identity, verified=False)
+        spec = imported_spec(model, get_task(task, options.include_path), data)
         facts = {
             "backend": "import",
             "versions": package_versions(),
@@ -356,14 +349,11 @@ class _Part:
         self._writer = RunWriter(self.folder)
         self.folder.write_meta(spec, n, facts)
 
-    def add(self, sample: Sample, answer: _Answer) -> None:
-        """Take the next row."""
+    def add(self, sample: Sample, text: str, judged: dict[str, Any] | None) -> None:
+        """Store the response to the next row."""
         self._writer.add_sample(sample, len(self._answers))
-        key = request_key(self._digest, sample.id, (), sample.images, 0)
-        made = Generation(key, sample.id, 0, answer.text, "stop", created=utc_now())
-        if key not in self._writer.finished:
-            self._writer.add(made)
-        self._answers.append((replace(sample, images=()), made, answer.judged))
+        made = add_response(self._writer, self._digest, sample, text)
+        self._answers.append((replace(sample, images=()), made, judged))
 
     def close(self) -> None:
         """Let go of the journals."""
@@ -385,26 +375,15 @@ class _Part:
         try:
             with Journal(target) as journal:
                 for row, (sample, made, judged) in enumerate(self._answers):
+                    item, raw = item_of(sample, made, row), None
                     if judged is None:
-                        verdict, raw = grader.grade(item_of(sample, made, row)), None
+                        verdict = grader.grade(item)
                     else:
-                        verdict, said = published_verdict(judged), judged.get("accuracy_output")
-                        raw = None if said is None else str(said)
-                    journal.append(asdict(_judgment(made, verdict, raw)))
+                        verdict, raw = published_verdict(judged), judged.get("accuracy_output")
+                    output = Judged(item, verdict, None if raw is None else str(raw))
+                    journal.append(asdict(judgment_of(made, output)))
         finally:
             lock.release()
-
-
-def _judgment(made: Generation, verdict: Verdict, raw: str | None) -> Judgment:
-    return Judgment(
-        key=made.key,
-        sample_id=made.sample_id,
-        index=made.index,
-        verdict=verdict,
-        created=utc_now(),
-        text_hash=text_hash(made.text),
-        raw=raw,
-    )
 
 
 def published_verdict(line: dict[str, Any]) -> Verdict:

@@ -79,7 +79,7 @@ def judge_run(
                     check_verdict(
                         f"{judge.name}, as read by task {task.name}", made.sample_id, final
                     )
-                    lines.append(asdict(_judgment(made, replace(judged, verdict=final))))
+                    lines.append(asdict(judgment_of(made, replace(judged, verdict=final))))
                     bar.update()
     finally:
         lock.release()
@@ -162,7 +162,8 @@ def apply_label(task: Task, sample: Sample, verdict: Verdict) -> Verdict:
     return verdict if outcome is None else replace(verdict, outcome=outcome)
 
 
-def _judgment(made: Output, judged: Judged) -> Judgment:
+def judgment_of(made: Output, judged: Judged) -> Judgment:
+    """The record of a verdict."""
     return Judgment(
         key=made.key,
         sample_id=made.sample_id,

@@ -24,11 +24,18 @@ from vsr1_bench.task import Metric
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """One response as a metric sees it."""
+class OfSample:
+    """Something that was observed of a sample."""
 
     sample_id: str
     groups: Mapping[str, str]
+    """Group name -> group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response(OfSample):
+    """One response as a metric sees it."""
+
     correct: float | None
     """1 or 0 (0 to 1 where graded); None = not scored."""
     extracted: str | None = None

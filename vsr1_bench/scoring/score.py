@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from vsr1_bench.scoring.metrics import Response, Value, compute
+from vsr1_bench.scoring.metrics import OfSample, Response, Value, compute
 from vsr1_bench.task import Metric
 
 RANKED_FROM = 0.99
@@ -105,19 +105,7 @@ def _by_group(responses: Sequence[Response], cluster: str | None) -> dict[str, d
     }
 
 
-class Grouped(Protocol):
-    """What is in the groups of its sample."""
-
-    @property
-    def sample_id(self) -> str:
-        """Whose it is."""
-
-    @property
-    def groups(self) -> Mapping[str, str]:
-        """Group name -> group."""
-
-
-Member = TypeVar("Member", bound=Grouped)
+Member = TypeVar("Member", bound=OfSample)
 
 
 def useful_groups(responses: Sequence[Member]) -> dict[str, dict[str, list[Member]]]:

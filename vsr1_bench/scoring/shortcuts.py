@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vsr1_bench.scoring.metrics import Response, Value, compute
+from vsr1_bench.scoring.metrics import OfSample, Response, Value, compute
 from vsr1_bench.scoring.score import useful_groups
 from vsr1_bench.task import Metric
 
@@ -25,11 +25,9 @@ METRICS = (*READ_METRICS, "leakage", "no_description")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(OfSample):
     """One response as these rates see it; None = not known."""
 
-    sample_id: str
-    groups: dict[str, str]
     correct: bool | None
     """The verdict on its answer."""
     described: bool | None = None
