@@ -20,7 +20,7 @@ from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.pipeline.run import generate
-from vsr1_bench.publish.golds import restore_golds
+from vsr1_bench.publish.gold_answers import restore_gold_answers
 from vsr1_bench.publish.pack import PackOptions
 from vsr1_bench.publish.publishing import publish
 from vsr1_bench.publish.unpack import download
@@ -74,7 +74,7 @@ def test_every_number_comes_back_bit_for_bit(
         assert copy.scores() == before[variant]
         assert [score_run(copy, "string_match", paths)] == before[variant]
     for copy in copies:
-        assert restore_golds(copy, DataOptions(), paths, progress=False)
+        assert restore_gold_answers(copy, DataOptions(), paths, progress=False)
     for name in ("scores", "judgments", "perception_judgments"):
         for copy in copies:
             shutil.rmtree(copy.path / name, ignore_errors=name.startswith("perception"))

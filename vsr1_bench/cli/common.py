@@ -94,10 +94,10 @@ def with_golds(
     """
     if not any(run.withheld() for run in runs):
         return list(runs), 0
-    from vsr1_bench.publish.golds import runs_with_golds
+    from vsr1_bench.publish.gold_answers import runs_with_gold_answers
 
     shown = shows_progress(options)
-    kept, missing = runs_with_golds(
+    kept, missing = runs_with_gold_answers(
         runs, data_options(options), options.include_path, progress=shown
     )
     for line in missing:

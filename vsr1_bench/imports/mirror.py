@@ -26,8 +26,8 @@ from vsr1_bench.errors import (
     nearest,
 )
 from vsr1_bench.publish.bundle import MAX_CONTENT
-from vsr1_bench.publish.place import sha256_of
-from vsr1_bench.publish.places import HubPlace
+from vsr1_bench.publish.remote import sha256_of
+from vsr1_bench.publish.remotes import HubRemote
 from vsr1_bench.store.journal import write_atomic
 from vsr1_bench.task import ExternalTask, Procedural, Source, Task, UserDataset
 
@@ -73,11 +73,11 @@ def download_data(
             sources.setdefault(source, task.name)
     for source, name in sources.items():
         configs = source.config if isinstance(source.config, tuple) else (source.config,)
-        place = HubPlace(source.hub_id, source.revision)
+        remote = HubRemote(source.hub_id, source.revision)
         for config in configs:
             where = "/".join(filter(None, (source.hub_id, config, source.split)))
             try:
-                n = _bring(place, name, source, config, to, progress)
+                n = _bring(remote, name, source, config, to, progress)
                 report.ready.append(f"{where}: {n} file{'s' if n > 1 else ''}")
             except TransferError:
                 raise
@@ -105,21 +105,21 @@ def _source(task: Task, copy: str | None) -> Source | Procedural:
 
 
 def _bring(
-    place: HubPlace, name: str, source: Source, config: str | None, to: Path, progress: bool
+    remote: HubRemote, name: str, source: Source, config: str | None, to: Path, progress: bool
 ) -> int:
     """Bring one split of one configuration; returns the number of its files."""
     folder = to / source.hub_id / (config or "")
     note = folder / f"{source.split}.vsr1.json"
-    commit = place.resolve()
+    commit = remote.resolve()
     known = _read_note(note)
     if known.get("revision") == commit and all(
         _is(folder / file, said) for file, said in known["files"].items()
     ):
         return len(known["files"])
     folder.mkdir(parents=True, exist_ok=True)
-    paths = _parquet_files(place, source, config)
+    paths = _parquet_files(remote, source, config)
     written = (
-        _copy_files(place, paths, folder, source.split, progress)
+        _copy_files(remote, paths, folder, source.split, progress)
         if paths
         else [_convert(name, source, config, folder, commit)]
     )
@@ -149,7 +149,7 @@ def _facts(path: Path) -> dict[str, Any]:
     return {"sha256": sha256_of(path), "size": path.stat().st_size}
 
 
-def _parquet_files(place: HubPlace, source: Source, config: str | None) -> list[str]:
+def _parquet_files(remote: HubRemote, source: Source, config: str | None) -> list[str]:
     """The split's files in the repository, in order, if all are parquet; else none.
 
     Which files a split consists of is written in the card or follows from names: `datasets` knows.
@@ -157,33 +157,33 @@ def _parquet_files(place: HubPlace, source: Source, config: str | None) -> list[
     from datasets import load_dataset_builder
 
     try:
-        builder = load_dataset_builder(source.hub_id, config, revision=place.resolve())
+        builder = load_dataset_builder(source.hub_id, config, revision=remote.resolve())
         urls = list((builder.config.data_files or {}).get(source.split, ()))
     except Exception as error:  # the library raises many kinds; each means: not to be had this way
         text = " ".join(str(error).split())[:200]
         raise TaskError(f"{type(error).__name__}: {text}") from error
     if not urls:
         raise TaskError(f"no split {source.split!r} in it")
-    known = place.files()
-    paths = [str(url).rpartition(f"@{place.resolve()}/")[2] for url in urls]
+    known = remote.files()
+    paths = [str(url).rpartition(f"@{remote.resolve()}/")[2] for url in urls]
     return paths if all(p in known and p.endswith(".parquet") for p in paths) else []
 
 
 def _copy_files(
-    place: HubPlace, paths: Sequence[str], folder: Path, split: str, progress: bool
+    remote: HubRemote, paths: Sequence[str], folder: Path, split: str, progress: bool
 ) -> list[Path]:
     """Bring the files under the names that a mirror wants, each compared with the hub's hash."""
     written = []
-    known = place.files()
+    known = remote.files()
     total = sum(known[path].size for path in paths)
-    with progress_bar(total, place.repository, "B", shown=progress) as bar:
+    with progress_bar(total, remote.repository, "B", shown=progress) as bar:
         for number, path in enumerate(paths):
             target = folder / f"{split}-{number:05d}-of-{len(paths):05d}.parquet"
             if target.is_file() and known[path].matches(target):
                 bar.update(known[path].size)
             else:
                 part = target.with_name(f".{target.name}.part")
-                place.fetch(path, part, known[path].size, MAX_CONTENT, bar.update)
+                remote.fetch(path, part, known[path].size, MAX_CONTENT, bar.update)
                 part.replace(target)
             written.append(target)
     return written

@@ -42,8 +42,8 @@ from vsr1_bench.judging.identity import judge_digest
 from vsr1_bench.judging.runs import item_of, judgment_of
 from vsr1_bench.judging.worker import Grader
 from vsr1_bench.publish.bundle import MAX_CONTENT, strict_json
-from vsr1_bench.publish.place import STAGING
-from vsr1_bench.publish.places import HubPlace
+from vsr1_bench.publish.remote import STAGING
+from vsr1_bench.publish.remotes import HubRemote
 from vsr1_bench.records import Generation, Sample, Verdict
 from vsr1_bench.registry import get_judge, get_task, load_registry
 from vsr1_bench.scoring.runs import score_run
@@ -120,15 +120,15 @@ def download_raw_outputs(options: RawOptions) -> RawReport:
         ExchangeError: the repository cannot be read.
         TransferError: a transfer broke off; the same call resumes from there.
     """
-    place = HubPlace(REPOSITORY, options.revision or REVISION)
-    report = RawReport(place.resolve())
-    wanted = _chosen(place.files(), options.runs)
+    remote = HubRemote(REPOSITORY, options.revision or REVISION)
+    report = RawReport(remote.resolve())
+    wanted = _chosen(remote.files(), options.runs)
     tasks = tasks_of_sets(options.include_path)
     sets: dict[str, list[str]] = {}
     for path in wanted:
         sets.setdefault(Path(path).stem, []).append(path)
     with Grader(get_judge(RULE), options.include_path) as grader:
-        shared = _Shared(place, grader, options)
+        shared = _Shared(remote, grader, options)
         for name, paths in sorted(sets.items()):
             if name.lower() in tasks:
                 _take_set(shared, paths, *tasks[name.lower()], report)
@@ -145,7 +145,7 @@ def download_raw_outputs(options: RawOptions) -> RawReport:
 class _Shared:
     """What goes with every file."""
 
-    place: HubPlace
+    remote: HubRemote
     grader: Grader
     options: RawOptions
 
@@ -208,7 +208,7 @@ def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> list[RunFol
     _check(path, lines, data)
     judged_path = f"{JUDGED}/{run}/{name}"
     judged: Sequence[dict[str, Any] | None] = [None] * len(lines)
-    if judged_path in shared.place.files():
+    if judged_path in shared.remote.files():
         judged = found = _fetch_lines(shared, judged_path)
         _check(judged_path, found, data)
         for number, (ours, theirs) in enumerate(zip(lines, found, strict=True), start=1):
@@ -225,15 +225,15 @@ def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> list[RunFol
 
 def _fetch_lines(shared: _Shared, path: str) -> list[dict[str, Any]]:
     """Bring a file, once for each of the repository's states, and read its lines."""
-    place, options = shared.place, shared.options
-    commit = place.resolve()
+    remote, options = shared.remote, shared.options
+    commit = remote.resolve()
     folder = options.to / STAGING / "vision-sr1" / commit[:12]
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / hashlib.sha256(path.encode()).hexdigest()[:32]
-    entry = place.files()[path]
+    entry = remote.files()[path]
     if not (kept.exists() and entry.matches(kept)):
         with progress_bar(entry.size, path, "B", shown=options.progress) as bar:
-            place.fetch(path, kept, entry.size, MAX_CONTENT, bar.update)
+            remote.fetch(path, kept, entry.size, MAX_CONTENT, bar.update)
     lines = []
     for number, raw in enumerate(kept.read_bytes().split(b"\n"), start=1):
         if not raw.strip():
@@ -328,7 +328,7 @@ class _Part:
     """A run in the making."""
 
     def __init__(self, shared: _Shared, path: str, task: str, data: TaskData, n: int) -> None:
-        options, commit = shared.options, shared.place.resolve()
+        options, commit = shared.options, shared.remote.resolve()
         run = Path(path).parts[0]
         # All files of a run at one commit are one model's: groups of tasks then find together.
         identity = hashlib.sha256(f"{REPOSITORY}@{commit}/{run}".encode()).hexdigest()[:32]

@@ -7,7 +7,7 @@ from math import sqrt
 
 from vsr1_bench.leaderboard.reported import ReportedAverage, ReportedTable
 from vsr1_bench.leaderboard.settings import arrow
-from vsr1_bench.leaderboard.wide import Cell, Column, Grid, Row, Wanted, publication
+from vsr1_bench.leaderboard.wide import Column, Grid, GridCell, GridRow, Wanted, publication
 
 
 def add_averages(
@@ -39,7 +39,7 @@ def add_averages(
         for row in grid.rows:
             if row.kind == "reported":
                 value = printed.get((row.model, row.setting, row.publication))
-                found = None if value is None else Cell(value)
+                found = None if value is None else GridCell(value)
             else:
                 found = mean_cell(row, present, weights)
             _put(grid, row, table.average.name + suffix, found)
@@ -70,7 +70,9 @@ def _kind(column: Column) -> str:
     return "" if column.headline else f" {column.metric}{arrow(column.metric)}"
 
 
-def mean_cell(row: Row, columns: Sequence[Column], weights: Sequence[float] = ()) -> Cell | None:
+def mean_cell(
+    row: GridRow, columns: Sequence[Column], weights: Sequence[float] = ()
+) -> GridCell | None:
     """Weighted mean of cells; None if one of them is missing.
 
     The interval puts those of the cells together as independent ones (MOVER: Zou and Donner 2008).
@@ -97,7 +99,7 @@ def mean_cell(row: Row, columns: Sequence[Column], weights: Sequence[float] = ()
             )
         )
     notes = tuple(dict.fromkeys(note for cell in known for note in cell.notes))
-    return Cell(mean, low, high, notes=notes)
+    return GridCell(mean, low, high, notes=notes)
 
 
 def _explained(table: ReportedTable, average: ReportedAverage) -> str:
@@ -117,7 +119,7 @@ def _column(grid: Grid, table: ReportedTable, place: int) -> Column | None:
     return None
 
 
-def _put(grid: Grid, row: Row, name: str, cell: Cell | None) -> None:
+def _put(grid: Grid, row: GridRow, name: str, cell: GridCell | None) -> None:
     if cell is None:
         return
     row.averages[name] = cell

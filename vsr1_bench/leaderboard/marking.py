@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vsr1_bench._util.progress import progress_bar
-from vsr1_bench.leaderboard.wide import Cell, Column, Grid
+from vsr1_bench.leaderboard.wide import Column, Grid, GridCell
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring.paired import ALPHA, holm, paired_difference
 from vsr1_bench.scoring.pairs import Outcomes, align, changed_samples, outcomes
@@ -64,7 +64,7 @@ def _is_mean(task: Task, column: Column) -> bool:
 Rival = tuple[RunFolder, Outcomes]
 
 
-def _outcomes(cell: Cell, task: Task) -> Rival:
+def _outcomes(cell: GridCell, task: Task) -> Rival:
     assert cell.scored is not None
     run = cell.scored.runs[0]
     return run, outcomes(run, cell.scored.judge, task.cluster)

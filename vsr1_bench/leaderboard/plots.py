@@ -11,7 +11,7 @@ from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.leaderboard.collect import Scored
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.sheet import one_line
-from vsr1_bench.leaderboard.wide import Cell, Column, Grid, Row, Wanted, build_grid
+from vsr1_bench.leaderboard.wide import Column, Grid, GridCell, GridRow, Wanted, build_grid
 
 FORMATS = (".png", ".svg", ".pdf")
 # Okabe and Ito's colours, which people with colour blindness can tell apart.
@@ -105,7 +105,7 @@ def _intervals(figure: Any, of: _Drawn) -> None:
     _legend(figure, shown, "Bars: 95 % intervals. ")
 
 
-def _point(panel: Any, cell: Cell, place: int, *, hollow: bool) -> None:
+def _point(panel: Any, cell: GridCell, place: int, *, hollow: bool) -> None:
     value = cell.value or 0.0
     bars = None
     if cell.low is not None and cell.high is not None:
@@ -164,22 +164,22 @@ def _shortcuts(figure: Any, of: _Drawn) -> None:
     _legend(figure, [cell for row, a, b in drawn for cell in (row.cells[a], row.cells[b])])
 
 
-def _known(row: Row, column: Column) -> bool:
+def _known(row: GridRow, column: Column) -> bool:
     return column in row.cells and row.cells[column].value is not None
 
 
-def _hollow(row: Row, cell: Cell) -> bool:
+def _hollow(row: GridRow, cell: GridCell) -> bool:
     return row.kind == "reported" or not cell.ranked
 
 
-def _legend(figure: Any, cells: Sequence[Cell], before: str = "") -> None:
+def _legend(figure: Any, cells: Sequence[GridCell], before: str = "") -> None:
     """Say below a drawing what is hollow, and of what part of a benchmark a point speaks."""
     lines = [f"{before}Hollow: reported, or not to be ranked."]
     notes = {f"{c.scored.task}: {c.scored.sliced}" for c in cells if c.scored and c.scored.sliced}
     figure.supxlabel("\n".join([*lines, *map(_safe, sorted(notes))]), fontsize=8)
 
 
-def _bars(cell: Cell) -> list[list[float]] | None:
+def _bars(cell: GridCell) -> list[list[float]] | None:
     if cell.value is None or cell.low is None or cell.high is None:
         return None
     return [[cell.value - cell.low], [cell.high - cell.value]]
@@ -226,11 +226,11 @@ def _categories(figure: Any, of: _Drawn) -> None:
     _legend(figure, [cell for row in grid.rows for cell in row.cells.values()])
 
 
-def _of(grid: Grid, kind: str) -> list[Row]:
+def _of(grid: Grid, kind: str) -> list[GridRow]:
     return [row for row in grid.rows if row.kind == kind]
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
+def _names(rows: Sequence[GridRow]) -> list[str]:
     return [_safe(f"{row.model} ({row.setting})" if row.setting else row.model) for row in rows]
 
 

@@ -41,7 +41,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class GridCell:
     """A number of a row, in percent, and what is to be said of it."""
 
     value: float | None
@@ -62,7 +62,7 @@ class Cell:
 
 
 @dataclass(slots=True)
-class Row:
+class GridRow:
     """A model under one setting."""
 
     kind: str
@@ -75,8 +75,8 @@ class Row:
     """Publication and places in it; or date, version and judge."""
     publication: str = ""
     """Of a reported row."""
-    cells: dict[Column, Cell] = field(default_factory=dict)
-    averages: dict[str, Cell] = field(default_factory=dict)
+    cells: dict[Column, GridCell] = field(default_factory=dict)
+    averages: dict[str, GridCell] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Grid:
 
     columns: list[Column]
     averages: list[str]
-    rows: list[Row]
+    rows: list[GridRow]
     remarks: list[str] = field(default_factory=list)
 
 
@@ -130,7 +130,7 @@ def build_grid(
     return grid
 
 
-def _precision_remarks(rows: Sequence[Row]) -> list[str]:
+def _precision_remarks(rows: Sequence[GridRow]) -> list[str]:
     """The line that says of which models nobody knows at what precision they answered."""
     names = {
         row.model: None
@@ -152,7 +152,7 @@ def _measured_rows(
     wanted: Wanted,
     reported: Sequence[ReportedTable],
     columns: list[Column],
-) -> list[Row]:
+) -> list[GridRow]:
     by_row: dict[str, list[Scored]] = {}
     for one in scored:
         by_row.setdefault(one.key, []).append(one)
@@ -172,10 +172,10 @@ def _measured_rows(
     for (members, _), label in zip(ordered, labels, strict=True):
         for judge, chosen in _by_judge(members, usual).items():
             setting = f"{label}, judge={judge}" if judge else label
-            row = Row("measured", members[0].spec.model.id, setting)
+            row = GridRow("measured", members[0].spec.model.id, setting)
             for one in chosen:
                 if wanted.row_per_task:
-                    row = Row("measured", row.model, setting, one.task)
+                    row = GridRow("measured", row.model, setting, one.task)
                 for column, value in _values(one, wanted, reported):
                     cell = _cell(
                         one, value, usual[one.task], versions.get(one.task), of_task[one.task]
@@ -316,7 +316,7 @@ def _known(column: Column, columns: list[Column]) -> Column:
 
 def _cell(
     one: Scored, value: dict[str, Any], usual: str, version: str | None, of_task: str
-) -> Cell:
+) -> GridCell:
     """A measured cell, with the reasons why it is not to be ranked."""
     rates = one.document["rates"]
     reasons = []
@@ -335,7 +335,7 @@ def _cell(
     if footnote := one.document.get("footnote"):
         reasons.append(str(footnote))
     own = value.get("unit") == "own"
-    return Cell(
+    return GridCell(
         value["value"] if own else _percent(value["value"]),
         value["low"] if own else _percent(value["low"]),
         value["high"] if own else _percent(value["high"]),
@@ -356,7 +356,9 @@ def _metric(column: Column, wanted: Wanted) -> str:
     return column.title.removesuffix(arrow("lsr")).rpartition(" ")[2]
 
 
-def _read_cell(cell: Cell, document: dict[str, Any], metric: str, usual: str | None) -> Cell:
+def _read_cell(
+    cell: GridCell, document: dict[str, Any], metric: str, usual: str | None
+) -> GridCell:
     """A cell of the second pass: it says who has read, and whether that is enough to rank it."""
     reader, notes = reader_label(document), list(cell.notes)
     if ill_read(document):
@@ -387,9 +389,9 @@ def _source(scored: Sequence[Scored]) -> str:
 
 def _reported_rows(
     wanted: Wanted, reported: Sequence[ReportedTable], columns: list[Column]
-) -> list[Row]:
+) -> list[GridRow]:
     """Rows of publications, a publication's of one model under one setting put together."""
-    rows: dict[tuple[str, str, str], Row] = {}
+    rows: dict[tuple[str, str, str], GridRow] = {}
     sources: dict[tuple[str, str, str], list[str]] = {}
     for table in reported:
         for i, column in enumerate(table.columns):
@@ -402,9 +404,8 @@ def _reported_rows(
                 if value is None:
                     continue
                 key = (printed.model, printed.setting, publication(printed.source))
-                rows.setdefault(key, Row("reported", *key[:2], publication=key[2])).cells[here] = (
-                    Cell(value, judge=table.judge)
-                )
+                row = rows.setdefault(key, GridRow("reported", *key[:2], publication=key[2]))
+                row.cells[here] = GridCell(value, judge=table.judge)
                 judged = f" (judge {table.judge})" if table.judge else ""
                 sources.setdefault(key, []).append(printed.source + judged)
     for key, row in rows.items():

@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from vsr1_bench.leaderboard.rendering import WRITERS
-from vsr1_bench.leaderboard.sheet import Cell as SheetCell
-from vsr1_bench.leaderboard.sheet import Entry, Footnotes, Sheet
-from vsr1_bench.leaderboard.wide import Cell, Grid, Row, Wanted
+from vsr1_bench.leaderboard.sheet import Cell, Entry, Footnotes, Sheet
+from vsr1_bench.leaderboard.wide import Grid, GridCell, GridRow, Wanted
 
 WRITTEN = (*WRITERS, "json")
 
@@ -27,7 +26,7 @@ def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
     notes = Footnotes()
     with_task = wanted.row_per_task and len({row.task for row in grid.rows}) > 1
     both = len({row.kind for row in grid.rows}) > 1 or any(r.kind == "reported" for r in grid.rows)
-    rows: list[tuple[SheetCell, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     for row in sorted(grid.rows, key=lambda row: row.kind != "measured"):
         lead = [row.model, row.setting or "–", *([row.task] if with_task else [])]
         cells = [_entry(row.cells.get(column), notes) for column in grid.columns]
@@ -48,7 +47,7 @@ def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
     return Sheet(headings, tuple(rows), tuple(notes.texts), tuple(remarks), intervals)
 
 
-def _entry(cell: Cell | None, notes: Footnotes) -> Entry:
+def _entry(cell: GridCell | None, notes: Footnotes) -> Entry:
     if cell is None:
         return Entry(None)
     return Entry(cell.value, cell.low, cell.high, notes.number(cell.notes), cell.mark, cell.digits)
@@ -69,7 +68,7 @@ def grid_document(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _row_document(row: Row) -> dict[str, Any]:
+def _row_document(row: GridRow) -> dict[str, Any]:
     return {
         "kind": row.kind,
         "model": row.model,
@@ -81,7 +80,7 @@ def _row_document(row: Row) -> dict[str, Any]:
     }
 
 
-def _cell_document(cell: Cell) -> dict[str, Any]:
+def _cell_document(cell: GridCell) -> dict[str, Any]:
     return {
         "value": cell.value,
         "low": cell.low,

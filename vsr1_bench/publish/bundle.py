@@ -74,7 +74,7 @@ KINDS = (
 )
 SUFFIX = ".zst"
 
-GOLDS = ("answer", "extra")
+GOLD_ANSWERS = ("answer", "extra")
 """Fields of a sample that reveal its answer: `extra` has alternatives and tolerances."""
 QUESTION = ("question", "choices")
 FACTS = ("backend", "created", "git", "limit", "samples", "schema", "updated", "versions")
@@ -132,13 +132,13 @@ class Manifest(Strict):
         """The files below a run's folder."""
         return [file for file in self.files if file.path.startswith(f"{run.path}/")]
 
-    def place(self, path: str) -> str:
+    def location(self, path: str) -> str:
         """Where a file of this manifest lies, from the manifest's folder."""
         return f"{self.root}/{path}" if self.root else path
 
     def names(self) -> set[str]:
         """Where all of its files lie."""
-        return {self.place(file.path) for file in self.files}
+        return {self.location(file.path) for file in self.files}
 
     def text(self) -> str:
         """As it is written; a manifest without a root is what earlier versions read."""
@@ -337,5 +337,5 @@ def image_kind(data: bytes) -> str | None:
 
 def foreign_names(manifest: Manifest, names: Iterable[str]) -> list[str]:
     """The files below `runs/` of a bundle that the manifest does not name."""
-    known, top = manifest.names(), manifest.place(f"{TOP}/")
+    known, top = manifest.names(), manifest.location(f"{TOP}/")
     return sorted(name for name in names if name.startswith(top) and name not in known)

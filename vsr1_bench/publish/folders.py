@@ -24,12 +24,12 @@ from typing import Any
 
 from vsr1_bench.errors import ExchangeError, StoreError, TransferError, UsageError
 from vsr1_bench.publish.bundle import MANIFEST, ROOT, Manifest
-from vsr1_bench.publish.place import (
+from vsr1_bench.publish.remote import (
     BLOCK,
     WANTED,
     Moved,
     NotThereError,
-    Place,
+    Remote,
     Upload,
     bounded_copy,
     shown,
@@ -40,7 +40,7 @@ LOCK = ".publish.lock"
 PART = f"{MANIFEST}.part"
 
 
-class FolderPlace(Place):
+class FolderRemote(Remote):
     """A folder that fsspec reaches: a local one, or s3://, gs:// if their package is installed."""
 
     def __init__(self, address: str) -> None:
@@ -128,13 +128,13 @@ class FolderPlace(Place):
         manifest, known, new = upload.manifest, upload.known, set(upload.packed)
         try:
             for file in manifest.files:
-                target = f"{self._root}/{manifest.place(file.path)}"
+                target = f"{self._root}/{manifest.location(file.path)}"
                 self._fs.makedirs(self._fs._parent(target), exist_ok=True)
                 if file.path in new:
                     self._bring(upload.folder / file.path, target)
                 else:
                     assert known is not None
-                    self._keep(known.place(file.path), target)
+                    self._keep(known.location(file.path), target)
             self._name(upload.folder / MANIFEST)
             self._clear(manifest, known)
         except OSError as error:

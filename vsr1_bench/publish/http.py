@@ -14,7 +14,7 @@ import httpx
 
 from vsr1_bench._util.version import __version__
 from vsr1_bench.errors import ExchangeError, TransferError
-from vsr1_bench.publish.place import Moved, bounded_copy, shown
+from vsr1_bench.publish.remote import Moved, bounded_copy, shown
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
 from vsr1_bench.publish.bundle import (
     FACTS,
-    GOLDS,
+    GOLD_ANSWERS,
     KINDS,
     QUESTION,
     SCHEMA,
@@ -32,11 +32,11 @@ from vsr1_bench.publish.bundle import (
     image_kind,
     strict_json,
 )
-from vsr1_bench.publish.golds import matching_data
+from vsr1_bench.publish.gold_answers import matching_data
 from vsr1_bench.publish.licenses import may_hand_on
-from vsr1_bench.publish.place import sha256_of
+from vsr1_bench.publish.redact import Private
+from vsr1_bench.publish.remote import sha256_of
 from vsr1_bench.publish.rename import Renaming
-from vsr1_bench.publish.scrub import Private
 from vsr1_bench.publish.verify import check_scores
 from vsr1_bench.registry import get_task
 from vsr1_bench.store.journal import read_journal
@@ -107,7 +107,7 @@ class _Packing:
         check_scores(run, known, self.task, str(run.path), options.include_path)
         allowed = may_hand_on(self.task.license)
         _check_license(run, self.task, options, allowed)
-        self.withheld = (() if options.with_golds else GOLDS) + (() if allowed else QUESTION)
+        self.withheld = (() if options.with_golds else GOLD_ANSWERS) + (() if allowed else QUESTION)
         if options.with_golds and run.withheld():
             raise UsageError(
                 f"{run.path}: came without gold answers, so it cannot be published with them; "
@@ -165,7 +165,7 @@ class _Packing:
 
     def _records(self, path: Path, kind: str) -> Iterator[dict[str, Any]]:
         for record in read_journal(path):
-            record = self.private.scrubbed(self.names.record(kind, record))
+            record = self.private.redacted(self.names.record(kind, record))
             if kind == "samples":
                 record = _without(record, self.withheld)
             elif kind.endswith("judgments") and not self.options.with_golds:
@@ -174,16 +174,16 @@ class _Packing:
 
     def _score(self, path: Path) -> dict[str, Any]:
         document: dict[str, Any] = strict_json(path.read_bytes(), str(path))
-        scrubbed: dict[str, Any] = self.private.scrubbed(self.names.score(document))
-        return scrubbed
+        redacted: dict[str, Any] = self.private.redacted(self.names.score(document))
+        return redacted
 
     def _meta(self) -> dict[str, Any]:
         known = self.run.meta()
         facts = {name: known[name] for name in FACTS if name in known}
-        scrubbed: dict[str, Any] = self.private.scrubbed(facts)
+        redacted: dict[str, Any] = self.private.redacted(facts)
         told = {"spec": self.spec.model_dump(mode="json"), "spec_hash": self.spec.digest()}
         withheld = sorted({*self.withheld, *self.run.withheld()})
-        meta = scrubbed | told | ({"withheld": withheld} if withheld else {})
+        meta = redacted | told | ({"withheld": withheld} if withheld else {})
         return dict(sorted(meta.items()))
 
     def _write_journal(self, inside: str, records: Iterator[dict[str, Any]]) -> BundleFile:

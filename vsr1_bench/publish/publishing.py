@@ -8,8 +8,8 @@ from pathlib import Path
 
 from vsr1_bench.publish.bundle import MANIFEST, MAX_MANIFEST, Manifest, read_manifest
 from vsr1_bench.publish.pack import PackOptions, pack
-from vsr1_bench.publish.place import NotThereError, Place, Upload
-from vsr1_bench.publish.places import open_place
+from vsr1_bench.publish.remote import NotThereError, Remote, Upload
+from vsr1_bench.publish.remotes import open_remote
 from vsr1_bench.store.run_folder import RunFolder
 
 
@@ -29,18 +29,18 @@ def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tup
         ExchangeError: something must not be published, or the remote refuses.
         StoreError: a run cannot be read.
     """
-    place = open_place(target)
+    remote = open_remote(target)
     with tempfile.TemporaryDirectory(prefix="vsr1-publish-") as name:
         folder = Path(name)
         packed = pack(runs, folder, options)
-        with place.writing():
-            known = _published(place, folder)
+        with remote.writing():
+            known = _published(remote, folder)
             ours = {run.path for run in packed.runs}
             kept = [run for run in known.runs if run.path not in ours] if known else []
             staying = [file for run in kept for file in known.files_of(run)] if known else []
             manifest = packed.model_copy(
                 update={
-                    "root": place.next_root(known),
+                    "root": remote.next_root(known),
                     "runs": (*kept, *packed.runs),
                     "files": (*staying, *packed.files),
                 }
@@ -50,19 +50,19 @@ def publish(runs: Sequence[RunFolder], target: str, options: PackOptions) -> tup
             plural = "s" if len(packed.runs) > 1 else ""
             note = f"Publish {len(packed.runs)} run{plural} of vsr1-bench"
             paths = [file.path for file in packed.files]
-            went = place.push(Upload(folder, manifest, paths, known, note))
+            went = remote.push(Upload(folder, manifest, paths, known, note))
     return went, manifest
 
 
-def _published(place: Place, folder: Path) -> Manifest | None:
+def _published(remote: Remote, folder: Path) -> Manifest | None:
     """The current manifest of a remote; None = there is none."""
     try:
-        if MANIFEST not in (place.listing() or ()):
+        if MANIFEST not in (remote.listing() or ()):
             return None
     except NotThereError:  # it is made
         return None
     target = folder / "known.json"
-    place.fetch(MANIFEST, target, None, MAX_MANIFEST, lambda _: None)
+    remote.fetch(MANIFEST, target, None, MAX_MANIFEST, lambda _: None)
     text = target.read_bytes()
     target.unlink()
-    return read_manifest(text, f"{place.name}/{MANIFEST}")
+    return read_manifest(text, f"{remote.name}/{MANIFEST}")

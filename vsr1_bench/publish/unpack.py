@@ -29,8 +29,8 @@ from vsr1_bench.publish.bundle import (
     read_manifest,
     strict_json,
 )
-from vsr1_bench.publish.place import STAGING, Place, sha256_of
-from vsr1_bench.publish.places import open_place
+from vsr1_bench.publish.remote import STAGING, Remote, sha256_of
+from vsr1_bench.publish.remotes import open_remote
 from vsr1_bench.publish.verify import check_run
 from vsr1_bench.store.journal import Lock, write_atomic
 from vsr1_bench.store.run_folder import RunFolder, utc_now
@@ -71,19 +71,19 @@ def download(
         ExchangeError: the bundle differs from its manifest, or asks for something forbidden.
         TransferError: the transfer broke off; the same call resumes from there.
     """
-    place = open_place(source)
+    remote = open_remote(source)
     with _staging(to) as staging:
-        text = _fetch_manifest(place, staging)
-        manifest = read_manifest(text, f"{place.name}/{MANIFEST}")
-        foreign = foreign_names(manifest, place.listing() or ())
+        text = _fetch_manifest(remote, staging)
+        manifest = read_manifest(text, f"{remote.name}/{MANIFEST}")
+        foreign = foreign_names(manifest, remote.listing() or ())
         if foreign:
             raise ExchangeError(
-                f"{place.name}: {foreign[0]!r} is not in the manifest"
+                f"{remote.name}: {foreign[0]!r} is not in the manifest"
                 + (f", and {len(foreign) - 1} more" if len(foreign) > 1 else "")
                 + "; refused"
             )
         origin = {
-            "source": place.name,
+            "source": remote.name,
             "manifest": hashlib.sha256(text).hexdigest(),
             "made_by": manifest.made_by,
         }
@@ -93,7 +93,7 @@ def download(
         total = sum(file.size for file in files)
         with progress_bar(total, "download", "B", shown=progress) as bar:
             for file in files:
-                _fetch(place, manifest.place(file.path), file, staging, bar)
+                _fetch(remote, manifest.location(file.path), file, staging, bar)
         runs = [(run, _assemble(manifest, run, staging)) for run in new]
         with progress_bar(len(new), "check", "run", shown=progress) as bar:
             for run, folder in runs:  # once all are there: a score speaks of blind runs, too
@@ -106,7 +106,7 @@ def download(
     return Downloaded(
         [RunFolder(to / _inside(run)) for run in new],
         [RunFolder(to / _inside(run)) for run in known],
-        place.name,
+        remote.name,
     )
 
 
@@ -127,11 +127,11 @@ def _staging(to: Path) -> Iterator[Path]:
             shutil.rmtree(folder)
 
 
-def _fetch_manifest(place: Place, staging: Path) -> bytes:
+def _fetch_manifest(remote: Remote, staging: Path) -> bytes:
     target = staging / f"{MANIFEST}.part"
     target.unlink(missing_ok=True)
     try:
-        place.fetch(MANIFEST, target, None, MAX_MANIFEST, lambda _: None)
+        remote.fetch(MANIFEST, target, None, MAX_MANIFEST, lambda _: None)
         return target.read_bytes()
     finally:
         target.unlink(missing_ok=True)
@@ -180,7 +180,7 @@ def _check_room(to: Path, files: list[BundleFile]) -> None:
         )
 
 
-def _fetch(place: Place, path: str, file: BundleFile, staging: Path, bar: tqdm[Any]) -> None:
+def _fetch(remote: Remote, path: str, file: BundleFile, staging: Path, bar: tqdm[Any]) -> None:
     """Download a file and compare its hash; a wrong file is deleted."""
     staged, part = staging / file.sha256, staging / f"{file.sha256}.part"
     if staged.exists() and sha256_of(staged) == file.sha256:
@@ -191,14 +191,14 @@ def _fetch(place: Place, path: str, file: BundleFile, staging: Path, bar: tqdm[A
     for resumed in (True, False) if part.exists() else (False,):
         if not resumed:
             part.unlink(missing_ok=True)
-        place.fetch(path, part, file.size, file.size, bar.update)
+        remote.fetch(path, part, file.size, file.size, bar.update)
         found = sha256_of(part)
         if found == file.sha256:
             part.replace(staged)
             return
         part.unlink()
     raise ExchangeError(
-        f"{place.name}: {file.path} has sha256 {found[:16]}…, its manifest says "
+        f"{remote.name}: {file.path} has sha256 {found[:16]}…, its manifest says "
         f"{file.sha256[:16]}…; deleted. Ask who published it, or run the same command again"
     )
 

@@ -14,7 +14,14 @@ from pydantic import ValidationError
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
 from vsr1_bench.judging.llm_replies import read_replies
 from vsr1_bench.perception.reader import ReaderSpec
-from vsr1_bench.publish.bundle import FACTS, GOLDS, QUESTION, BundleRun, image_kind, strict_json
+from vsr1_bench.publish.bundle import (
+    FACTS,
+    GOLD_ANSWERS,
+    QUESTION,
+    BundleRun,
+    image_kind,
+    strict_json,
+)
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.runs import score_document
@@ -26,7 +33,7 @@ from vsr1_bench.task import Task
 
 MAX_SAMPLES = 1_000_000
 _KNOWN_META = {*FACTS, "spec", "spec_hash", "withheld"}
-_MAY_BE_WITHHELD = {*GOLDS, *QUESTION}
+_MAY_BE_WITHHELD = {*GOLD_ANSWERS, *QUESTION}
 # Letters that turn the order of what follows them: a name then reads as another.
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

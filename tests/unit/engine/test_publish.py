@@ -18,11 +18,11 @@ from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import ExchangeError, StoreError, UsageError
 from vsr1_bench.judging.llm_replies import Reply, ReplyJournal, read_replies
 from vsr1_bench.judging.runs import judge_run
-from vsr1_bench.publish.golds import restore_golds
+from vsr1_bench.publish.gold_answers import restore_gold_answers
 from vsr1_bench.publish.pack import PackOptions
-from vsr1_bench.publish.places import open_place
 from vsr1_bench.publish.publishing import publish
-from vsr1_bench.publish.scrub import Private
+from vsr1_bench.publish.redact import Private
+from vsr1_bench.publish.remotes import open_remote
 from vsr1_bench.publish.unpack import download
 from vsr1_bench.records import Completion
 from vsr1_bench.registry import get_task
@@ -79,9 +79,9 @@ def test_golds_are_left_out_and_put_back(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"came without gold answers.*--data_root"):
         judge_run(copy, "math", progress=False)
     with pytest.raises(StoreError, match=r"the data are not here .*vsr1-bench table"):
-        restore_golds(copy, DataOptions(offline=True), progress=False)
-    assert restore_golds(copy, DataOptions(tmp_path / "mirror"), progress=False)
-    assert copy.withheld() == () and not restore_golds(copy, DataOptions(), progress=False)
+        restore_gold_answers(copy, DataOptions(offline=True), progress=False)
+    assert restore_gold_answers(copy, DataOptions(tmp_path / "mirror"), progress=False)
+    assert copy.withheld() == () and not restore_gold_answers(copy, DataOptions(), progress=False)
     assert [s.answer for s in copy.samples().values()] == [str(n) for n in range(len(ROWS))]
     assert accuracy(copy, "math") == RIGHT / len(ROWS)
 
@@ -92,7 +92,7 @@ def test_other_data_are_no_golds(tmp_path: Path) -> None:
     for changed in (ROWS[:-1], [*ROWS[:-1], {**ROWS[-1], "answer": "#### 12"}], ROWS[::-1]):
         other = mirror(tmp_path / "other", changed)
         with pytest.raises(StoreError, match=f"here openai/gsm8k .test. has {len(changed)} rows"):
-            restore_golds(copy, DataOptions(other), progress=False)
+            restore_gold_answers(copy, DataOptions(other), progress=False)
     assert copy.withheld()
 
 
@@ -121,7 +121,7 @@ def test_a_license_that_does_not_allow(
     assert "+ 0?" not in told(bundle)
     copy = fetched(bundle, tmp_path / "elsewhere")
     assert copy.scores() == run.scores()
-    restore_golds(copy, DataOptions(tmp_path / "mirror"), progress=False)
+    restore_gold_answers(copy, DataOptions(tmp_path / "mirror"), progress=False)
     assert list(copy.samples().values()) == list(run.samples().values())
 
 
@@ -357,9 +357,9 @@ def test_addresses_that_are_none(address: str, said: str, tmp_path: Path) -> Non
 
 def test_what_is_private() -> None:
     private = Private(("secret-secret",), ("/a/b", "/srv9/"), ("box",), ("ann",))
-    assert private.scrub("ann@box: secret-secret in /a/b") == "<user>@<host>: <key> in <path>"
+    assert private.redact("ann@box: secret-secret in /a/b") == "<user>@<host>: <key> in <path>"
     kept = "km/h, 1/2, and/or, </think>, box-plot, annual, <image 1>"
-    assert private.scrub(kept) == kept
+    assert private.redact(kept) == kept
     private.check("the root of /srv9 is 2", "x")
     with pytest.raises(ExchangeError, match="x: a folder of this machine"):
         private.check("in /srv9/.ssh", "x")
@@ -367,6 +367,6 @@ def test_what_is_private() -> None:
 
 def test_places_show_no_password() -> None:
     assert (
-        open_place("https://ann:pw@host.example/runs/?sig=1").name == "https://host.example/runs/"
+        open_remote("https://ann:pw@host.example/runs/?sig=1").name == "https://host.example/runs/"
     )
-    assert open_place("memory://ann:p@ss@shelf/runs?sig=1").name == "memory://shelf/runs"
+    assert open_remote("memory://ann:p@ss@shelf/runs?sig=1").name == "memory://shelf/runs"

@@ -149,11 +149,11 @@ def test_two_at_once_end_with_both_or_with_one_refused(
 def test_a_second_publish_is_refused_while_one_is_under_way(
     runs: tuple[RunFolder, RunFolder, RunFolder], tmp_path: Path
 ) -> None:
-    from vsr1_bench.publish.places import open_place
+    from vsr1_bench.publish.remotes import open_remote
 
     target = str(tmp_path / "bundle")
     publish([runs[0]], target, QUIET)
-    with open_place(target).writing():
+    with open_remote(target).writing():
         with pytest.raises(ExchangeError, match="another publish is being written") as refused:
             publish([runs[1]], target, QUIET)
         assert "--output_path" not in str(refused.value)

@@ -13,7 +13,7 @@ from vsr1_bench import load_runs
 from vsr1_bench.cli.main import main
 from vsr1_bench.leaderboard.averages import mean_cell
 from vsr1_bench.leaderboard.settings import LOWER_IS_BETTER, arrow, lower_is_better
-from vsr1_bench.leaderboard.wide import Cell, Column, Row
+from vsr1_bench.leaderboard.wide import Column, GridCell, GridRow
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.coverage import slice_note
 from vsr1_bench.store.run_folder import RunFolder, find_runs
@@ -191,10 +191,10 @@ def test_intervals_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_an_average_carries_its_cells_notes_and_interval() -> None:
     columns = [Column("a", "accuracy", "a"), Column("b", "accuracy", "b")]
-    row = Row("measured", "m", "")
+    row = GridRow("measured", "m", "")
     row.cells = {
-        columns[0]: Cell(40.0, 34.0, 46.0, notes=("x",)),
-        columns[1]: Cell(60.0, 52.0, 68.0),
+        columns[0]: GridCell(40.0, 34.0, 46.0, notes=("x",)),
+        columns[1]: GridCell(60.0, 52.0, 68.0),
     }
     found = mean_cell(row, columns)
     assert found is not None and found.value == 50 and found.notes == ("x",)

@@ -71,7 +71,7 @@ class Upload:
     """The commit message."""
 
 
-class Place(ABC):
+class Remote(ABC):
     """A remote: a folder of files somewhere."""
 
     name: str

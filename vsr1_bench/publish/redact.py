@@ -18,7 +18,7 @@ from typing import Any
 
 from vsr1_bench.errors import ExchangeError
 
-SCRUBBED = frozenset({"error", "reason", "judge_model", "models", "footnote", "backend"})
+REDACTED = frozenset({"error", "reason", "judge_model", "models", "footnote", "backend"})
 """Fields that the tool wrote itself, about how something was made or went wrong."""
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
@@ -69,7 +69,7 @@ class Private:
             users=(user,) if user else (),
         )
 
-    def scrub(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Redact a text that the tool wrote."""
         for secret in self.secrets:
             text = text.replace(secret, "<key>")
@@ -82,13 +82,13 @@ class Private:
                 text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", mark, text)
         return text
 
-    def scrubbed(self, record: Any, told: bool = False) -> Any:
+    def redacted(self, record: Any, told: bool = False) -> Any:
         """Redact the fields of a record that the tool wrote; keep the rest."""
         if isinstance(record, dict):
-            return {k: self.scrubbed(v, k in SCRUBBED) for k, v in record.items()}
+            return {k: self.redacted(v, k in REDACTED) for k, v in record.items()}
         if isinstance(record, list):
-            return [self.scrubbed(value, told) for value in record]
-        return self.scrub(record) if told and isinstance(record, str) else record
+            return [self.redacted(value, told) for value in record]
+        return self.redact(record) if told and isinstance(record, str) else record
 
     def check(self, text: str, where: str) -> None:
         """Refuse a text that contains a key or a folder of this machine.

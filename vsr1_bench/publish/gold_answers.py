@@ -86,7 +86,7 @@ def _task_of_rows(spec: RunSpec, include_path: Sequence[str]) -> Task:
     return own
 
 
-def restore_golds(
+def restore_gold_answers(
     run: RunFolder, options: DataOptions, include_path: Sequence[str] = (), *, progress: bool = True
 ) -> bool:
     """Restore the omitted fields of a published run's samples; True = some were missing.
@@ -118,7 +118,7 @@ def restore_golds(
     return True
 
 
-def runs_with_golds(
+def runs_with_gold_answers(
     runs: Sequence[RunFolder],
     options: DataOptions,
     include_path: Sequence[str] = (),
@@ -133,7 +133,7 @@ def runs_with_golds(
     kept, said = [], []
     for run in runs:
         try:
-            restore_golds(run, options, include_path, progress=progress)
+            restore_gold_answers(run, options, include_path, progress=progress)
             kept.append(run)
         except BenchError as error:
             if len(runs) == 1:

@@ -18,21 +18,21 @@ from urllib.parse import urlsplit, urlunsplit
 
 from vsr1_bench.errors import ExchangeError, TransferError, UsageError
 from vsr1_bench.publish.bundle import MANIFEST
-from vsr1_bench.publish.folders import FolderPlace
+from vsr1_bench.publish.folders import FolderRemote
 from vsr1_bench.publish.http import fetch_url
-from vsr1_bench.publish.place import (
+from vsr1_bench.publish.remote import (
     BLOCK,
     WANTED,
     Moved,
     NotThereError,
-    Place,
+    Remote,
     Upload,
     sha256_of,
     shown,
 )
 
 
-def open_place(address: str) -> Place:
+def open_remote(address: str) -> Remote:
     """Read an address.
 
     Raises:
@@ -40,18 +40,18 @@ def open_place(address: str) -> Place:
     """
     scheme, _, rest = address.partition("://")
     if not rest or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
-        return FolderPlace(address)
+        return FolderRemote(address)
     if scheme == "hf":
         found = re.fullmatch(r"datasets/([\w.-]+/[\w.-]+?)(?:@([^@/\s]+))?/?", rest)
         if not found:
             raise UsageError(f"{address}: wanted hf://datasets/ORG/NAME[@REVISION]")
-        return HubPlace(found[1], found[2])
+        return HubRemote(found[1], found[2])
     if scheme in ("https", "http"):
-        return HttpPlace(address)
-    return FolderPlace(address)
+        return HttpRemote(address)
+    return FolderRemote(address)
 
 
-class HttpPlace(Place):
+class HttpRemote(Remote):
     """Files behind a web address; read-only."""
 
     def __init__(self, address: str) -> None:
@@ -103,7 +103,7 @@ class HubFile:
         return digest.hexdigest() == self.blob
 
 
-class HubPlace(Place):
+class HubRemote(Remote):
     """A data-set repository of the Hugging Face hub, at one commit."""
 
     def __init__(self, repository: str, revision: str | None) -> None:
@@ -205,7 +205,7 @@ class HubPlace(Place):
             )
         api, manifest = HfApi(), upload.manifest
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(manifest.place(path), str(upload.folder / path))
+            CommitOperationAdd(manifest.location(path), str(upload.folder / path))
             for path in upload.packed
         ]
         operations.append(CommitOperationAdd(MANIFEST, str(upload.folder / MANIFEST)))
