@@ -300,9 +300,9 @@ def _flips(
     ]
 
 
-def document(found: Comparison, flips: int | None = None) -> dict[str, Any]:
+def document(comparison: Comparison, flips: int | None = None) -> dict[str, Any]:
     """Write as JSON values; shares in [0, 1]. `flips` = how many of them, None = all."""
-    values = asdict(found)
-    values["left_out"] = dict(found.left_out)
-    values["flips"] = [asdict(flip) for flip in found.flips[:flips]]
+    values = asdict(comparison)
+    values["left_out"] = dict(comparison.left_out)
+    values["flips"] = [asdict(flip) for flip in comparison.flips[:flips]]
     return values

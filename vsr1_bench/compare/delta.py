@@ -104,8 +104,8 @@ def _cause(old: Judgment) -> str:
     """Why the old scorer may have counted this as correct; the name of a field of `Cell`."""
     if old.verdict.reason is None:
         return "disagreed"
-    said = "error" if old.raw is None else old.raw.strip().lower()
-    return "failed" if said == "error" else "odd" if said else "empty"
+    reply = "error" if old.raw is None else old.raw.strip().lower()
+    return "failed" if reply == "error" else "odd" if reply else "empty"
 
 
 def compare_judges(

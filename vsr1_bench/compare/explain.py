@@ -59,17 +59,17 @@ def by_task(path: Path, runs: list[RunFolder]) -> dict[str, RunFolder]:
     """
     seeing = seeing_runs(runs)
     with_sight = {_task(run) for run in seeing}
-    found: dict[str, RunFolder] = {}
+    chosen: dict[str, RunFolder] = {}
     for run in runs:
         name = _task(run)
         if name in with_sight and run not in seeing:
             continue
-        if name in found:
+        if name in chosen:
             raise UsageError(
-                f"{path} holds several runs of {name}; name one: {found[name].path} or {run.path}"
+                f"{path} holds several runs of {name}; name one: {chosen[name].path} or {run.path}"
             )
-        found[name] = run
-    return found
+        chosen[name] = run
+    return chosen
 
 
 def _task(run: RunFolder) -> str:
@@ -78,15 +78,15 @@ def _task(run: RunFolder) -> str:
 
 def _explained(name: str, first: RunFolder, second: RunFolder, judge: str | None) -> str:
     sides = (facts(first, judge), facts(second, judge))
-    found = differences(*sides)
-    differing = {one.aspect for one in found}
+    differing_fields = differences(*sides)
+    differing = {one.aspect for one in differing_fields}
     # Two that nobody knows are not thereby the same.
     unknown = sides[0][PRECISION] == sides[1][PRECISION] == UNKNOWN
     differing |= {PRECISION} if unknown else set()
     alike = [aspect for aspect in ASPECTS if aspect not in differing]
     lines = [f"{name}: A = {first.path}, B = {second.path}"]
-    if found:
-        lines.append(difference_table(found, "A", "B"))
+    if differing_fields:
+        lines.append(difference_table(differing_fields, "A", "B"))
     else:
         lines.append("Nothing that is written down differs.")
     if unknown:
@@ -96,7 +96,7 @@ def _explained(name: str, first: RunFolder, second: RunFolder, judge: str | None
     return "\n\n".join(lines)
 
 
-def difference_table(found: Sequence[Difference], first: str, second: str) -> str:
+def difference_table(fields: Sequence[Difference], first: str, second: str) -> str:
     """Differences as a table, under the names of the two sides."""
-    rows = ((one.aspect, one.field, short(one.first), short(one.second)) for one in found)
+    rows = ((one.aspect, one.field, short(one.first), short(one.second)) for one in fields)
     return markdown(Sheet(("aspect", "field", first, second), tuple(rows)))

@@ -11,23 +11,23 @@ from vsr1_bench.leaderboard.sheet import Sheet
 
 
 def comparison_texts(
-    found: list[Comparison], paths: Sequence[Path], missing: dict[str, list[str]], flips: int
+    comparisons: list[Comparison], paths: Sequence[Path], missing: dict[str, list[str]], flips: int
 ) -> list[str]:
     """Write comparisons as paragraphs and tables of markdown.
 
     Args:
-        found: From `compare_runs`.
+        comparisons: From `compare_runs`.
         paths: What was compared, in its order.
         missing: From `tasks_left_out`.
         flips: How many samples of each comparison to list on which the runs differ.
     """
-    legend = _legend(found, paths)
+    legend = _legend(comparisons, paths)
     texts = [
         "  \n".join(f"{_letter(place)} = {markdown_text(name)}" for place, name in legend.items()),
-        markdown(Sheet(HEADINGS, tuple(_row(one) for one in found))),
-        _explanation(found),
+        markdown(Sheet(HEADINGS, tuple(_row(one) for one in comparisons))),
+        _explanation(comparisons),
     ]
-    for one in found:
+    for one in comparisons:
         what = _pair(one)
         if one.left_out:
             counts = ", ".join(f"{count:,} {reason}" for reason, count in one.left_out.items())
@@ -50,10 +50,10 @@ HEADINGS = (
 FLIP_HEADINGS = ("sample", "gold", "first said", "second said", "first", "second")
 
 
-def _legend(found: list[Comparison], paths: Sequence[Path]) -> dict[int, str]:
+def _legend(comparisons: list[Comparison], paths: Sequence[Path]) -> dict[int, str]:
     """Place of a path -> model and setting, with the path where that does not tell them apart."""
     named: dict[int, dict[str, None]] = {}
-    for one in found:
+    for one in comparisons:
         named.setdefault(one.first_place, {})[one.first] = None
         named.setdefault(one.second_place, {})[one.second] = None
     labels = {place: " / ".join(named[place]) for place in sorted(named)}
@@ -104,19 +104,21 @@ def _p(value: float) -> str:
     return "≤ 0.0001" if value <= 0.0001 else f"{value:.4f}"
 
 
-def _explanation(found: list[Comparison]) -> str:
+def _explanation(comparisons: list[Comparison]) -> str:
     lines = [
         "A difference is the later run minus the earlier one, in points, over the samples that "
         "both have a verdict on; won and lost are samples. `detectable` is the smallest true "
         "difference that so many samples show in 80 % of cases (p below 0.05, t test, by the "
         "spread of the differences seen here)."
     ]
-    if len(found) > 1:
-        lines.append(f"p (Holm) is adjusted for these {len(found)} comparisons.")
-    if any(one.paired.mcnemar is not None and one.paired.test != "McNemar exact" for one in found):
+    if len(comparisons) > 1:
+        lines.append(f"p (Holm) is adjusted for these {len(comparisons)} comparisons.")
+    if any(
+        one.paired.mcnemar is not None and one.paired.test != "McNemar exact" for one in comparisons
+    ):
         values = ", ".join(
             f"{one.task} {_p(one.paired.mcnemar)}"
-            for one in found
+            for one in comparisons
             if one.paired.mcnemar is not None and one.paired.test != "McNemar exact"
         )
         lines.append(

@@ -113,7 +113,7 @@ def _bring(
     commit = remote.resolve()
     known = _read_note(note)
     if known.get("revision") == commit and all(
-        _is(folder / file, said) for file, said in known["files"].items()
+        _is(folder / file, facts) for file, facts in known["files"].items()
     ):
         return len(known["files"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,8 +141,8 @@ def _read_note(note: Path) -> dict[str, Any]:
     return known if right and all("/" not in name for name in known["files"]) else {}
 
 
-def _is(path: Path, said: Any) -> bool:
-    return path.is_file() and _facts(path) == said
+def _is(path: Path, facts: Any) -> bool:
+    return path.is_file() and _facts(path) == facts
 
 
 def _facts(path: Path) -> dict[str, Any]:

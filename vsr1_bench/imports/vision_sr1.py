@@ -218,7 +218,9 @@ def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> list[RunFol
                     "judged copy is not of this file; nothing of either is taken"
                 )
     read = boxed_answer if run.endswith(ANSWER_TAG) else str
-    answers = [(read(line["response"]), told) for line, told in zip(lines, judged, strict=True)]
+    answers = [
+        (read(line["response"]), judgment) for line, judgment in zip(lines, judged, strict=True)
+    ]
     with progress_bar(len(data), f"import {path}", "row", shown=shared.options.progress) as bar:
         return _store(shared, path, task, data, answers, bar)
 
@@ -266,9 +268,9 @@ def _check(path: str, lines: Sequence[dict[str, Any]], data: TaskData) -> None:
         )
 
 
-def same_gold(said: Any, gold: Any) -> bool:
+def same_gold(stated: Any, gold: Any) -> bool:
     """Whether two gold answers are one: white space, case and wrapping do not count."""
-    return _plain_gold(said) == _plain_gold(gold)
+    return _plain_gold(stated) == _plain_gold(gold)
 
 
 def _plain_gold(value: Any) -> str:
@@ -286,10 +288,10 @@ def boxed_answer(response: str) -> str:
     the response stays as it is.
     """
     found = _TAG.findall(response)
-    said = _FINAL.split(found[-1])[-1].strip() if found else ""
-    if not said or said.count("{") != said.count("}"):
+    answer = _FINAL.split(found[-1])[-1].strip() if found else ""
+    if not answer or answer.count("{") != answer.count("}"):
         return response
-    return response if said.startswith("\\boxed{") else f"{response}\n\\boxed{{{said}}}"
+    return response if answer.startswith("\\boxed{") else f"{response}\n\\boxed{{{answer}}}"
 
 
 Answer = tuple[str, dict[str, Any] | None]
@@ -391,10 +393,10 @@ def published_verdict(line: dict[str, Any]) -> Verdict:
 
     The reason says what that rule made of it: nothing where the judgment is the word itself.
     """
-    said = line.get("accuracy_judgment")
-    if not isinstance(said, str):
+    judgment = line.get("accuracy_judgment")
+    if not isinstance(judgment, str):
         return Verdict("unscored", reason="no judgment was published")
-    word = " ".join(said.split()).lower()
+    word = " ".join(judgment.split()).lower()
     wrong = "incorrect" in word
     reason = None if word in ("correct", "incorrect") else f"the judgment is {word[:60]!r}"
     return Verdict("incorrect" if wrong else "correct", label=word[:60], reason=reason)

@@ -56,13 +56,13 @@ def collect(
     """
     tasks = load_registry(include_path).tasks
     rows: dict[str, list[tuple[RunFolder, RunSpec]]] = {}
-    found = []
+    scored = []
     for run in runs:
         spec = run.spec()
         key = row_key(spec)
         rows.setdefault(key, []).append((run, spec))
         sliced = slice_note(run, tasks.get(spec.task.name))
-        found += [
+        scored += [
             Scored(current_score(document), spec, (run,), key, sliced)
             for document in run.scores()
             if judge in (None, document["judge"])
@@ -75,9 +75,9 @@ def collect(
                 parts = [(run, run.spec().task.name) for run in made_of]
                 notes = [(name, slice_note(run, tasks.get(name))) for run, name in parts]
                 sliced = "; ".join(f"{name}: {note}" for name, note in notes if note) or None
-                found.append(Scored(document, made_of[0].spec(), made_of, key, sliced))
+                scored.append(Scored(document, made_of[0].spec(), made_of, key, sliced))
     return sorted(
-        found, key=lambda one: (one.task, one.spec.model.id, one.judge, one.document["spec_hash"])
+        scored, key=lambda one: (one.task, one.spec.model.id, one.judge, one.document["spec_hash"])
     )
 
 

@@ -18,8 +18,8 @@ def why_empty(document: dict[str, Any]) -> str | None:
     ]
     if rates["failed"]:
         reasons.append(f"the request failed ({round(rates['failed'] * rates['total'])})")
-    said = "; ".join(reasons) or "not judged yet"
-    return f"no verdict on any of {rates['total']} responses: {said}"
+    why = "; ".join(reasons) or "not judged yet"
+    return f"no verdict on any of {rates['total']} responses: {why}"
 
 
 def empty_remarks(documents: Sequence[dict[str, Any]]) -> list[str]:

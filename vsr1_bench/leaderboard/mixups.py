@@ -213,27 +213,27 @@ def _crossed(one: _Suspect, other: _Suspect) -> bool:
 
 
 def _told(column: str, suspects: Sequence[tuple[_Suspect, ...]]) -> list[MixUp]:
-    found = []
+    mixups = []
     for group in suspects:
         first = group[0]
-        said = (
+        start = (
             f"{first.score.run} scores {first.score.value:.1f} on {column}, its reported row has "
             f"{first.own:.1f}"
         )
         if len(group) == 1:
             text = (
-                f"{said}; the row of {_name(first.fits)} ({first.there:.1f}) fits clearly better: "
+                f"{start}; the row of {_name(first.fits)} ({first.there:.1f}) fits clearly better: "
                 "the published file may be another run's"
             )
         else:
             second = group[1]
             text = (
-                f"{said}; {second.score.run} scores {second.score.value:.1f}, its row has "
+                f"{start}; {second.score.run} scores {second.score.value:.1f}, its row has "
                 f"{second.own:.1f}: the two published files seem to stand in each other's place"
             )
         runs = tuple(one.score.run for one in group)
-        found.append(MixUp(first.score.task, runs, text))
-    return found
+        mixups.append(MixUp(first.score.task, runs, text))
+    return mixups
 
 
 def _name(row: ReportedRow) -> str:

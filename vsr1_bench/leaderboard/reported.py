@@ -122,9 +122,9 @@ def load_reported(folder: Path) -> list[ReportedTable]:
         UsageError: there is no such folder, or no table in it.
         StoreError: one of the tables has a fault.
     """
-    found = sorted(folder.rglob("*.json")) if folder.is_dir() else []
-    bundles = [path.parent for path in found if path.name == "manifest.json"]
-    paths = [path for path in found if not any(path.is_relative_to(b) for b in bundles)]
+    documents = sorted(folder.rglob("*.json")) if folder.is_dir() else []
+    bundles = [path.parent for path in documents if path.name == "manifest.json"]
+    paths = [path for path in documents if not any(path.is_relative_to(b) for b in bundles)]
     tables = [table for path in paths if (table := load_table(path)) is not None]
     if not tables:
         raise UsageError(

@@ -25,13 +25,13 @@ LOWER_IS_BETTER = frozenset({"lsr", "leakage", "no_description", "saw_but_wrong"
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in document.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            fields |= flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = value
-    return found
+            fields[f"{prefix}{name}"] = value
+    return fields
 
 
 def spec_fields(spec: RunSpec) -> dict[str, Any]:
@@ -129,24 +129,24 @@ class Difference:
 def facts(run: RunFolder, judge: str | None = None) -> dict[str, Any]:
     """Everything that can move a run's number, flat: its spec, its judge, how far it was asked."""
     meta = run.meta()
-    found = spec_fields(run.spec())
+    known = spec_fields(run.spec())
     judged, judge = run.judged(), stored_judge(judge, [run])
     names = [judge] if judge in judged else sorted(judged)
-    found["judge.name"] = ", ".join(str(name) for name in names) or None
-    found["judge.version"] = ", ".join(judged[str(name)].stem[-8:] for name in names) or None
+    known["judge.name"] = ", ".join(str(name) for name in names) or None
+    known["judge.version"] = ", ".join(judged[str(name)].stem[-8:] for name in names) or None
     models = {
         model
         for document in run.scores()
         if document["judge"] in names and document.get("judging")
         for model in document["judging"]["models"]
     }
-    found["judge.model"] = ", ".join(sorted(models)) or None
-    found["other.limit"] = meta.get("limit")
-    found["other.samples"] = meta.get("samples")
-    found["other.backend"] = meta.get("backend")
+    known["judge.model"] = ", ".join(sorted(models)) or None
+    known["other.limit"] = meta.get("limit")
+    known["other.samples"] = meta.get("samples")
+    known["other.backend"] = meta.get("backend")
     for name, version in (meta.get("versions") or {}).items():
-        found[f"other.version of {name}"] = version
-    return found
+        known[f"other.version of {name}"] = version
+    return known
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:

@@ -83,11 +83,11 @@ def reader_label(document: dict[str, Any]) -> str | None:
 
 def usual_readers(documents: Iterable[dict[str, Any]]) -> dict[str, str]:
     """Task -> who has read most of its runs."""
-    found: dict[str, Counter[str]] = {}
+    readers: dict[str, Counter[str]] = {}
     for document in documents:
         if (label := reader_label(document)) is not None:
-            found.setdefault(document["task"], Counter())[label] += 1
-    return {task: min(counts, key=lambda r: (-counts[r], r)) for task, counts in found.items()}
+            readers.setdefault(document["task"], Counter())[label] += 1
+    return {task: min(counts, key=lambda r: (-counts[r], r)) for task, counts in readers.items()}
 
 
 def readers_remark(labels: Iterable[str]) -> str:
@@ -103,16 +103,16 @@ def ill_cut(document: dict[str, Any]) -> bool:
 
 def cut_remarks(documents: Iterable[dict[str, Any]]) -> list[str]:
     """A line for each run of which over 1 % of the readings were cut."""
-    found = []
+    remarks = []
     for document in documents:
         if ill_cut(document):
             part = document["perception"]
-            found.append(
+            remarks.append(
                 f"{document['model']}, {document['task']}: {part['cut_readings']} of {part['n']} "
                 f"readings by {reader_label(document)} were cut at the token limit, and count as "
                 "insufficient descriptions where no answer was reached."
             )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(remarks))
 
 
 def _categories(document: dict[str, Any], by: str | None) -> dict[str, Any]:

@@ -145,26 +145,26 @@ def footnotes(documents: Sequence[dict[str, Any]], values: str) -> list[str]:
         documents: Of the table.
         values: All that is in its column of values.
     """
-    found = []
+    notes = []
     if "†" in values:
-        found.append(
+        notes.append(
             f"† fewer than {RANKED_FROM:.0%} of the responses were scored: not to be ranked. "
             "accuracy leaves the unscored out, accuracy_strict counts them as not correct."
         )
     noted = sorted({f"{d['task']} {d['footnote']}" for d in documents if d.get("footnote")})
     if noted:
-        found.append(f"‡ {'; '.join(noted)}.")
+        notes.append(f"‡ {'; '.join(noted)}.")
     if "§" in values:
-        found.append(f"§ {UNREAD}: not to be ranked.")
-    found += empty_remarks(documents)
+        notes.append(f"§ {UNREAD}: not to be ranked.")
+    notes += empty_remarks(documents)
     shown = list(documents)
     if "¶" in values:
         missing = {f"{d['model']}, {d['task']}: {n}" for d in shown if (n := undescribed("lsr", d))}
-        found.append(f"¶ {'; '.join(sorted(missing))}: not to be ranked.")
+        notes.append(f"¶ {'; '.join(sorted(missing))}: not to be ranked.")
     if "‖" in values:
         parts = {f"{d['task']}: {note}" for d in shown for note in _slices(d)}
-        found.append(f"‖ {'; '.join(sorted(parts))}: not to be ranked.")
+        notes.append(f"‖ {'; '.join(sorted(parts))}: not to be ranked.")
     if readers := [label for d in documents if (label := reader_label(d)) is not None]:
-        found.append(readers_remark(readers))
-    found += cut_remarks(documents)
-    return found
+        notes.append(readers_remark(readers))
+    notes += cut_remarks(documents)
+    return notes

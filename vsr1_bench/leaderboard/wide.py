@@ -138,8 +138,8 @@ def _precision_remarks(rows: Sequence[GridRow]) -> list[str]:
         for cell in row.cells.values()
         if cell.scored is not None and unknown_precision(cell.scored)
     }
-    said = "precision unknown: the run was made before it was recorded"
-    return [f"{', '.join(names)}: {said}."] if names else []
+    why = "precision unknown: the run was made before it was recorded"
+    return [f"{', '.join(names)}: {why}."] if names else []
 
 
 def _shown(table: ReportedTable, columns: Sequence[Column]) -> bool:

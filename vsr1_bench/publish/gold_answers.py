@@ -66,12 +66,12 @@ def matching_data(
         if isinstance(task.source, Source) and options.copy is None:
             task = replace(task, source=replace(task.source, revision=spec.data.revision))
     data = open_data(task, options)
-    found = data.spec
-    if found.fingerprint != spec.data.fingerprint:
+    info = data.spec
+    if info.fingerprint != spec.data.fingerprint:
         raise StoreError(
             f"{run.path}: made on rows of {spec.data.id} ({spec.data.split}) with fingerprint "
-            f"{spec.data.fingerprint}; here {found.id} ({found.split}) has {data.n_rows} rows with "
-            f"fingerprint {found.fingerprint}: give the data that the run names"
+            f"{spec.data.fingerprint}; here {info.id} ({info.split}) has {data.n_rows} rows with "
+            f"fingerprint {info.fingerprint}: give the data that the run names"
         )
     return RunData(data, task, spec.task.name)
 
@@ -130,7 +130,7 @@ def runs_with_gold_answers(
     Raises:
         StoreError: the only run has no gold answers.
     """
-    kept, said = [], []
+    kept, problems = [], []
     for run in runs:
         try:
             restore_gold_answers(run, options, include_path, progress=progress)
@@ -138,17 +138,17 @@ def runs_with_gold_answers(
         except BenchError as error:
             if len(runs) == 1:
                 raise
-            said.append(str(error))
-    return kept, said
+            problems.append(str(error))
+    return kept, problems
 
 
 def _samples(data: RunData, wanted: int, progress: bool) -> dict[int, Sample]:
-    found: dict[int, Sample] = {}
+    samples: dict[int, Sample] = {}
     with progress_bar(wanted, "golds", "row", shown=progress) as bar:
         for row, sample in data.samples(wanted):
-            found[row] = replace(sample, images=())
+            samples[row] = replace(sample, images=())
             bar.update()
-    return found
+    return samples
 
 
 def _restored(

@@ -181,9 +181,9 @@ class _Packing:
         known = self.run.meta()
         facts = {name: known[name] for name in FACTS if name in known}
         redacted: dict[str, Any] = self.private.redacted(facts)
-        told = {"spec": self.spec.model_dump(mode="json"), "spec_hash": self.spec.digest()}
+        identity = {"spec": self.spec.model_dump(mode="json"), "spec_hash": self.spec.digest()}
         withheld = sorted({*self.withheld, *self.run.withheld()})
-        meta = redacted | told | ({"withheld": withheld} if withheld else {})
+        meta = redacted | identity | ({"withheld": withheld} if withheld else {})
         return dict(sorted(meta.items()))
 
     def _write_journal(self, inside: str, records: Iterator[dict[str, Any]]) -> BundleFile:

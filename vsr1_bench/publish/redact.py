@@ -52,7 +52,7 @@ class Private:
 
         named = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
         secrets = {value.strip() for value in (*named, get_token() or "")}
-        places = {str(place) for place in (Path.cwd(), *map(Path.resolve, folders))}
+        paths = {str(path) for path in (Path.cwd(), *map(Path.resolve, folders))}
         home = str(Path.home())
         host = socket.gethostname()
         try:
@@ -63,7 +63,7 @@ class Private:
             secrets=tuple(sorted(s for s in secrets if len(s) >= _SHORTEST_SECRET)),
             # A folder of one part is a word like any other, unless something follows it.
             folders=tuple(
-                sorted(p if _parts(p) > 1 else f"{p}/" for p in {*places, home} if _parts(p))
+                sorted(p if _parts(p) > 1 else f"{p}/" for p in {*paths, home} if _parts(p))
             ),
             hosts=tuple(sorted({host, host.partition(".")[0]} - {"", "localhost"})),
             users=(user,) if user else (),
@@ -82,13 +82,13 @@ class Private:
                 text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", mark, text)
         return text
 
-    def redacted(self, record: Any, told: bool = False) -> Any:
+    def redacted(self, record: Any, ours: bool = False) -> Any:
         """Redact the fields of a record that the tool wrote; keep the rest."""
         if isinstance(record, dict):
             return {k: self.redacted(v, k in REDACTED) for k, v in record.items()}
         if isinstance(record, list):
-            return [self.redacted(value, told) for value in record]
-        return self.redact(record) if told and isinstance(record, str) else record
+            return [self.redacted(value, ours) for value in record]
+        return self.redact(record) if ours and isinstance(record, str) else record
 
     def check(self, text: str, where: str) -> None:
         """Refuse a text that contains a key or a folder of this machine.

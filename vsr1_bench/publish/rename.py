@@ -80,8 +80,8 @@ class Renaming:
         """Where a reader's file goes, and what it says."""
         reader = self._readers[ReaderSpec.model_validate(document["spec"]).digest()]
         digest = reader.digest()
-        told = {**document, "digest": digest, "spec": reader.model_dump(mode="json")}
-        return f"readers/{safe_name(reader.label)}-{digest[:8]}.json", told
+        renamed = {**document, "digest": digest, "spec": reader.model_dump(mode="json")}
+        return f"readers/{safe_name(reader.label)}-{digest[:8]}.json", renamed
 
     def record(self, kind: str, record: dict[str, Any]) -> dict[str, Any]:
         """A journal's line."""

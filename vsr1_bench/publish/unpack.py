@@ -143,8 +143,8 @@ def _inside(run: BundleRun) -> Path:
 
 def _content(manifest: Manifest, run: BundleRun) -> str:
     """Hash of everything that a manifest states about one run, whatever other runs it has."""
-    said = [one.model_dump(mode="json") for one in (run, *manifest.files_of(run))]
-    return hashlib.sha256(canonical_json(said).encode()).hexdigest()
+    parts = [one.model_dump(mode="json") for one in (run, *manifest.files_of(run))]
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 
 
 def _sort_out(manifest: Manifest, to: Path) -> tuple[list[BundleRun], list[BundleRun]]:

@@ -166,8 +166,8 @@ def _check_judgments(run: RunFolder, path: Path, about: BundleRun) -> None:
 
 def _check_replies(path: Path, about: BundleRun) -> None:
     for reply in read_replies(path).values():
-        said: Any = reply.completion
-        if not isinstance(said.text, str) or not isinstance(said.finish_reason, str):
+        completion: Any = reply.completion
+        if not isinstance(completion.text, str) or not isinstance(completion.finish_reason, str):
             raise ExchangeError(f"{about.path}: replies/{path.name}: not a judge's reply; refused")
 
 
@@ -206,8 +206,8 @@ def check_scores(
         if fault := score_fault(document):
             raise ExchangeError(f"{name}: not a score ({fault}); refused")
         _check_words(document, name)
-        said = (document["model"], document["task"], document["spec_hash"])
-        if said != (spec.model.id, spec.task.name, spec.digest()):
+        named = (document["model"], document["task"], document["spec_hash"])
+        if named != (spec.model.id, spec.task.name, spec.digest()):
             raise ExchangeError(f"{name}: the score of another run; refused")
         if task is not None and task.spec_version == spec.task.version:
             _compare(run, document, name, include_path)
@@ -225,10 +225,10 @@ def _compare(
     again["version"] = document[
         "version"
     ]  # its second number is about reading: not done again here
-    for place, told, found in differences(document, json.loads(json.dumps(again))):
-        name = ".".join(place).removeprefix("metrics.").removesuffix(".value")
+    for path, stated_value, computed in differences(document, json.loads(json.dumps(again))):
+        name = ".".join(path).removeprefix("metrics.").removesuffix(".value")
         raise ExchangeError(
-            f"{where}: states {name} {told!r:.60}, its verdicts give {found!r:.60}; run "
+            f"{where}: states {name} {stated_value!r:.60}, its verdicts give {computed!r:.60}; run "
             "`vsr1-bench score` before publishing; refused"
         )
 
@@ -240,36 +240,36 @@ def differences(stated: dict[str, Any], computed: dict[str, Any]) -> Iterator[Di
     that are missing cannot be checked.
     """
     for name in COMPARED:
-        told, found = stated.get(name), computed.get(name)
-        if name == "metrics" and isinstance(told, dict):
+        claim, value = stated.get(name), computed.get(name)
+        if name == "metrics" and isinstance(claim, dict):
             blind = computed.get("blind", {})
-            told = {n: v for n, v in told.items() if not _of_blind(n) or _variant(n) in blind}
-        if name == "blind" and isinstance(told, dict):
-            told = {n: v for n, v in told.items() if n in (found or {})} or None
-        if told is not None:
-            yield from _between((name,), told, found)
+            claim = {n: v for n, v in claim.items() if not _of_blind(n) or _variant(n) in blind}
+        if name == "blind" and isinstance(claim, dict):
+            claim = {n: v for n, v in claim.items() if n in (value or {})} or None
+        if claim is not None:
+            yield from _between((name,), claim, value)
 
 
-def _between(place: tuple[str, ...], told: Any, found: Any) -> Iterator[Difference]:
-    if place[-1] in OVER_ALL and isinstance(found, dict) and found.get("value", 0) is None:
+def _between(path: tuple[str, ...], claim: Any, value: Any) -> Iterator[Difference]:
+    if path[-1] in OVER_ALL and isinstance(value, dict) and value.get("value", 0) is None:
         return  # an older version has counted 0 shortcuts where nothing was described
-    if isinstance(told, dict) and isinstance(found, dict):
-        for name in sorted(told):
-            yield from _between((*place, name), told[name], found.get(name, NOTHING))
-    elif isinstance(told, list) and isinstance(found, list) and len(told) == len(found):
-        for number, pair in enumerate(zip(told, found, strict=True)):
-            yield from _between((*place, str(number)), *pair)
-    elif not _same(told, found, ALIKE if place[-1] in BOUNDS else SAME):
-        yield place, told, found
+    if isinstance(claim, dict) and isinstance(value, dict):
+        for name in sorted(claim):
+            yield from _between((*path, name), claim[name], value.get(name, NOTHING))
+    elif isinstance(claim, list) and isinstance(value, list) and len(claim) == len(value):
+        for number, pair in enumerate(zip(claim, value, strict=True)):
+            yield from _between((*path, str(number)), *pair)
+    elif not _same(claim, value, ALIKE if path[-1] in BOUNDS else SAME):
+        yield path, claim, value
 
 
-def _same(told: Any, found: Any, within: float) -> bool:
+def _same(claim: Any, value: Any, within: float) -> bool:
     """Whether two values are equal; numbers may differ by rounding on another machine."""
-    if isinstance(told, bool) or isinstance(found, bool):
-        return told is found
-    if isinstance(told, int | float) and isinstance(found, int | float):
-        return abs(told - found) <= within
-    return bool(told == found)
+    if isinstance(claim, bool) or isinstance(value, bool):
+        return claim is value
+    if isinstance(claim, int | float) and isinstance(value, int | float):
+        return abs(claim - value) <= within
+    return bool(claim == value)
 
 
 def _of_blind(metric: str) -> bool:

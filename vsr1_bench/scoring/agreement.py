@@ -98,17 +98,19 @@ def compare(runs: Sequence[RunFolder], first: str, second: str) -> Agreement:
             if generation.error is not None:
                 continue
             a, b = one.get(key), other.get(key)
-            said = tuple(j.verdict.outcome if j else "unscored" for j in (a, b))
-            if a is None or b is None or "unscored" in said:
+            outcomes = tuple(j.verdict.outcome if j else "unscored" for j in (a, b))
+            if a is None or b is None or "unscored" in outcomes:
                 unscored += 1
                 continue
-            counts[said[0], said[1]] += 1
-            if said[0] != said[1]:
+            counts[outcomes[0], outcomes[1]] += 1
+            if outcomes[0] != outcomes[1]:
                 extracted = a.verdict.extracted or b.verdict.extracted
                 reason = a.verdict.reason or b.verdict.reason
                 where = (spec.model.id, spec.task.name, generation.sample_id)
                 gold = samples[generation.sample_id].answer
-                differ.append(Disagreement(*where, gold, extracted, said[0], said[1], reason))
+                differ.append(
+                    Disagreement(*where, gold, extracted, outcomes[0], outcomes[1], reason)
+                )
     yes, no = OUTCOMES
     table = ((counts[yes, yes], counts[yes, no]), (counts[no, yes], counts[no, no]))
     return Agreement((first, second), table, unscored, *kappa(table), tuple(differ))
@@ -139,23 +141,23 @@ def kappa(
     from statsmodels.stats.inter_rater import cohens_kappa
 
     with np.errstate(invalid="ignore", divide="ignore"):  # its test of kappa = 0, not used here
-        found = cohens_kappa(table)
-    bounds = (float(found.kappa_low), float(found.kappa_upp))
+        result = cohens_kappa(table)
+    bounds = (float(result.kappa_low), float(result.kappa_upp))
     low, high = bounds if all(map(isfinite, bounds)) else (None, None)
-    return float(found.kappa), low, high
+    return float(result.kappa), low, high
 
 
-def document(found: Agreement) -> dict[str, Any]:
+def document(agreement: Agreement) -> dict[str, Any]:
     """Write as JSON values."""
     return {
-        "judges": list(found.judges),
-        "n": found.n,
-        "unscored": found.unscored,
-        "table": [list(row) for row in found.table],
-        "observed": found.observed,
-        "kappa": {"value": found.kappa, "low": found.low, "high": found.high},
+        "judges": list(agreement.judges),
+        "n": agreement.n,
+        "unscored": agreement.unscored,
+        "table": [list(row) for row in agreement.table],
+        "observed": agreement.observed,
+        "kappa": {"value": agreement.kappa, "low": agreement.low, "high": agreement.high},
         "disagreements": [
             {name: getattr(one, name) for name in Disagreement.__slots__}
-            for one in found.disagreements
+            for one in agreement.disagreements
         ],
     }

@@ -67,8 +67,8 @@ def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
 def stream_responses(run: RunFolder, verdicts: Path) -> Iterator[Response]:
     """Yield the entries of `join_responses`, in data order."""
     table = _Table(run)
-    for told in run.verdict_summaries(verdicts):
-        table.judge(told)
+    for verdict in run.verdict_summaries(verdicts):
+        table.judge(verdict)
     return table.responses()
 
 
@@ -199,8 +199,8 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
         read = perception is not None and perception.error is None
         sufficient = _correct(of_readings.get(perception.key)) if perception and read else None
         cut = perception is not None and perception.truncated
-        said = mark_tags(generation.text, reader.thinking_tags)
-        leaks = _leaks(sample, said, description) if golds else None
+        text = mark_tags(generation.text, reader.thinking_tags)
+        leaks = _leaks(sample, text, description) if golds else None
         seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
     return seen
 

@@ -195,10 +195,10 @@ def _numbers(names: Sequence[str]) -> list[int]:
 
 def _clusters(responses: Sequence[Response], key: str | None) -> list[list[Response]]:
     """Group responses that depend on each other, in order of appearance."""
-    found: dict[str, list[Response]] = defaultdict(list)
+    clusters: dict[str, list[Response]] = defaultdict(list)
     for r in responses:
-        found[home(r, key)].append(r)
-    return list(found.values())
+        clusters[home(r, key)].append(r)
+    return list(clusters.values())
 
 
 def _group(metric: Metric, response: Response) -> str:
@@ -212,11 +212,11 @@ def _group(metric: Metric, response: Response) -> str:
 
 
 def _grouped(metric: Metric, responses: Sequence[Response]) -> dict[str, list[Response]]:
-    found: dict[str, list[Response]] = defaultdict(list)
+    groups: dict[str, list[Response]] = defaultdict(list)
     for r in responses:
         if r.made:
-            found[_group(metric, r)].append(r)
-    return found
+            groups[_group(metric, r)].append(r)
+    return groups
 
 
 def _k(metric: Metric) -> int:

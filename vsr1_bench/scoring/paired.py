@@ -151,7 +151,7 @@ def sign_flips(sums: FloatArray) -> tuple[float, str]:
         return float(stats.ttest_1samp(sums, 0.0).pvalue), "t test of clusters"
     if len(unequal) == 1:
         return 1.0, "sign flips of clusters"
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (unequal,),
         lambda x, axis: np.sum(x, axis=axis),
         permutation_type="samples",
@@ -160,7 +160,7 @@ def sign_flips(sums: FloatArray) -> tuple[float, str]:
         batch=1000,  # bounds memory
         rng=np.random.default_rng(SEED),
     )
-    return float(found.pvalue), "sign flips of clusters"
+    return float(result.pvalue), "sign flips of clusters"
 
 
 def detectable_difference(

@@ -126,21 +126,21 @@ def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
 
     A reply that several verdicts share is counted once, whichever command has paid for it.
     """
-    asked: dict[str, VerdictSummary] = {}
-    for told in run.verdict_summaries(verdicts):
-        if told.judge_model is not None:
-            asked[told.key] = told
+    by_model: dict[str, VerdictSummary] = {}
+    for verdict in run.verdict_summaries(verdicts):
+        if verdict.judge_model is not None:
+            by_model[verdict.key] = verdict
         else:
-            asked.pop(told.key, None)
-    if not asked:
+            by_model.pop(verdict.key, None)
+    if not by_model:
         return None
-    paid = {told.asked or told.key: told for told in asked.values()}.values()
-    costs = [told.cost for told in paid if told.cost is not None]
+    paid = {verdict.asked or verdict.key: verdict for verdict in by_model.values()}.values()
+    costs = [verdict.cost for verdict in paid if verdict.cost is not None]
     return {
-        "models": sorted({told.judge_model or "" for told in asked.values()}),
-        "prompts": sorted({told.prompt_hash or "" for told in asked.values()}),
-        "prompt_tokens": sum(told.prompt_tokens or 0 for told in paid),
-        "completion_tokens": sum(told.completion_tokens or 0 for told in paid),
+        "models": sorted({verdict.judge_model or "" for verdict in by_model.values()}),
+        "prompts": sorted({verdict.prompt_hash or "" for verdict in by_model.values()}),
+        "prompt_tokens": sum(verdict.prompt_tokens or 0 for verdict in paid),
+        "completion_tokens": sum(verdict.completion_tokens or 0 for verdict in paid),
         "cost": sum(costs) if costs else None,
     }
 
@@ -148,13 +148,13 @@ def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
 def _reasons(run: RunFolder, verdicts: Path) -> list[dict[str, Any]]:
     """Why there is no verdict on what was judged, the three commonest reasons."""
     open_: dict[str, str] = {}
-    for told in run.verdict_summaries(verdicts):
-        if told.outcome == "unscored":
-            open_[told.key] = told.reason or "no reason given"
+    for verdict in run.verdict_summaries(verdicts):
+        if verdict.outcome == "unscored":
+            open_[verdict.key] = verdict.reason or "no reason given"
         else:
-            open_.pop(told.key, None)
-    found = Counter(open_.values())
-    return [{"reason": reason, "n": count} for reason, count in found.most_common(3)]
+            open_.pop(verdict.key, None)
+    counts = Counter(open_.values())
+    return [{"reason": reason, "n": count} for reason, count in counts.most_common(3)]
 
 
 def _footnote(task: Task, judge_name: str) -> str | None:
@@ -228,8 +228,8 @@ def score_unjudged(
         stored = [document for document in run.scores() if document["judge"] == judge_name]
         return stored[0] if stored else score_run(run, judge_name, include_path)
     judged = run.judged()
-    found = [name for name in judged if bare(name) == judge_name]  # of several, which is meant?
-    name = found[0] if len(found) == 1 else judge_name
+    matches = [name for name in judged if bare(name) == judge_name]  # of several, which is meant?
+    name = matches[0] if len(matches) == 1 else judge_name
     path = judged.get(name) or run.judgment_path(name, "0" * 8)
     return score_run(run, name, include_path, verdicts=path)
 

@@ -51,11 +51,11 @@ def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: P
 
 def score_notes(document: dict[str, Any], notes: Sequence[str | None]) -> list[str]:
     """Footnotes of a score: the given ones, and whether descriptions are missing."""
-    found = [note for note in notes if note is not None]
+    shown = [note for note in notes if note is not None]
     if "perception" in document:
         undescribed = undescribed_note(document["perception"])
-        found += [f"{undescribed}: lsr and saw_but_wrong"] if undescribed else []
-    return list(dict.fromkeys(found))
+        shown += [f"{undescribed}: lsr and saw_but_wrong"] if undescribed else []
+    return list(dict.fromkeys(shown))
 
 
 def keep_leakage(document: dict[str, Any], stored: Sequence[dict[str, Any]]) -> None:
@@ -136,8 +136,8 @@ def pooled_perception(
 
 def identity(reader: ReaderSpec) -> dict[str, Any]:
     """The description of a reader in a score document."""
-    told = reader.model_dump(mode="json", exclude={"sampling", "told", "system"})
-    return {"label": reader.label, "digest": reader.digest(), **told}
+    fields = reader.model_dump(mode="json", exclude={"sampling", "told", "system"})
+    return {"label": reader.label, "digest": reader.digest(), **fields}
 
 
 def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict[str, Any] | None:
@@ -191,11 +191,11 @@ def _whole_blind_part(
 
 def _by_sample(responses: Sequence[Response]) -> dict[str, list[Response]]:
     """Sample -> its scored responses."""
-    found: dict[str, list[Response]] = defaultdict(list)
+    scored: dict[str, list[Response]] = defaultdict(list)
     for response in responses:
         if response.correct is not None:
-            found[response.sample_id].append(response)
-    return dict(found)
+            scored[response.sample_id].append(response)
+    return dict(scored)
 
 
 def seeing_runs(runs: Sequence[RunFolder]) -> list[RunFolder]:

@@ -65,7 +65,7 @@ def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Val
     """
     counted = [one for one in seen if one.counted]
     in_table = [one for one in counted if one.described]
-    told = [one for one in seen if one.described and one.leaks is not None]
+    checked = [one for one in seen if one.described and one.leaks is not None]
     answered = [one for one in seen if one.described is not None]
 
     def share(among: Sequence[Seen], flag: Callable[[Seen], bool | None]) -> Value:
@@ -78,7 +78,7 @@ def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Val
         share(described, lambda s: s.shortcut),
         share(in_table, lambda s: s.sufficient),
         share(described, lambda s: s.saw_but_wrong),
-        share(told, lambda s: s.leaks),
+        share(checked, lambda s: s.leaks),
         share(answered, lambda s: not s.described),
     )
     return dict(zip(METRICS, rates, strict=True))

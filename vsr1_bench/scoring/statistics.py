@@ -22,8 +22,8 @@ def wilson(successes: int, n: int) -> Interval | None:
         return None
     from scipy import stats
 
-    found = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
-    return float(found.low), float(found.high)
+    interval = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval | None:
