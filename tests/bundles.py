@@ -247,7 +247,7 @@ ATTACKS = (
     Attack(
         "a file that no run has (`evil.py`)",
         lambda b: b.add(b.path("run.json").replace("run.json", "evil.py")),
-        "is no file of a run of this bundle",
+        "is not a file of a run of this bundle",
     ),
     Attack(
         "a file that the manifest does not name",
@@ -271,14 +271,14 @@ ATTACKS = (
     Attack(
         "a manifest with NaN",
         lambda b: b.write(json.dumps(b.manifest | {"made_by": float("nan")})),
-        "NaN is no number",
+        "NaN is not a number",
     ),
     Attack(
         "a score of 1e999",
         lambda b: b.edit("scores/", '"value": 0.75', '"value": 1e999'),
         "1e999 is not finite",
     ),
-    Attack("a manifest that says a thing twice", _twice_in_json, "'schema_version' stands twice"),
+    Attack("a manifest that says a thing twice", _twice_in_json, "'schema_version' occurs twice"),
     Attack(
         "a manifest nested 100,000 deep",
         lambda b: b.write("[" * 100_000 + "]" * 100_000),
@@ -316,9 +316,9 @@ ATTACKS = (
         "asks for 1000000000000000 samples",
     ),
     Attack(
-        "a responses' line that is no record",
+        "a responses' line that is not a record",
         lambda b: b.replace("generations", b"[1, 2]\n"),
-        "a line that is no record",
+        "a line that is not a record",
     ),
     Attack(
         "an answer to a question that is not there",

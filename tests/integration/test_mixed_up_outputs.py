@@ -54,7 +54,7 @@ def test_two_files_in_each_others_place(tmp_path: Path, pairs: tuple[tuple[str, 
         for line, (first, second) in zip(warnings, pairs, strict=True):
             for run in (first, second):
                 assert f"{run} scores {values[run]:.1f}" in line, line
-            assert "in each other's place" in line and "issue 10" in line
+            assert "to have been exchanged" in line and "issue 10" in line
         judged = say(hub, tmp_path, "judge", tmp_path / "runs", "--judge", "string_match")
         assert judged.returncode == 0, judged.stderr
         asked = ("table", tmp_path / "runs", "--delta", "published")

@@ -44,7 +44,7 @@ class Flip:
     """Share of the first run's responses that are correct."""
     second: float
     first_answer: str | None
-    """As it was read from the first response."""
+    """As extracted from the first response."""
     second_answer: str | None
 
 
@@ -101,11 +101,11 @@ def compare_runs(
         paths: Two or more runs, or folders that hold one run of each task.
         judge: Whose verdicts; None = the judge that all runs of a task have in common.
         include_path: Folders of plug-ins.
-        left_out: Folders of runs that are not compared, wherever they are found.
+        left_out: Folders of runs that are not compared.
         progress: Show a bar.
 
     Raises:
-        UsageError: nothing can be paired, or grades rather than verdicts; says why.
+        UsageError: nothing can be paired, or the verdicts are grades.
         StoreError: a run is not judged, or cannot be read.
     """
     runs = [_runs_of(path, left_out) for path in paths]
@@ -134,9 +134,9 @@ def compare_runs(
 
 
 def tasks_left_out(paths: Sequence[Path], left_out: Collection[Path] = ()) -> dict[str, list[str]]:
-    """Task -> the paths that have no run of it, for tasks that not all have.
+    """Task -> the paths without a run of it, for tasks that some paths lack.
 
-    A task that two of them have is compared, nevertheless.
+    Such a task is still compared if two paths have it.
     """
     runs = [_runs_of(path, left_out) for path in paths]
     names = dict.fromkeys(name for found in runs for name in found)
@@ -240,7 +240,7 @@ def compare_sides(first: Side, second: Side) -> Comparison:
 
 
 def _refuse_unlike(first: Side, second: Side) -> None:
-    """Refuse runs whose numbers mean different things.
+    """Refuse runs whose scores are not comparable.
 
     Raises:
         UsageError: another version of the task, or of the judge.

@@ -23,7 +23,7 @@ from vsr1_bench.store.judge_names import read_name, stored_name
 from vsr1_bench.store.run_folder import RunFolder
 
 OLD = ("published", "legacy_vsr1", "mathruler")
-"""Whose cells are explained where nobody is named: the first of these that has judged."""
+"""Default old judges: the first of these that has judged the run."""
 AUTO = "auto"
 
 

@@ -1,4 +1,4 @@
-"""In what two runs differ, aspect by aspect: why two rows do not have the same number."""
+"""The differences between two runs, by aspect: why two rows have different numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vsr1_bench.store.spec import UNKNOWN
 
 
 def explain(first: Path, second: Path, judge: str | None = None) -> str:
-    """Say in which of `ASPECTS` two runs differ; of folders of runs, task by task.
+    """List the `ASPECTS` in which two runs differ; for folders of runs, task by task.
 
     Raises:
         StoreError: there is no run.
@@ -52,7 +52,7 @@ def pair_runs(first: Path, second: Path) -> list[tuple[str, RunFolder, RunFolder
 
 
 def by_task(path: Path, runs: list[RunFolder]) -> dict[str, RunFolder]:
-    """Task -> run; a blind run (`--blind`) only where there is no other of its task.
+    """Task -> run; a blind run (`--blind`) only if its task has no other run.
 
     Raises:
         UsageError: several runs of one task; names them.
@@ -80,7 +80,7 @@ def _explained(name: str, first: RunFolder, second: RunFolder, judge: str | None
     sides = (facts(first, judge), facts(second, judge))
     differing_fields = differences(*sides)
     differing = {one.aspect for one in differing_fields}
-    # Two that nobody knows are not thereby the same.
+    # Two unknown precisions are not necessarily equal.
     unknown = sides[0][PRECISION] == sides[1][PRECISION] == UNKNOWN
     differing |= {PRECISION} if unknown else set()
     alike = [aspect for aspect in ASPECTS if aspect not in differing]

@@ -1,4 +1,4 @@
-"""Paired comparisons as people read them: a table, what it means, the flips."""
+"""Paired comparisons as text: a table, its explanation, the flips."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FLIP_HEADINGS = ("sample", "gold", "first said", "second said", "first", "second
 
 
 def _legend(comparisons: list[Comparison], paths: Sequence[Path]) -> dict[int, str]:
-    """Place of a path -> model and setting, with the path where that does not tell them apart."""
+    """Position of a path -> model and setting, with the path if that is ambiguous."""
     named: dict[int, dict[str, None]] = {}
     for one in comparisons:
         named.setdefault(one.first_place, {})[one.first] = None

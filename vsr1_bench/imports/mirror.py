@@ -36,31 +36,31 @@ SCHEMA = 1
 
 @dataclass
 class DataReport:
-    """What came of it."""
+    """The result of a download."""
 
     ready: list[str] = field(default_factory=list)
-    """A line for each split that is there now."""
+    """A line for each split that is now present."""
     made: list[str] = field(default_factory=list)
-    """Tasks whose rows are made on the spot."""
+    """Tasks whose rows are generated, not downloaded."""
     missing: list[str] = field(default_factory=list)
-    """A line for each split that could not be had."""
+    """A line for each split that could not be downloaded."""
 
 
 def download_data(
     tasks: Sequence[Task], to: Path, copy: str | None = None, *, progress: bool = True
 ) -> DataReport:
-    """Bring the rows of tasks below a folder that `--data_root` then names.
+    """Download the rows of tasks into a folder for `--data_root`.
 
-    Files that are there and have their hash are not asked for again.
+    Existing files with the right hash are not downloaded again.
 
     Args:
-        tasks: Whose rows.
+        tasks: The tasks.
         to: The top of the mirror.
-        copy: Which publication of the rows (`--source`); None = the official one.
+        copy: Which copy of the rows (`--source`); None = the official one.
         progress: Show bars.
 
     Raises:
-        UsageError: no task has this copy, or one leaves its rows to the user.
+        UsageError: a task does not have this copy, or its rows are chosen by the user.
         TransferError: a transfer broke off; the same call resumes from there.
     """
     report = DataReport()
@@ -107,7 +107,7 @@ def _source(task: Task, copy: str | None) -> Source | Procedural:
 def _bring(
     remote: HubRemote, name: str, source: Source, config: str | None, to: Path, progress: bool
 ) -> int:
-    """Bring one split of one configuration; returns the number of its files."""
+    """Download one split of one configuration; return the number of its files."""
     folder = to / source.hub_id / (config or "")
     note = folder / f"{source.split}.vsr1.json"
     commit = remote.resolve()
@@ -152,14 +152,16 @@ def _facts(path: Path) -> dict[str, Any]:
 def _parquet_files(remote: HubRemote, source: Source, config: str | None) -> list[str]:
     """The split's files in the repository, in order, if all are parquet; else none.
 
-    Which files a split consists of is written in the card or follows from names: `datasets` knows.
+    `datasets` finds the files of a split, from the data-set card or from file names.
     """
     from datasets import load_dataset_builder
 
     try:
         builder = load_dataset_builder(source.hub_id, config, revision=remote.resolve())
         urls = list((builder.config.data_files or {}).get(source.split, ()))
-    except Exception as error:  # the library raises many kinds; each means: not to be had this way
+    except (
+        Exception
+    ) as error:  # the library raises many kinds; each means that this way does not work
         text = " ".join(str(error).split())[:200]
         raise TaskError(f"{type(error).__name__}: {text}") from error
     if not urls:
@@ -172,7 +174,7 @@ def _parquet_files(remote: HubRemote, source: Source, config: str | None) -> lis
 def _copy_files(
     remote: HubRemote, paths: Sequence[str], folder: Path, split: str, progress: bool
 ) -> list[Path]:
-    """Bring the files under the names that a mirror wants, each compared with the hub's hash."""
+    """Download files under the mirror's names, and compare each with the hub's hash."""
     written = []
     known = remote.files()
     total = sum(known[path].size for path in paths)

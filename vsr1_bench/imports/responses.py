@@ -1,4 +1,4 @@
-"""`import`: responses made elsewhere become a run, to be judged and scored like any other."""
+"""`import`: store responses that were generated elsewhere as a run."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class ImportOptions:
 
 
 def import_responses(options: ImportOptions) -> RunFolder:
-    """Take a file of responses into the run store.
+    """Store a file of responses as a run.
 
-    By id, a line's `id` names its sample, in any order; several lines of one id are several
-    responses. By row, line k answers row k of the data. Blank lines are passed over, a null
-    response is an empty one. The whole file is checked before anything is written.
+    By id, each line's `id` names its sample, in any order; several lines with the same id are
+    several responses. By row, line k answers row k of the data. Blank lines are ignored, and a
+    null response counts as empty. The whole file is checked before anything is written.
 
     Raises:
         UsageError: a line that is not usable, an id that the task does not have, more lines than
@@ -138,7 +138,7 @@ def _write(
     data: TaskData,
     lines: list[tuple[int, dict[str, Any]]],
 ) -> None:
-    """Write samples and generations in data order; what is there already is left alone."""
+    """Write samples and generations in data order; existing records stay unchanged."""
     digest = spec.digest()
     by_id: dict[str, list[dict[str, Any]]] = {}
     if options.by == "id":
@@ -162,7 +162,7 @@ def _write(
 
 
 def _pass_over(places: range, error: TaskError) -> None:
-    """A row that cannot be used has no sample, and no response is its."""
+    """Ignore an unusable row: no response can belong to it."""
 
 
 def add_response(

@@ -1,8 +1,8 @@
 """The raw outputs that the authors of Vision-SR1 published (arXiv:2508.19652), as runs.
 
-    <run>/<set>.jsonl                   a line a row of the set, in its order, with `response`
+    <run>/<set>.jsonl                   one line per row of the set, in order, with `response`
     LLM-Eval-out/<run>/MLLM_test.jsonl  the same with gold_answer, accuracy_output and
-                                        accuracy_judgment: what their judge said
+                                        accuracy_judgment: their judge's verdict
 
 The sets are their own copies (owner zli12321). Rows are joined by position, so nothing is taken
 before counts and golds agree with the data. What their judge said becomes verdicts of a judge
@@ -89,7 +89,7 @@ _WRAPPED = re.compile(r"\\boxed\{(.*)\}|<answer>(.*)</answer>", re.IGNORECASE | 
 
 @dataclass(frozen=True, slots=True)
 class RawOptions:
-    """What to fetch; the fields are the flags of `vsr1-bench download vision-sr1`."""
+    """What to download; the fields are the flags of `vsr1-bench download vision-sr1`."""
 
     runs: tuple[str, ...] = ()
     """Names of runs; none = all."""
@@ -102,14 +102,14 @@ class RawOptions:
 
 @dataclass
 class RawReport:
-    """What came of it."""
+    """The result of a download."""
 
     commit: str
     runs: list[RunFolder] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """A line for each file that does not fit its data; nothing of it was taken."""
+    """A line for each file that does not match its data; such files are not imported."""
     unknown: list[str] = field(default_factory=list)
-    """Files of sets that no task reads."""
+    """Files of sets that no task uses."""
 
 
 def download_raw_outputs(options: RawOptions) -> RawReport:
@@ -143,7 +143,7 @@ def download_raw_outputs(options: RawOptions) -> RawReport:
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What goes with every file."""
+    """Shared by all files."""
 
     remote: HubRemote
     grader: Grader
@@ -153,7 +153,7 @@ class _Shared:
 def _take_set(
     shared: _Shared, paths: Sequence[str], task: Task, copy: str | None, report: RawReport
 ) -> None:
-    """Take every run's answers to one set, whose rows are opened once."""
+    """Import every run's answers to one set; its rows are opened once."""
     try:
         data = open_data(task, replace(shared.options.data, copy=copy))
     except TaskError as error:
@@ -169,7 +169,7 @@ def _take_set(
 
 
 def tasks_of_sets(include_path: Sequence[str] = ()) -> dict[str, tuple[Task, str | None]]:
-    """Name of a set of the authors, in small letters -> the task that reads it, and which copy."""
+    """Name of an authors' set, in lower case -> the task that uses it, and which copy."""
     found: dict[str, tuple[Task, str | None]] = {}
     for task in load_registry(include_path).tasks.values():
         sources: dict[str | None, object] = {None: task.source}
@@ -198,7 +198,7 @@ def _chosen(files: Iterable[str], runs: Sequence[str]) -> list[str]:
 
 
 def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> list[RunFolder]:
-    """Fetch one file, check it, and store it: as one run, or one for each part of a merged set.
+    """Download one file, check it, and store it as one run, or as one run per part of a merged set.
 
     Raises:
         ExchangeError: it does not fit its data.
@@ -226,7 +226,7 @@ def _take(shared: _Shared, path: str, task: Task, data: TaskData) -> list[RunFol
 
 
 def _fetch_lines(shared: _Shared, path: str) -> list[dict[str, Any]]:
-    """Bring a file, once for each of the repository's states, and read its lines."""
+    """Download a file, once per commit of the repository, and read its lines."""
     remote, options = shared.remote, shared.options
     commit = remote.resolve()
     folder = options.to / STAGING / "vision-sr1" / commit[:12]
@@ -269,7 +269,7 @@ def _check(path: str, lines: Sequence[dict[str, Any]], data: TaskData) -> None:
 
 
 def same_gold(stated: Any, gold: Any) -> bool:
-    """Whether two gold answers are one: white space, case and wrapping do not count."""
+    """Whether two gold answers are equal, ignoring white space, case and wrapping."""
     return _plain_gold(stated) == _plain_gold(gold)
 
 
@@ -284,7 +284,7 @@ def boxed_answer(response: str) -> str:
     r"""Repeat in a box, at the end, what is in the last `<answer>` after "Final Answer:".
 
     So every judge reads it, the paper's rule grader included, which knows boxes only. The words may
-    are inside the tags or before them; without the tags, or with nothing or half a box in them,
+    be inside the tags or before them; without the tags, or with nothing or half a box in them,
     the response stays as it is.
     """
     found = _TAG.findall(response)
@@ -295,7 +295,7 @@ def boxed_answer(response: str) -> str:
 
 
 Answer = tuple[str, dict[str, Any] | None]
-"""A row's response, and what their judge said of it."""
+"""A row's response, and the authors' judgment of it."""
 
 
 def _store(
@@ -327,7 +327,7 @@ def _store(
 
 
 class _Part:
-    """A run in the making."""
+    """A run that is being written."""
 
     def __init__(self, shared: _Shared, path: str, task: str, data: TaskData, n: int) -> None:
         options, commit = shared.options, shared.remote.resolve()
@@ -358,7 +358,7 @@ class _Part:
         self._answers.append((replace(sample, images=()), made, judged))
 
     def close(self) -> None:
-        """Let go of the journals."""
+        """Close the journals."""
         self._writer.close()
 
     def publish(self, grader: Grader) -> None:

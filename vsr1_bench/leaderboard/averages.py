@@ -1,4 +1,4 @@
-"""Averages of rows: the publication's own and the plain mean, each named."""
+"""Averages of rows: those of publications, and plain means."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def add_averages(
     reported: Sequence[ReportedTable] = (),
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Add columns of averages to the rows that have all that goes into them.
+    """Add columns of averages to rows that have all the values they need.
 
     Args:
         grid: The table; changed in place.
         wanted: What its columns are.
         reported: The publications whose columns it has.
-        groups: Group name -> its tasks, which must not count beside it.
+        groups: Group name -> its tasks, which must not be counted in addition to it.
     """
     if wanted.row_per_task:
         return
@@ -75,7 +75,7 @@ def mean_cell(
 ) -> GridCell | None:
     """Weighted mean of cells; None if one of them is missing.
 
-    The interval puts those of the cells together as independent ones (MOVER: Zou and Donner 2008).
+    The interval combines those of the cells, assuming independence (MOVER: Zou and Donner 2008).
     """
     cells = [row.cells.get(column) for column in columns]
     known = [cell for cell in cells if cell is not None and cell.value is not None]
@@ -111,7 +111,7 @@ def _explained(table: ReportedTable, average: ReportedAverage) -> str:
 
 
 def _column(grid: Grid, table: ReportedTable, place: int) -> Column | None:
-    """The column that stands for one of a publication's columns."""
+    """The grid's column for a publication's column."""
     wanted = table.columns[place]
     for column in grid.columns:
         if (column.task, column.metric) == (wanted.task, wanted.metric):

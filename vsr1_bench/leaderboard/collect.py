@@ -1,4 +1,4 @@
-"""Collect what the tables show: score documents, and the runs behind them."""
+"""Collect the score documents that tables show, and the runs behind them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vsr1_bench.store.spec import RunSpec
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A score document with what it was made of."""
+    """A score document with its source."""
 
     document: dict[str, Any]
     spec: RunSpec
-    """Of the run; of a group of tasks, that of one of them."""
+    """The run's spec; for a group of tasks, that of one of them."""
     runs: tuple[RunFolder, ...]
-    """One run; several where the document is a group's."""
+    """One run; several for a group's document."""
     key: str
-    """Equal for documents that are in one row (`settings.row_key`)."""
+    """Equal for documents in the same row (`settings.row_key`)."""
     sliced: str | None = None
-    """Of which part of its benchmark's rows it was made; None = of all, as far as is known."""
+    """Which part of its benchmark's rows it covers; None = all, as far as is known."""
 
     @property
     def task(self) -> str:
@@ -37,14 +37,14 @@ class Scored:
 
     @property
     def judge(self) -> str:
-        """Whose verdicts were counted."""
+        """The judge whose verdicts were counted."""
         return str(self.document["judge"])
 
 
 def collect(
     runs: Sequence[RunFolder], include_path: Sequence[str] = (), judge: str | None = None
 ) -> list[Scored]:
-    """Read the stored scores of runs, and score the groups that their tasks make up.
+    """Read the stored scores of runs, and score the groups that their tasks form.
 
     Args:
         runs: Stored runs.
@@ -67,7 +67,7 @@ def collect(
             for document in run.scores()
             if judge in (None, document["judge"])
         ]
-    # Row by row, so that a group's number is beside those of its own tasks.
+    # Row by row, so that a group is in the same row as its own tasks.
     for key, members in rows.items():
         folders = tuple(run for run, _ in members)
         for document, made_of in score_members(folders, include_path, judges=None):
@@ -82,7 +82,7 @@ def collect(
 
 
 def current_score(document: dict[str, Any]) -> dict[str, Any]:
-    """A stored score as this version would have counted it, where an older one did otherwise."""
+    """A stored score, corrected where an older version counted differently."""
     if "perception" not in document:
         return document
     part = without_empty_rates(document["perception"])
@@ -91,7 +91,7 @@ def current_score(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_notes(run: RunFolder, include_path: Sequence[str] = ()) -> list[str]:
-    """Why a run does not speak for its whole benchmark; empty if it does."""
+    """Why a run does not represent its whole benchmark; empty if it does."""
     if (limit := limited(run)) is not None:
         return [_partial(limit)]
     note = slice_note(run, load_registry(include_path).tasks.get(run.spec().task.name))
@@ -103,7 +103,7 @@ def _partial(limit: int) -> str:
 
 
 def partial_note(one: Scored) -> str | None:
-    """Why a document does not speak for the whole benchmark; None if it does."""
+    """Why a document does not represent its whole benchmark; None if it does."""
     for run in one.runs:
         if (limit := limited(run)) is not None:
             return _partial(limit)
@@ -111,6 +111,6 @@ def partial_note(one: Scored) -> str | None:
 
 
 def unknown_precision(one: Scored) -> bool:
-    """Whether a document rests on weights of which nobody has noted how they were computed."""
+    """Whether a document depends on weights whose precision was not recorded."""
     loaded = [run for run in one.runs if run.meta().get("backend") in LOADING]
     return any(run.spec().model.precision is None for run in loaded)

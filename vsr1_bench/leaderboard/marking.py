@@ -21,8 +21,8 @@ def mark_best(grid: Grid, include_path: Sequence[str] = (), *, progress: bool = 
     """Set `best` and `second` on ranked cells.
 
     The best is marked if it beats every other ranked cell of its column on the samples that both
-    answered, the second if it beats all that come after it; p values are adjusted by Holm over
-    all comparisons of the column. Only headline columns whose metric is a mean over samples.
+    answered. The second is marked if it beats all cells after it. P values are adjusted by Holm
+    over all comparisons of the column. Only headline columns with a mean over samples are marked.
 
     Args:
         grid: The table; cells are replaced.
@@ -86,7 +86,7 @@ def _marks(ranking: Sequence[Rival]) -> list[tuple[int, str]]:
 
 
 def _beaten(worse: Rival, better: Rival) -> float:
-    """P value of a difference; 1 where there is none to the better one's advantage."""
+    """P value of a difference; 1 if it is not in favour of the better run."""
     ids, a, b, clusters = align(worse[1], better[1], changed_samples(worse[0], better[0]))
     if not ids:
         return 1.0

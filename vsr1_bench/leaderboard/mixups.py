@@ -35,22 +35,22 @@ from vsr1_bench.store.run_folder import RunFolder
 PUBLISHED = ("published", "legacy_vsr1")
 """Judges that score as the reported rows were scored, the first of which counts."""
 ISSUE = "zli12321/Vision-SR1, issue 10"
-"""Where files in each other's place were first seen, and confirmed."""
+"""Where exchanged files were first reported and confirmed."""
 RATIO = 1000.0
 NOISE = 1.0
-"""Points by which a run that is made again may move, whatever the size of its set."""
+"""Points by which a repeated run may differ, regardless of the size of the set."""
 APART = 0.4
 """Points between two rows whose exchange is distinguishable from chance."""
 PRINTED = 0.05
 """Half a unit of the printed decimal."""
 LEAST = 100
-"""Answers below which a score is too coarse for either."""
+"""With fewer answers than this, a score is too coarse for either rule."""
 TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class SetScore:
-    """What the published scorer makes of one run's answers to one set."""
+    """The published scorer's score of one run on one set."""
 
     run: str
     """Name of the run among the raw outputs."""
@@ -64,11 +64,11 @@ class SetScore:
 
 @dataclass(frozen=True, slots=True)
 class MixUp:
-    """A score that another row fits clearly better, or two such that are each other's."""
+    """A score that clearly fits another row better, or two scores that fit each other's rows."""
 
     task: str
     runs: tuple[str, ...]
-    """One run, or the two that seem to have been exchanged."""
+    """One run, or two that appear to have been exchanged."""
     text: str
     """One line for a reader."""
 
@@ -79,7 +79,7 @@ class _Suspect:
     own: float
     fits: ReportedRow
     there: float
-    """What that row says."""
+    """The value of that row."""
 
 
 def check_runs(
@@ -93,7 +93,7 @@ def check_runs(
         results: Folder of reported tables; None = the one that is found.
 
     Returns:
-        What seems to be mixed up, and why nothing could be compared; None = it was.
+        The suspected mix-ups, and why nothing could be compared (None = it was compared).
 
     Raises:
         DamagedRunError: a run cannot be read.
@@ -124,9 +124,9 @@ def set_scores(scored: Iterable[Scored], tables: Sequence[ReportedTable]) -> lis
 
 
 def find_mixups(scores: Sequence[SetScore], tables: Sequence[ReportedTable]) -> list[MixUp]:
-    """Say which scores fit another reported row clearly better than their own.
+    """Find scores that fit another reported row clearly better than their own.
 
-    A run without its own row is not judged, and neither is a score that fits no row.
+    Runs without a row of their own and scores that fit no row are not considered.
 
     Args:
         scores: By the published scorer.
@@ -148,7 +148,7 @@ def find_mixups(scores: Sequence[SetScore], tables: Sequence[ReportedTable]) -> 
 
 
 Rows = Sequence[tuple[ReportedRow, float]]
-"""The reported rows of a set, with what they say of it."""
+"""The reported rows of a set, each with its value."""
 
 
 def _own(score: SetScore, rows: Rows) -> tuple[ReportedRow, float] | None:
@@ -192,7 +192,7 @@ def _prints(score: SetScore, value: float) -> bool:
 
 
 def _paired(single: Sequence[tuple[_Suspect, ...]]) -> list[tuple[_Suspect, ...]]:
-    """Put two runs together, each of which fits the other's row."""
+    """Pair runs of which each fits the other's row."""
     rest = [one for (one,) in single]
     found: list[tuple[_Suspect, ...]] = []
     while rest:
@@ -229,7 +229,7 @@ def _told(column: str, suspects: Sequence[tuple[_Suspect, ...]]) -> list[MixUp]:
             second = group[1]
             text = (
                 f"{start}; {second.score.run} scores {second.score.value:.1f}, its row has "
-                f"{second.own:.1f}: the two published files seem to stand in each other's place"
+                f"{second.own:.1f}: the two published files seem to have been exchanged"
             )
         runs = tuple(one.score.run for one in group)
         mixups.append(MixUp(first.score.task, runs, text))

@@ -122,7 +122,7 @@ def _point(panel: Any, cell: GridCell, place: int, *, hollow: bool) -> None:
 
 
 def _shortcuts(figure: Any, of: _Drawn) -> None:
-    """Language shortcut rate against accuracy: a colour a task, a point a row."""
+    """Language shortcut rate against accuracy: one colour per task, one point per row."""
     wanted = Wanted(("task", "lsr"), tasks=of.tasks, judges=of.judges)
     grid = build_grid(of.scored, wanted, of.reported)
     pairs = [
@@ -186,7 +186,7 @@ def _bars(cell: GridCell) -> list[list[float]] | None:
 
 
 def _categories(figure: Any, of: _Drawn) -> None:
-    """Accuracy by category: a panel a task, a colour a row."""
+    """Accuracy by category: one panel per task, one colour per row."""
     by, known = of.by, sorted({name for one in of.scored for name in one.document["by"]})
     if by is None or by not in known:
         raise UsageError(f"categories: give --by GROUP; there is: {', '.join(known) or 'none'}")

@@ -14,7 +14,7 @@ from vsr1_bench.leaderboard.sheet import Cell, Entry, Sheet, one_line
 
 _SUPERSCRIPT = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹˒")
 _SIGNS = "†‡§¶‖"
-"""What marks a written number in the long table; the remark that explains one begins with it."""
+"""Footnote signs of the long table; the remark that explains a sign begins with it."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _LATEX = {
@@ -49,7 +49,7 @@ def _superscript(notes: tuple[int, ...]) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Escape what would break out of a cell, or become markup or HTML."""
+    """Escape text that would break out of its cell, or become markup or HTML."""
     escaped = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     # One star is no markup (`majority:openai[M]*2`), nor is an underscore inside a word
     # (`mmmu_pro`), nor are brackets that no link follows: names of judges can be copied.
@@ -87,7 +87,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def _alignment(sheet: Sheet) -> tuple[str, ...]:
-    """Columns of numbers to the right."""
+    """Right-align columns of numbers."""
     return tuple(
         "right" if any(isinstance(row[i], Entry) for row in sheet.rows) else "left"
         for i in range(len(sheet.headings))
@@ -95,7 +95,7 @@ def _alignment(sheet: Sheet) -> tuple[str, ...]:
 
 
 def csv_text(text: str) -> str:
-    """Keep a spreadsheet from running a text as a formula: an apostrophe before it."""
+    """Prefix an apostrophe, so that a spreadsheet does not run the text as a formula."""
     line = one_line(text)
     return f"'{line}" if text.startswith(_FORMULA) or line.startswith(_FORMULA) else line
 

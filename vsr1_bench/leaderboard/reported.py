@@ -26,22 +26,22 @@ Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class ReportedColumn(Strict):
-    """What a printed column stands for here."""
+    """The task and metric of a printed column."""
 
     name: Text
     """As printed."""
     task: Text
     """The task or group of tasks that measures the same."""
     metric: Text
-    """And its metric."""
+    """Its metric."""
 
 
 class ReportedAverage(Strict):
-    """How the publication sums its columns up."""
+    """How the publication averages its columns."""
 
     name: Text
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    """A number a column; None = each weighs the same."""
+    """One weight per column; None = equal weights."""
 
 
 class ReportedRow(Strict):
@@ -50,14 +50,14 @@ class ReportedRow(Strict):
     model: Text
     setting: str = ""
     printed_as: str = ""
-    """The row's name as printed, where `model` and `setting` are worded otherwise."""
+    """The row's name as printed, if `model` and `setting` differ from it."""
     runs: tuple[Text, ...] = ()
-    """Names of its answers among the raw outputs of its authors."""
+    """Names of its runs in the authors' raw outputs."""
     source: Text
     """Publication and table."""
     values: tuple[Percent | None, ...]
     average: Percent | None = None
-    """As printed, whether or not it is the mean of the row."""
+    """As printed, even if it is not the mean of the row."""
 
 
 class ReportedTable(Strict):
@@ -69,7 +69,7 @@ class ReportedTable(Strict):
     judge: str | None = None
     note: str | None = None
     headline: bool = True
-    """Whether these are the numbers that its tasks are known by."""
+    """Whether these are the headline numbers of its tasks."""
     columns: Annotated[tuple[ReportedColumn, ...], Field(min_length=1)]
     average: ReportedAverage | None = None
     rows: tuple[ReportedRow, ...]
@@ -90,14 +90,14 @@ class ReportedTable(Strict):
 
 
 OWN = frozenset({"title", "unit", "columns", "rows"})
-"""What marks a document as a table; results of other kinds lie in the same folder."""
+"""Fields that identify a table; the folder also holds other kinds of results."""
 
 
 def load_table(path: Path) -> ReportedTable | None:
     """Read one reported table; None if the file is something else.
 
     Raises:
-        StoreError: the file cannot be read, or is such a table with a fault, which is named.
+        StoreError: the file cannot be read, or is an invalid table.
     """
     try:
         document = json.loads(path.read_text("utf-8"))
@@ -113,14 +113,14 @@ def load_table(path: Path) -> ReportedTable | None:
 
 
 def load_reported(folder: Path) -> list[ReportedTable]:
-    """Read every reported table below a folder, by the order of their names.
+    """Read every reported table below a folder, in the order of file names.
 
     A published bundle of runs (a folder with a `manifest.json`) holds no reported tables; documents
-    of other kinds (a loop's summary) are passed over.
+    of other kinds (a loop's summary) are ignored.
 
     Raises:
         UsageError: there is no such folder, or no table in it.
-        StoreError: one of the tables has a fault.
+        StoreError: one of the tables is invalid.
     """
     documents = sorted(folder.rglob("*.json")) if folder.is_dir() else []
     bundles = [path.parent for path in documents if path.name == "manifest.json"]

@@ -1,4 +1,4 @@
-"""Labels: of rows (what a run was asked with), of headings (which way is up), and differences."""
+"""Labels of rows (a run's settings) and headings, and differences between runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ASPECTS = (
     "variant", "other",
 )  # fmt: skip
 PRECISION = "precision"
-"""One field for all of it: that of a run which was made before it was recorded is `unknown`."""
+"""One field for all of it; `unknown` for runs made before it was recorded."""
 _OF_SECTION = {"model": "weights", "task": "task version"}
 _SHORT = 12
-"""Characters of a hash that are shown."""
+"""Number of characters of a hash that are shown."""
 LOWER_IS_BETTER = frozenset({"lsr", "leakage", "no_description", "saw_but_wrong"})
-"""The one place that says so. `name[variant]` counts as `name`."""
+"""The only definition of this. `name[variant]` counts as `name`."""
 
 
 def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -42,10 +42,10 @@ def spec_fields(spec: RunSpec) -> dict[str, Any]:
 
 
 def row_key(spec: RunSpec) -> str:
-    """What runs of several tasks share that are in one row: all but the task and its data.
+    """The settings that runs in one row share: everything except the task and its data.
 
-    Responses made elsewhere have a fingerprint of their file, another one a task: the model's given
-    name has to do.
+    The fingerprint of imported responses is that of their file, so it differs between tasks. For
+    these, only the model's name is compared.
     """
     document = spec.model_dump(mode="json")
     del document["task"], document["data"]
@@ -57,7 +57,7 @@ def row_key(spec: RunSpec) -> str:
 
 
 def setting_labels(specs: Sequence[RunSpec]) -> list[str]:
-    """Name each spec by its prompt and by what tells it from the others of the same model."""
+    """Name each spec by its prompt and by fields that differ from others of its model."""
     asked = [_asked(spec) for spec in specs]
     labels = []
     for mine in asked:
@@ -78,10 +78,10 @@ def setting_labels(specs: Sequence[RunSpec]) -> list[str]:
 
 
 def copy_labels(specs: Sequence[RunSpec], paths: Sequence[Path]) -> list[str]:
-    """Name runs of one task that are alike but for the task's version and data.
+    """Name runs of one task that differ only in the task's version or data.
 
-    By those fields of the spec in which they differ, fingerprints only where nothing else does;
-    by the folder where that does not tell them apart.
+    The names are the spec's differing fields; fingerprints are used only if nothing else differs,
+    and the folder only if the fields do not distinguish the runs.
     """
     flats = [spec_fields(spec) for spec in specs]
     names = [name for name in flats[0] if len({str(one.get(name)) for one in flats}) > 1]
@@ -127,7 +127,7 @@ class Difference:
 
 
 def facts(run: RunFolder, judge: str | None = None) -> dict[str, Any]:
-    """Everything that can move a run's number, flat: its spec, its judge, how far it was asked."""
+    """Everything that can change a run's score, flattened: its spec, its judge, its limit."""
     meta = run.meta()
     known = spec_fields(run.spec())
     judged, judge = run.judged(), stored_judge(judge, [run])
@@ -167,10 +167,10 @@ def aspect_of(field: str) -> str:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of this metric is the better one."""
+    """Whether lower values of this metric are better."""
     return metric.partition("[")[0] in LOWER_IS_BETTER
 
 
 def arrow(metric: str) -> str:
-    """The sign that a heading carries; only what goes against expectation has one."""
+    """The arrow in a heading: ↓ if lower is better, else nothing."""
     return " ↓" if lower_is_better(metric) else ""

@@ -1,4 +1,4 @@
-"""A table ready to be written: headings, cells, footnotes. `rendering` writes it in each format."""
+"""A table that is ready to be written. `rendering` writes it in each format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Mark = str
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One cell with a number: in percent, or whatever its column holds."""
+    """One cell with a number, in percent or in the unit of its column."""
 
     value: float | None
     low: float | None = None
@@ -24,12 +24,12 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The value to its decimals."""
+        """The value as shown."""
         return "–" if self.value is None else f"{self.value:.{self.digits}f}"
 
     @property
     def interval(self) -> str:
-        """The interval, where there is one."""
+        """The interval as shown; empty if there is none."""
         if self.low is None or self.high is None:
             return ""
         return f"{self.low:.{self.digits}f} to {self.high:.{self.digits}f}"
@@ -47,11 +47,11 @@ class Sheet:
     notes: tuple[str, ...] = ()
     """Numbered from 1."""
     remarks: tuple[str, ...] = ()
-    """What is to be known of the whole table."""
+    """Notes on the whole table."""
     intervals: bool = False
     """Whether intervals are shown."""
     numbers: frozenset[str] = frozenset()
-    """Headings of texts that are written numbers: a minus before one starts no formula."""
+    """Headings of text columns that hold numbers, in which a minus does not start a formula."""
     paragraphs: bool = False
     """Whether each remark is a paragraph in markdown, rather than a line."""
 

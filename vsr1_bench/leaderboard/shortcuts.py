@@ -15,7 +15,7 @@ UNREAD = f"fewer than {100 * RANKED_FROM:.0f} % of the responses have been read 
 
 
 def fold_blind(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out blind runs whose accuracy and gain are in the rows of the run itself."""
+    """Omit blind runs whose accuracy and gain are shown with the run itself."""
     shown = {
         (part["spec_hash"], document["judge"])
         for document in documents
@@ -54,12 +54,12 @@ def category_cells(document: dict[str, Any], by: str, columns: Sequence[str]) ->
 
 
 def needs_reading(metric: str) -> bool:
-    """Whether a metric, `lsr` or `lsr [kind=odd]`, depends on who reads."""
+    """Whether a metric (`lsr`, `lsr [kind=odd]`) depends on the reader."""
     return metric.partition(" ")[0] in READ_METRICS
 
 
 def ill_read(document: dict[str, Any]) -> bool:
-    """Whether too few responses have their place in the 2 x 2 table for its rates to be ranked."""
+    """Whether too few responses are in the 2 x 2 table for its rates to be ranked."""
     part = document.get("perception")
     if part is None:
         return False
@@ -67,14 +67,14 @@ def ill_read(document: dict[str, Any]) -> bool:
 
 
 def undescribed(metric: str, document: dict[str, Any]) -> str | None:
-    """Why a metric says little of a model that leaves descriptions out; None if it does not."""
+    """Why a metric is unreliable because descriptions are missing; None if it is not."""
     if metric.partition(" ")[0] not in OVER_ALL or "perception" not in document:
         return None
     return undescribed_note(document["perception"])
 
 
 def reader_label(document: dict[str, Any]) -> str | None:
-    """Who has read, and what: `self`, `gemini:gemini-2.5-flash, captions`; None = nobody."""
+    """Reader and what it read: `self`, `gemini:gemini-2.5-flash, captions`; None = no reader."""
     if "perception" not in document:
         return None
     reader = document["perception"]["reader"]
@@ -82,7 +82,7 @@ def reader_label(document: dict[str, Any]) -> str | None:
 
 
 def usual_readers(documents: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Task -> who has read most of its runs."""
+    """Task -> the reader of most of its runs."""
     readers: dict[str, Counter[str]] = {}
     for document in documents:
         if (label := reader_label(document)) is not None:
@@ -91,18 +91,18 @@ def usual_readers(documents: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 
 def readers_remark(labels: Iterable[str]) -> str:
-    """The line that says who has read."""
+    """A line that lists the readers."""
     return f"Descriptions read by: {'; '.join(sorted(set(labels)))}."
 
 
 def ill_cut(document: dict[str, Any]) -> bool:
-    """Whether so many readings were cut at the token limit that they pass for shortcuts."""
+    """Whether so many readings were truncated that they distort the shortcut rate."""
     part = document.get("perception")
     return bool(part and part.get("cut_readings", 0) > (1 - RANKED_FROM) * part["n"])
 
 
 def cut_remarks(documents: Iterable[dict[str, Any]]) -> list[str]:
-    """A line for each run of which over 1 % of the readings were cut."""
+    """A line for each run with more than 1 % truncated readings."""
     remarks = []
     for document in documents:
         if ill_cut(document):

@@ -22,7 +22,7 @@ from vsr1_bench.leaderboard.shortcuts import (
 )
 from vsr1_bench.scoring.score import RANKED_FROM
 
-# Shown only where runs differ in them.
+# Shown only if runs differ in them.
 SETTINGS = ("prompt", "variant", "spec")
 # Rows that differ in one of these need no spec to tell them apart.
 IDENTITY = ("model", "task", "judge", "metric", "prompt", "variant")
@@ -68,7 +68,7 @@ def _headlines(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> Row:
     rates = document["rates"]
-    # An empty run has nothing to rank and nothing to footnote as badly scored.
+    # An empty run has nothing to rank, so it gets no footnote for few scored responses.
     footnote = "" if rates["ranked"] or not rates["total"] else " †"
     if document.get("footnote"):
         footnote += " ‡"
@@ -98,7 +98,7 @@ def _row(document: dict[str, Any], metric: str, value: dict[str, Any]) -> Row:
 
 
 def _slices(document: dict[str, Any]) -> list[str]:
-    """The notes of a score that are about the whole of it."""
+    """The notes of a score that concern all of it."""
     return [note for note in document.get("notes", ()) if "rows that its authors state" in note]
 
 
@@ -113,7 +113,7 @@ def _interval(value: dict[str, Any]) -> str:
 
 
 def _shown(value: dict[str, Any], part: str) -> str:
-    """A value in percent, or as its own harness prints it where it is of an external task."""
+    """A value in percent; for an external task, as its own harness prints it."""
     number = value[part]
     if value.get("unit") == "own" and number is not None:
         return f"{number:.4f}"
@@ -139,7 +139,7 @@ def render(documents: Sequence[dict[str, Any]], fmt: str, *, by: str | None = No
 
 
 def footnotes(documents: Sequence[dict[str, Any]], values: str) -> list[str]:
-    """What the signs beside the values say.
+    """Explain the signs beside the values.
 
     Args:
         documents: Of the table.

@@ -37,12 +37,12 @@ class Column:
     metric: str
     title: str
     headline: bool = True
-    """The metric is the one that its task is known by."""
+    """Whether the metric is the headline metric of its task."""
 
 
 @dataclass(frozen=True, slots=True)
 class GridCell:
-    """A number of a row, in percent, and what is to be said of it."""
+    """A number of a row, in percent, with its notes."""
 
     value: float | None
     low: float | None = None
@@ -50,15 +50,15 @@ class GridCell:
     n: int | None = None
     judge: str | None = None
     reader: str | None = None
-    """Of a metric of the second pass that depends on it."""
+    """For metrics of the second pass that depend on the reader."""
     notes: tuple[str, ...] = ()
-    """Why it is not ranked, or what else a reader must know."""
+    """Why it is not ranked, and other footnotes."""
     ranked: bool = False
     mark: str = ""
     scored: Scored | None = None
-    """What it was read from; None if it was reported."""
+    """Its source; None if it was reported."""
     digits: int = 1
-    """Decimals to show; those of an external task's number, which is in its own unit, are four."""
+    """Decimals to show; four for numbers of external tasks, which have their own units."""
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class GridRow:
     model: str
     setting: str
     task: str = ""
-    """Where each row is of one task."""
+    """If each row belongs to one task."""
     source: str = ""
     """Publication and places in it; or date, version and judge."""
     publication: str = ""
@@ -91,28 +91,28 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What columns to show."""
+    """The columns to show."""
 
     columns: tuple[str, ...] = ("task",)
-    """`task` = each task's headline number; `metric` = a row a task and a column a metric; other
-    words name metrics, of which each task gets a column."""
+    """`task` = each task's headline number; `metric` = one row per task and one column per metric;
+    other words are names of metrics, which give one column per task."""
     by: str | None = None
-    """A group name: a row a task, a column a group."""
+    """A group name: one row per task, one column per group."""
     tasks: tuple[str, ...] | None = None
     """Only these tasks and groups, in this order."""
     judges: Mapping[str, str] = field(default_factory=dict)
-    """Task -> its own judge, which wins if another has judged as many rows."""
+    """Task -> its own judge, which wins a tie."""
 
     @property
     def row_per_task(self) -> bool:
-        """Whether each row is of one task."""
+        """Whether each row belongs to one task."""
         return "metric" in self.columns or self.by is not None
 
 
 def build_grid(
     scored: Sequence[Scored], wanted: Wanted, reported: Sequence[ReportedTable] = ()
 ) -> Grid:
-    """Lay out measured and reported numbers; averages and marks are set by other modules."""
+    """Lay out measured and reported numbers; other modules add averages and marks."""
     chosen = [one for one in scored if wanted.tasks is None or one.task in wanted.tasks]
     columns: list[Column] = []
     rows = _measured_rows(chosen, wanted, reported, columns)
@@ -131,7 +131,7 @@ def build_grid(
 
 
 def _precision_remarks(rows: Sequence[GridRow]) -> list[str]:
-    """The line that says of which models nobody knows at what precision they answered."""
+    """A line that lists the models of unknown precision."""
     names = {
         row.model: None
         for row in rows
@@ -193,11 +193,11 @@ def _measured_rows(
 
 
 def _apart(members: Sequence[Scored]) -> list[tuple[list[Scored], str]]:
-    """Documents of one row key as rows: runs of one task (of other data, say) never share one.
+    """Split documents of one row key into rows: two runs of one task never share a row.
 
     Returns:
-        (documents, label), the label being what tells a run from the others of its task. The first
-        row has the tasks with one run.
+        (documents, label) of each row; the label distinguishes a run from others of its task. The
+        first row has the tasks with one run.
     """
     runs = {
         task: list(dict.fromkeys(one.runs[0].path for one in members if one.task == task))
@@ -214,10 +214,10 @@ def _apart(members: Sequence[Scored]) -> list[tuple[list[Scored], str]]:
 
 
 def _by_judge(members: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, list[Scored]]:
-    """One setting's documents, by the row they are in.
+    """Distribute one setting's documents over rows.
 
-    The first row, named "", has each task by the judge of its column, or by the only one there is.
-    What else has been judged is in a row of its judge.
+    The first row, named "", has each task by the judge of its column, or by its only judge. The
+    verdicts of other judges are in one row per judge.
     """
     rows: dict[str, list[Scored]] = {"": []}
     for task in dict.fromkeys(one.task for one in members):
@@ -229,7 +229,7 @@ def _by_judge(members: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, 
 
 
 def usual_judges(scored: Sequence[Scored], own: Mapping[str, str]) -> dict[str, str]:
-    """Task -> the judge that most rows have been judged by; among equals the task's own."""
+    """Task -> the judge of most rows; the task's own judge wins a tie."""
     judges: dict[str, dict[str, set[str]]] = {}
     for one in scored:
         judges.setdefault(one.task, {}).setdefault(one.judge, set()).add(one.key)
@@ -241,7 +241,7 @@ def _most_used(rows: Mapping[str, set[str]], own: str | None) -> str:
 
 
 def _versions(scored: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, str]:
-    """Task -> the journal of verdicts (judge and its hash) that most rows of its judge have."""
+    """Task -> the most common journal of verdicts (judge and hash) among its judge's rows."""
     found: dict[str, Counter[str]] = {}
     for one in scored:
         if one.judge == usual[one.task] and one.document.get("verdicts"):
@@ -250,7 +250,7 @@ def _versions(scored: Sequence[Scored], usual: Mapping[str, str]) -> dict[str, s
 
 
 def _task_versions(scored: Sequence[Scored]) -> dict[str, str]:
-    """Task -> the version of it that most documents have, among equals the newest."""
+    """Task -> its most common version; the newest wins a tie."""
     found: dict[str, Counter[str]] = {}
     for one in scored:
         found.setdefault(one.task, Counter())[str(one.document["version"])] += 1
@@ -261,7 +261,7 @@ def _task_versions(scored: Sequence[Scored]) -> dict[str, str]:
 
 
 def headline(document: dict[str, Any]) -> str:
-    """The metric that a task is known by: its first."""
+    """The headline metric of a task: its first."""
     return str(next(iter(document["metrics"])))
 
 
@@ -289,7 +289,7 @@ def _values(
 
 
 def headline_of(one: Scored, reported: Sequence[ReportedTable]) -> str:
-    """The metric to show of a task: the one a publication shows, where its rows are beside it."""
+    """The metric to show for a task: the reported one, if reported rows are shown."""
     metrics = one.document["metrics"]
     for table in reported:
         for column in table.columns:
@@ -299,14 +299,14 @@ def headline_of(one: Scored, reported: Sequence[ReportedTable]) -> str:
 
 
 def _task_column(task: str, metric: str, word: str, wanted: Wanted) -> Column:
-    """A task's column. Its title names the metric where that is not plain accuracy."""
+    """A task's column. Its title names the metric unless it is plain accuracy."""
     plain = word == "task" and metric == HEADLINE
     title = task if plain else f"{task} {metric}{arrow(metric)}"
     return Column(task, metric, title, word == "task")
 
 
 def _known(column: Column, columns: list[Column]) -> Column:
-    """The column of the same task and metric that is there already, else this one, added."""
+    """The existing column of the same task and metric; else this one, which is added."""
     for known in columns:
         if (known.task, known.metric) == (column.task, column.metric):
             return known
@@ -317,7 +317,7 @@ def _known(column: Column, columns: list[Column]) -> Column:
 def _cell(
     one: Scored, value: dict[str, Any], usual: str, version: str | None, of_task: str
 ) -> GridCell:
-    """A measured cell, with the reasons why it is not to be ranked."""
+    """A measured cell, with the reasons why it must not be ranked."""
     rates = one.document["rates"]
     reasons = []
     if (made := str(one.document["version"])) != of_task:
@@ -325,7 +325,7 @@ def _cell(
     if (partial := partial_note(one)) is not None:
         reasons.append(partial)
     if rates["total"] and not rates["ranked"]:
-        # The share is left to `--layout long`: one note a table, not one a cell.
+        # The share is shown by `--layout long`: here one note per table, not one per cell.
         why = why_empty(one.document)
         reasons.append(why or "fewer than 99 % of the responses were scored")
     if one.judge != usual:
@@ -342,7 +342,7 @@ def _cell(
         n=value["n"],
         judge=one.judge,
         notes=tuple(reasons),
-        # A blind run is a question about its model, not a rival.
+        # Blind runs are diagnostic and do not compete.
         ranked=not reasons and value["value"] is not None and one.spec.variant == "none",
         scored=one,
         digits=4 if own else 1,
@@ -350,7 +350,7 @@ def _cell(
 
 
 def _metric(column: Column, wanted: Wanted) -> str:
-    """The metric of a column; those of categories name it in their titles only."""
+    """The metric of a column; columns of categories have it only in their titles."""
     if wanted.by is None:
         return column.metric
     return column.title.removesuffix(arrow("lsr")).rpartition(" ")[2]
@@ -359,7 +359,7 @@ def _metric(column: Column, wanted: Wanted) -> str:
 def _read_cell(
     cell: GridCell, document: dict[str, Any], metric: str, usual: str | None
 ) -> GridCell:
-    """A cell of the second pass: it says who has read, and whether that is enough to rank it."""
+    """A cell of the second pass, with its reader and whether it can be ranked."""
     reader, notes = reader_label(document), list(cell.notes)
     if ill_read(document):
         notes.append(UNREAD)
@@ -414,7 +414,7 @@ def _reported_rows(
 
 
 def publication(source: str) -> str:
-    """What a source names before the place in it: `arXiv:…` of `arXiv:…, table 2`."""
+    """The publication of a source: `arXiv:…` of `arXiv:…, table 2`."""
     return source.partition(", ")[0]
 
 
@@ -427,7 +427,7 @@ def _publications(sources: Sequence[str]) -> str:
 
 
 def _word(metric: str, is_headline: bool, wanted: Wanted) -> str | None:
-    """Which of the wanted columns a reported metric belongs to; None = it was not asked for."""
+    """Which of the wanted columns a reported metric belongs to; None = not wanted."""
     if metric in wanted.columns:
         return metric
     return "task" if is_headline and "task" in wanted.columns else None

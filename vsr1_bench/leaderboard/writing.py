@@ -22,7 +22,7 @@ def write_grid(grid: Grid, wanted: Wanted, fmt: str, *, intervals: bool = False)
 
 
 def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
-    """Lay a grid out: reported rows below measured ones, footnotes numbered as they come."""
+    """Lay a grid out: reported rows below measured ones, footnotes numbered in order."""
     notes = Footnotes()
     with_task = wanted.row_per_task and len({row.task for row in grid.rows}) > 1
     both = len({row.kind for row in grid.rows}) > 1 or any(r.kind == "reported" for r in grid.rows)

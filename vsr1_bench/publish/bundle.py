@@ -40,7 +40,7 @@ MAX_DOCUMENT = 64 << 20
 MAX_CONTENT = 64 << 30
 """Largest size of all files together, decompressed, in bytes."""
 MAX_RATIO, RATIO_FROM = 500, 16 << 20
-"""Largest compression ratio of a file; that of journals is 5 to 50."""
+"""Largest compression ratio of a file; journals have 5 to 50."""
 MAX_PART, MAX_PATH = 200, 400
 """Characters of a name and of a whole path; file systems take 255 bytes."""
 
@@ -167,12 +167,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{twice[:80]!r} stands twice")
+        raise ValueError(f"{twice[:80]!r} occurs twice")
     return found
 
 
 def _not_finite(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def _finite(word: str) -> float:
@@ -190,13 +190,13 @@ def read_manifest(text: bytes, where: str) -> Manifest:
             must not be written; says what.
     """
     if len(text) > MAX_MANIFEST:
-        raise ExchangeError(f"{where}: over {MAX_MANIFEST >> 20} MiB is no manifest of a bundle")
+        raise ExchangeError(f"{where}: over {MAX_MANIFEST >> 20} MiB is not a manifest of a bundle")
     document = strict_json(text, where)
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA:
         raise ExchangeError(
-            f"{where}: schema version {version!r}, this vsr1-bench reads {SCHEMA}; it is no "
-            "manifest of a bundle, or wants another version of vsr1-bench"
+            f"{where}: schema version {version!r}, this vsr1-bench reads {SCHEMA}; it is not a "
+            "manifest of a bundle, or needs another version of vsr1-bench"
         )
     try:
         manifest = Manifest.model_validate(document)
@@ -230,7 +230,7 @@ def check_manifest(manifest: Manifest, where: str) -> None:
         folder, inside = "/".join(file.path.split("/")[:3]), "/".join(file.path.split("/")[3:])
         if folder not in folders or kind_of(inside) is None:
             raise ExchangeError(
-                f"{where}: {_shown(file.path)} is no file of a run of this bundle; refused"
+                f"{where}: {_shown(file.path)} is not a file of a run of this bundle; refused"
             )
         _check_size(file, where)
     total = sum(file.unpacked for file in manifest.files)
@@ -275,7 +275,7 @@ def _check_twice(names: list[str], where: str) -> None:
 
 
 def kind_of(inside: str) -> FileKind | None:
-    """The kind of a file by its path inside the run's folder, as in the bundle."""
+    """The kind of a file, by its path inside the run's folder of the bundle."""
     for kind in KINDS:
         plain = inside.removesuffix(SUFFIX) if kind.journal else inside
         if re.fullmatch(kind.pattern, plain) and (plain != inside) == kind.journal:
@@ -287,7 +287,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|clock\$|com[0-9]|lpt[0-9])(\..*)?", re
 
 
 def name_fault(name: str) -> str | None:
-    """Why a path must not be written, in a few words; None = it may be written."""
+    """Why a path must not be written; None = it may be written."""
     if not name:
         return "an empty path"
     if name.startswith(("/", "\\", "~")) or re.match(r"[A-Za-z]:", name):

@@ -88,7 +88,7 @@ class FolderRemote(Remote):
         """Refuse FIFOs and devices: reading them may block or never end."""
         if not self._local:
             return
-        with contextlib.suppress(OSError):  # what is not there is said by who opens it
+        with contextlib.suppress(OSError):  # opening it reports a missing file
             if not stat.S_ISREG(os.stat(Path(self._root, path)).st_mode):
                 raise ExchangeError(f"{self.name}: {path}: not a regular file; refused")
 
@@ -171,7 +171,7 @@ class FolderRemote(Remote):
             ) from error
 
     def _name(self, manifest: Path) -> None:
-        """Replace the manifest: from now on the new files count."""
+        """Replace the manifest, which activates the new files."""
         if not self._local:
             self._fs.put_file(str(manifest), f"{self._root}/{MANIFEST}")
             return

@@ -48,7 +48,7 @@ def fetch_url(
     """
     host = base.netloc.rpartition("@")[2]
     if base.scheme == "http" and not _loopback(base.hostname or ""):
-        log.warning("%s is not encrypted: whoever stands between can change it", host)
+        log.warning("%s is not encrypted: others on the network can change what is sent", host)
     url = urlunsplit(base._replace(path=base.path + quote(path), netloc=host))
     auth = (unquote(base.username), unquote(base.password or "")) if base.username else None
     failures, restarted = 0, False
@@ -112,7 +112,7 @@ def _request(
 
 
 def _check_redirect(response: httpx.Response) -> None:
-    """Refuse redirects that leave the web, or lead from https to what anybody can change."""
+    """Refuse redirects to other schemes, and from https to http."""
     if response.has_redirect_location:
         scheme = response.url.join(response.headers["Location"]).scheme
         if scheme != "https" and (response.url.scheme == "https" or scheme != "http"):

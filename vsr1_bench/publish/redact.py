@@ -99,7 +99,7 @@ class Private:
         for found, kind in ((self.secrets, "a key"), (self.folders, "a folder")):
             if any(word in text for word in found):
                 raise ExchangeError(
-                    f"{where}: {kind} of this machine stands in it; nothing is published. "
+                    f"{where}: {kind} of this machine is in it; nothing is published. "
                     "Leave that record's run out, or take it out of a copy of the run"
                 )
 

@@ -90,7 +90,7 @@ class Remote(ABC):
 
         Raises:
             ExchangeError: it is not there, cannot be read, or is longer than it may be.
-            TransferError: the transfer broke off, again and again.
+            TransferError: the transfer broke off repeatedly.
         """
 
     @abstractmethod
@@ -101,7 +101,7 @@ class Remote(ABC):
         """Keep others from publishing here meanwhile, if this remote has locks.
 
         Raises:
-            ExchangeError: somebody else is publishing here, or this place cannot be written.
+            ExchangeError: somebody else is publishing here, or this remote cannot be written.
         """
         return nullcontext()
 
@@ -117,5 +117,5 @@ class Remote(ABC):
             Where it went.
 
         Raises:
-            ExchangeError: this place cannot be written.
+            ExchangeError: this remote cannot be written.
         """

@@ -1,8 +1,8 @@
 """The names under which a run is published: its model, and models named by a path.
 
-A server may serve `/data/ann/big` under that very name; then the names of judges, readers and
-files hold it. Only the last part of such a path is published. A reader's name is part of its
-digest, which is part of every reading's key, so both change with it everywhere.
+A server may serve a model under a path such as `/data/ann/big`. Then names of judges, readers and
+files contain that path. Only its last component is published. A reader's name is part of its
+digest, and the digest is part of every reading's key, so both change everywhere.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Renaming:
     """The names in one run's files."""
 
     def __init__(self, run: RunFolder, model: str | None) -> None:
-        """Read the run's readers, and its readings where these get other keys.
+        """Read the run's readers, and also its readings if their keys change.
 
         Args:
             run: A stored run.
-            model: What its model is to be called; None = as it is.
+            model: New name of its model; None = unchanged.
 
         Raises:
             StoreError: the run cannot be read.

@@ -96,7 +96,10 @@ def download(
                 _fetch(remote, manifest.location(file.path), file, staging, bar)
         runs = [(run, _assemble(manifest, run, staging)) for run in new]
         with progress_bar(len(new), "check", "run", shown=progress) as bar:
-            for run, folder in runs:  # once all are there: a score speaks of blind runs, too
+            for (
+                run,
+                folder,
+            ) in runs:  # when all are complete, because scores also depend on blind runs
                 check_run(folder, run, include_path)
                 bar.update()
         for run, folder in runs:
@@ -151,7 +154,7 @@ def _sort_out(manifest: Manifest, to: Path) -> tuple[list[BundleRun], list[Bundl
     """Runs to download, and those that exist already with the same content.
 
     Raises:
-        UsageError: another run is in the place of one of them.
+        UsageError: a target folder already holds another run.
     """
     new, known = [], []
     for run in manifest.runs:
@@ -254,7 +257,7 @@ def _check_lines(text: bytes, where: str) -> bytes:
     *lines, rest = text.split(b"\n")
     for line in lines:
         if not isinstance(strict_json(line, where), dict):
-            raise ExchangeError(f"{where}: a line that is no record; refused")
+            raise ExchangeError(f"{where}: a line that is not a record; refused")
     if len(rest) > MAX_DOCUMENT:
         raise ExchangeError(f"{where}: a line of over {MAX_DOCUMENT >> 20} MiB; refused")
     return rest

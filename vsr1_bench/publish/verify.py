@@ -34,7 +34,7 @@ from vsr1_bench.task import Task
 MAX_SAMPLES = 1_000_000
 _KNOWN_META = {*FACTS, "spec", "spec_hash", "withheld"}
 _MAY_BE_WITHHELD = {*GOLD_ANSWERS, *QUESTION}
-# Letters that turn the order of what follows them: a name then reads as another.
+# Characters that reverse the direction of text, so that a name reads as another.
 _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 COMPARED = (
@@ -80,7 +80,7 @@ def check_run(folder: Path, about: BundleRun, include_path: Sequence[str] = ()) 
     for path in sorted(folder.glob("images/*")):
         data = path.read_bytes()
         if image_kind(data) != path.suffix[1:]:
-            raise ExchangeError(f"{about.path}: images/{path.name} is no such picture; refused")
+            raise ExchangeError(f"{about.path}: images/{path.name} is not such an image; refused")
 
 
 def _check_meta(folder: Path, about: BundleRun) -> RunSpec:
@@ -123,7 +123,7 @@ def _path_of(spec: RunSpec) -> str:
 
 
 def _check_words(value: Any, where: str) -> None:
-    """No name that writes to a terminal what is not in it: escapes, and reversed text."""
+    """Refuse names with terminal escapes or reversed text."""
     if isinstance(value, dict):
         for name, inner in value.items():
             _check_words(name, where)
@@ -144,14 +144,16 @@ def _check_samples(run: RunFolder, samples: dict[str, Sample], about: BundleRun)
         texts = [sample.id, sample.answer, *sample.groups, *sample.groups.values()]
         texts += [*(sample.choices or ()), *(p for p in sample.question if isinstance(p, str))]
         if row < 0 or not all(isinstance(text, str) for text in texts):
-            raise ExchangeError(f"{about.path}: row {row!r} is no sample; refused")
+            raise ExchangeError(f"{about.path}: row {row!r} is not a sample; refused")
         if empty and sample.answer:
-            raise ExchangeError(f"{about.path}: row {row} has the answer it is to lack; refused")
+            raise ExchangeError(
+                f"{about.path}: row {row} has an answer that should be withheld; refused"
+            )
         _check_words([sample.id, *sample.groups, *sample.groups.values()], f"{about.path}: {row}")
     skipped: dict[Any, Any] = run.skipped()
     for row, reason in skipped.items():
         if not isinstance(row, int) or not isinstance(reason, str):
-            raise ExchangeError(f"{about.path}: row {row!r} is no sample; refused")
+            raise ExchangeError(f"{about.path}: row {row!r} is not a sample; refused")
         _check_words(reason, f"{about.path}: {row}")
 
 
@@ -195,10 +197,10 @@ def check_scores(
 ) -> None:
     """Compute a run's scores again from its verdicts, and compare them with those it states.
 
-    Scores are claims. Where the task is not known here, or in another version, they stay so.
+    If the task is unknown here, or has another version, its scores are not checked.
 
     Raises:
-        ExchangeError: a score that is none, or not that of its verdicts.
+        ExchangeError: a score is invalid, or does not follow from its verdicts.
     """
     for path in sorted((run.path / "scores").glob("*.json")):
         name = f"{where}: scores/{path.name}"

@@ -32,15 +32,15 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Two judges on the responses that both have a verdict on."""
+    """Two judges compared on the responses that both have judged."""
 
     judges: tuple[str, str]
     table: tuple[tuple[int, int], tuple[int, int]]
     """Rows: the first judge says correct, incorrect; columns: the second."""
     unscored: int
-    """Responses left out, because one of the two has no verdict on them."""
+    """Responses that are excluded because one of the two has no verdict."""
     kappa: float | None
-    """None if it is not defined: both judges gave one and the same verdict throughout."""
+    """None if undefined: both judges gave the same single verdict to everything."""
     low: float | None
     high: float | None
     disagreements: tuple[Disagreement, ...]
@@ -87,7 +87,7 @@ def compare(runs: Sequence[RunFolder], first: str, second: str) -> Agreement:
 
     Raises:
         StoreError: one of them has not judged a run.
-        UsageError: graded verdicts, on which kappa says nothing.
+        UsageError: the verdicts are grades, for which kappa is not defined.
     """
     counts: Counter[tuple[str, str]] = Counter()
     unscored, differ = 0, []
@@ -134,7 +134,7 @@ def kappa(
 ) -> tuple[float | None, float | None, float | None]:
     """Cohen's kappa with its 95 % interval (statsmodels); None if it is not defined."""
     n = sum(map(sum, table))
-    # All in one corner: agreement by chance is certain, and kappa divides by zero.
+    # All in one cell: chance agreement is 1, and kappa would divide by zero.
     if n == 0 or any(table[i][i] == n for i in range(len(table))):
         return None, None, None
     import numpy as np

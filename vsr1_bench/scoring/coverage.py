@@ -8,21 +8,21 @@ from vsr1_bench.task import ExternalTask, Source, Task
 
 
 def limited(run: RunFolder) -> int | None:
-    """The `--limit` that has left samples out; None if none has.
+    """The `--limit` that excluded samples; None if nothing was excluded.
 
     Raises:
         StoreError: run.json cannot be read.
     """
     meta = run.meta()
     limit = meta.get("limit")
-    # A limit above the number of rows has left none out.
+    # A limit above the number of rows excludes nothing.
     return int(limit) if limit is not None and int(meta["samples"]) >= int(limit) else None
 
 
 def slice_note(run: RunFolder, task: Task | None) -> str | None:
-    """Say that a run was made on a part of its benchmark's rows; None if it was not.
+    """A note that a run covers only a part of its benchmark's rows; None if it covers all.
 
-    Rows that are made have all that there are; what a user brings has no authors to ask.
+    Generated rows are always complete, and for a user's own rows no official count exists.
 
     Raises:
         StoreError: run.json cannot be read.
@@ -36,7 +36,7 @@ def slice_note(run: RunFolder, task: Task | None) -> str | None:
 
 
 def _stated(task: Task, spec: RunSpec) -> int | None:
-    """Rows of the very publication that a run was made on; None if nobody states them."""
+    """Official row count of the data set that a run used; None if none is stated."""
     sources = (task.source, *(copy.source for copy in task.copies.values()))
     for source in sources:
         if isinstance(source, Source) and source.hub_id == spec.data.id:

@@ -31,13 +31,14 @@ def score_groups(
     *,
     judges: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Score every group whose tasks were run alike.
+    """Score every group whose tasks were run with the same settings.
 
-    Alike: same model, sampling, prompt, variant, judge and limit. With `judges`, only theirs. Each
-    task may have been labelled in a separate file: the judge of such a group is `labels`.
+    The settings are model, sampling, prompt, variant, judge and limit. With `judges`, only scores
+    by these judges count. If each task was labelled in a separate file, the group's judge is
+    `labels`.
 
-    A question that several of the tasks ask (MMMU-Pro's three sets share theirs) is one cluster.
-    A mean that needs a task that was not run is left out; metrics need all of the group's tasks.
+    A question that several tasks share (as in MMMU-Pro's three sets) forms one cluster. A mean is
+    omitted if one of its tasks was not run. Metrics need all tasks of the group.
 
     Returns:
         Documents in the form of `scoring.runs.score_run`, `task` being the group's name.
@@ -51,7 +52,7 @@ def score_members(
     *,
     judges: Collection[str] | None = None,
 ) -> list[tuple[dict[str, Any], tuple[RunFolder, ...]]]:
-    """As `score_groups`, each document with the runs that it is made of, and no others."""
+    """Like `score_groups`, but return each document together with the runs it was computed from."""
     registry = load_registry(include_path)
     wanted = {name for group in registry.groups.values() for name in group.tasks}
     judged: list[tuple[RunFolder, RunSpec, str]] = []
@@ -81,7 +82,7 @@ def score_members(
 def _alike(
     group: Group, judged: Sequence[tuple[RunFolder, RunSpec, str]]
 ) -> list[tuple[str, dict[str, Member]]]:
-    """Put a group's runs together: judge, and task name -> run."""
+    """Match a group's runs: judge, and task name -> run."""
     found: dict[str, tuple[str, dict[str, Member]]] = {}
     unclear = set()
     for run, spec, judge in judged:
@@ -89,8 +90,8 @@ def _alike(
             continue
         setting = _setting(group, spec, judge, run.meta().get("limit"))
         _, members = found.setdefault(setting, (judge, {}))
-        # Of two runs of one task (two imports, two copies of the rows) nobody knows which goes
-        # with the others'.
+        # If a task has two runs (two imports, two copies of the rows), it is not known which
+        # one belongs to the group.
         if spec.task.name in members:
             unclear.add(setting)
         members[spec.task.name] = (run, spec)
@@ -98,16 +99,16 @@ def _alike(
 
 
 def _one_file(judge: str, members: dict[str, Member]) -> bool:
-    """Whether all were labelled in one file, which is a judge by its own name."""
+    """Whether all were labelled in one file. Such a file is a judge under its own name."""
     files = {label_file(run.judged()) for run, _ in members.values()}
     return judge == LABELS and len(files) == 1 and LABELS not in files
 
 
 def _setting(group: Group, spec: RunSpec, judge: str, limit: int | None) -> str:
-    """What the runs of a group must share.
+    """The settings that the runs of a group must share.
 
-    Responses made elsewhere have the fingerprint of their file, another one for each task; where
-    the tasks are splits of one benchmark, the model's given name has to do.
+    The fingerprint of imported responses is that of their file, so it differs between tasks. If
+    the tasks are splits of one benchmark, the model's name is compared instead.
     """
     imported = spec.sampling is None and bool(group.metrics)
     model = spec.model.id if imported else spec.model.model_dump()
@@ -125,14 +126,14 @@ def _score(
     whole: bool,
     include_path: Sequence[str],
 ) -> tuple[dict[str, Any], tuple[RunFolder, ...]]:
-    """Score a group; `whole` = its metrics, too, over all of its tasks as one set."""
+    """Score a group; `whole` = also compute its metrics over all tasks as one set."""
     names = {name for mean in means for name in mean.tasks} | (set(group.tasks) if whole else set())
     responses: dict[str, list[Response]] = {}
     for name in sorted(names):
         run, _ = members[name]
         responses[name] = join_responses(run, _verdicts(run, judge_name))
     pooled = [r for found in responses.values() for r in found]
-    # Another publication of the rows may know nothing of their groups.
+    # Another copy of the data set may lack the groups.
     known = whole and all(_has_groups(metric, pooled) for metric in group.metrics)
     asked = group.metrics if known else ()
     score = score_responses(pooled, asked, cluster=cluster, per_sample=1)
@@ -147,7 +148,7 @@ def _score(
     perception = pooled_perception(pooled_runs, cluster)
     specs = [members[name][1] for name in responses]
     document = replace(score, metrics=metrics, by=score.by if asked else {}).document()
-    # One badly scored member must not hide behind the others.
+    # A member with too few scored responses must not go unnoticed in the pooled rate.
     parts = (score_responses(found, (), cluster=None, per_sample=1) for found in responses.values())
     document["rates"]["ranked"] = all(part.rates.ranked for part in parts)
     if perception is not None:

@@ -162,7 +162,7 @@ class _Table:
 def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Seen]:
     """Join both passes: one entry for each response that was asked for.
 
-    A reading counts only for the very description that it was made of.
+    A reading counts only for the description that it was made from.
 
     Args:
         run: A stored run.
@@ -186,7 +186,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
             continue
         correct = _correct(judged.get(generation.key))
         if source is None or source.error is not None:
-            # A sample without an image has no caption; one whose caption failed may have one yet.
+            # A sample without an image has no caption; a failed caption can still be generated.
             shown = any(isinstance(part, ImagePlace) for part in sample.question)
             described = None if source is not None or shown else False
             seen.append(Seen(sample.id, groups, correct, described))
@@ -208,7 +208,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
 def _asked(
     run: RunFolder, placed: dict[int, Sample]
 ) -> Iterator[tuple[int, Sample | None, Generation | None]]:
-    """Yield (place in the data, sample, response) for every response that was asked for."""
+    """Yield (position in the data, sample, response) for every response that was asked for."""
     skipped, per_sample = run.skipped(), run.spec().responses_per_sample
     made = run.generations().values()
     check_asked(run.path, {sample.id for sample in placed.values()}, {g.sample_id for g in made})
@@ -241,7 +241,7 @@ def _response(
 
 
 def _correct(judgment: Judgment | None) -> bool | None:
-    """A verdict as yes or no (a graded one is yes at full marks); None if there is none."""
+    """A verdict as a bool (a grade counts as True only at full marks); None if there is none."""
     if judgment is None or judgment.verdict.outcome == "unscored":
         return None
     return judgment.verdict.outcome == "correct"

@@ -1,8 +1,9 @@
 """The metric kinds that tasks name in `Task.metrics`.
 
-Each takes the scored responses and returns a value with its interval. A proportion over independent
-samples gets Wilson's interval. Anything clustered (several responses per sample, several questions
-per image) or averaged gets Wilson's interval with the effective sample size of its clusters.
+Each metric takes the scored responses and returns a value with its interval. A proportion over
+independent samples gets Wilson's interval. Clustered values (several responses per sample, several
+questions per image) and averages get Wilson's interval with the effective sample size of their
+clusters.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Response(OfSample):
     unparsed: bool = False
     failed: bool = False
     made: bool = True
-    """False = asked for, but the run never came to it: nothing is known of its sample."""
+    """False = the run did not reach this response, so its sample is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def accuracy(metric: Metric, responses: Sequence[Response], cluster: str | None)
 
 
 def strict(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
-    """Share correct among all responses: what was not scored counts as not correct."""
+    """Share correct among all responses: unscored ones count as incorrect."""
     return _share(responses, cluster)
 
 
@@ -93,7 +94,7 @@ def _share(responses: Sequence[Response], cluster: str | None) -> Value:
 
 
 def all_correct_by(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
-    """Share of groups whose every member is correct; one unscored member leaves a group out."""
+    """Share of groups with only correct members; groups with an unscored member are omitted."""
     groups = _grouped(metric, responses)
     whole = [members for members in groups.values() if all(r.correct is not None for r in members)]
     right = [float(all(r.correct == 1 for r in members)) for members in whole]
@@ -101,7 +102,7 @@ def all_correct_by(metric: Metric, responses: Sequence[Response], cluster: str |
 
 
 def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
-    """Mean over groups of the share correct in each (each group weighs the same)."""
+    """Mean over groups of each group's share correct (all groups have equal weight)."""
     scored = [r for r in responses if r.correct is not None]
     if not scored:
         return Value(None)
@@ -110,8 +111,8 @@ def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) 
     right = np.array([r.correct for r in scored], dtype=np.float64)  # (N,)
     sizes = np.bincount(group)  # (G,)
     shares = np.bincount(group, weights=right) / sizes  # (G,)
-    # Each response moves its group's share by its distance from it, and the mean by a G-th of that.
-    # In a group of n, distances are too small by (n - 1) / n; groups of one show theirs together.
+    # A response moves its group's share by its distance from it, and the mean by 1/G of that.
+    # In a group of n, distances are too small by (n - 1) / n. Groups of one are pooled for this.
     peers, expected = sizes[group], shares[group]
     alone = peers == 1
     if alone.any():
@@ -128,7 +129,7 @@ def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) 
 def pass_at(metric: Metric, responses: Sequence[Response], cluster: str | None) -> Value:
     """pass@k by the unbiased estimator of Chen et al. 2021, k = the metric name's number.
 
-    Samples with fewer than k scored responses are left out.
+    Samples with fewer than k scored responses are omitted.
     """
     k = _k(metric)
     chances, heads = [], []
@@ -144,7 +145,7 @@ def majority_at(metric: Metric, responses: Sequence[Response], cluster: str | No
     """majority@k: is the most frequent extracted answer correct? A tie counts its correct share.
 
     The vote is over the first k responses; unparsed ones do not vote. Samples with fewer than k
-    scored responses, or whose judge reads no answers, are left out.
+    scored responses are omitted, and so are those whose judge extracts no answers.
     """
     k = _k(metric)
     shares, heads = [], []
@@ -153,7 +154,7 @@ def majority_at(metric: Metric, responses: Sequence[Response], cluster: str | No
             continue
         voters = [r for r in members[:k] if r.extracted is not None]
         if not voters and not all(r.unparsed for r in members[:k]):
-            continue  # judged by labels, say: nobody read an answer to vote with
+            continue  # e.g. judged by labels: no answer was extracted, so there is no vote
         votes = Counter(r.extracted for r in voters)
         top = {answer for answer, count in votes.items() if count == max(votes.values())}
         verdicts = {r.extracted: float(r.correct or 0) for r in voters if r.extracted in top}
@@ -165,7 +166,7 @@ def majority_at(metric: Metric, responses: Sequence[Response], cluster: str | No
 def _mean_of_units(
     values: Sequence[float], heads: Sequence[Response], cluster: str | None
 ) -> Value:
-    """Mean over samples or groups of them; `heads` has a response of each, to know its cluster."""
+    """Mean over samples or groups; `heads` holds one response of each, which gives its cluster."""
     if not values:
         return Value(None)
     numbers = _numbers([home(r, cluster) for r in heads])
@@ -183,7 +184,7 @@ def _value(value: float, interval: Interval | None, n: int) -> Value:
 
 
 def home(response: Response, key: str | None) -> str:
-    """What a response shares with those that depend on it: its group, or its sample."""
+    """The cluster of a response: its group under `key`, or its sample."""
     return response.groups.get(key, response.sample_id) if key else response.sample_id
 
 

@@ -1,7 +1,7 @@
 """The paired difference of two runs: the same samples, answered twice.
 
-Pairing takes the difficulty of the samples out of the comparison, which is what makes small
-differences visible. The formulas of the tests are scipy's and statsmodels'.
+Pairing removes the difficulty of the samples from the comparison, so that small differences become
+visible. The tests are those of scipy and statsmodels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SEED = 20260101
 FLIPS = 9999
 """Sign flips drawn where there are too many to try all of them."""
 MANY_CLUSTERS = 1000
-"""From so many unequal clusters on, the t test says what sign flips would."""
+"""With more unequal clusters than this, a t test replaces the sign flips: results agree."""
 POWER = 0.8
 ALPHA = 0.05
 
@@ -45,15 +45,15 @@ class Paired:
     losses: int
     ties: int
     mcnemar: float | None
-    """p of McNemar's exact test, which takes samples to be independent; None if a sample has
-    a share rather than a verdict (several responses)."""
+    """p of McNemar's exact test, which assumes independent samples; None if samples have shares
+    instead of verdicts (several responses)."""
     p_value: float
-    """McNemar's where it holds; else of sign flips of whole clusters."""
+    """From McNemar's test where it applies, else from sign flips of whole clusters."""
     test: str
-    """Which test that is."""
+    """The test that `p_value` comes from."""
     detectable: float | None
-    """Smallest difference found with 80 % power at the 5 % level, given the spread seen here; None
-    where no difference would be."""
+    """Smallest difference that is detected with 80 % power at the 5 % level, given the observed
+    spread; None if no difference would be detected."""
 
 
 def paired_difference(
@@ -78,7 +78,7 @@ def paired_difference(
         raise ValueError(f"wanted two (N,) arrays, N at least 1; got {a.shape} and {b.shape}")
     if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
         together = np.concatenate([a, b])
-        # Written so that NaN fails, too.
+        # This form of the comparison also rejects NaN.
         if not ((together >= 0) & (together <= 1)).all():
             raise ValueError("wanted correctness from 0 to 1 for every sample")
     change = b - a
@@ -134,10 +134,11 @@ def mcnemar_exact(wins: int, losses: int) -> float:
 
 
 def sign_flips(sums: FloatArray) -> tuple[float, str]:
-    """Two-sided p that the differences of clusters lie around zero, and the name of the test.
+    """Two-sided p of the hypothesis that cluster differences center on zero, and the test's name.
 
-    Under the null hypothesis each cluster's difference could as well have the other sign. All
-    flips are tried where they are few (with single binary samples: McNemar's exact test).
+    Under the null hypothesis, each cluster's difference is equally likely to have the opposite
+    sign. If there are few clusters, all sign flips are tried (for single binary samples this is
+    McNemar's exact test).
 
     Args:
         sums: Sum of the differences in each cluster, (C,).
@@ -168,18 +169,18 @@ def detectable_difference(
 ) -> float | None:
     """Smallest true difference that a t test at 5 % finds in 80 % of such comparisons.
 
-    From the spread of the differences seen here, taken as that of C clusters of average size
-    (statsmodels' `TTestPower`). Of verdicts, a share d of the samples has to change for a
-    difference of d, so that the spread is no less than sqrt(d - d²) a sample, however seldom the
-    runs were seen to differ.
+    Uses the observed spread of the differences, treated as C clusters of average size
+    (statsmodels' `TTestPower`). With verdicts, a difference of d requires at least a share d of
+    the samples to change, so the spread per sample is at least sqrt(d - d²), even if the runs
+    rarely differed.
 
     Args:
         sums: Sum of the differences in each cluster, (C,).
         sizes: Samples in each cluster, (C,).
-        verdicts: Each sample's difference is -1, 0 or 1, no share or grade.
+        verdicts: Each sample's difference is -1, 0 or 1, not a share or grade.
 
     Returns:
-        The difference; None below two clusters, where even the largest, 1, would not be found, and
+        The difference; None below two clusters (even a difference of 1 would not be detected), and
         for shares and grades that never differ.
     """
     count, n = len(sums), sizes.sum()

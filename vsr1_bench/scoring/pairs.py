@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What one judge says of one run, sample by sample, in columns: runs may be large."""
+    """One judge's verdicts on one run, by sample. Stored in columns, because runs may be large."""
 
     positions: dict[str, int]
     """Sample id -> its position in the columns; in data order."""
@@ -30,7 +30,7 @@ class Outcomes:
     """Share of a sample's responses that are correct, (S,); NaN = one of them is missing, failed or
     without a verdict."""
     clusters: list[str]
-    """What each sample shares with the samples that depend on it, (S,)."""
+    """Cluster of each sample, (S,): samples in a cluster depend on each other."""
     not_made: Flags
     """Samples of which only the place is known, (S,): the run did not reach them."""
     graded: bool
@@ -40,7 +40,7 @@ class Outcomes:
 
 
 def outcomes(run: RunFolder, judge: str, cluster: str | None) -> Outcomes:
-    """Read what a judge says of a run.
+    """Read a judge's verdicts on a run.
 
     Args:
         run: A run that this judge has judged.
@@ -111,7 +111,7 @@ def marked(outcomes: Outcomes, ids: Collection[str]) -> Flags:
 
 
 def changed_samples(first: RunFolder, second: RunFolder) -> frozenset[str]:
-    """Samples of one id that ask different things: the runs are of different rows."""
+    """Ids whose samples ask different questions in the two runs, because their rows differ."""
     if first.spec().data == second.spec().data:
         return frozenset()
 
@@ -125,5 +125,5 @@ def _questions(run: RunFolder) -> dict[str, int]:
 
 
 def golds(run: RunFolder, ids: Collection[str]) -> dict[str, str]:
-    """Sample id -> gold answer, of these samples."""
+    """Gold answers of these samples, by id."""
     return {sample.id: sample.answer for sample in run.stream_samples() if sample.id in ids}

@@ -61,8 +61,8 @@ def score_document(
         run: A stored run.
         judge_name: Whose verdicts to count.
         include_path: Folders of plug-ins, needed for your own tasks.
-        verdicts: The journal that `judge_run` returned; None = the newest of that judge. One that
-            is not there scores a run that nobody could judge: all unscored.
+        verdicts: The journal that `judge_run` returned; None = the judge's newest. If the file does
+            not exist, every response counts as unscored.
 
     Raises:
         StoreError: the run was not judged by this judge.
@@ -109,10 +109,10 @@ def score_document(
 
 
 def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
-    """See to it that a run was asked what its task asks here; how it is scored may differ.
+    """Check that a run asked the same questions as the task here; scoring may differ.
 
     Raises:
-        UsageError: it was not.
+        UsageError: the task's version is another.
     """
     if task.spec_version != spec.task.version:
         raise UsageError(
@@ -122,9 +122,9 @@ def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
 
 
 def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
-    """Which model judged, by which prompt, and what it took; None if no model did.
+    """The judging models with prompts, tokens and cost; None if no model judged.
 
-    A reply that several verdicts share is counted once, whichever command has paid for it.
+    A reply that several verdicts share is counted once, whichever command paid for it.
     """
     by_model: dict[str, VerdictSummary] = {}
     for verdict in run.verdict_summaries(verdicts):
@@ -146,7 +146,7 @@ def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
 
 
 def _reasons(run: RunFolder, verdicts: Path) -> list[dict[str, Any]]:
-    """Why there is no verdict on what was judged, the three commonest reasons."""
+    """The three most common reasons for missing verdicts."""
     open_: dict[str, str] = {}
     for verdict in run.verdict_summaries(verdicts):
         if verdict.outcome == "unscored":
@@ -203,9 +203,9 @@ def judge_and_score(
 def _not_displaced(
     run: RunFolder, document: dict[str, Any], include_path: Sequence[str]
 ) -> dict[str, Any] | None:
-    """The score of earlier verdicts of a judge, where a model that failed now gives fewer.
+    """The score of a judge's earlier verdicts, if a failing model has now given fewer.
 
-    Such verdicts are in a separate journal where an endpoint or its sampling is another.
+    Earlier verdicts are in a separate journal if the endpoint or its sampling has changed.
     """
     rates = document["rates"]
     if document["judging"] is None or rates["scored"] == rates["total"]:
@@ -223,19 +223,21 @@ def _not_displaced(
 def score_unjudged(
     run: RunFolder, judge_name: str, include_path: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Score a run whose judge cannot be had here: what it said before counts, the rest is open."""
-    if judge_name in harness_names():  # only its own scorer can say more than what it has said
+    """Score a run whose judge is not available here: only its stored verdicts count."""
+    if judge_name in harness_names():  # only its own scorer could add to its stored scores
         stored = [document for document in run.scores() if document["judge"] == judge_name]
         return stored[0] if stored else score_run(run, judge_name, include_path)
     judged = run.judged()
-    matches = [name for name in judged if bare(name) == judge_name]  # of several, which is meant?
+    matches = [
+        name for name in judged if bare(name) == judge_name
+    ]  # ambiguous if there are several
     name = matches[0] if len(matches) == 1 else judge_name
     path = judged.get(name) or run.judgment_path(name, "0" * 8)
     return score_run(run, name, include_path, verdicts=path)
 
 
 Skip = Callable[[BenchError], None]
-"""VerdictSummary of a run that is left out, and why."""
+"""Callback for a run that is skipped, with the reason."""
 
 
 def judge_and_score_runs(
@@ -246,7 +248,7 @@ def judge_and_score_runs(
     progress: bool = True,
     skip: Skip | None = None,
 ) -> list[dict[str, Any]]:
-    """Judge what has no verdict yet, and score: every run, then the groups that they make up.
+    """Judge responses without a verdict, then score every run and the groups that they form.
 
     Args:
         runs: Stored runs.
@@ -282,7 +284,7 @@ def judge_and_score_runs(
 def score_runs(
     runs: Sequence[RunFolder], judge: str | None, include_path: Sequence[str], skip: Skip
 ) -> list[dict[str, Any]]:
-    """Score judged runs, then the groups that they make up; `judge` None = every judge's verdicts.
+    """Score judged runs and the groups that they form; `judge` None = every judge's verdicts.
 
     Raises:
         StoreError, UsageError: the only run cannot be scored. One of several is skipped.
@@ -309,18 +311,18 @@ def score_runs(
 def each_run(
     runs: Sequence[RunFolder], work: Callable[[RunFolder], object], skip: Skip | None = None
 ) -> list[RunFolder]:
-    """Do work on every run, and go on without those that turn out to be damaged.
+    """Call `work` on every run, and continue without damaged ones.
 
     Args:
         runs: Stored runs.
-        work: What to do.
-        skip: VerdictSummary of each damaged run; None = such a run is an error.
+        work: Function of a run.
+        skip: Callback for each damaged run; None = a damaged run is an error.
 
     Returns:
-        The runs on which it was done.
+        The runs that were not damaged.
 
     Raises:
-        DamagedRunError: there is but one run, none could be read, or nobody skips it.
+        DamagedRunError: the only run, or all of them, are damaged; or `skip` is None.
     """
     done: list[RunFolder] = []
     last: DamagedRunError | None = None
@@ -341,7 +343,7 @@ def each_run(
 
 
 def unscored(documents: Sequence[Mapping[str, Any]]) -> int:
-    """How many verdicts are missing: on responses, and on readings of their descriptions."""
+    """Number of missing verdicts, on responses and on readings of their descriptions."""
     answers: int = sum(
         d.get("left_unscored", d["rates"]["total"] - d["rates"]["scored"]) for d in documents
     )
@@ -349,7 +351,7 @@ def unscored(documents: Sequence[Mapping[str, Any]]) -> int:
 
 
 def unread_notices(documents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line for each document whose second pass lacks readings that no judging can make."""
+    """A line for each document whose second pass needs generation to be complete."""
     notices = []
     for document in _judged_readings(documents):
         part, rates = document["perception"], document["rates"]
@@ -363,5 +365,5 @@ def unread_notices(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _judged_readings(documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    # People label responses, not what was read from their descriptions.
+    # Label files contain verdicts on responses, not on readings of descriptions.
     return [d for d in documents if "perception" in d and bare(d["judge"]) != LABELS]

@@ -1,4 +1,4 @@
-"""The seeing part of a score: rates over the second pass, and the gain over blind runs."""
+"""The part of a score about seeing: rates over the second pass, and the gain over blind runs."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 def add_seeing(document: dict[str, Any], run: RunFolder, task: Task, verdicts: Path) -> None:
     """Add the numbers of the second pass and of the blind runs to a score.
 
-    Metrics `lsr`, `self_contained`, `saw_but_wrong`, `leakage`, `no_description` of the reader that
-    was asked last, with table and categories under `perception` (other readers under its
-    `others`); metrics `blind_accuracy[V]` and `gain[V]` for each blind run that the same judge has
-    judged, with their details under `blind`.
+    Adds `lsr`, `self_contained`, `saw_but_wrong`, `leakage` and `no_description` of the latest
+    reader. Its table and categories go under `perception`, and other readers under `others` in it.
+    For each blind run that the same judge has judged, adds `blind_accuracy[V]` and `gain[V]`, with
+    details under `blind`.
     """
     read = perception_parts(run, task, verdicts)
     if read:
@@ -115,7 +115,7 @@ def perception_parts(run: RunFolder, task: Task, verdicts: Path) -> list[dict[st
 def pooled_perception(
     members: Mapping[str, tuple[RunFolder, Path]], cluster: str | None
 ) -> dict[str, Any] | None:
-    """The second pass over several tasks as one set; None if one reader has not read them all.
+    """The second pass over several tasks as one set; None unless one reader has read all of them.
 
     Args:
         members: Task -> its run and a judge's journal of verdicts on it.
@@ -160,7 +160,7 @@ def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict
         "spec_hash": spec.digest(),
         "left_out": {reason: skipped.count(reason) for reason in sorted(set(skipped))},
     }
-    # A sample counts once, as in the gain, however many of its responses have a verdict.
+    # Each sample counts once, as in the gain, even if several of its responses have verdicts.
     seen, unseen = (
         [Response(s, found[s][0].groups, fmean(r.correct or 0.0 for r in found[s])) for s in shared]
         for found in (seeing, blind)
@@ -199,7 +199,7 @@ def _by_sample(responses: Sequence[Response]) -> dict[str, list[Response]]:
 
 
 def seeing_runs(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Exclude blind runs: they have nothing to describe."""
+    """Exclude blind runs: they have no images to describe."""
     return [run for run in runs if run.spec().variant == NONE]
 
 

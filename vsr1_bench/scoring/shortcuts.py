@@ -20,7 +20,7 @@ READ_METRICS = ("lsr", "self_contained", "saw_but_wrong")
 OVER_ALL = ("lsr", "saw_but_wrong")
 """Metrics over all responses: they mean nothing if no response has a description."""
 UNDESCRIBED_AT_MOST = 0.01
-"""They are ranked up to this share of responses without a description."""
+"""They are ranked only up to this share of responses without a description."""
 METRICS = (*READ_METRICS, "leakage", "no_description")
 
 
@@ -72,7 +72,7 @@ def shortcut_metrics(seen: Sequence[Seen], cluster: str | None) -> dict[str, Val
         flagged = [Response(s.sample_id, s.groups, float(bool(flag(s)))) for s in among]
         return compute(Metric("accuracy"), flagged, cluster)
 
-    # A model that describes nothing can take no shortcut past its description: 0 would praise it.
+    # Without descriptions there are no shortcuts past them. A rate of 0 would be misleading.
     described = counted if in_table else ()
     rates = (
         share(described, lambda s: s.shortcut),
@@ -105,7 +105,7 @@ def shortcut_table(seen: Sequence[Seen]) -> dict[str, Any]:
 
 
 def without_empty_rates(part: dict[str, Any]) -> dict[str, Any]:
-    """Correct a part stored by an older version, which gave 0 shortcuts without descriptions."""
+    """Correct a part of an older version, which counted 0 shortcuts if nothing was described."""
     by = {
         name: {group: without_empty_rates(inner) for group, inner in groups.items()}
         for name, groups in part.get("by", {}).items()
@@ -117,7 +117,7 @@ def without_empty_rates(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def undescribed_note(part: dict[str, Any]) -> str | None:
-    """Why `lsr` and `saw_but_wrong` are not to be ranked; None if they may be."""
+    """Why `lsr` and `saw_but_wrong` must not be ranked; None if they may be."""
     if part["undescribed"] <= UNDESCRIBED_AT_MOST * part["n"]:
         return None
     return f"{part['undescribed']:,} of {part['n']:,} responses have no description"

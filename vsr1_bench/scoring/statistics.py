@@ -1,8 +1,8 @@
-"""Intervals, two-sided, 95 %. The formulas are scipy's and statsmodels'; this module chooses.
+"""Two-sided 95 % intervals, with the formulas of scipy and statsmodels.
 
-Which of them hold what they promise was found by simulation: `scripts/simulate_coverage.py`, whose
-table is in docs/statistics.md. Percentile intervals of a cluster bootstrap cover 88 to 91 %
-where clusters are few or shares extreme; those below stay near 95 %.
+The intervals were chosen by simulation (`scripts/simulate_coverage.py`; the table is in
+docs/statistics.md). Percentile intervals of a cluster bootstrap cover only 88 to 91 % if clusters
+are few or shares are extreme. The intervals below stay near 95 %.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval
     """Interval of sum(numerators) / sum(denominators) in [0, 1]; None below two clusters.
 
     Args:
-        numerators: One entry a cluster, (C,): how many of its members are right, say.
-        denominators: How many members it has, (C,); clusters without members do not count.
+        numerators: One entry per cluster, (C,): for example the number of correct members.
+        denominators: Number of members of each cluster, (C,); empty clusters are ignored.
     """
     numerators, denominators = numerators[denominators > 0], denominators[denominators > 0]
     if len(numerators) < 2:
@@ -41,10 +41,11 @@ def ratio_interval(numerators: FloatArray, denominators: FloatArray) -> Interval
 
 
 def _jackknife(residuals: FloatArray, sizes: FloatArray) -> FloatArray:
-    """What each of at least two clusters adds to a ratio, by leaving it out, (C,).
+    """Influence of each of at least two clusters on a ratio, by leaving it out, (C,).
 
-    With clusters of one size it is the residual's part of the whole. One that is a large part of
-    the whole draws the ratio to itself: its residual alone would promise far too much.
+    With clusters of equal size, it is the residual divided by the total. A cluster that is a large
+    part of the total pulls the ratio towards itself, so its plain residual would understate the
+    error.
     """
     count = len(sizes)
     added: FloatArray = residuals / (sizes.sum() - sizes) * ((count - 1) / count)
@@ -52,18 +53,18 @@ def _jackknife(residuals: FloatArray, sizes: FloatArray) -> FloatArray:
 
 
 def share_interval(share: float, influence: FloatArray) -> Interval | None:
-    """Wilson's interval with the sample size that the clusters are worth (their design effect).
+    """Wilson's interval with the effective sample size of the clusters (design effect).
 
-    The variance is the cluster-robust one, by leaving clusters out where the value is a ratio. The
-    effective size n is that at which a proportion would have it; Student's t instead of the normal
-    quantile pays for few clusters (Korn and Graubard 1998; Dean and Pagano 2015 recommend Wilson's
-    among the intervals made so). Where nothing varies (all right, all wrong) each cluster counts as
-    one observation. With clusters of one it is Wilson's interval, but for t.
+    The variance is cluster-robust; for ratios it is the jackknife's. The effective size n is the
+    one at which a proportion has this variance. Student's t replaces the normal quantile, to
+    account for few clusters (Korn and Graubard 1998; of such intervals, Dean and Pagano 2015
+    recommend Wilson's). If nothing varies (all correct or all incorrect), each cluster counts as
+    one observation. For clusters of size one, the result is Wilson's interval, except for t.
 
     Args:
         share: The value, in [0, 1]: a smooth function of sums over clusters.
-        influence: What each cluster adds to it, (C,): the value's derivative times the cluster's
-            part, so that the variance is C / (C - 1) times the sum of squares.
+        influence: Influence of each cluster, (C,): the value's derivative times the cluster's
+            contribution. The variance is C / (C - 1) times the sum of squares.
 
     Returns:
         The interval; None below two clusters.
@@ -76,7 +77,7 @@ def share_interval(share: float, influence: FloatArray) -> Interval | None:
 
     variance = float((influence**2).sum()) * clusters / (clusters - 1)
     size = float(clusters)
-    # Where nothing varies, rounding may leave crumbs of a variance.
+    # If nothing varies, rounding can still leave a tiny variance.
     if share * (1 - share) > 0 and variance > 1e-12 * share * (1 - share):
         tail = (1 + CONFIDENCE) / 2
         widened = stats.t.ppf(tail, clusters - 1) / stats.norm.ppf(tail)
@@ -88,8 +89,8 @@ def share_interval(share: float, influence: FloatArray) -> Interval | None:
 def paired_interval(sums: FloatArray, sizes: FloatArray) -> Interval | None:
     """Interval of a mean difference over clusters; None below two clusters.
 
-    Cluster-robust, with Student's t. A pseudo-sample won and one lost are added (Bonett and Price
-    2012), without which few differing samples, or none, would promise far too much.
+    Cluster-robust, with Student's t. One win and one loss are added as pseudo-samples (Bonett and
+    Price 2012). Without them, the interval would be too narrow if few or no samples differ.
 
     Args:
         sums: Sum of the differences, each in [-1, 1], in each cluster, (C,).

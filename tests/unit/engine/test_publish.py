@@ -145,7 +145,7 @@ def test_images_are_in_the_bundle_once(tmp_path: Path) -> None:
     copy = fetched(bundle, tmp_path / "elsewhere")
     assert len(list((copy.path / "images").iterdir())) == 3
     bundle.replace("images/" + Path(images[0]).name, b"MZ no picture")
-    with pytest.raises(ExchangeError, match="is no such picture"):
+    with pytest.raises(ExchangeError, match="is not such an image"):
         fetched(bundle, tmp_path / "third")
     assert example_image().read()[:4] == b"\x89PNG"
 
