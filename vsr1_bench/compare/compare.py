@@ -23,7 +23,7 @@ from vsr1_bench.scoring.pairs import (
     align,
     at_partners,
     changed_samples,
-    golds,
+    gold_answers,
     marked,
     outcomes_of,
     partners,
@@ -285,7 +285,7 @@ def _flips(
     """The samples among `ids` on which two runs differ, given their values, (N,)."""
     one, other = first.outcomes, second.outcomes
     differ = np.flatnonzero(a != b).tolist()
-    gold = golds(first.run, frozenset(ids[at] for at in differ))
+    gold = gold_answers(first.run, frozenset(ids[at] for at in differ))
     return [
         Flip(
             name,

@@ -144,7 +144,7 @@ def runs_with_gold_answers(
 
 def _samples(data: RunData, wanted: int, progress: bool) -> dict[int, Sample]:
     samples: dict[int, Sample] = {}
-    with progress_bar(wanted, "golds", "row", shown=progress) as bar:
+    with progress_bar(wanted, "gold answers", "row", shown=progress) as bar:
         for row, sample in data.samples(wanted):
             samples[row] = replace(sample, images=())
             bar.update()

@@ -67,7 +67,7 @@ def pack(runs: Sequence[RunFolder], folder: Path, options: PackOptions) -> Manif
     """Write a bundle's files, all but its manifest, into an empty folder.
 
     Raises:
-        UsageError: golds or images whose license does not let them be passed on.
+        UsageError: gold answers or images whose license does not let them be passed on.
         ExchangeError: something in a run must not be published, or does not fit a bundle.
         StoreError: a run cannot be read.
     """

@@ -174,7 +174,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
     of_readings = run.judgments(run.perception_judgment_path(verdicts))
     captions = {c.sample_id: c for c in run.captions().values()} if captioned else {}
     seen = []
-    golds = "answer" not in run.withheld()
+    has_answers = "answer" not in run.withheld()
     for row, sample, generation in _asked(run, run.placed_samples()):
         if sample is None:
             seen.append(Seen(f"row {row}", {}, None))
@@ -200,7 +200,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
         sufficient = _correct(of_readings.get(perception.key)) if perception and read else None
         cut = perception is not None and perception.truncated
         text = mark_tags(generation.text, reader.thinking_tags)
-        leaks = _leaks(sample, text, description) if golds else None
+        leaks = _leaks(sample, text, description) if has_answers else None
         seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
     return seen
 

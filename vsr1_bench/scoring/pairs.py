@@ -124,6 +124,6 @@ def _questions(run: RunFolder) -> dict[str, int]:
     return {s.id: hash((s.question, s.choices, s.answer)) for s in run.stream_samples()}
 
 
-def golds(run: RunFolder, ids: Collection[str]) -> dict[str, str]:
+def gold_answers(run: RunFolder, ids: Collection[str]) -> dict[str, str]:
     """Gold answers of these samples, by id."""
     return {sample.id: sample.answer for sample in run.stream_samples() if sample.id in ids}
