@@ -111,7 +111,7 @@ def test_a_license_that_does_not_allow(
 ) -> None:
     run = made_run(tmp_path)
     strict = replace(get_task("gsm8k"), license="CC-BY-NC-4.0")
-    for module in ("pack", "golds"):
+    for module in ("pack", "gold_answers"):
         monkeypatch.setattr(f"vsr1_bench.publish.{module}.get_task", lambda *_: strict)
     with pytest.raises(UsageError, match=rf"--{flag}: the license of gsm8k .CC-BY-NC-4.0. is not"):
         published(tmp_path, **{flag: True})
