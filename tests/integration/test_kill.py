@@ -127,7 +127,7 @@ def state(runs: Path) -> dict[str, tuple[Any, ...]]:
     """Key -> what is stored, each key once; times left out."""
     found = [record for path in journals(runs) for record in cli.records(path)]
     kept = {r["key"]: (r["sample_id"], r["index"], r["text"], r["error"]) for r in found}
-    assert len(kept) == len(found), "a response occurs twice in the journal"
+    assert len(kept) == len(found), "a response stands twice in the journal"
     return kept
 
 
@@ -203,7 +203,7 @@ def test_kills_lose_nothing_and_repeat_nothing(
         hear(one)
         stored = whole_lines(runs)
         assert kept <= set(stored), "an acknowledged response is lost"
-        assert len(stored) == len(set(stored)), "a response occurs twice in the journal"
+        assert len(stored) == len(set(stored)), "a response stands twice in the journal"
 
     assert 20 < len(kept) < wanted_responses, "the kills did not fall into the generation"
     last = victim("killed")

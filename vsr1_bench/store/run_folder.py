@@ -171,7 +171,7 @@ class RunFolder:
     def withheld(self) -> tuple[str, ...]:
         """Fields of the samples that a published run withholds: gold answers, questions.
 
-        Scoring and tables need none of them; judging does (see `publish.gold_answers`).
+        Judging needs them (see `publish.gold_answers`); scoring and tables do not.
         """
         return tuple(self.meta().get("withheld", ()))
 
