@@ -11,7 +11,7 @@ from typing import Any
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import BenchError
 from vsr1_bench.generation.images import ImageError, decode, image_size
-from vsr1_bench.publish.golds import matching_data
+from vsr1_bench.publish.gold_answers import matching_data
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.report.folder import ReportFolder
 from vsr1_bench.store.journal import read_lines

@@ -11,7 +11,7 @@ from vsr1_bench.leaderboard.collect import Scored, current_score, run_notes
 from vsr1_bench.leaderboard.marking import mark_best
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import LOWER_IS_BETTER, spec_fields
-from vsr1_bench.leaderboard.wide import Cell, Grid, Wanted, build_grid, headline
+from vsr1_bench.leaderboard.wide import Grid, GridCell, Wanted, build_grid, headline
 from vsr1_bench.prompts.judge_prompts import PROMPTS
 from vsr1_bench.registry import Registry, load_registry
 from vsr1_bench.report.task_page import Written
@@ -85,7 +85,7 @@ def grid_document(grid: Grid, tasks: Mapping[str, Sequence[TaskRun]]) -> dict[st
     }
 
 
-def _cell(cell: Cell | None, places: Mapping[Path, int]) -> dict[str, Any] | None:
+def _cell(cell: GridCell | None, places: Mapping[Path, int]) -> dict[str, Any] | None:
     if cell is None:
         return None
     run = None
