@@ -22,8 +22,8 @@ from vsr1_bench.store.journal_index import (
     GENERATIONS,
     JUDGMENTS,
     PERCEPTIONS,
-    Made,
-    Told,
+    OutputSummary,
+    VerdictSummary,
     check_asked,
 )
 from vsr1_bench.store.lines import place_of_line
@@ -148,8 +148,8 @@ class Located(Closing):
         return asked
 
     def _made(
-        self, kind: str, reader: Callable[[Path], Callable[[int, bytes], Made]]
-    ) -> Iterator[tuple[Made, Where]]:
+        self, kind: str, reader: Callable[[Path], Callable[[int, bytes], OutputSummary]]
+    ) -> Iterator[tuple[OutputSummary, Where]]:
         for path in sorted(self.run.path.glob(f"{kind}*.jsonl")):
             yield from self._lines(path, reader(path))
 
@@ -171,7 +171,7 @@ class Located(Closing):
 
     def _told(self, path: Path) -> dict[str, Where]:
         found: dict[str, Where] = {}
-        told: Told
+        told: VerdictSummary
         for told, where in self._lines(path, JUDGMENTS.reader(path)):
             found[told.key] = where
         return found
