@@ -120,8 +120,8 @@ class Located(Closing):
         rows: list[tuple[int, str, Where]] = []
         for path in sorted(self.run.path.glob("samples*.jsonl")):
             for place, where in self._lines(path, partial(place_of_line, path)):
-                if place.left_out is not None:
-                    self.left_out[place.row] = place.left_out
+                if place.skipped is not None:
+                    self.left_out[place.row] = place.skipped
                     continue
                 assert place.id is not None
                 stored.add(place.id)

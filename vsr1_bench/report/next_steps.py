@@ -77,7 +77,7 @@ def _without_verdict(document: dict[str, Any]) -> int:
 
 def _not_made(one: TaskRun, document: dict[str, Any]) -> int:
     rates = document["rates"]
-    left_out = len(one.folder.left_out()) if one.spec.variant != NONE else 0
+    left_out = len(one.folder.skipped()) if one.spec.variant != NONE else 0
     asked = (one.folder.wanted() - left_out) * one.spec.responses_per_sample
     failed: int = round(rates["failed"] * rates["total"])
     return max(0, asked - one.folder.count()) + failed
