@@ -131,7 +131,9 @@ class Page:
             *words, _, target = words
         assert not {"|", "&&", ";", "<"} & set(words), f"the shell's own words: {line}"
         expanded = [path for word in words for path in sorted(glob.glob(word)) or [word]]
-        done = here(*expanded)
+        with pytest.MonkeyPatch.context() as patch:  # runs store the command that made them
+            patch.setattr("sys.argv", [name, *expanded])
+            done = here(*expanded)
         assert done.returncode == 0, f"{line}\nexit code {done.returncode}\n{done.stderr}"
         if target:
             (self.folder / target).write_text(done.stdout, "utf-8")
