@@ -6,14 +6,14 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli import common, table
-from vsr1_bench.errors import StoreError, UsageError
+from vsr1_bench.cli.stored import show_sound
+from vsr1_bench.errors import DamagedRunError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.reported import ReportedTable
@@ -57,10 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Write the report and say where it is."""
-    return common.without_damaged(partial(_view, options))
+    # Paths are looked through here: a trainer's folder holds no runs to find.
+    return show_sound([], lambda _, damaged: _view(options, damaged), least=0)
 
 
-def _view(options: argparse.Namespace, damaged: common.Damaged) -> None:
+def _view(options: argparse.Namespace, damaged: Mapping[Path, DamagedRunError]) -> None:
     from vsr1_bench.data.dataset import DataOptions
     from vsr1_bench.report.folder import check_target
     from vsr1_bench.report.report import ReportOptions, write_report
@@ -79,12 +80,12 @@ def _view(options: argparse.Namespace, damaged: common.Damaged) -> None:
             include_path=options.include_path,
             ask_again=_ask_again,
             title=options.title,
-            progress=options.verbosity in ("DEBUG", "INFO"),
-            notices=[f"left out: {error}" for error in damaged.values()],
+            progress=common.shows_progress(options),
+            notices=[f"skipped: {error}" for error in damaged.values()],
         ),
     )
     for line in written.notices:
-        if not line.startswith("left out: "):  # those are told at the end anyway
+        if not line.startswith("skipped: "):  # those are told at the end anyway
             print(f"vsr1-bench: {line}", file=sys.stderr)
     print(f"report: {written.index}")
     if options.open:
@@ -94,7 +95,7 @@ def _view(options: argparse.Namespace, damaged: common.Damaged) -> None:
 
 
 def found_folders(
-    paths: Sequence[Path], damaged: common.Damaged
+    paths: Sequence[Path], damaged: Mapping[Path, DamagedRunError]
 ) -> tuple[list[RunFolder], list[Path]]:
     """The runs and the trainers' folders at or below paths; a trainer's own validations are not.
 

@@ -173,7 +173,7 @@ def test_a_damaged_run_is_named_and_left_out(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = here("view", tmp_path / "runs", "-o", out, "--include_path", plugins)
     line = error_line(done.returncode, 75, done.stderr)
-    assert line.startswith(f"vsr1-bench: left out: {journal}:1")
+    assert line.startswith(f"vsr1-bench: skipped: {journal}:1")
     overview = data(out, "overview")
     assert [run["folder"] for run in overview["tasks"][0]["runs"]] == [str(whole.path)]
     assert any(str(journal) in notice for notice in overview["notices"])
