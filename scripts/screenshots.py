@@ -69,7 +69,7 @@ def pages(page: Any, index: str) -> Iterator[str]:
     yield "sample"
     opened("#~compare/" + task.removeprefix("#") + "?runs=0,1", ".compare-page .vlist .row")
     yield "side-by-side"
-    opened("#~train/0", ".train-page .group")
+    opened("#~train/0?step=3", ".train-page .group")
     page.locator(".steps").evaluate("one => one.scrollIntoView()")
     yield "training-step"
 
