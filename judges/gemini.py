@@ -1,11 +1,7 @@
-"""gemini: Google's models, the judge of the Vision-SR1 paper; its key is in GEMINI_API_KEY."""
+"""gemini: Google's models, the judge of the Vision-SR1 paper. GEMINI_API_KEY holds the key."""
 
 from vsr1_bench.judge import ModelJudge
-from vsr1_bench.judging.llm_open import open_gemini
+from vsr1_bench.judging.llm_open import llm_judge
 
-JUDGE = ModelJudge(
-    name="gemini",
-    version=1,
-    open=open_gemini,
-    description="Gemini (default gemini-2.5-flash): GEMINI_API_KEY; --judge_args safety=…",
-)
+ABOUT = "Gemini (default gemini-2.5-flash): GEMINI_API_KEY; --judge_args safety=…"
+JUDGE = ModelJudge("gemini", 1, llm_judge("gemini"), ABOUT)

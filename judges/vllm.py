@@ -1,11 +1,7 @@
 """vllm: a local LLM in vLLM's engine, in this process; no server, no key."""
 
 from vsr1_bench.judge import ModelJudge
-from vsr1_bench.judging.llm_open import open_vllm
+from vsr1_bench.judging.llm_open import llm_judge
 
-JUDGE = ModelJudge(
-    name="vllm",
-    version=1,
-    open=open_vllm,
-    description="a local LLM in vLLM: --judge_model FOLDER or hub id",
-)
+ABOUT = "a local LLM in vLLM: --judge_model FOLDER or hub id"
+JUDGE = ModelJudge("vllm", 1, llm_judge("vllm"), ABOUT)

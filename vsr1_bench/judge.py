@@ -1,8 +1,7 @@
 """The interface of a judge file: what it defines, and what a judge receives.
 
-A judge file holds module-level `RuleJudge` or `ModelJudge` objects; like a task file it stays light
-at import. What judges is a `JudgeRunner`, opened from a spec by
-`vsr1_bench.judging.open.open_judge`.
+A judge file holds a module-level `RuleJudge` or `ModelJudge`; like a task file it stays light at
+import. `vsr1_bench.judging.open.open_judge` turns a spec into a `JudgeRunner`, which judges items.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ error must not cost a generation.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,7 +55,7 @@ class Connection:
     """Fingerprint of the weights, or of endpoint and served id."""
     open: Callable[[], Generator]
     sampling: Sampling
-    told: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     """What else was set and can change a reply (`safety`, `dtype`)."""
 
 
@@ -75,15 +74,14 @@ def connect_openai(options: ConnectOptions) -> Connection:
         )
     sampling, rest = split_args(options, {"max_tokens": 2048})
     model, url = options.model, options.base_url.rstrip("/")
-    told = {"vllm_fields": False, "concurrency": options.concurrency or 32} | rest
+    settings = {"vllm_fields": False, "concurrency": options.concurrency or 32} | rest
 
     from vsr1_bench.generation.base import parse_backend_args
-    from vsr1_bench.generation.calls import checked_url
-    from vsr1_bench.generation.models import find_model
+    from vsr1_bench.generation.models import checked_url, endpoint_mark, find_model
     from vsr1_bench.generation.openai import KEY_VARIABLE, OpenAIArgs, OpenAIGenerator
 
     checked_url(url, flags)
-    args = parse_backend_args(OpenAIArgs, "openai", told, flags)
+    args = parse_backend_args(OpenAIArgs, "openai", settings, flags)
 
     def connect() -> Generator:
         shared = os.environ.get(KEY_VARIABLE) and not os.environ.get(flags.key_variable)
@@ -91,7 +89,7 @@ def connect_openai(options: ConnectOptions) -> Connection:
         found = find_model(model, backend="openai", base_url=url, flags=flags)
         return OpenAIGenerator(found, args, key_variable=variable)
 
-    return Connection(model, _endpoint_mark(url, model), connect, sampling, _decides(told))
+    return Connection(model, endpoint_mark(url, model), connect, sampling, _decides(settings))
 
 
 def connect_gemini(options: ConnectOptions) -> Connection:
@@ -104,24 +102,23 @@ def connect_gemini(options: ConnectOptions) -> Connection:
     flags = options.flags
     sampling, rest = split_args(options, {"max_tokens": 8192})  # thinking counts, too
     model, url = options.model or "gemini-2.5-flash", (options.base_url or "").rstrip("/")
-    told = {"concurrency": options.concurrency or 16} | rest
+    settings = {"concurrency": options.concurrency or 16} | rest
     variables = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     if not options.dry_run and not any(os.environ.get(name) for name in variables):
         raise JudgeMissingError(f"{flags.role} 'gemini' needs a key in {' or '.join(variables)}")
 
     from vsr1_bench.generation.base import parse_backend_args
-    from vsr1_bench.generation.calls import checked_url
     from vsr1_bench.generation.gemini import ENDPOINT, GeminiArgs, GeminiGenerator
-    from vsr1_bench.generation.models import ModelInfo
+    from vsr1_bench.generation.models import ModelInfo, checked_url, endpoint_mark
 
     checked_url(url or ENDPOINT, flags)
-    args = parse_backend_args(GeminiArgs, "gemini", told, flags)
+    args = parse_backend_args(GeminiArgs, "gemini", settings, flags)
 
     def connect() -> Generator:
         found = ModelInfo(model, "", verified=False, base_url=url or None, flags=flags)
         return GeminiGenerator(found, args)
 
-    return Connection(model, _endpoint_mark(url, model), connect, sampling, _decides(told))
+    return Connection(model, endpoint_mark(url, model), connect, sampling, _decides(settings))
 
 
 def connect_vllm(options: ConnectOptions) -> Connection:
@@ -146,28 +143,31 @@ def connect_vllm(options: ConnectOptions) -> Connection:
     from vsr1_bench.generation.precision import precision_of
     from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
 
-    sampling, told = split_args(options, {"max_tokens": 512})
+    sampling, settings = split_args(options, {"max_tokens": 512})
     if options.concurrency:
-        told = {"max_num_seqs": options.concurrency} | told
+        settings = {"max_num_seqs": options.concurrency} | settings
     model = find_model(options.model, backend="vllm", offline=options.dry_run, flags=flags)
-    args = parse_backend_args(VllmArgs, "vllm", told, flags)
+    args = parse_backend_args(VllmArgs, "vllm", settings, flags)
     check_devices("vllm", args, flags=flags)
-    if "dtype" not in told and (dtype := precision_of(model.path, args, flags).dtype) == "float32":
+    if (
+        "dtype" not in settings
+        and (dtype := precision_of(model.path, args, flags).dtype) == "float32"
+    ):
         # vLLM by itself ran such weights in bf16: verdicts of that time are another judge's.
-        told["dtype"] = dtype
+        settings["dtype"] = dtype
 
     def connect() -> Generator:
         return VllmGenerator(model, args)
 
-    return Connection(model.id, model.fingerprint, connect, sampling, _decides(told))
+    return Connection(model.id, model.fingerprint, connect, sampling, _decides(settings))
 
 
 CONNECT = {"openai": connect_openai, "gemini": connect_gemini, "vllm": connect_vllm}
 """The ways to a model that judges or reads, by the name that a judge or a reader has."""
 
 
-def _decides(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in told.items() if name not in HARMLESS}
+def _decides(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in HARMLESS}
 
 
 def split_args(
@@ -194,7 +194,3 @@ def split_args(
         if sampling.get(name, low) < low:
             raise UsageError(f"{flag} {name}={sampling[name]}: wanted at least {low}")
     return Sampling(**sampling), rest
-
-
-def _endpoint_mark(url: str, model: str) -> str:
-    return hashlib.sha256(f"{url}\0{model}".encode()).hexdigest()[:32]

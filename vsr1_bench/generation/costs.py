@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.errors import JudgeError, UsageError
-from vsr1_bench.records import Completion, Usage
+from vsr1_bench.records import Completion, Request, Usage
+
+if TYPE_CHECKING:
+    from vsr1_bench.generation.base import Generator
 
 # Chat templates and schemas add tokens that no text of ours shows.
 OVERHEAD_TOKENS = 32
@@ -83,17 +87,15 @@ class Spending:
                 f"--max_cost needs the price of {model!r}: give --price_file FILE.json, {WANTED}"
             )
 
-    def most(self, model: str, words: str, limit: int) -> float:
-        """What a call can cost at most; 0 where no price is known.
+    def most(self, model: str, request: Request) -> float:
+        """Upper bound of what a call can cost; 0 if no price is known.
 
-        Args:
-            model: Who is asked.
-            words: The whole prompt. No token is shorter than a byte: this is a bound, not a guess.
-            limit: Tokens that the reply may have.
+        No token is shorter than a byte, so the bytes of the prompt bound its tokens.
         """
         price = self.price(model)
-        tokens = OVERHEAD_TOKENS + len(words.encode("utf-8", "replace"))
-        return price.of(tokens, limit) if price else 0.0
+        text = "".join(str(part) for message in request.messages for part in message.content)
+        tokens = OVERHEAD_TOKENS + len(text.encode("utf-8", "replace"))
+        return price.of(tokens, request.sampling.max_tokens) if price else 0.0
 
     def hold(self, most: float) -> bool:
         """Set aside what a call can cost at most; False where that could go over the bound."""
@@ -128,6 +130,54 @@ class Spending:
             f"--max_cost {self.max_cost:g}: {self.spent:.6g} is spent, and the next call could go "
             f"over it{after}"
         )
+
+
+class PaidCalls:
+    """Requests to one model, of which none is sent that could go over the bound on the cost."""
+
+    def __init__(self, requests: Iterator[Request | None], spending: Spending, model: str) -> None:
+        """Take the requests; None among them = there is none for now."""
+        self._requests, self._spending, self._model = requests, spending, model
+        self._most: dict[str, float] = {}
+        """Per key of a call that is under way: the most that it can cost."""
+        self._waiting: deque[Request] = deque()
+        """Requests that could not be afforded while others were under way, and retries."""
+
+    def serve(self, open: Callable[[], Generator]) -> Iterator[tuple[Completion, float | None]]:
+        """Yield completions and their costs; the model is opened for the first request.
+
+        It ends when there are no more requests, or when the next one could not be afforded.
+        """
+        if (request := self._following()) is None:
+            return
+        first = [request]
+        for completion in open().serve(lambda: first.pop() if first else self._following()):
+            most = self._most.pop(completion.key)
+            yield completion, self._spending.settle_call(self._model, most, completion)
+
+    def retry(self, request: Request) -> None:
+        """Send a request again, before the others."""
+        self._waiting.appendleft(request)
+
+    def check(self, after: str = "") -> None:
+        """Check that every request was sent.
+
+        Raises:
+            BudgetSpentError: one could not be afforded.
+        """
+        if self._waiting:
+            raise self._spending.refusal(after)
+
+    def _following(self) -> Request | None:
+        request = self._waiting.popleft() if self._waiting else next(self._requests, None)
+        if request is None:
+            return None
+        most = self._spending.most(self._model, request)
+        if not self._spending.hold(most):
+            self._waiting.appendleft(request)
+            return None
+        self._most[request.key] = most
+        return request
 
 
 def cost_of(price: Price | None, usage: Usage) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,19 +78,8 @@ def find_model(
         ModelError: there is no such model, or its folder is not readable.
     """
     if backend == "openai":
-        url = (base_url or "").rstrip("/")
-        if "@" in urlsplit(url).netloc:
-            raise UsageError(
-                f"{flags.base_url} holds a user or password, and it is recorded with the run; give "
-                "the key by the variable OPENAI_API_KEY instead"
-            )
-        if "?" in url or "#" in url:
-            bare = url.partition("?")[0].partition("#")[0]
-            raise UsageError(
-                f"{flags.base_url} {bare!r} with a query, which may be a key, and is recorded "
-                "with the run; give the URL alone, and the key by the variable OPENAI_API_KEY"
-            )
-        mark = hashlib.sha256(f"{url}\0{name}".encode()).hexdigest()[:32]
+        url = checked_url((base_url or "").rstrip("/"), flags)
+        mark = endpoint_mark(url, name)
         return ModelInfo(name, mark, verified=False, base_url=url, flags=flags)
     if backend == "scripted":
         script = user_text(script)
@@ -109,6 +99,31 @@ def find_model(
             f"model {name!r}: no such folder; give a folder, a hub id (ORG/NAME), or {EMBEDDED!r}"
         )
     return replace(_from_hub(name, revision, offline, trust_remote_code), flags=flags)
+
+
+def checked_url(url: str, flags: Flags = RUN_FLAGS) -> str:
+    """Return an endpoint's URL if it can be called.
+
+    Raises:
+        UsageError: it cannot, or it holds a password or a query. A query may be a key, and the URL
+            is stored with the run.
+    """
+    bare = re.split("[?#]", url)[0]
+    alone = f"give the URL alone, and the key by the environment ({flags.key_variable})"
+    with suppress(ValueError):  # of `urlsplit`: brackets or a port that are none
+        split = urlsplit(bare)
+        if "@" in split.netloc:
+            raise UsageError(f"{flags.base_url} holds a user or password, and is stored; {alone}")
+        if bare != url:
+            raise UsageError(f"{flags.base_url} {bare!r} holds a query, and is stored; {alone}")
+        if re.fullmatch(r"https?://[!-~]+", url) and split.hostname and split.port != 0:
+            return url
+    raise UsageError(f"{flags.base_url} {bare!r}: wanted http://HOST:PORT/v1 or https://HOST/v1")
+
+
+def endpoint_mark(url: str, model: str) -> str:
+    """Fingerprint of a model behind a URL, whose weights nobody can check."""
+    return hashlib.sha256(f"{url}\0{model}".encode()).hexdigest()[:32]
 
 
 def _from_hub(name: str, revision: str | None, offline: bool, code: bool) -> ModelInfo:

@@ -18,6 +18,7 @@ from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import (
     OVERHEAD_TOKENS,
     BudgetSpentError,
+    PaidCalls,
     Spending,
     cost_of,
 )
@@ -42,17 +43,15 @@ _NO_SCHEMA = re.compile(
 
 
 @dataclass(slots=True)
-class _Asked:
-    """A prompt, and the items that wait for its reply."""
+class _Prompt:
+    """A prompt under way, and the items that wait for its reply."""
 
-    key: str
     items: list[tuple[Item, str | None]]
     """Each with its extracted answer."""
     shown: str
     """The candidate, as the judge sees it."""
     structured: bool
-    most: float
-    """What it can cost."""
+    """Whether the reply must follow the JSON schema."""
 
 
 class LLMRunner(JudgeRunner):
@@ -65,12 +64,11 @@ class LLMRunner(JudgeRunner):
     def __init__(
         self,
         name: str,
-        version: int,
         connection: Connection,
         prompt: JudgePrompt,
         spending: Spending,
     ) -> None:
-        """Remember what to ask; the model is loaded or called when the first prompt is there.
+        """Keep the settings; the model is loaded or called for the first prompt.
 
         Raises:
             UsageError: a bound on the cost and no price.
@@ -82,11 +80,11 @@ class LLMRunner(JudgeRunner):
         self._price = spending.price(connection.model)
         sampling = connection.sampling
         asks = {
-            "judge": [name, version],
+            "judge": [name, 1],
             "model": [connection.model, connection.mark],
             "prompt": self.prompt_hash,
             "sampling": [sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed],
-            "told": dict(connection.told),
+            "told": dict(connection.settings),
         }
         self._asks = hashlib.sha256(canonical_json(asks).encode()).hexdigest()
         """Digest of what decides a reply; how it is read is not part of that."""
@@ -94,18 +92,17 @@ class LLMRunner(JudgeRunner):
         self.identity = hashlib.sha256(decides.encode()).hexdigest()
         self._structured = prompt.schema is not None
         self._generator: Generator | None = None
-        self._asked: dict[str, _Asked] = {}
-        """Prompts on their way."""
+        self._prompts: dict[str, _Prompt] = {}
+        """Prompts under way, by the hash of the request."""
         self._known: dict[str, Reply] = {}
-        """Replies by the hash of what was asked."""
+        """Replies by the hash of the request."""
         self._journal: ReplyJournal | None = None
         self._free: deque[Judged] = deque()
         """Verdicts that took no separate call."""
-        self._held: _Asked | None = None
-        """The next prompt, too dear while others are on their way."""
-        self._ended = False
+        self._until = 0.0
+        """When to stop preparing items and pass on the replies that have arrived."""
         self._failed = 0
-        """Calls that have failed since the last one that has not."""
+        """Failed calls since the last one that succeeded."""
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
         """Judge items; nothing is asked twice within the life of this judge.
@@ -116,7 +113,7 @@ class LLMRunner(JudgeRunner):
             BenchError: the model cannot be asked (a refused key, a dead endpoint).
         """
         try:
-            yield from self._stream(iter(items))
+            yield from self._stream(items)
         except BudgetSpentError:
             raise
         except BenchError as error:
@@ -130,7 +127,7 @@ class LLMRunner(JudgeRunner):
             shown = candidate(item, graded=self.prompt.graded)
             if shown is None:
                 continue
-            text = self._prompt(item, shown[0])
+            text = self._text(item, shown[0])
             key = _key(text, item.vote)
             if key not in seen and key not in self._known:
                 seen.add(key)
@@ -169,20 +166,26 @@ class LLMRunner(JudgeRunner):
             self._generator.close()
             self._generator = None
 
-    def _stream(self, source: Iterator[Item]) -> Iterator[Judged]:
-        self._held, self._ended = None, False
-        while True:
-            self._fill(source)
+    def _stream(self, items: Iterable[Item]) -> Iterator[Judged]:
+        calls = PaidCalls(self._requests(items), self._spending, self._connection.model)
+        self._until = time.monotonic() + FILL_SECONDS
+        try:
+            for completion, cost in calls.serve(self._opened):
+                prompt = self._prompts[completion.key]
+                if prompt.structured and _schema_refused(completion.error):
+                    self._structured = prompt.structured = False
+                    text = self._text(prompt.items[0][0], prompt.shown, structured=False)
+                    calls.retry(self._request(completion.key, prompt, text))
+                else:
+                    yield from self._finish(completion, cost)
+                yield from self._drain()
+                self._until = time.monotonic() + FILL_SECONDS
             yield from self._drain()
-            if self._asked:
-                for completion in self._opened().completions():
-                    yield from self._finish(completion)
-                    self._fill(source)
-                    yield from self._drain()
-            elif self._held is not None:
-                raise self._spending.refusal("; verdicts so far are safe")
-            elif self._ended:
-                return
+            calls.check("; verdicts so far are safe")
+        finally:
+            if self._prompts:  # stopped early: nobody waits for the calls under way
+                self._prompts.clear()
+                self.close()
 
     def _drain(self) -> Iterator[Judged]:
         while self._free:
@@ -194,103 +197,67 @@ class LLMRunner(JudgeRunner):
             self._generator.on_arrival = self._arrived
         return self._generator
 
-    def _fill(self, source: Iterator[Item]) -> None:
-        """Submit what there is room, money and a little time for."""
-        until = time.monotonic() + FILL_SECONDS
-        while not self._ended and (not self._asked or time.monotonic() < until):
-            if self._asked and len(self._asked) >= self._opened().capacity:
-                return
-            asked = self._held
-            if asked is None:
-                item = next(source, None)
-                if item is None:
-                    self._ended = True
-                    return
-                asked = self._consider(item)
-                if asked is None:
-                    continue
-            self._held = None
-            if not self._spending.hold(asked.most):
-                self._held = asked
-                return
-            self._asked[asked.key] = asked
-            self._submit(asked)
+    def _requests(self, items: Iterable[Item]) -> Iterator[Request | None]:
+        """Yield the requests that items need; None when replies should be passed on first."""
+        for item in items:
+            request = self._consider(item)
+            if request is not None:
+                yield request
+            while self._prompts and time.monotonic() > self._until:
+                yield None
 
-    def _consider(self, item: Item) -> _Asked | None:
-        """Turn an item into a prompt; None if its verdict is known, on its way or free."""
+    def _consider(self, item: Item) -> Request | None:
+        """Turn an item into a request; None if its verdict is known, under way or free."""
         shown = candidate(item, graded=self.prompt.graded)
         if shown is None:
-            verdict = Verdict("incorrect", unparsed=True, reason="no final answer")
-            self._free.append(self._judged(item, replace(verdict, score=self._zero)))
+            zero = 0.0 if self.prompt.graded else None
+            verdict = Verdict("incorrect", unparsed=True, reason="no final answer", score=zero)
+            self._free.append(self._judged(item, verdict))
             return None
-        text, extracted = self._prompt(item, shown[0]), shown[1]
+        text, extracted = self._text(item, shown[0]), shown[1]
         key = _key(text, item.vote)
         if key in self._known:
             self._keep(self._known[key])  # in this run's folder, too
-            self._free.append(self._said(item, extracted, self._known[key]))
+            self._free.append(self._judged_by(self._known[key], item, extracted))
             return None
-        if key in self._asked:
-            self._asked[key].items.append((item, extracted))
+        if key in self._prompts:
+            self._prompts[key].items.append((item, extracted))
             return None
-        limit = self._connection.sampling.max_tokens
-        most = self._spending.most(self._connection.model, text, limit)
-        return _Asked(key, [(item, extracted)], shown[0], self._structured, most)
+        self._prompts[key] = _Prompt([(item, extracted)], shown[0], self._structured)
+        if not self._structured:
+            text = self._text(item, shown[0], structured=False)
+        return self._request(key, self._prompts[key], text)
 
-    @property
-    def _zero(self) -> float | None:
-        return 0.0 if self.prompt.graded else None
-
-    def _prompt(self, item: Item, shown: str, *, structured: bool = True) -> str:
+    def _text(self, item: Item, shown: str, *, structured: bool = True) -> str:
         written = self.prompt.write(
             item.question, item.answer, shown, item.choices, structured=structured
         )
         return answers.well_formed(written)
 
-    def _submit(self, asked: _Asked) -> None:
-        item, _ = asked.items[0]
-        text = self._prompt(item, asked.shown, structured=asked.structured)
-        schema = self.prompt.schema if asked.structured else None
-        self._opened().submit(
-            Request(
-                asked.key,
-                (Message("user", (text,)),),
-                self._connection.sampling,
-                sample_id=item.sample_id or item.id,
-                index=item.vote,
-                json_schema=schema,
-            )
+    def _request(self, key: str, prompt: _Prompt, text: str) -> Request:
+        item, _ = prompt.items[0]
+        return Request(
+            key,
+            (Message("user", (text,)),),
+            self._connection.sampling,
+            sample_id=item.sample_id or item.id,
+            index=item.vote,
+            json_schema=self.prompt.schema if prompt.structured else None,
         )
 
-    def _finish(self, completion: Completion) -> Iterator[Judged]:
+    def _finish(self, completion: Completion, cost: float | None) -> Iterator[Judged]:
         """Read a reply, for all the items that wait for it."""
-        asked = self._asked[completion.key]
-        if asked.structured and _cannot_be_held(completion.error):
-            self._structured = asked.structured = False
-            self._again(asked, completion)
-            return
-        self._arrived(completion)
-        del self._asked[completion.key]
-        cost = self._spending.settle_call(self._connection.model, asked.most, completion)
         reply = Reply(completion, cost)
+        self._keep(reply)
         self._known[completion.key] = reply
-        for item, extracted in asked.items:
-            yield self._said(item, extracted, reply)
+        for item, extracted in self._prompts.pop(completion.key).items:
+            yield self._judged_by(reply, item, extracted)
         self._failed = self._failed + 1 if completion.error is not None else 0
         if self._failed >= HOPELESS:
             raise JudgeError(
                 f"the last {self._failed} calls all failed: {completion.error}; "
                 "verdicts so far are safe"
             )
-
-    def _again(self, asked: _Asked, refused: Completion) -> None:
-        """Ask once more without the schema; what the refusal cost is counted, the bound kept."""
-        self._spending.settle_call(self._connection.model, asked.most, refused)
-        if self._spending.hold(asked.most):
-            self._submit(asked)
-            return
-        # Where another is held back already, the command ends with it: these have no verdict yet.
-        del self._asked[asked.key]
-        self._held = self._held or asked
 
     def _arrived(self, completion: Completion) -> None:
         """Write a reply down; called in whatever thread it came in."""
@@ -300,8 +267,8 @@ class LLMRunner(JudgeRunner):
         if self._journal is not None and reply.completion.error is None:
             self._journal.add(reply.completion.key, reply)
 
-    def _said(self, item: Item, extracted: str | None, reply: Reply) -> Judged:
-        """What a reply says of an item; equal ones share it, and `asked` tells that they do."""
+    def _judged_by(self, reply: Reply, item: Item, extracted: str | None) -> Judged:
+        """The verdict of a reply on an item; items with the same `asked` share the reply."""
         completion = reply.completion
         return replace(
             self._judged(item, replace(self._verdict(completion), extracted=extracted)),
@@ -340,6 +307,6 @@ def _key(text: str, vote: int) -> str:
     return hashlib.sha256(words).hexdigest()[:32]
 
 
-def _cannot_be_held(error: str | None) -> bool:
-    """Whether a failure is about structured output itself."""
+def _schema_refused(error: str | None) -> bool:
+    """Whether an endpoint refused structured output itself."""
     return error is not None and (error == NO_SCHEMA or bool(_NO_SCHEMA.match(error)))

@@ -1,21 +1,16 @@
-"""From flags to a model that judges: the endpoints and engines behind LLM judges."""
+"""Judges that ask an LLM: which model, at which endpoint or in which engine, with which prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.generation.connect import (
-    Connection,
-    ConnectOptions,
-    connect_gemini,
-    connect_openai,
-    connect_vllm,
-)
+from vsr1_bench.generation.connect import CONNECT, ConnectOptions
 from vsr1_bench.generation.flags import Flags
 from vsr1_bench.judge import JudgeContext, JudgeOptions, JudgeRunner
-from vsr1_bench.prompts.judge_prompts import STRICT, get_prompt
+from vsr1_bench.prompts.judge_prompts import STRICT, JudgePrompt, get_prompt
 from vsr1_bench.store.judge_names import llm_name, model_label, read_name, split_first
 
 JUDGE_FLAGS = Flags(
@@ -23,22 +18,54 @@ JUDGE_FLAGS = Flags(
 )
 
 
-def open_openai(context: JudgeContext) -> JudgeRunner:
-    """A judge behind any OpenAI-compatible URL."""
-    return _runner(context, connect_openai)
+def llm_judge(
+    backend: str, prompt: JudgePrompt | None = None
+) -> Callable[[JudgeContext], JudgeRunner]:
+    """Make the `open` of a `ModelJudge` that asks an LLM.
+
+    Args:
+        backend: `openai` (any OpenAI-compatible URL), `gemini` or `vllm` (in this process).
+        prompt: The judge's own prompt; None = `--judge_prompt`, or the prompt of the task.
+    """
+    return partial(_open, backend=backend, prompt=prompt)
 
 
-def open_gemini(context: JudgeContext) -> JudgeRunner:
-    """Gemini as judge."""
-    return _runner(context, connect_gemini)
+def _open(context: JudgeContext, backend: str, prompt: JudgePrompt | None) -> JudgeRunner:
+    """Open the judge under its name.
+
+    Raises:
+        JudgeMissingError: its model, key, endpoint or package is not there.
+        UsageError: its brackets and --judge_model name two models, or an argument cannot be used.
+    """
+    from vsr1_bench.judging.llm import LLMRunner  # imports pydantic, which `ls` does without
+
+    options = _options(context)
+    connection = CONNECT[backend](
+        ConnectOptions(
+            JUDGE_FLAGS,
+            options.model,
+            options.base_url,
+            options.args,
+            options.concurrency,
+            options.dry_run,
+        )
+    )
+    named, other = split_first(context.brackets)
+    if prompt and other:
+        raise UsageError(f"judge {context.spec!r} has its own prompt; drop {other!r}")
+    if named and named != model_label(connection.model):
+        raise UsageError(
+            f"judge {context.spec!r} and --judge_model {connection.model} name two models; drop "
+            "one of them"
+        )
+    usual = prompt or options.task_prompt
+    used = usual or get_prompt(options.prompt)
+    shown = None if used in (STRICT, usual) else used.name
+    name = llm_name(read_name(context.spec).kind, connection.model, shown)
+    return LLMRunner(name, connection, used, options.spending)
 
 
-def open_vllm(context: JudgeContext) -> JudgeRunner:
-    """A local LLM as judge."""
-    return _runner(context, connect_vllm)
-
-
-def _named(context: JudgeContext) -> JudgeOptions:
+def _options(context: JudgeContext) -> JudgeOptions:
     """The options, with the model and prompt that are in the judge's brackets.
 
     Raises:
@@ -53,37 +80,5 @@ def _named(context: JudgeContext) -> JudgeOptions:
     if not context.brackets:
         return options
     model, prompt = split_first(context.brackets)
-    # A folder's name stands for the folder that --judge_model gives; `_runner` compares them.
+    # A folder's name stands for the folder that --judge_model gives; `_open` compares them.
     return replace(options, model=options.model or model, prompt=prompt or options.prompt)
-
-
-def _runner(context: JudgeContext, connect: Callable[[ConnectOptions], Connection]) -> JudgeRunner:
-    """The judge at work, under its name.
-
-    Raises:
-        JudgeMissingError: its model, key, endpoint or package is not there.
-        UsageError: its brackets and --judge_model name two models, or an argument cannot be used.
-    """
-    from vsr1_bench.judging.llm import LLMRunner  # `ls` does without pydantic
-
-    options = _named(context)
-    connection = connect(
-        ConnectOptions(
-            JUDGE_FLAGS,
-            options.model,
-            options.base_url,
-            options.args,
-            options.concurrency,
-            options.dry_run,
-        )
-    )
-    asked = split_first(context.brackets)[0]
-    if asked and asked != model_label(connection.model):
-        raise UsageError(
-            f"judge {context.spec!r} and --judge_model {connection.model} name two models; drop "
-            "one of them"
-        )
-    prompt = options.task_prompt or get_prompt(options.prompt)
-    usual = prompt in (STRICT, options.task_prompt)
-    name = llm_name(read_name(context.spec).kind, connection.model, None if usual else prompt.name)
-    return LLMRunner(name, 1, connection, prompt, options.spending)

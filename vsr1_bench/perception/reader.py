@@ -112,21 +112,33 @@ def self_reader(
     """
     if spec.sampling is None:
         raise UsageError("responses made elsewhere can only be read by another model: --reader …")
-    return _spec(
-        SELF,
-        (spec.model.id, spec.model.fingerprint, spec.model.verified),
-        greedy(Sampling(**spec.sampling.model_dump())),
-        {},
-        spec.prompt.system,
-        descriptions,
-        thinking_tags,
-        FORMATS[spec.prompt.format].images if spec.prompt.format in FORMATS else "mark",
+    images = FORMATS[spec.prompt.format].images if spec.prompt.format in FORMATS else "mark"
+    return ReaderSpec(
+        name=SELF,
+        model=spec.model.id,
+        fingerprint=spec.model.fingerprint,
+        verified=spec.model.verified,
+        sampling=_greedy_spec(Sampling(**spec.sampling.model_dump())),
+        told={},
+        prompt_hash=reader_hash(images),
+        system=spec.prompt.system,
+        descriptions=descriptions,
+        caption_hash=_caption_hash(descriptions),
+        thinking_tags=thinking_tags,
     )
 
 
 def greedy(sampling: Sampling) -> Sampling:
     """The same limits, drawn without chance."""
     return replace(sampling, temperature=0.0, top_p=1.0, top_k=-1, min_p=0.0, n=1)
+
+
+def _greedy_spec(sampling: Sampling) -> SamplingSpec:
+    return SamplingSpec(**asdict(greedy(sampling)))
+
+
+def _caption_hash(descriptions: Descriptions) -> str | None:
+    return wording_hash(CAPTION_VERSION, CAPTION) if descriptions == "caption" else None
 
 
 def external_reader(
@@ -144,39 +156,22 @@ def external_reader(
     connection = CONNECT[options.name](asked)
     if options.name in PAID:
         options.spending.check(connection.model)
-    sampling = greedy(connection.sampling)
     if connection.sampling.temperature != 0:
         raise UsageError(f"{READER_FLAGS.args} temperature: readers are greedy; drop it")
-    model = (connection.model, connection.mark, options.name == "vllm")
-    told_apart = (dict(connection.told), None, descriptions, options.thinking_tags)
-    spec = _spec(options.name, model, sampling, *told_apart)
-    return spec, connection
-
-
-def _spec(
-    name: str,
-    model: tuple[str, str, bool],
-    sampling: Sampling,
-    told: dict[str, Any],
-    system: str | None,
-    descriptions: Descriptions,
-    thinking_tags: tuple[str, ...],
-    images: ImageOrder = "mark",
-) -> ReaderSpec:
-    captions = descriptions == "caption"
-    return ReaderSpec(
-        name=name,
-        model=model[0],
-        fingerprint=model[1],
-        verified=model[2],
-        sampling=SamplingSpec(**asdict(sampling)),
-        told=told,
-        prompt_hash=reader_hash(images),
-        system=system,
+    spec = ReaderSpec(
+        name=options.name,
+        model=connection.model,
+        fingerprint=connection.mark,
+        verified=options.name == "vllm",
+        sampling=_greedy_spec(connection.sampling),
+        told=dict(connection.settings),
+        prompt_hash=reader_hash("mark"),
+        system=None,
         descriptions=descriptions,
-        caption_hash=wording_hash(CAPTION_VERSION, CAPTION) if captions else None,
-        thinking_tags=thinking_tags,
+        caption_hash=_caption_hash(descriptions),
+        thinking_tags=options.thinking_tags,
     )
+    return spec, connection
 
 
 def description_in(

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.errors import BenchError, Interrupted
 from vsr1_bench.generation.connect import Connection
-from vsr1_bench.generation.costs import Spending
+from vsr1_bench.generation.costs import PaidCalls, Spending
 from vsr1_bench.generation.tally import Tally
 from vsr1_bench.perception.reader import (
     PAID,
@@ -288,20 +288,14 @@ def read_runs(
                     pending[request.key] = (readings, request, time.monotonic())
                     yield request
 
-        calls = _Calls(missing(), spending if reader.name in PAID else None, reader)
+        paid = spending if spending and reader.name in PAID else Spending()
+        calls = PaidCalls(missing(), paid, reader.model)
         try:
             with bar:
-                first = calls.following()
-                if first is not None:
-                    generator = stack.enter_context(connection.open())
-                    ready = [first]
-                    for completion in generator.serve(
-                        lambda: ready.pop() if ready else calls.following()
-                    ):
-                        calls.settle(completion)
-                        readings, request, since = pending.pop(completion.key)
-                        readings.keep(request, completion, time.monotonic() - since)
-                        bar.update()
+                for completion, _ in calls.serve(lambda: stack.enter_context(connection.open())):
+                    readings, request, since = pending.pop(completion.key)
+                    readings.keep(request, completion, time.monotonic() - since)
+                    bar.update()
                 calls.check()
         except (KeyboardInterrupt, BenchError) as error:
             if isinstance(error, BenchError):
@@ -311,46 +305,6 @@ def read_runs(
                 raise error from None
             raise Interrupted(error, safe, total, "readings") from error
     return [readings.tally for _, readings in opened]
-
-
-class _Calls:
-    """Requests to a reader, none of which could go over the bound on the cost."""
-
-    def __init__(
-        self, requests: Iterator[Request], spending: Spending | None, reader: ReaderSpec
-    ) -> None:
-        self._requests, self._spending = requests, spending or Spending()
-        self._model, self._limit = reader.model, reader.sampling.max_tokens
-        self._most: dict[str, float] = {}
-        """Of the calls on their way: the most that each can cost."""
-        self._held: Request | None = None
-        """The next one, too dear while others are on their way."""
-
-    def following(self) -> Request | None:
-        """The next request; None if there is none, or where it cannot be afforded for now."""
-        request, self._held = self._held or next(self._requests, None), None
-        if request is None:
-            return None
-        words = "".join(str(part) for message in request.messages for part in message.content)
-        most = self._spending.most(self._model, words, self._limit)
-        if not self._spending.hold(most):
-            self._held = request
-            return None
-        self._most[request.key] = most
-        return request
-
-    def settle(self, completion: Completion) -> None:
-        """Count what a call has cost."""
-        self._spending.settle_call(self._model, self._most.pop(completion.key), completion)
-
-    def check(self) -> None:
-        """See whether all has been asked for.
-
-        Raises:
-            BudgetSpentError: a request could not be afforded.
-        """
-        if self._held is not None:
-            raise self._spending.refusal()
 
 
 def _descriptions(

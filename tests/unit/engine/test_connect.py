@@ -171,10 +171,9 @@ def test_a_fault_names_the_flag_that_was_typed(fault: str, flags: Flags, model: 
 
 
 @pytest.mark.parametrize("flags", [JUDGE_FLAGS, READER_FLAGS], ids=lambda flags: flags.role)
-def test_a_fault_found_when_the_model_is_opened_names_it_too(flags: Flags) -> None:
-    found = CONNECT["openai"](ConnectOptions(flags, "m", "http://me:secret@127.0.0.1:9/v1"))
+def test_a_password_in_a_url_is_refused_before_the_model_is_opened(flags: Flags) -> None:
     with pytest.raises(UsageError) as error:
-        found.open()
+        CONNECT["openai"](ConnectOptions(flags, "m", "http://me:secret@127.0.0.1:9/v1"))
     assert str(error.value).startswith(f"{flags.base_url} holds a user")
     assert "secret" not in str(error.value)
     _names_only(flags, str(error.value))
@@ -183,7 +182,6 @@ def test_a_fault_found_when_the_model_is_opened_names_it_too(flags: Flags) -> No
 def test_a_judges_error_is_passed_on_word_for_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an endpoint or a file is called is nobody's flag, even if it looks like one."""
     from vsr1_bench.judge import Item
-    from vsr1_bench.judging import llm_open
 
     trouble = "endpoint says: see --model_args, --model and --base_url"
 
@@ -193,7 +191,7 @@ def test_a_judges_error_is_passed_on_word_for_word(monkeypatch: pytest.MonkeyPat
     def connected(options: ConnectOptions) -> connect.Connection:
         return replace(connect.connect_openai(options), open=refuse)
 
-    monkeypatch.setattr(llm_open, "connect_openai", connected)
+    monkeypatch.setitem(CONNECT, "openai", connected)
     with (
         open_judge("openai", (), JudgeOptions(model="m", base_url=URL)) as judge,
         pytest.raises(BenchError, match=re.escape(trouble)),
