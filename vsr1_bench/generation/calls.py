@@ -25,14 +25,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from traceback import format_tb
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
 from vsr1_bench.generation.base import PACE, BackendArgs, Generator, NotInSpec
 from vsr1_bench.generation.bounded import RefusedReplyError
-from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.generation.images import ImageError
 from vsr1_bench.records import Completion, Request, Usage
 
@@ -100,22 +98,21 @@ class CallingGenerator(Generator):
             ImageError: an image that cannot be decoded.
         """
 
+    _lost: type[Exception]
+    """What the client raises if there is no connection, or if it breaks."""
+
     @abstractmethod
-    async def _attempt(self, request: Request, prepared: Any) -> Completion:
-        """Call once.
+    async def _send(self, request: Request, prepared: Any) -> Completion:
+        """Call once and read the reply.
 
         Raises:
-            TryAgainError: it may pass.
-            BenchError: it will meet every other sample too.
+            TryAgainError: the call may succeed later.
+            BenchError: every other sample would fail, too.
         """
 
     @abstractmethod
-    async def _raise_if_gone(self, reason: str) -> None:
-        """Tell one bad request from an endpoint that is not there.
-
-        Raises:
-            GenerationError: it is not there.
-        """
+    async def _is_there(self) -> bool:
+        """Ask the endpoint for something cheap; raises as the client does."""
 
     @abstractmethod
     async def _close_client(self) -> None:
@@ -213,28 +210,46 @@ class CallingGenerator(Generator):
                 await asyncio.sleep(wait_seconds(attempt, error.wait))
             attempt += 1
 
-    def _fatal(self, trouble: str) -> BenchError:
-        """What ends the run: once answers have come, the same command finishes it afterwards."""
-        return (GenerationError if self._answered else ModelError)(f"endpoint {self.url} {trouble}")
+    async def _attempt(self, request: Request, prepared: Any) -> Completion:
+        """Call once within the time limit."""
+        try:
+            async with asyncio.timeout(self._call_args.timeout):
+                return await self._send(request, prepared)
+        except TimeoutError:  # a second time-out is likely, and would load a busy server
+            reason = f"no answer in {self._call_args.timeout:g} s"
+            raise TryAgainError(reason, retries=1) from None
+        except RefusedReplyError as error:
+            if "redirects" in str(error):  # those of every sample
+                raise self._fatal(str(error)) from None
+            return failed(request, str(error))
+        except self._lost as error:
+            reason = type(error.__cause__ or error).__name__
+            if not self._answered:  # a wrong address is reported at once, not after all retries
+                await self._raise_if_gone(reason)
+            raise TryAgainError(reason) from None
 
-    def _gone(self, reason: str, question: str) -> GenerationError:
-        """What ends the run where nobody answers."""
-        more = " any more" if self._answered else ""
-        return GenerationError(f"endpoint {self.url} does not answer{more} ({reason}); {question}")
-
-    def _timed_out(self) -> TryAgainError:
-        """What took this long once will most likely do so again; a busy server takes harm."""
-        return TryAgainError(f"no answer in {self._call_args.timeout:g} s", retries=1)
-
-    def _unread(self, request: Request, error: RefusedReplyError) -> Completion:
-        """What follows from a reply that is not read, or a redirect that is not followed.
+    async def _raise_if_gone(self, reason: str) -> None:
+        """Distinguish one bad request from an endpoint that is not there.
 
         Raises:
-            BenchError: it will meet every other sample, too.
+            GenerationError: it is not there.
         """
-        if "redirects" in str(error):
-            raise self._fatal(str(error))
-        return failed(request, str(error))
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                if await self._is_there():
+                    return
+        except RefusedReplyError:
+            return  # somebody is there
+        except (TimeoutError, self._lost):
+            pass
+        more = " any more" if self._answered else ""
+        raise GenerationError(
+            f"endpoint {self.url} does not answer{more} ({reason}); is its server running?"
+        ) from None
+
+    def _fatal(self, trouble: str) -> BenchError:
+        """What ends the run; after the first answer, the same command can resume it later."""
+        return (GenerationError if self._answered else ModelError)(f"endpoint {self.url} {trouble}")
 
     def _later(self, reason: str, wait: float) -> Exception:
         """What follows from an endpoint that asks to wait: patience, or the end of the run."""
@@ -290,25 +305,6 @@ def _named(body: bytes) -> Usage | None:
         document = json.loads(body)
         return usage_of(document.get("usage")) if isinstance(document, dict) else None
     return None
-
-
-def checked_url(url: str, flags: Flags = RUN_FLAGS) -> str:
-    """Return a URL that can be called.
-
-    Raises:
-        UsageError: it cannot, or holds a query, which could be a key and would be written down.
-    """
-    bare = url.partition("?")[0]
-    if bare != url or "#" in url:
-        raise UsageError(
-            f"{flags.base_url} {bare.partition('#')[0]!r} with a query: give the URL alone; "
-            "keys come from the environment (docs/judges.md), and are written nowhere"
-        )
-    with suppress(ValueError):  # brackets or a port that are none
-        split = urlsplit(url)
-        if re.fullmatch(r"https?://[!-~]+", url) and split.hostname and split.port != 0:
-            return url
-    raise UsageError(f"{flags.base_url} {url!r}: wanted http://HOST:PORT/v1 or https://HOST/v1")
 
 
 def checked_key(variable: str) -> str:

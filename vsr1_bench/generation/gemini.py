@@ -7,7 +7,6 @@ block's name as its reason; a refused key or an unknown model stops the run.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import InSpec
-from vsr1_bench.generation.bounded import RefusedReplyError, bounded_client
+from vsr1_bench.generation.bounded import bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     RETRIED_STATUS,
@@ -27,11 +26,10 @@ from vsr1_bench.generation.calls import (
     TryAgainError,
     asked_seconds,
     checked_key,
-    checked_url,
     failed,
 )
 from vsr1_bench.generation.images import encoded
-from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.generation.models import ModelInfo, checked_url
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
@@ -76,6 +74,8 @@ def key_variable() -> str:
 class GeminiGenerator(CallingGenerator):
     """Answers from Gemini."""
 
+    _lost = httpx.HTTPError
+
     def __init__(self, model: ModelInfo, args: GeminiArgs) -> None:
         """Start the event loop; the endpoint is first called by the first request.
 
@@ -92,7 +92,7 @@ class GeminiGenerator(CallingGenerator):
         self._http: httpx.AsyncClient = bounded_client(
             "httpx",
             url,
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the rest: see _attempt
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the rest: calls.py
             limits=httpx.Limits(max_connections=1000, max_keepalive_connections=1000),
         )
         self._client = genai.Client(
@@ -144,23 +144,14 @@ class GeminiGenerator(CallingGenerator):
             config.response_json_schema = dict(request.json_schema)
         return [content(m) for m in request.messages if m.role != "system"], config
 
-    async def _attempt(self, request: Request, prepared: Any) -> Completion:
+    async def _send(self, request: Request, prepared: Any) -> Completion:
         contents, config = prepared
         try:
-            async with asyncio.timeout(self.args.timeout):
-                reply = await self._client.aio.models.generate_content(
-                    model=self.model, contents=contents, config=config
-                )
-        except TimeoutError:
-            raise self._timed_out() from None
-        except RefusedReplyError as error:
-            return self._unread(request, error)
+            reply = await self._client.aio.models.generate_content(
+                model=self.model, contents=contents, config=config
+            )
         except errors.APIError as error:
             return self._refused(request, error)
-        except httpx.HTTPError as error:
-            if not self._answered:  # a wrong address is said at once, not after all retries
-                await self._raise_if_gone(type(error).__name__)
-            raise TryAgainError(type(error).__name__) from None
         except ValueError:  # JSON errors, and pydantic's of a reply in another form
             raise TryAgainError("the reply is not Gemini's JSON") from None
         self._answered = True
@@ -185,14 +176,9 @@ class GeminiGenerator(CallingGenerator):
         asked = error.response.headers.get("retry-after")
         raise self._later(reason, asked_seconds(asked) or _retry_delay(error.details))
 
-    async def _raise_if_gone(self, reason: str) -> None:
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._http.get(self.url)
-        except RefusedReplyError:
-            return  # somebody is there
-        except (TimeoutError, httpx.HTTPError):
-            raise self._gone(reason, "is the network up?") from None
+    async def _is_there(self) -> bool:
+        await self._http.get(self.url)
+        return True
 
     def _read(self, request: Request, reply: types.GenerateContentResponse) -> Completion:
         usage = _usage(reply)

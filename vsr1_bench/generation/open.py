@@ -8,6 +8,7 @@ from typing import Any
 
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.base import Generator, SyncableGenerator, parse_backend_args
+from vsr1_bench.generation.identity import arguments_of
 from vsr1_bench.generation.models import ModelInfo
 
 BACKENDS = ("vllm", "transformers", "openai", "scripted")
@@ -52,30 +53,22 @@ def open_generator(
         UsageError: a `--model_args` that the backend does not take.
         ModelError: the model cannot be loaded.
     """
+    args: Any = parse_backend_args(arguments_of(backend), backend, model_args)
     if backend == "scripted":
-        from vsr1_bench.generation.scripted import ScriptedArgs, ScriptedGenerator
+        from vsr1_bench.generation.scripted import ScriptedGenerator
 
-        return ScriptedGenerator(parse_backend_args(ScriptedArgs, backend, model_args))
+        return ScriptedGenerator(args)
     if backend == "openai":
-        from vsr1_bench.generation.openai import OpenAIArgs, OpenAIGenerator
+        from vsr1_bench.generation.openai import OpenAIGenerator
 
-        return OpenAIGenerator(model, parse_backend_args(OpenAIArgs, backend, model_args))
+        return OpenAIGenerator(model, args)
     if backend == "vllm":
-        from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
+        from vsr1_bench.generation.vllm import VllmGenerator
 
-        return VllmGenerator(
-            model,
-            parse_backend_args(VllmArgs, backend, model_args),
-            trust_remote_code=trust_remote_code,
-        )
+        return VllmGenerator(model, args, trust_remote_code=trust_remote_code)
     from vsr1_bench.generation.transformers import TransformersGenerator
-    from vsr1_bench.generation.transformers_args import TransformersArgs
 
-    return TransformersGenerator(
-        model,
-        parse_backend_args(TransformersArgs, backend, model_args),
-        trust_remote_code=trust_remote_code,
-    )
+    return TransformersGenerator(model, args, trust_remote_code=trust_remote_code)
 
 
 def open_syncable(
@@ -93,14 +86,11 @@ def open_syncable(
         UsageError: a `model_args` that the backend does not take.
         ModelError: the model cannot be loaded.
     """
+    args: Any = parse_backend_args(arguments_of(backend), backend, model_args)
     if backend == "vllm":
-        from vsr1_bench.generation.vllm import VllmArgs
         from vsr1_bench.generation.vllm_sync import SyncableVllm
 
-        return SyncableVllm(model, parse_backend_args(VllmArgs, backend, model_args), banned=banned)
-    from vsr1_bench.generation.transformers_args import TransformersArgs
+        return SyncableVllm(model, args, banned=banned)
     from vsr1_bench.generation.transformers_sync import SyncableTransformers
 
-    return SyncableTransformers(
-        model, parse_backend_args(TransformersArgs, backend, model_args), banned=banned
-    )
+    return SyncableTransformers(model, args, banned=banned)

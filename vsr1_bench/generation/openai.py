@@ -6,7 +6,6 @@ key, an unknown model, an endpoint that is not there or asks for a very long wai
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ import openai
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from vsr1_bench.generation.base import EXTRA, InSpec, NotInSpec
-from vsr1_bench.generation.bounded import RefusedReplyError, bounded_client
+from vsr1_bench.generation.bounded import bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     GONE_STATUS,
@@ -25,7 +24,6 @@ from vsr1_bench.generation.calls import (
     asked_seconds,
     billed,
     checked_key,
-    checked_url,
     failed,
     usage_of,
 )
@@ -41,7 +39,7 @@ from vsr1_bench.generation.chat_reply import (
     read_message,
 )
 from vsr1_bench.generation.images import data_url
-from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.generation.models import ModelInfo, checked_url
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
 
 log = logging.getLogger(__name__)
@@ -68,6 +66,8 @@ class OpenAIArgs(CallArgs):
 class OpenAIGenerator(CallingGenerator):
     """Answers from an endpoint."""
 
+    _lost = openai.APIConnectionError
+
     def __init__(
         self, model: ModelInfo, args: OpenAIArgs, *, key_variable: str = KEY_VARIABLE
     ) -> None:
@@ -87,7 +87,7 @@ class OpenAIGenerator(CallingGenerator):
             base_url=url,
             api_key=key or "none",  # many local servers need no key; the client insists
             max_retries=0,  # the client's own retries obey any Retry-After, hours included
-            timeout=openai.Timeout(None, connect=CONNECT_SECONDS),  # the rest: see _attempt
+            timeout=openai.Timeout(None, connect=CONNECT_SECONDS),  # the rest: calls.py
             http_client=_http(url),
         )
         super().__init__("openai", url, key, args)
@@ -98,29 +98,19 @@ class OpenAIGenerator(CallingGenerator):
     async def _close_client(self) -> None:
         await self._client.close()
 
-    async def _attempt(self, request: Request, prepared: Any) -> Completion:
+    async def _send(self, request: Request, prepared: Any) -> Completion:
         try:
-            async with asyncio.timeout(self.args.timeout):
-                # Not `chat.completions.create`, which walks through every message for the sake of
-                # types: a quarter of what a call costs.
-                reply: Any = await self._client.post(
-                    "/chat/completions",
-                    cast_to=object,
-                    body={"messages": prepared, "model": self.model, **self._fields(request)},
-                    options={"headers": RAW},
-                )
-        except TimeoutError:
-            raise self._timed_out() from None
-        except RefusedReplyError as error:
-            return self._unread(request, error)
+            # Not `chat.completions.create`, which walks through every message for the sake of
+            # types: a quarter of what a call costs.
+            reply: Any = await self._client.post(
+                "/chat/completions",
+                cast_to=object,
+                body={"messages": prepared, "model": self.model, **self._fields(request)},
+                options={"headers": RAW},
+            )
         except openai.APIStatusError as error:
             refused = error  # the name ends with this block
             return billed(request, error.response.content, lambda: self._refused(request, refused))
-        except openai.APIConnectionError as error:
-            reason = type(error.__cause__ or error).__name__
-            if not self._answered:  # a wrong address is said at once, not after all retries
-                await self._raise_if_gone(reason)
-            raise TryAgainError(reason) from None
         # Parsed here, since the client passes on whatever a server sends, HTML included.
         received = reply.http_response
         body, kind = received.content, received.headers.get("content-type", "")
@@ -179,20 +169,12 @@ class OpenAIGenerator(CallingGenerator):
             return f"{reason} ({flag} max_completion_tokens=true)"
         return reason
 
-    async def _raise_if_gone(self, reason: str) -> None:
-        """Tell one bad request from an endpoint that is not there."""
+    async def _is_there(self) -> bool:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._client.models.with_raw_response.list()
-            return
+            await self._client.models.with_raw_response.list()
         except openai.APIStatusError as error:
-            if error.status_code not in GONE_STATUS:
-                return
-        except RefusedReplyError:
-            return  # somebody is there
-        except (TimeoutError, openai.APIConnectionError):
-            pass
-        raise self._gone(reason, "is its server running?")
+            return error.status_code not in GONE_STATUS
+        return True
 
     def _read(self, request: Request, body: bytes, content_type: str) -> Completion:
         """Tell what a reply says (see `chat_reply`).
