@@ -7,8 +7,8 @@ import. `vsr1_bench.judging.open.open_judge` turns a spec into a `JudgeRunner`, 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -16,7 +16,9 @@ from typing import Any, Self
 
 from vsr1_bench._util.closing import Closing
 from vsr1_bench.errors import JudgeError
+from vsr1_bench.generation.connect import ConnectOptions
 from vsr1_bench.generation.costs import Spending
+from vsr1_bench.generation.flags import Flags
 from vsr1_bench.prompts.judge_prompts import JudgePrompt
 from vsr1_bench.records import OUTCOMES, AnswerType, Sample, Stage, Usage, Verdict
 
@@ -83,28 +85,25 @@ class RuleJudge:
     """Whatever else decides, besides its code: for example the hash of a file of labels."""
 
 
+JUDGE_FLAGS = Flags(
+    "judge", "--judge_model", "--judge_base_url", "--judge_args", "VSR1_JUDGE_API_KEY"
+)
+
+
 @dataclass(frozen=True, slots=True)
-class JudgeOptions:
+class JudgeOptions(ConnectOptions):
     """The options of judges, from the command line."""
 
+    flags: Flags = JUDGE_FLAGS
     labels: Path | None = None
-    model: str | None = None
-    """The model that judges (`--judge_model`)."""
-    base_url: str | None = None
     judge_all: bool = False
     """Let the LLM of a cascade judge every response, not only what the rule calls wrong."""
-    concurrency: int | None = None
-    """Calls at a time; None = the judge's default."""
     prompt: str = "strict"
     task_prompt: JudgePrompt | None = None
     """The task's own prompt; takes precedence over `prompt`."""
-    args: Mapping[str, Any] = field(default_factory=dict)
-    """`--judge_args`: temperature, max_tokens, seed, and arguments of the judge's backend."""
     spending: Spending = field(default_factory=Spending)
     thinking_tags: tuple[str, ...] = ()
     """Further tags of thinking (`answers.mark_tags`), beside those of all known families."""
-    dry_run: bool = False
-    """No call will be made: a missing key is not an error, and the hub is not contacted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,21 +238,25 @@ class JudgeRunner(Closing):
 
 
 class WrappingRunner(JudgeRunner):
-    """Base of a judge that passes its items to another judge in another form."""
+    """Base of a judge that is made of others: they store their own replies, and close with it."""
 
-    _inner: JudgeRunner
+    _inner: tuple[JudgeRunner, ...]
 
     def recall(self, folder: Path) -> set[str]:
-        """Load the replies that the inner judge has stored."""
-        return self._inner.recall(folder)
+        """Load the replies that the inner judges have stored."""
+        return {key for judge in self._inner for key in judge.recall(folder)}
 
-    def keeping(self, folder: Path) -> AbstractContextManager[tuple[Path, ...]]:
-        """Have the inner judge store its replies."""
-        return self._inner.keeping(folder)
+    @contextmanager
+    def keeping(self, folder: Path) -> Iterator[tuple[Path, ...]]:
+        """Have the inner judges store their replies."""
+        with ExitStack() as stack:
+            kept = [stack.enter_context(judge.keeping(folder)) for judge in self._inner]
+            yield tuple(path for paths in kept for path in paths)
 
     def close(self) -> None:
-        """Close the inner judge."""
-        self._inner.close()
+        """Close the inner judges."""
+        for judge in self._inner:
+            judge.close()
 
 
 @dataclass(frozen=True, slots=True)

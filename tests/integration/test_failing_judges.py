@@ -103,7 +103,7 @@ def test_failures_with_successes_between_them_stop_nothing(tmp_path: Path) -> No
 
 def read_by(server: ChatServer, name: str = "big") -> ReaderOptions:
     args = {"timeout": 20, "max_retries": 0, "concurrency": 1}
-    return ReaderOptions("openai", name, server.url, args)
+    return ReaderOptions(name="openai", model=name, base_url=server.url, args=args)
 
 
 def test_a_reader_that_fails_displaces_no_other(tmp_path: Path) -> None:

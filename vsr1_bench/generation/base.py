@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vsr1_bench._util.closing import Closing
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.flags import RUN_FLAGS, Flags
-from vsr1_bench.records import Completion, Request
+from vsr1_bench.records import Completion, Request, Usage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +76,11 @@ class Generator(Closing):
             while running < self.capacity and (request := following()) is not None:
                 self.submit(request)
                 running += 1
+
+
+def failed(request: Request, reason: str, usage: Usage | None = None) -> Completion:
+    """A completion that says why there is no text."""
+    return Completion(request.key, finish_reason="error", error=reason, usage=usage or Usage())
 
 
 class SyncableGenerator(Generator):

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
-from vsr1_bench.generation.base import PACE, BackendArgs, Generator, NotInSpec
+from vsr1_bench.generation.base import PACE, BackendArgs, Generator, NotInSpec, failed
 from vsr1_bench.generation.bounded import RefusedReplyError
 from vsr1_bench.generation.images import ImageError
 from vsr1_bench.records import Completion, Request, Usage
@@ -262,11 +262,6 @@ class CallingGenerator(Generator):
         if len(self._key) >= 8:  # a shorter one is a placeholder, and may be part of any word
             text = text.replace(self._key, "…")
         return " ".join(_QUOTED_DATA.sub("…", text[:100_000]).split())[:300]
-
-
-def failed(request: Request, reason: str, usage: Usage | None = None) -> Completion:
-    """A completion that says why there is not text."""
-    return Completion(request.key, finish_reason="error", error=reason, usage=usage or Usage())
 
 
 def usage_of(told: Any) -> Usage | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -73,23 +74,21 @@ def connect_openai(options: ConnectOptions) -> Connection:
             f"{flags.base_url} http://HOST:PORT/v1"
         )
     sampling, rest = split_args(options, {"max_tokens": 2048})
-    model, url = options.model, options.base_url.rstrip("/")
     settings = {"vllm_fields": False, "concurrency": options.concurrency or 32} | rest
 
     from vsr1_bench.generation.base import parse_backend_args
-    from vsr1_bench.generation.models import checked_url, endpoint_mark, find_model
+    from vsr1_bench.generation.models import find_model
     from vsr1_bench.generation.openai import KEY_VARIABLE, OpenAIArgs, OpenAIGenerator
 
-    checked_url(url, flags)
+    model = find_model(options.model, backend="openai", base_url=options.base_url, flags=flags)
     args = parse_backend_args(OpenAIArgs, "openai", settings, flags)
 
     def connect() -> Generator:
         shared = os.environ.get(KEY_VARIABLE) and not os.environ.get(flags.key_variable)
         variable = KEY_VARIABLE if shared else flags.key_variable  # the one that an error names
-        found = find_model(model, backend="openai", base_url=url, flags=flags)
-        return OpenAIGenerator(found, args, key_variable=variable)
+        return OpenAIGenerator(model, args, key_variable=variable)
 
-    return Connection(model, endpoint_mark(url, model), connect, sampling, _decides(settings))
+    return Connection(model.id, model.fingerprint, connect, sampling, _decides(settings))
 
 
 def connect_gemini(options: ConnectOptions) -> Connection:
@@ -113,12 +112,10 @@ def connect_gemini(options: ConnectOptions) -> Connection:
 
     checked_url(url or ENDPOINT, flags)
     args = parse_backend_args(GeminiArgs, "gemini", settings, flags)
-
-    def connect() -> Generator:
-        found = ModelInfo(model, "", verified=False, base_url=url or None, flags=flags)
-        return GeminiGenerator(found, args)
-
-    return Connection(model, endpoint_mark(url, model), connect, sampling, _decides(settings))
+    mark = endpoint_mark(url, model)
+    info = ModelInfo(model, mark, verified=False, base_url=url or None, flags=flags)
+    connect = partial(GeminiGenerator, info, args)
+    return Connection(model, mark, connect, sampling, _decides(settings))
 
 
 def connect_vllm(options: ConnectOptions) -> Connection:
@@ -155,10 +152,7 @@ def connect_vllm(options: ConnectOptions) -> Connection:
     ):
         # vLLM by itself ran such weights in bf16: verdicts of that time are another judge's.
         settings["dtype"] = dtype
-
-    def connect() -> Generator:
-        return VllmGenerator(model, args)
-
+    connect = partial(VllmGenerator, model, args)
     return Connection(model.id, model.fingerprint, connect, sampling, _decides(settings))
 
 

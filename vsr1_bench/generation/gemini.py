@@ -16,7 +16,7 @@ from google.genai import errors, types
 from pydantic import Field
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.generation.base import InSpec
+from vsr1_bench.generation.base import InSpec, failed
 from vsr1_bench.generation.bounded import bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
@@ -26,7 +26,6 @@ from vsr1_bench.generation.calls import (
     TryAgainError,
     asked_seconds,
     checked_key,
-    failed,
 )
 from vsr1_bench.generation.images import encoded
 from vsr1_bench.generation.models import ModelInfo, checked_url

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import openai
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-from vsr1_bench.generation.base import EXTRA, InSpec, NotInSpec
+from vsr1_bench.generation.base import EXTRA, InSpec, NotInSpec, failed
 from vsr1_bench.generation.bounded import bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
@@ -24,7 +24,6 @@ from vsr1_bench.generation.calls import (
     asked_seconds,
     billed,
     checked_key,
-    failed,
     usage_of,
 )
 from vsr1_bench.generation.chat_reply import (

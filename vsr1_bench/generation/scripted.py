@@ -26,7 +26,15 @@ from pydantic import BeforeValidator
 
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.errors import GenerationError, ModelError
-from vsr1_bench.generation.base import NO_SCHEMA, PACE, BackendArgs, Generator, InSpec, NotInSpec
+from vsr1_bench.generation.base import (
+    NO_SCHEMA,
+    PACE,
+    BackendArgs,
+    Generator,
+    InSpec,
+    NotInSpec,
+    failed,
+)
 from vsr1_bench.records import Completion, Request, Usage
 
 
@@ -80,20 +88,20 @@ class ScriptedGenerator(Generator):
 
     def _answer(self, request: Request) -> Completion:
         if request.json_schema is not None:
-            return Completion(request.key, finish_reason="error", error=NO_SCHEMA)
+            return failed(request, NO_SCHEMA)
         places = product((request.sample_id, "*"), (request.index, None))
         found = (self._lines.get((request.stage, *place)) for place in places)
         line = next((line for line in found if line is not None), None)
         if line is None:
             said = "the script has no line for this sample"
             said += "" if request.stage == "answer" else f" at stage {request.stage!r}"
-            return Completion(request.key, finish_reason="error", error=said)
+            return failed(request, said)
         if line.get("seconds"):
             time.sleep(float(line["seconds"]))
         if "die" in line:
             raise GenerationError(f"the scripted engine died: {line['die']}")
         if "error" in line:
-            return Completion(request.key, finish_reason="error", error=str(line["error"]))
+            return failed(request, str(line["error"]))
         text = str(line["response"])
         finish = str(line.get("finish_reason", "stop"))
         return Completion(request.key, text, finish, usage=Usage(None, len(text.split())))

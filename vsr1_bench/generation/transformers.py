@@ -32,7 +32,7 @@ from transformers.generation.logits_process import (
 )
 
 from vsr1_bench.errors import GenerationError
-from vsr1_bench.generation.base import NO_SCHEMA, Generator
+from vsr1_bench.generation.base import NO_SCHEMA, Generator, failed
 from vsr1_bench.generation.chat import ChatRenderer, Prompt, cannot_load
 from vsr1_bench.generation.devices import check_devices
 from vsr1_bench.generation.images import ImageError
@@ -233,7 +233,7 @@ def _failed(request: Request, error: Exception) -> Completion:
     said = " ".join(str(error).split())[:500]
     known = isinstance(error, ImageError | ValueError)
     reason = said if known and said else f"{type(error).__name__}: {said}"
-    return Completion(request.key, finish_reason="error", error=reason)
+    return failed(request, reason)
 
 
 class _RowLimits(StoppingCriteria):

@@ -24,6 +24,7 @@ from vsr1_bench.generation.base import (
     Generator,
     InSpec,
     NotInSpec,
+    failed,
 )
 from vsr1_bench.generation.devices import check_devices
 from vsr1_bench.generation.models import ModelInfo
@@ -141,9 +142,8 @@ class VllmGenerator(Generator):
         """Step the engine and yield what finishes."""
         while self._outstanding:
             for request, ready in self._prepared():
-                failed = self._add(request, ready)
-                if failed is not None:
-                    yield failed
+                if (refused := self._add(request, ready)) is not None:
+                    yield refused
             if not self.engine.has_unfinished_requests():
                 continue
             try:
@@ -198,7 +198,7 @@ class VllmGenerator(Generator):
         del self._outstanding[request.key]
         self._budget.give_back(request.key)
         reason = " ".join(str(ready).split())[:500]
-        return Completion(request.key, finish_reason="error", error=reason)
+        return failed(request, reason)
 
     def _params(self, request: Request) -> Any:
         """How a request's tokens are drawn, in vLLM's form."""

@@ -6,9 +6,7 @@ import hashlib
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.judge import Estimate, Item, Judged, JudgeRunner, Verdicts, WrappingRunner
@@ -18,8 +16,11 @@ from vsr1_bench.store.judge_names import read_name, split_first
 MOST_VOTES = 99
 
 
-class Cascade(JudgeRunner):
-    """A model where the rule says that an answer is not correct; with `judge_all`, everywhere."""
+class Cascade(WrappingRunner):
+    """A rule, and a model for what the rule does not call correct (or, with `judge_all`, for all).
+
+    The rule runs as the model takes items.
+    """
 
     def __init__(
         self, name: str, rule: JudgeRunner, model: JudgeRunner, *, judge_all: bool = False
@@ -27,53 +28,37 @@ class Cascade(JudgeRunner):
         """Put two judges in line."""
         self.name, self.answer_type = name, rule.answer_type
         self.identity = _identity("cascade", rule.identity, model.identity, str(judge_all))
-        self._rule, self._model, self._all = rule, model, judge_all
+        self._inner, self._all = (rule, model), judge_all
         self._ready: deque[Judged] = deque()
+        """Verdicts of the rule that the model does not see."""
         self._ruled: dict[int, Verdict] = {}
+        """Verdicts of the rule on items that the model judges, by the item's `id()`."""
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
-        """Judge items; the rule runs as the model takes them."""
-        for judged in self._model.judge(self._doubted(items)):
+        """Yield the model's verdicts; the answer that the rule extracted is kept."""
+        for judged in self._inner[1].judge(self._doubted(items)):
             yield from self._drain()
-            rule = self._ruled.pop(id(judged.item))
-            yield replace(judged, verdict=self._after(rule, judged.verdict))
+            rule, verdict = self._ruled.pop(id(judged.item)), judged.verdict
+            extracted = verdict.extracted or rule.extracted
+            yield replace(judged, verdict=replace(verdict, extracted=extracted))
         yield from self._drain()
 
     def estimate(self, items: Iterable[Item]) -> Estimate:
-        """Run the rule, and reckon with what it leaves."""
+        """Run the rule, and estimate the model's calls for the rest."""
         doubted = (
             judged.item
-            for judged in self._rule.judge(items)
+            for judged in self._inner[0].judge(items)
             if self._all or judged.verdict.outcome != "correct"
         )
-        return self._model.estimate(doubted)
-
-    def recall(self, folder: Path) -> set[str]:
-        """Both know what they have replied."""
-        return self._rule.recall(folder) | self._model.recall(folder)
-
-    @contextmanager
-    def keeping(self, folder: Path) -> Iterator[tuple[Path, ...]]:
-        """Both keep what they reply: it is theirs, whatever is before or beside them."""
-        with self._rule.keeping(folder) as first, self._model.keeping(folder) as second:
-            yield (*first, *second)
-
-    def close(self) -> None:
-        """Close both."""
-        self._rule.close()
-        self._model.close()
+        return self._inner[1].estimate(doubted)
 
     def _doubted(self, items: Iterable[Item]) -> Iterator[Item]:
-        for judged in self._rule.judge(items):
+        for judged in self._inner[0].judge(items):
             if judged.verdict.outcome == "correct" and not self._all:
                 self._ready.append(judged)
             else:
                 self._ruled[id(judged.item)] = judged.verdict
                 yield judged.item
-
-    def _after(self, rule: Verdict, model: Verdict) -> Verdict:
-        """The model's verdict; what the rule has read of the response stays."""
-        return replace(model, extracted=model.extracted or rule.extracted)
 
     def _drain(self) -> Iterator[Judged]:
         while self._ready:
@@ -113,12 +98,12 @@ class Majority(WrappingRunner):
         """Let one judge vote several times, each time with another seed."""
         self.name, self.answer_type = name, inner.answer_type
         self.identity = _identity("majority", inner.identity, str(votes))
-        self._inner, self._votes = inner, votes
+        self._inner, self._votes = (inner,), votes
         self._of: dict[int, tuple[Item, list[Judged]]] = {}
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
         """Judge items; a verdict is there when its last vote is."""
-        for judged in self._inner.judge(self._ballots(items)):
+        for judged in self._inner[0].judge(self._ballots(items)):
             item, votes = self._of.pop(id(judged.item))
             votes.append(judged)
             if len(votes) == self._votes:
@@ -127,7 +112,7 @@ class Majority(WrappingRunner):
     def estimate(self, items: Iterable[Item]) -> Estimate:
         """Every vote is a call."""
         ballots = (replace(item, vote=k) for item in items for k in range(self._votes))
-        return self._inner.estimate(ballots)
+        return self._inner[0].estimate(ballots)
 
     def _ballots(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:

@@ -7,15 +7,10 @@ from dataclasses import replace
 from functools import partial
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.generation.connect import CONNECT, ConnectOptions
-from vsr1_bench.generation.flags import Flags
+from vsr1_bench.generation.connect import CONNECT
 from vsr1_bench.judge import JudgeContext, JudgeOptions, JudgeRunner
 from vsr1_bench.prompts.judge_prompts import STRICT, JudgePrompt, get_prompt
 from vsr1_bench.store.judge_names import llm_name, model_label, read_name, split_first
-
-JUDGE_FLAGS = Flags(
-    "judge", "--judge_model", "--judge_base_url", "--judge_args", "VSR1_JUDGE_API_KEY"
-)
 
 
 def llm_judge(
@@ -40,16 +35,7 @@ def _open(context: JudgeContext, backend: str, prompt: JudgePrompt | None) -> Ju
     from vsr1_bench.judging.llm import LLMRunner  # imports pydantic, which `ls` does without
 
     options = _options(context)
-    connection = CONNECT[backend](
-        ConnectOptions(
-            JUDGE_FLAGS,
-            options.model,
-            options.base_url,
-            options.args,
-            options.concurrency,
-            options.dry_run,
-        )
-    )
+    connection = CONNECT[backend](options)
     named, other = split_first(context.brackets)
     if prompt and other:
         raise UsageError(f"judge {context.spec!r} has its own prompt; drop {other!r}")

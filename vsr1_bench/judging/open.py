@@ -73,7 +73,7 @@ class TaggedJudge(WrappingRunner):
         self.name, self.answer_type = inner.name, inner.answer_type
         words = "\0".join([inner.identity, *sorted(tags)])
         self.identity = hashlib.sha256(words.encode()).hexdigest()
-        self._inner, self._tags = inner, tuple(tags)
+        self._inner, self._tags = (inner,), tuple(tags)
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
         """Judge items."""
@@ -85,7 +85,7 @@ class TaggedJudge(WrappingRunner):
                 given[id(shown)] = item, shown  # held: an id is free again with its object
                 yield shown
 
-        with closing(self._inner.judge(marked())) as verdicts:
+        with closing(self._inner[0].judge(marked())) as verdicts:
             for judged in verdicts:
                 yield replace(judged, item=given.pop(id(judged.item))[0])
 
@@ -94,7 +94,7 @@ class TaggedJudge(WrappingRunner):
 
     def estimate(self, items: Iterable[Item]) -> Estimate:
         """What the judge would take."""
-        return self._inner.estimate(map(self._marked, items))
+        return self._inner[0].estimate(map(self._marked, items))
 
 
 def open_judge(

@@ -9,7 +9,7 @@ with it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -43,14 +43,11 @@ READER_FLAGS = Flags(
 
 
 @dataclass(frozen=True, slots=True)
-class ReaderOptions:
-    """What the command line says about the reader."""
+class ReaderOptions(ConnectOptions):
+    """The options of the reader, from the command line."""
 
+    flags: Flags = READER_FLAGS
     name: str = SELF
-    model: str | None = None
-    base_url: str | None = None
-    args: Mapping[str, Any] = field(default_factory=dict)
-    """`--reader_args`: max_tokens, seed, and what the reader's backend takes."""
     spending: Spending = field(default_factory=Spending)
     """Prices and the bound on the cost, of judges and reader together."""
     thinking_tags: tuple[str, ...] = ()
@@ -152,8 +149,7 @@ def external_reader(
     """
     if options.name not in CONNECT:
         raise UsageError(f"--reader {options.name}: {nearest(options.name, READERS)}")
-    asked = ConnectOptions(READER_FLAGS, options.model, options.base_url, options.args)
-    connection = CONNECT[options.name](asked)
+    connection = CONNECT[options.name](options)
     if options.name in PAID:
         options.spending.check(connection.model)
     if connection.sampling.temperature != 0:

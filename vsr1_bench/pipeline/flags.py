@@ -227,11 +227,11 @@ class ReaderFlags(_ThinkingFlags):
             )
         _refuse_key(self.reader_base_url, "--reader_base_url", "VSR1_READER_API_KEY")
         return ReaderOptions(
-            name,
-            self.reader_model,
-            self.reader_base_url,
-            self.reader_args,
-            spending or Spending(),
+            name=name,
+            model=self.reader_model,
+            base_url=self.reader_base_url,
+            args=self.reader_args,
+            spending=spending or Spending(),
             thinking_tags=self.thinking_tags,
         )
 

@@ -15,8 +15,7 @@ from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.connect import CONNECT, ConnectOptions
 from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.generation.models import find_model
-from vsr1_bench.judge import JudgeOptions
-from vsr1_bench.judging.llm_open import JUDGE_FLAGS
+from vsr1_bench.judge import JUDGE_FLAGS, JudgeOptions
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.perception.reader import (
     READER_FLAGS,
@@ -134,7 +133,8 @@ def test_a_reader_is_who_it_was(
 ) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "x")
     name, asked, url, args = options
-    reader = ReaderOptions(name, model if name == "vllm" else asked, url, args)
+    asked = model if name == "vllm" else asked
+    reader = ReaderOptions(name=name, model=asked, base_url=url, args=args)
     assert external_reader(reader, descriptions)[0].digest() == digest
 
 

@@ -296,15 +296,26 @@ def test_labels_say_nothing_about_a_second_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reader", "said"),
     [
-        (ReaderOptions("opnai"), "did you mean openai"),
+        (ReaderOptions(name="opnai"), "did you mean openai"),
         (
-            ReaderOptions("openai"),
+            ReaderOptions(name="openai"),
             "reader 'openai' needs --reader_model NAME and --reader_base_url",
         ),
-        (ReaderOptions("openai", "m", "nowhere"), "--reader_base_url 'nowhere'"),
-        (ReaderOptions("openai", "m", "http://h/v1", {"speed": 1}), "--reader_args speed"),
-        (ReaderOptions("openai", "m", "http://h/v1", {"temperature": 1}), "readers are greedy"),
-        (ReaderOptions("gemini"), "reader 'gemini' needs a key"),
+        (
+            ReaderOptions(name="openai", model="m", base_url="nowhere"),
+            "--reader_base_url 'nowhere'",
+        ),
+        (
+            ReaderOptions(name="openai", model="m", base_url="http://h/v1", args={"speed": 1}),
+            "--reader_args speed",
+        ),
+        (
+            ReaderOptions(
+                name="openai", model="m", base_url="http://h/v1", args={"temperature": 1}
+            ),
+            "readers are greedy",
+        ),
+        (ReaderOptions(name="gemini"), "reader 'gemini' needs a key"),
     ],
 )
 def test_a_reader_that_cannot_be_had_is_one_line_before_anything_is_made(
