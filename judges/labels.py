@@ -12,7 +12,7 @@ from vsr1_bench.records import Outcome, Verdict
 from vsr1_bench.store.judge_names import LABELS, llm_name
 
 WANTED = '{"id": … or "row": N, "index"?: N, "label": …}'
-# `unclear` says nothing by itself; a task may say what it means (`Task.verdict_of_label`).
+# `unclear` is not a verdict; a task may decide what it means (`Task.verdict_of_label`).
 OUTCOMES: dict[str, Outcome] = dict.fromkeys(("correct", "right", "true", "1"), "correct")
 OUTCOMES |= dict.fromkeys(("incorrect", "wrong", "false", "0"), "incorrect")
 UNCLEAR = {"2": "unclear", "unknown": "unclear"}

@@ -12,9 +12,8 @@ TEMPERATURE = 0.7
 def open_majority(context: JudgeContext) -> JudgeRunner:
     """Open the judge that votes."""
     spec, votes = spec_times(context.argument, context.spec)
-    options = context.options
-    told = replace(options, args={"temperature": TEMPERATURE, **options.args})
-    voter = context.open(spec, told)
+    args = {"temperature": TEMPERATURE, **context.options.args}
+    voter = context.open(spec, replace(context.options, args=args))
     return Majority(f"majority:{voter.name}*{votes}", voter, votes)
 
 

@@ -111,7 +111,7 @@ class Judged:
     """The result of a running judge for one item."""
 
     item: Item
-    """The same object that was passed in."""
+    """The same object that was given to `judge`."""
     verdict: Verdict
     raw: str | None = None
     """A model's reply, word for word."""

@@ -105,7 +105,7 @@ def test_a_data_root_that_is_no_folder(run: list[Any], script: Path) -> None:
             "no *.safetensors weights; pickled weights are not loaded",
         ),
         ({"config.json": "{}", "m.safetensors": "", "tokenizer_config.json": "{"}, "not readable"),
-        ({"config.json": "{}", "m.safetensors/": ""}, "m.safetensors is no regular file"),
+        ({"config.json": "{}", "m.safetensors/": ""}, "m.safetensors is not a regular file"),
     ],
     ids=["empty", "no weights", "pickled weights", "damaged file", "a folder for a file"],
 )

@@ -33,8 +33,8 @@ class Generator(Closing):
     capacity: int = 1
     """Requests worth having submitted at once; more only hold memory."""
     on_arrival: Callable[[Completion], None] | None = None
-    """Where a completion can lie ready before `completions` is asked for it (an endpoint's, while
-    the reader is busy elsewhere), this is called with it at once, in the thread that it came in."""
+    """Called with each completion as soon as it arrives, in the thread that received it. Only
+    backends whose completions can wait for the reader of `completions` (endpoints) call it."""
 
     @abstractmethod
     def submit(self, request: Request) -> None:
@@ -58,19 +58,19 @@ class Generator(Closing):
         return self.serve(lambda: next(waiting, None))
 
     def serve(self, following: Callable[[], Request | None]) -> Iterator[Completion]:
-        """Answer requests of which some come up only when others are answered.
+        """Answer requests, of which some depend on the answers to others.
 
         Args:
-            following: The next request, None if there is none for now. It is asked after each
-                completion, when that has been dealt with, so what follows from one joins the rest
-                at once; never are more than `capacity` requests under way.
+            following: Returns the next request, or None if there is none for now. It is called
+                again after the caller has handled a completion, so a request that follows from it
+                is submitted at once. At most `capacity` requests are under way.
         """
         running = 0
         while running < self.capacity and (request := following()) is not None:
             self.submit(request)
             running += 1
         for completion in self.completions():
-            # First hand over what was paid for: making the next request can fail.
+            # First yield what was paid for: making the next request can fail.
             yield completion
             running -= 1
             while running < self.capacity and (request := following()) is not None:
@@ -86,23 +86,23 @@ def failed(request: Request, reason: str, usage: Usage | None = None) -> Complet
 class SyncableGenerator(Generator):
     """A generator whose weights a trainer replaces while it lives.
 
-    It never draws the tokens that it must ban: a sampled image placeholder, say, would have
-    no image behind it when the trainer reads the answer.
+    It never samples banned tokens. For example, a sampled image placeholder would have no image
+    when the trainer encodes the answer.
     """
 
     renderer: ChatRenderer
-    """How it reads prompts; the trainer reads them the same way."""
+    """Renders prompts; the trainer renders them in the same way."""
 
     @abstractmethod
     def sync(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Take new weights, then drop everything that was computed with the old ones.
+        """Load new weights, then drop everything that was computed with the old ones.
 
         Args:
             weights: Every parameter by its name in the Hugging Face model, tied ones under all of
-                their names. Each tensor is valid until the next one is asked for.
+                their names. Each tensor is valid until the next one is requested.
 
         Raises:
-            GenerationError: the engine did not take them, and is in no known state now.
+            GenerationError: the engine did not load them; its state is unknown now.
         """
 
     @abstractmethod
@@ -114,10 +114,10 @@ class SyncableGenerator(Generator):
         """Log-probabilities of given continuations, teacher-forced, at temperature 1, no bans.
 
         Args:
-            texts: A request, of which only the prompt counts, and the tokens that follow it.
+            texts: Pairs of a request, of which only the prompt is used, and the tokens after it.
 
         Returns:
-            For each text the log-probability of each of its tokens.
+            Per text, the log-probability of each of its tokens.
 
         Raises:
             GenerationError: the engine cannot score a text.
@@ -125,16 +125,16 @@ class SyncableGenerator(Generator):
 
     @abstractmethod
     def sleep(self) -> None:
-        """Give memory back to the trainer, where this backend can; weights and caches are lost."""
+        """Free memory for the trainer, if the backend can; weights and caches are lost."""
 
     @abstractmethod
     def wake(self) -> None:
-        """Be ready for `sync`, then for requests."""
+        """Prepare for `sync`; requests can follow after that."""
 
 
 @dataclass(frozen=True, slots=True)
 class InSpec:
-    """Marks an argument that can change an answer: it is part of a run's identity."""
+    """Marks an argument that can change an answer, so it is part of a run's identity."""
 
     where: str = "engine"
     """The part of the spec that holds it; `engine` = under its own name, where it was given."""
@@ -142,7 +142,7 @@ class InSpec:
 
 @dataclass(frozen=True, slots=True)
 class NotInSpec:
-    """Marks an argument that two runs may differ in and still be the same run."""
+    """Marks an argument that cannot change an answer, so it is not part of a run's identity."""
 
     because: str
     """Why it cannot change an answer."""
@@ -152,7 +152,7 @@ ROUNDING = (
     "the same arithmetic at the same precision; only the order of rounding can differ, as it does "
     "between two batches"
 )
-"""Why how work is cut up is not part of a run: nobody could resume one on another machine."""
+"""Why the sizes of batches are not part of a run: otherwise it could not be resumed elsewhere."""
 PACE = "changes when an answer comes, not what it says"
 EXTRA = "adds numbers to a response, its text stays the same"
 
@@ -172,7 +172,7 @@ Args = TypeVar("Args", bound=BackendArgs)
 def parse_backend_args(
     kind: type[Args], backend: str, given: dict[str, Any], flags: Flags = RUN_FLAGS
 ) -> Args:
-    """Check `--model_args` for a backend, or what a judge or a reader calls them.
+    """Check the arguments of a backend: `--model_args`, or those of a judge or a reader.
 
     Raises:
         UsageError: an unknown name (nearest ones offered) or a value of the wrong type.

@@ -1,8 +1,8 @@
 """An HTTP client for untrusted endpoints: bounded replies, and no request body to another host.
 
-A reply is read up to `MOST` bytes, as they come and as they unpack: half a megabyte of gzip can be
-gigabytes. A redirect is followed on the same host only, since what a request holds (questions,
-images) was meant for that host.
+A reply is read up to `MOST` bytes, both as received and decompressed, because half a megabyte of
+gzip can be gigabytes. A redirect is followed only within the same host, because the questions and
+images in a request were meant for that host.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 MOST = 16 << 20
-"""Bytes of a reply; the longest that were seen, with log-probabilities, have a third of it."""
+"""Bytes of a reply. The longest observed ones, with log-probabilities, have a third of it."""
 PIECE = 1 << 16
 REDIRECTS = 5
 FORMS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 class RefusedReplyError(Exception):
-    """A reply, or a redirect, that is not read to its end: another call would meet the same."""
+    """A reply that is too long or a redirect that is refused; a retry would not change it."""
 
 
 def bounded_client(kind: str, url: str, *, most: int = MOST, **settings: Any) -> Any:
-    """Make an asynchronous client of `httpx`, or of another package of its form.
+    """Make an asynchronous client of `httpx`, or of another package with the same interface.
 
     Args:
         kind: The package.
-        url: The endpoint's address, on whose host requests stay.
-        most: Bytes that a reply may have.
-        settings: Of the client.
+        url: The endpoint's address; requests stay on its host.
+        most: Maximum size of a reply in bytes.
+        settings: Settings of the client.
 
     Returns:
-        Its `AsyncClient`; what it refuses is raised as `RefusedReplyError`.
+        Its `AsyncClient`, which raises `RefusedReplyError` for what it refuses.
     """
     package: Any = importlib.import_module(kind)
     home = package.URL(url)
     base: type[Any] = package.AsyncClient
 
     class Bounded(base):
-        async def send(self, request: Any, *, stream: bool = False, **told: Any) -> Any:
+        async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             for _ in range(REDIRECTS):
-                # Read here, never by the client: it unpacks without a bound, of redirects, too.
-                told["follow_redirects"] = False
-                reply = await super().send(request, stream=True, **told)
+                # Read here, not by the client, which decompresses without a bound.
+                options["follow_redirects"] = False
+                reply = await super().send(request, stream=True, **options)
                 if reply.next_request is None:
                     return await whole(package, reply, most)
                 await reply.aclose()
@@ -57,7 +57,7 @@ def bounded_client(kind: str, url: str, *, most: int = MOST, **settings: Any) ->
 
 
 def _stay(home: Any, there: Any) -> None:
-    """Refuse another host, and what anybody between could read after https."""
+    """Refuse another host, and a redirect from https to http."""
     if there.host != home.host or (home.scheme == "https" and there.scheme != "https"):
         raise RefusedReplyError(
             f"redirects from {home.scheme}://{home.host} to {there.scheme}://{there.host}, where "
@@ -66,7 +66,7 @@ def _stay(home: Any, there: Any) -> None:
 
 
 async def whole(package: Any, reply: Any, most: int) -> Any:
-    """Read a streamed reply within its bound; it comes back as one that was read."""
+    """Read a streamed reply within its bound; return it as a complete reply."""
     headers = reply.headers.copy()
     form = headers.pop("content-encoding", "identity").strip().lower()
     if form != "identity":
@@ -85,18 +85,18 @@ async def whole(package: Any, reply: Any, most: int) -> Any:
 
 
 async def unpacked(pieces: AsyncIterator[bytes], form: str, most: int) -> AsyncIterator[bytes]:
-    """Yield a body's bytes, unpacked, in pieces that are never much larger than `PIECE`.
+    """Yield a body's bytes, decompressed, in pieces that are never much larger than `PIECE`.
 
     Raises:
-        RefusedReplyError: there are more than `most` of them, packed or unpacked, or they come in a
-            form that was not asked for.
+        RefusedReplyError: there are more than `most` bytes, compressed or not, or the encoding was
+            not requested.
     """
     if form != "identity" and form not in FORMS:
         raise RefusedReplyError(f"the reply comes as {form[:40]!r}, which was not asked for")
     engine = zlib.decompressobj(FORMS[form]) if form in FORMS else None
-    came = made = 0
+    received = unpacked_bytes = 0
     async for raw in pieces:
-        came += len(raw)
+        received += len(raw)
         while raw or (engine is not None and engine.unconsumed_tail):
             if engine is None:
                 piece, raw = raw, b""
@@ -108,7 +108,7 @@ async def unpacked(pieces: AsyncIterator[bytes], form: str, most: int) -> AsyncI
                 raw = b""
                 if not piece and not engine.unconsumed_tail:
                     break
-            made += len(piece)
-            if max(came, made) > most:
+            unpacked_bytes += len(piece)
+            if max(received, unpacked_bytes) > most:
                 raise RefusedReplyError(f"the reply has over {most:,} bytes")
             yield piece

@@ -1,8 +1,11 @@
 """Shared by backends behind a URL: calls on a separate event loop, bounded and retried.
 
 At most `concurrency` calls run at a time. Transient errors are retried with back-off and jitter,
-respecting Retry-After; a call that still fails is a failed sample. A `BenchError` ends the run,
+respecting Retry-After. A call that still fails is a failed sample. A `BenchError` ends the run,
 because every remaining sample would fail, too.
+
+The clients' own retries are off. They would also retry what was paid for, obey a Retry-After of
+hours and not notice that the endpoint is gone.
 """
 
 from __future__ import annotations
@@ -37,16 +40,16 @@ from vsr1_bench.records import Completion, Request, Usage
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 120.0
-"""Seconds; an endpoint that asks for more has closed for now, and the run ends, to be resumed."""
+"""Seconds. An endpoint that asks for a longer wait ends the run, which can be resumed later."""
 CONNECT_SECONDS = 15.0
 RETRIED_STATUS = (408, 409, 425, 429)
 GONE_STATUS = (502, 503, 504)
-"""What a gateway says when the server behind it is down."""
+"""Status of a gateway whose server is down."""
 # Images in error texts: servers that validate a request quote it back.
 _QUOTED_DATA = re.compile(r"(?<=base64,)[A-Za-z0-9+/=\\]+|[A-Za-z0-9+/=\\_-]{100,}")
 
 
-GIVEN_UP = "a call that is given up is a failed request, asked again by a later run"
+GIVEN_UP = "a call that fails for good is a failed request, which a later run retries"
 
 
 class CallArgs(BackendArgs):
@@ -55,12 +58,12 @@ class CallArgs(BackendArgs):
     # The client opens 1000 connections at most.
     concurrency: Annotated[int, NotInSpec(PACE)] = Field(32, ge=1, le=1000)
     timeout: Annotated[float, NotInSpec(GIVEN_UP)] = Field(600.0, gt=0)
-    """Seconds for one call, from sending it to the last byte of the answer."""
+    """Seconds per call, from sending it to the last byte of the answer."""
     max_retries: Annotated[int, NotInSpec(GIVEN_UP)] = Field(6, ge=0)
 
 
 class TryAgainError(Exception):
-    """A call failed in a way that may pass."""
+    """A call failed, and a retry may succeed."""
 
     def __init__(self, reason: str, *, wait: float = 0.0, retries: int = 1000) -> None:
         super().__init__(reason)
@@ -68,7 +71,7 @@ class TryAgainError(Exception):
 
 
 class CallingGenerator(Generator):
-    """Answers from an endpoint; what the protocol looks like is the subclass's."""
+    """Answers from an endpoint; subclasses know the protocol."""
 
     def __init__(self, name: str, url: str, key: str, args: CallArgs) -> None:
         """Start the event loop; the endpoint is first called by the first request."""
@@ -78,12 +81,12 @@ class CallingGenerator(Generator):
         self._key = key
         self._done: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
         self._outstanding, self._closed = 0, False
-        # The four below belong to the loop's thread.
+        # Only the loop's thread uses the next four.
         self._calls: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(args.concurrency)
         self._answered = False
         self._death: Exception | None = None
-        # Decoding and encoding images is work for the CPU: more threads would only hold memory.
+        # Images are decoded and encoded on the CPU, so more threads would only use memory.
         self._encoders = ThreadPoolExecutor((os.cpu_count() or 1) + 1, f"{name}-images")
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -92,10 +95,10 @@ class CallingGenerator(Generator):
 
     @abstractmethod
     def _prepare(self, request: Request) -> Any:
-        """Write a request in the protocol's form; with images, in a separate thread.
+        """Write a request in the protocol's form; requests with images in a separate thread.
 
         Raises:
-            ImageError: an image that cannot be decoded.
+            ImageError: an image cannot be decoded.
         """
 
     _lost: type[Exception]
@@ -167,8 +170,8 @@ class CallingGenerator(Generator):
         call.add_done_callback(self._calls.discard)
 
     def _die(self, error: Exception) -> None:
-        """Hand over what ends the run, and make no call after it."""
-        error.__cause__ = None  # a traceback would go on to the client's error, key and all
+        """Pass on the error that ends the run, and make no further calls."""
+        error.__cause__ = None  # its traceback would show the client's error with the key
         self._death = error
         self._done.put(error)
         for call in self._calls - {asyncio.current_task()}:
@@ -180,7 +183,7 @@ class CallingGenerator(Generator):
                 if request.images:
                     run = self._loop.run_in_executor
                     prepared = await run(self._encoders, self._prepare, request)
-                else:  # words alone: a thread would cost more than the work
+                else:  # a thread would cost more than writing text
                     prepared = self._prepare(request)
                 completion = await self._call(request, prepared)
                 if self.on_arrival is not None:
@@ -192,12 +195,12 @@ class CallingGenerator(Generator):
             self._done.put(failed(request, "the prompt is not Unicode text: a lone surrogate"))
         except BenchError as error:
             self._die(error)
-        except Exception as error:  # a bug of ours must end the run, not hang it
+        except Exception as error:  # a bug here must end the run, not block it
             log.debug("%s:\n%s", request.sample_id, "".join(format_tb(error.__traceback__)))
             self._die(GenerationError(self._clean(f"{type(error).__name__}: {error}")))
 
     async def _call(self, request: Request, prepared: Any) -> Completion:
-        """Call until there is an answer, a reason against this sample, or one against the run."""
+        """Call until there is an answer, or an error that fails this sample or the run."""
         attempt = 1
         while True:
             try:
@@ -239,7 +242,7 @@ class CallingGenerator(Generator):
                 if await self._is_there():
                     return
         except RefusedReplyError:
-            return  # somebody is there
+            return  # there is a server
         except (TimeoutError, self._lost):
             pass
         more = " any more" if self._answered else ""
@@ -252,50 +255,50 @@ class CallingGenerator(Generator):
         return (GenerationError if self._answered else ModelError)(f"endpoint {self.url} {trouble}")
 
     def _later(self, reason: str, wait: float) -> Exception:
-        """What follows from an endpoint that asks to wait: patience, or the end of the run."""
+        """The error for an endpoint that asks to wait: a retry, or the end of the run."""
         if wait > LONGEST_WAIT:
             return GenerationError(f"endpoint {self.url} asks to wait {wait:.0f} s ({reason})")
         return TryAgainError(reason, wait=wait)
 
     def _clean(self, text: str) -> str:
-        """What the endpoint says as one short line, without the key and without image data."""
-        if len(self._key) >= 8:  # a shorter one is a placeholder, and may be part of any word
+        """A message of the endpoint as one short line, without the key and image data."""
+        if len(self._key) >= 8:  # a shorter one is a placeholder and could be part of any word
             text = text.replace(self._key, "…")
         return " ".join(_QUOTED_DATA.sub("…", text[:100_000]).split())[:300]
 
 
-def usage_of(told: Any) -> Usage | None:
-    """Read the tokens that a reply names; None = none. A count below 0 is not a count."""
-    if not isinstance(told, dict):
+def usage_of(value: Any) -> Usage | None:
+    """Read the token counts of a reply; None if it has none. Negative counts are ignored."""
+    if not isinstance(value, dict):
         return None
-    counts = [_count(told.get(name)) for name in ("prompt_tokens", "completion_tokens")]
+    counts = [_count(value.get(name)) for name in ("prompt_tokens", "completion_tokens")]
     return None if counts == [None, None] else Usage(*counts)
 
 
-def _count(told: Any) -> int | None:
-    known = isinstance(told, int) and not isinstance(told, bool) and 0 <= told < 1 << 40
-    return told if known else None
+def _count(value: Any) -> int | None:
+    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
+    return value if known else None
 
 
 def billed(request: Request, body: bytes, read: Callable[[], Completion]) -> Completion:
-    """Read a reply. One that names its tokens was paid for: it is counted, and not asked for again.
+    """Read a reply. A reply with token counts was paid for, so it is counted and never retried.
 
     Raises:
-        TryAgainError: it may pass, and cost nothing so far as anybody says.
+        TryAgainError: a retry may succeed, and the reply has no token counts.
     """
     try:
         completion = read()
     except TryAgainError as error:
-        if (usage := _named(body)) is None:
+        if (usage := _usage_in(body)) is None:
             raise
         return failed(request, str(error), usage)
     if completion.error is not None and completion.usage == Usage():
-        return replace(completion, usage=_named(body) or Usage())
+        return replace(completion, usage=_usage_in(body) or Usage())
     return completion
 
 
-def _named(body: bytes) -> Usage | None:
-    """The tokens that a reply of any form names."""
+def _usage_in(body: bytes) -> Usage | None:
+    """The token counts of a reply in any form."""
     with suppress(ValueError, RecursionError):
         document = json.loads(body)
         return usage_of(document.get("usage")) if isinstance(document, dict) else None
@@ -308,14 +311,14 @@ def checked_key(variable: str) -> str:
     Raises:
         UsageError: no header can carry it.
     """
-    key = os.environ.get(variable, "").strip()  # keys read from files bring their line break along
+    key = os.environ.get(variable, "").strip()  # keys read from files end with a line break
     if not re.fullmatch(r"[!-~]*", key):
         raise UsageError(f"{variable} holds a blank or a character that no header can carry")
     return key
 
 
 def asked_seconds(retry_after: str | None) -> float:
-    """Seconds that a Retry-After header asks for; 0 where it says nothing readable."""
+    """Seconds that a Retry-After header asks for; 0 if it cannot be read."""
     with suppress(ValueError):
         seconds = float(retry_after or 0)
         return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
@@ -326,6 +329,6 @@ def asked_seconds(retry_after: str | None) -> float:
 
 
 def wait_seconds(attempt: int, asked: float) -> float:
-    """Seconds to wait after a failed attempt (from 1), spread so that calls do not come at once."""
+    """Seconds to wait after a failed attempt (counted from 1), with jitter."""
     backoff = min(LONGEST_WAIT, 0.25 * 2.0**attempt)
     return max(asked, backoff / 2) + random.uniform(0.0, max(0.1 * asked, backoff / 2))

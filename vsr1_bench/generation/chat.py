@@ -29,7 +29,7 @@ _SENSES = re.compile(r"(?i)image|video|vision|audio|img")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A request made ready: its text, with the model's own image placeholders, and its images."""
+    """A rendered request: its text, with the model's own image placeholders, and its images."""
 
     request: Request
     text: str
@@ -37,13 +37,13 @@ class Prompt:
 
 
 class ChatRenderer:
-    """A model's processor (or tokenizer, where it reads text only) and chat template."""
+    """A model's processor (or tokenizer, if it reads text only) and chat template."""
 
     def __init__(self, model: ModelInfo, *, trust_remote_code: bool = False) -> None:
         """Load the processor.
 
         Raises:
-            ModelError: the folder holds none, or no chat template.
+            ModelError: the folder has no processor, or no chat template.
         """
         try:
             self.config = AutoConfig.from_pretrained(
@@ -67,13 +67,13 @@ class ChatRenderer:
         self.reserved = reserved_tokens(self.config, self.processor, self.tokenizer)
 
     def render(self, request: Request) -> Prompt:
-        """Apply the chat template and decode the images, in the order of their places.
+        """Apply the chat template and decode the images, in the order of their placeholders.
 
-        A prompt of words over the request's `prompt_limit` loses its end, whatever is there.
+        A text-only prompt that is longer than the request's `prompt_limit` is truncated at its end.
 
         Raises:
-            ValueError: images for a model that reads text only, or a text that holds a token which
-                stands for images: engines would take it for an image, each in its own way.
+            ValueError: there are images but the model reads text only, or the text contains an
+                image token, which engines would handle as an image, each differently.
             ImageError: an image cannot be decoded.
         """
         if request.images and not self.sees:
@@ -99,10 +99,10 @@ class ChatRenderer:
         return Prompt(request, text, images)
 
     def refuse_reserved(self, texts: Iterable[str]) -> None:
-        """Refuse texts in which a token is written that stands for an image.
+        """Refuse texts that contain an image token.
 
         Raises:
-            ValueError: names the token.
+            ValueError: with the token.
         """
         for text in texts:
             for token in self.reserved:
@@ -122,10 +122,10 @@ class ChatRenderer:
 
 
 def reserved_tokens(config: Any, processor: Any, tokenizer: Any) -> tuple[str, ...]:
-    """The tokens by which a model knows images, videos and sounds, as they would be written.
+    """The tokens that mark images, videos and sounds for a model, as text.
 
-    Those that its configuration and its processor name, and special tokens named after them
-    (`<|vision_pad|>`); none for a model that reads text only.
+    These are the tokens that its configuration and its processor name, and special tokens with
+    such names (`<|vision_pad|>`). A model that reads text only has none.
     """
     if processor is tokenizer:
         return ()

@@ -4,11 +4,11 @@
 |---|---|
 | `content` is text | a response |
 | `content` is a list of parts | the text parts joined; parts of reasoning are left out |
-| no text, and reasoning beside it | an empty response: the model has thought and said nothing |
-| no text, and nothing beside it | a failed sample |
+| no text, but reasoning | an empty response: the model thought but did not answer |
+| no text and no reasoning | a failed sample |
 | finish reason `length`, `max_tokens`, `MAX_TOKENS`, `model_length`, … | cut at the limit |
 | finish reason `content_filter`, `abort`, `SAFETY`, … | a failed sample |
-| `content` in any other form | a failed sample, not asked again: it would come in the same form |
+| `content` in any other form | a failed sample, not retried: the form would be the same |
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ AT_LIMIT = frozenset(
     "model_length token_limit token_limit_reached context_length context_length_exceeded "
     "context_window_exceeded model_context_window_exceeded max_tokens_reached error_limit".split()
 )
-"""Finish reasons of an answer that the token limit has cut, as `read_finish` writes them."""
+"""Finish reasons of answers that were cut at the token limit, in the form of `read_finish`."""
 WITHHELD = frozenset(
     "content_filter content_filtered abort aborted error error_toxic cancelled canceled safety "
     "recitation blocklist prohibited_content spii image_safety malformed_response sensitive "
     "guardrail_intervened network_error timeout insufficient_system_resource".split()
 )
-"""Finish reasons of an answer that was cut by something other than the model or the limit."""
+"""Finish reasons of answers that were cut for another reason than the limit."""
 _TEXT = ("text", "output_text")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
 _BOM = b"\xef\xbb\xbf"
 
 
 class NoCompletionError(Exception):
-    """A body that is not a chat completion; another call may bring one."""
+    """A body that is not a chat completion; a retry may return one."""
 
 
 class EventStreamError(Exception):
-    """A body that is a stream of events, which nobody has asked for."""
+    """A body that is a stream of events, which was not requested."""
 
 
 class OddFormError(Exception):
-    """A chat completion in a form that cannot be read; another call would bring the same."""
+    """A chat completion in a form that cannot be read; a retry would return the same form."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What the message of a choice holds."""
+class ReplyMessage:
+    """The message of a choice."""
 
     text: str | None
     reasoned: bool
-    """Whether reasoning is beside the text, or in its place."""
+    """Whether there is reasoning, beside the text or instead of it."""
     refusal: str | None
 
 
 def parse_body(body: bytes, content_type: str = "") -> tuple[dict[str, Any], bool]:
-    """Read a body as a JSON object; also say whether a byte order mark stood before it.
+    """Read a body as a JSON object; also return whether it starts with a byte order mark.
 
     Raises:
         EventStreamError: it is a stream of events.
@@ -91,20 +91,20 @@ def read_finish(reason: Any) -> str:
 
 
 def read_logprobs(logprobs: Any) -> tuple[float, ...] | None:
-    """The log-probability of each token; None if a reply has them in another form, or not all.
+    """The log-probability of each token; None if any is missing or has another form.
 
-    They are an extra: an odd form of them is not a reason to lose the answer.
+    They are an extra, so an unknown form does not fail the answer.
     """
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not tokens or not isinstance(tokens, list):
         return None
-    found = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
-    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in found):
+    values = [token.get("logprob") if isinstance(token, dict) else None for token in tokens]
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in values):
         return None
-    return tuple(float(one) for one in found if one is not None)
+    return tuple(float(one) for one in values if one is not None)
 
 
-def read_message(message: Any) -> Said:
+def read_message(message: Any) -> ReplyMessage:
     """Read the message of a choice.
 
     Raises:
@@ -134,7 +134,7 @@ def read_message(message: Any) -> Said:
         content = "".join(texts) if texts else None
     elif content is not None and not isinstance(content, str):
         raise OddFormError(f"its content is {_kind(content)}, not text")
-    return Said(content, reasoned, refusal if isinstance(refusal, str) else None)
+    return ReplyMessage(content, reasoned, refusal if isinstance(refusal, str) else None)
 
 
 def _kind(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""From settings to a model that judges or reads: an endpoint, or an engine in this process.
+"""From options to a model that judges or reads: an endpoint, or an engine in this process.
 
-Nothing is loaded or called here. What can be checked before the first request is checked: a typing
-error must not cost a generation.
+Nothing is loaded or called here. Everything that can be checked before the first request is checked
+here, so that a typing error does not waste a generation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vsr1_bench.generation.flags import Flags
 
 SAMPLING: dict[str, type] = {"temperature": float, "top_p": float, "max_tokens": int, "seed": int}
-# These change when a reply comes, not what it says.
+# These affect when a reply arrives, not its content.
 HARMLESS = (
     "concurrency",
     "timeout",
@@ -34,17 +34,17 @@ HARMLESS = (
 
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
-    """What the command line says about a model that judges or reads."""
+    """The command-line options of a model that judges or reads."""
 
     flags: Flags
-    """What its settings are called there."""
+    """The names of these options, for messages."""
     model: str | None = None
     base_url: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
-    """Sampling (`SAMPLING`), and what the backend takes."""
+    """Sampling (`SAMPLING`), and arguments of the backend."""
     concurrency: int | None = None
     dry_run: bool = False
-    """Nothing will be asked: no key is needed, and no model is downloaded."""
+    """No call will be made: a missing key is not an error, and no model is downloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class Connection:
     open: Callable[[], Generator]
     sampling: Sampling
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What else was set and can change a reply (`safety`, `dtype`)."""
+    """Other settings that can change a reply (`safety`, `dtype`)."""
 
 
 def connect_openai(options: ConnectOptions) -> Connection:
-    """An LLM behind any OpenAI-compatible URL; without a key of its own OPENAI_API_KEY goes there.
+    """An LLM behind any OpenAI-compatible URL; if it has no separate key, OPENAI_API_KEY is sent.
 
     Raises:
         JudgeMissingError: no model or no URL was given.
@@ -92,7 +92,7 @@ def connect_openai(options: ConnectOptions) -> Connection:
 
 
 def connect_gemini(options: ConnectOptions) -> Connection:
-    """Gemini, by Google's own client, which knows its key's variables itself.
+    """Gemini, through Google's client.
 
     Raises:
         JudgeMissingError: there is no key.
@@ -157,7 +157,7 @@ def connect_vllm(options: ConnectOptions) -> Connection:
 
 
 CONNECT = {"openai": connect_openai, "gemini": connect_gemini, "vllm": connect_vllm}
-"""The ways to a model that judges or reads, by the name that a judge or a reader has."""
+"""How to connect to a model that judges or reads, by the name of the backend."""
 
 
 def _decides(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,10 +167,10 @@ def _decides(settings: Mapping[str, Any]) -> dict[str, Any]:
 def split_args(
     options: ConnectOptions, defaults: Mapping[str, Any]
 ) -> tuple[Sampling, dict[str, Any]]:
-    """Split the arguments into sampling and what the backend takes.
+    """Split the arguments into sampling and arguments of the backend.
 
     Raises:
-        UsageError: a sampling field of the wrong kind.
+        UsageError: a sampling field has the wrong type.
     """
     flag = options.flags.args
     sampling: dict[str, Any] = dict(defaults)

@@ -1,4 +1,4 @@
-"""Costs of judges and readers: prices from the user, and the limit on spending."""
+"""Costs of judges and readers: prices from a file, and the limit on spending."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vsr1_bench.records import Completion, Request, Usage
 if TYPE_CHECKING:
     from vsr1_bench.generation.base import Generator
 
-# Chat templates and schemas add tokens that no text of ours shows.
+# Chat templates and schemas add tokens that are not in the prompt's text.
 OVERHEAD_TOKENS = 32
 WANTED = 'wanted {"MODEL": {"input": PRICE, "output": PRICE}}, prices of a million tokens'
 
 
 class BudgetSpentError(JudgeError):
-    """The next call could go over `--max_cost`."""
+    """The next call could exceed `--max_cost`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Price:
     output: float
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Cost of so many tokens."""
+        """Cost of these tokens."""
         return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
 
 
@@ -40,7 +40,7 @@ def read_prices(path: Path) -> dict[str, Price]:
     """Read a price file.
 
     Raises:
-        UsageError: it cannot be read, or is of another form.
+        UsageError: it cannot be read, or has another form.
     """
     try:
         given = json.loads(path.read_text("utf-8"))
@@ -64,23 +64,23 @@ def _price(given: Any, where: str) -> Price:
 
 @dataclass(slots=True)
 class Spending:
-    """Prices, the bound, and what one command has spent so far."""
+    """Prices, the limit, and what one command has spent so far."""
 
     prices: Mapping[str, Price] = field(default_factory=dict)
     max_cost: float | None = None
     spent: float = 0.0
     _held: float = 0.0
-    """The most that the calls on their way can cost."""
+    """Upper bound of the cost of the calls under way."""
 
     def price(self, model: str) -> Price | None:
-        """Price of a model, where the user has given one."""
+        """Price of a model; None if the user gave none."""
         return self.prices.get(model)
 
     def check(self, model: str) -> None:
-        """See to it that the bound can be kept.
+        """Check that the limit can be kept.
 
         Raises:
-            UsageError: there is a bound and no price.
+            UsageError: there is a limit but no price.
         """
         if self.max_cost is not None and self.price(model) is None:
             raise UsageError(
@@ -98,22 +98,22 @@ class Spending:
         return price.of(tokens, request.sampling.max_tokens) if price else 0.0
 
     def hold(self, most: float) -> bool:
-        """Set aside what a call can cost at most; False where that could go over the bound."""
+        """Reserve what a call can cost at most; False if that could exceed the limit."""
         if self.max_cost is not None and self.spent + self._held + most > self.max_cost:
             return False
         self._held += most
         return True
 
     def settle(self, most: float, cost: float) -> None:
-        """Replace what was set aside by what it came to."""
+        """Replace a reservation by the actual cost."""
         self._held -= most
         self.spent += cost
 
     def settle_call(self, model: str, most: float, completion: Completion) -> float | None:
-        """Settle by a call's tokens; return its cost, None = nobody knows.
+        """Settle by a call's tokens; return its cost, None if unknown.
 
-        What of its tokens a call does not name is taken to cost the most; of a call that failed, to
-        be free.
+        If a successful call does not state its tokens, the upper bound is charged. If a failed
+        call does not, nothing is.
         """
         usage = completion.usage
         cost = cost_of(self.price(model), usage)
@@ -125,7 +125,7 @@ class Spending:
         return cost
 
     def refusal(self, after: str = "") -> BudgetSpentError:
-        """The error that the next call could go over the bound."""
+        """The error for a call that could exceed the limit."""
         return BudgetSpentError(
             f"--max_cost {self.max_cost:g}: {self.spent:.6g} is spent, and the next call could go "
             f"over it{after}"
@@ -133,10 +133,10 @@ class Spending:
 
 
 class PaidCalls:
-    """Requests to one model, of which none is sent that could go over the bound on the cost."""
+    """Requests to one model; a request that could exceed the cost limit is not sent."""
 
     def __init__(self, requests: Iterator[Request | None], spending: Spending, model: str) -> None:
-        """Take the requests; None among them = there is none for now."""
+        """Store the requests; a None among them means that there is none for now."""
         self._requests, self._spending, self._model = requests, spending, model
         self._most: dict[str, float] = {}
         """Per key of a call that is under way: the most that it can cost."""

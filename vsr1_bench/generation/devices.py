@@ -1,6 +1,6 @@
 """Check that this machine has the devices that a backend should use, before it starts.
 
-An engine that waits for the ranks of GPUs that are not there waits for ever.
+Without the check, an engine would wait for ever for the ranks of missing GPUs.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ def check_devices(
     """Refuse more devices than there are.
 
     Args:
-        backend: For the message.
+        backend: Its name, for the message.
         args: Its arguments.
-        served: Whether a server runs it, which has an engine for each part of the data.
-        flags: How the arguments were given, for the message.
+        served: Whether a server runs it; only a server supports data parallelism.
+        flags: The names of the arguments, for the message.
 
     Raises:
-        UsageError: says how many there are, and the way out.
+        UsageError: there are fewer devices.
     """
     given = args.model_dump()
     sizes = {name: int(given.get(name, 1)) for name in SIZES}
@@ -39,9 +39,9 @@ def check_devices(
     for size in sizes.values():
         wanted *= size
     if wanted > 1 and wanted > max(1, there := _gpus()):
-        told = " × ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
+        sizes_given = " × ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
         raise UsageError(
-            f"{told}: wants {wanted} GPUs, this machine has {there or 'none'}; give at most "
+            f"{sizes_given}: wants {wanted} GPUs, this machine has {there or 'none'}; give at most "
             f"{max(1, there)}, or serve the model where they are and point "
             f"{flags.base_url} there"
         )

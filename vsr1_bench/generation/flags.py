@@ -1,7 +1,7 @@
-"""What a model's settings are called on the command line, for messages about them.
+"""The names of a model's options on the command line, for messages about them.
 
-The model of a run, a judge and a reader are reached in the same way and told by different flags.
-Whoever finds a fault with a setting names the flag that the user typed; nobody rewrites messages.
+The model of a run, a judge and a reader are opened by the same code but have different flags. The
+code that finds a wrong value names the flag that the user typed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ class Flags:
     """The flags of one role."""
 
     role: str
-    """Who asks: `backend` (a run), `judge` or `reader`."""
+    """`backend` (of a run), `judge` or `reader`."""
     model: str
     base_url: str
     args: str
-    """The flag of what the backend takes, `NAME=VALUE,…`."""
+    """The flag of the backend's arguments, `NAME=VALUE,…`."""
     key_variable: str
     """Environment variable of an OpenAI-compatible endpoint's key."""
 

@@ -1,8 +1,8 @@
 """Backend `gemini`: Google's models by google-genai's own client.
 
-The client's own retries ignore Retry-After and dropped connections, so they are off and ours are
-used (see `generation.calls`). A prompt or an answer that is blocked is a failed sample with the
-block's name as its reason; a refused key or an unknown model stops the run.
+The client's own retries ignore Retry-After and dropped connections, so they are off and those of
+`generation.calls` are used. A blocked prompt or answer is a failed sample, with the name of the
+block as its reason. A refused key or an unknown model stops the run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class GeminiArgs(CallArgs):
         Literal["default", "off", "none", "high", "medium", "low"],
         InSpec("the judge's or reader's identity"),
     ] = "default"
-    """What is blocked in every category: `off` and `none` nothing, `low` the most."""
+    """What is blocked in every category: nothing (`off`, `none`) up to the most (`low`)."""
     thinking_budget: Annotated[int | None, InSpec("the judge's or reader's identity")] = Field(
         None, ge=-1
     )
@@ -66,7 +66,7 @@ THRESHOLDS = {
 
 
 def key_variable() -> str:
-    """The variable that holds the key; the first of them where none does."""
+    """The variable that holds the key; the first of them if none does."""
     return next((name for name in KEY_VARIABLES if os.environ.get(name)), KEY_VARIABLES[0])
 
 
@@ -79,7 +79,7 @@ class GeminiGenerator(CallingGenerator):
         """Start the event loop; the endpoint is first called by the first request.
 
         Raises:
-            UsageError: a URL or a key that cannot be used, or no key.
+            UsageError: the URL or the key cannot be used, or there is no key.
         """
         self.args = args
         self.model = model.id
@@ -157,11 +157,11 @@ class GeminiGenerator(CallingGenerator):
         return self._read(request, reply)
 
     def _refused(self, request: Request, error: errors.APIError) -> Completion:
-        """Tell what an HTTP error means: for this call, for this sample, or for the run.
+        """Decide whether an HTTP error fails this call, this sample or the run.
 
         Raises:
-            TryAgainError: it may pass.
-            BenchError: it will meet every other sample too.
+            TryAgainError: a retry may succeed.
+            BenchError: every other sample would fail, too.
         """
         status = error.code
         reason = f"HTTP {status}: {self._clean(str(error.message or error.status or ''))}"
@@ -192,33 +192,35 @@ class GeminiGenerator(CallingGenerator):
             return failed(request, f"the answer was blocked ({finish})", usage)
         parts = (candidate.content.parts if candidate.content is not None else None) or []
         text = "".join(part.text for part in parts if part.text and not part.thought)
-        # A model that has thought and said nothing: an empty response, as behind other endpoints.
-        told = reply.usage_metadata
-        thought = any(part.thought for part in parts) or bool(told and told.thoughts_token_count)
+        # A model that thought but did not answer: an empty response, as with other endpoints.
+        metadata = reply.usage_metadata
+        thought = any(part.thought for part in parts) or bool(
+            metadata and metadata.thoughts_token_count
+        )
         if not text and finish != LIMIT and not thought:
             return failed(request, "the reply has no text", usage)
         return Completion(request.key, text, "length" if finish == LIMIT else "stop", usage=usage)
 
 
 def _usage(reply: types.GenerateContentResponse) -> Usage:
-    """Tokens as they are billed: thinking is output."""
-    told = reply.usage_metadata
-    if told is None:
+    """Tokens as they are billed; thinking counts as output."""
+    metadata = reply.usage_metadata
+    if metadata is None:
         return Usage()
-    counts = (told.candidates_token_count, told.thoughts_token_count)
+    counts = (metadata.candidates_token_count, metadata.thoughts_token_count)
     known = [count for count in counts if count is not None and count >= 0]
-    prompt = told.prompt_token_count
+    prompt = metadata.prompt_token_count
     asked = prompt if prompt is not None and prompt >= 0 else None
     return Usage(asked, sum(known) if known else None)
 
 
 def _about_the_key(error: errors.APIError) -> bool:
-    """Google answers 400 to a key that is none."""
+    """Google answers 400 to an invalid key."""
     return error.code == 400 and "API key" in str(error.message)
 
 
 def _retry_delay(details: Any) -> float:
-    """Seconds of the RetryInfo that Google puts into the body of a 429, e.g. "retryDelay": "7s"."""
+    """Seconds of the RetryInfo in the body of a 429, e.g. "retryDelay": "7s"."""
     body = details.get("error", details) if isinstance(details, dict) else {}
     for detail in body.get("details") or [] if isinstance(body, dict) else []:
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None

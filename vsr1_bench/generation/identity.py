@@ -1,7 +1,7 @@
 """Which backend settings and `--model_args` can change answers: the engine's part of a spec.
 
-Each argument is marked where it is declared (`base.InSpec`, `base.NotInSpec`); this module reads
-the marks. docs/identity.md has the table that `audit` makes.
+Each argument is marked where it is declared (`base.InSpec`, `base.NotInSpec`). This module reads
+the marks. docs/identity.md shows the table of `audit`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vsr1_bench.store.spec import PrecisionSpec
 
 LOADING = ("vllm", "transformers")
 """Backends that load weights themselves."""
-# Modules, not classes: an endpoint's client is imported only by those who use it.
+# Modules, not classes, so that an endpoint's client is imported only if it is used.
 _ARGUMENTS = {
     "vllm": ("vllm", "VllmArgs"),
     "transformers": ("transformers_args", "TransformersArgs"),
@@ -28,7 +28,7 @@ _ARGUMENTS = {
     "gemini": ("gemini", "GeminiArgs"),
 }
 BACKENDS = tuple(_ARGUMENTS)
-"""All that take arguments, `gemini` included, which only judges and reads."""
+"""All backends with arguments, including `gemini`, which is only for judges and readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +38,39 @@ class Identity:
     precision: PrecisionSpec | None
     """None if no weights are loaded here."""
     engine: dict[str, Any]
-    """Argument -> value, of those that were given and can change an answer."""
+    """Argument -> value, for given arguments that can change an answer."""
 
 
 def arguments_of(backend: str) -> type[BackendArgs]:
     """The class of a backend's arguments."""
     module, name = _ARGUMENTS[backend]
-    found: type[BackendArgs] = getattr(
+    kind: type[BackendArgs] = getattr(
         importlib.import_module(f"vsr1_bench.generation.{module}"), name
     )
-    return found
+    return kind
 
 
 def identify(backend: str, model: ModelInfo, given: dict[str, Any]) -> Identity:
-    """Check `--model_args`, and say what of them is part of a run; loads no weights.
+    """Check `--model_args`, and return those that are part of a run; loads no weights.
 
     Raises:
-        UsageError: an argument that the backend does not take, or devices that are not there.
+        UsageError: the backend does not take an argument, or devices are missing.
     """
     args = parse_backend_args(arguments_of(backend), backend, given)
     check_devices(backend, args)
     precision = precision_of(model.path, args) if backend in LOADING else None
-    told = args.model_dump(mode="json")
-    usual = {name: field.default for name, field in type(args).model_fields.items()}
+    values = args.model_dump(mode="json")
+    defaults = {name: field.default for name, field in type(args).model_fields.items()}
     engine = {
-        name: told[name]
+        name: values[name]
         for name, mark in marks(type(args)).items()
-        if (mark is None or mark == InSpec()) and told[name] != usual[name]
+        if (mark is None or mark == InSpec()) and values[name] != defaults[name]
     }
     return Identity(precision, engine)
 
 
 def marks(kind: type[BackendArgs]) -> dict[str, InSpec | NotInSpec | None]:
-    """Argument -> its mark; None if somebody has forgotten it."""
+    """Argument -> its mark; None if it has none."""
     return {
         name: next((m for m in field.metadata if isinstance(m, InSpec | NotInSpec)), None)
         for name, field in kind.model_fields.items()

@@ -1,6 +1,6 @@
 """Images: decoding within bounds, resizing, and data URLs.
 
-Every backend gets its pixels from `decode`, so the same pixel bounds mean the same pixels on each.
+Every backend gets its pixels from `decode`, so equal pixel bounds give equal pixels everywhere.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from vsr1_bench.records import EncodedImage
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Bound against decompression bombs: far above any benchmark image, and below Pillow's own, which is
-# a warning in some of its versions, an error in others, and can be switched off by anyone.
+# Limit against decompression bombs, far above any benchmark image. Pillow's own limit is higher; it
+# is only a warning in some versions, and any code can switch it off.
 MAX_SOURCE_PIXELS = 150_000_000
-# What Pillow decodes by itself; for PostScript (EPS) it would start an interpreter.
+# Formats that Pillow decodes itself; for PostScript (EPS) it would start an interpreter.
 FORMATS = frozenset("AVIF BMP GIF ICO JPEG JPEG2000 MPO PNG PPM TIFF WEBP".split())
 
 
@@ -29,9 +29,9 @@ class ImageError(ValueError):
 def decode(image: EncodedImage, min_pixels: int, max_pixels: int) -> Image:
     """Decode to RGB and scale the area into [min_pixels, max_pixels], keeping the aspect ratio.
 
-    Transparency is laid on white, animations show their first frame, EXIF orientation is applied,
-    grey of more than 8 bits is scaled, not clipped. This is the resize of the authors' own
-    validation; a model's processor then only rounds to its patch size.
+    Transparent images get a white background, animations show their first frame, EXIF orientation
+    is applied, and grey of more than 8 bits is scaled, not clipped. The resize is that of the
+    authors' own validation; a model's processor then only rounds to its patch size.
 
     Args:
         image: The encoded image.
@@ -40,7 +40,7 @@ def decode(image: EncodedImage, min_pixels: int, max_pixels: int) -> Image:
 
     Raises:
         ImageError: unreadable, truncated, empty, of another format, or larger than
-            `MAX_SOURCE_PIXELS` (which its header tells: nothing is decoded).
+            `MAX_SOURCE_PIXELS` (by its header, so nothing is decoded).
     """
     from PIL import Image as Pil
     from PIL import ImageOps, UnidentifiedImageError
@@ -67,9 +67,9 @@ def decode(image: EncodedImage, min_pixels: int, max_pixels: int) -> Image:
     except Pil.DecompressionBombError as error:
         raise ImageError(f"image is over the bound of {MAX_SOURCE_PIXELS} pixels") from error
     except UnidentifiedImageError as error:  # its own message names an object in memory
-        said = f"image cannot be decoded: no known format, it begins with {data[:12]!r}"
-        raise ImageError(said) from error
-    except Exception as error:  # untrusted bytes: a decoder's bug fails this image, not the run
+        reason = f"image cannot be decoded: no known format, it begins with {data[:12]!r}"
+        raise ImageError(reason) from error
+    except Exception as error:  # untrusted bytes: a decoder's bug must fail this image only
         raise ImageError(f"image cannot be decoded: {type(error).__name__}: {error}") from error
     width, height = fit(rgb.width, rgb.height, min_pixels, max_pixels)
     if (width, height) == rgb.size:
@@ -110,10 +110,10 @@ def _to_rgb(image: Image) -> Image:
 
 
 def _scale_grey(image: Image) -> Image:
-    """Turn grey of 16 or 32 bits to 8 bits; Pillow's own conversion clips at 255.
+    """Convert grey of 16 or 32 bits to 8 bits; Pillow's own conversion clips at 255.
 
-    16-bit grey has its own range. Others do not say theirs: it is the least of 0 to 1, 255 and
-    65,535 that holds all values (0 to 1 for decimals only), else the range that they have.
+    16-bit grey has a known range. Other modes do not state theirs: it is the smallest of 0-1,
+    0-255 and 0-65,535 that contains all values (0-1 for floats only), else their own range.
     """
     import numpy as np
     from PIL import Image as Pil
@@ -131,11 +131,11 @@ def _scale_grey(image: Image) -> Image:
 
 
 def fit(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Scale a size so that its area lies in the bounds; unchanged where it does already.
+    """Scale a size so that its area is within the bounds; unchanged if it already is.
 
-    Sides are cut to whole pixels, so the area may fall short of the lower bound by a row and a
-    column. The upper bound always holds, if need be at the cost of the aspect ratio: a side is at
-    least one pixel.
+    Sides are rounded down to whole pixels, so the area may be below the lower bound by a row and a
+    column. The upper bound always holds, at the cost of the aspect ratio if a side would be less
+    than one pixel.
     """
     area = width * height
     if area > max_pixels:
@@ -152,13 +152,13 @@ def fit(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int,
 def encoded(image: EncodedImage, min_pixels: int, max_pixels: int) -> tuple[str, bytes]:
     """Write an image as PNG; returns the media type and the bytes.
 
-    Lossless, of the pixels that `decode` gives: an endpoint sees what a local backend sees.
+    Lossless, with the pixels of `decode`, so that an endpoint sees what a local backend sees.
 
     Raises:
         ImageError: as `decode`.
     """
     buffer = io.BytesIO()
-    # Level 1: a tenth of the time of the default level for some 10 % more bytes on loopback.
+    # Level 1 takes a tenth of the default level's time for about 10 % more bytes.
     decode(image, min_pixels, max_pixels).save(buffer, "PNG", compress_level=1)
     return "image/png", buffer.getvalue()
 

@@ -18,24 +18,18 @@ from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.records import Sampling
 
 EMBEDDED = "tiny"
-# What decides a model's answers; never pickled weights (*.bin, *.pt).
-PARTS = (
-    "*.safetensors",
-    "*.json",
-    "*.jinja",
-    "*.txt",
-    "*.model",
-)
+# The files that decide a model's answers; never pickled weights (*.bin, *.pt).
+PARTS = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 CODE = ("*.py",)
 NOT_FINGERPRINTED = ("generation_config.json", "model.safetensors.index.json")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model found, not yet loaded."""
+    """A model that exists but is not loaded."""
 
     id: str
-    """The name shown and recorded; a local folder's own name, never its path."""
+    """The name that is shown and stored; of a local folder its own name, never its path."""
     fingerprint: str
     verified: bool = True
     path: Path | None = None
@@ -43,12 +37,12 @@ class ModelInfo:
     revision: str | None = None
     chat_template_hash: str | None = None
     pixel_bounds: tuple[int, int] | None = None
-    """(least, most) pixels that the model's own image processor takes, where it says so."""
+    """(least, most) pixels of the model's image processor, if it states them."""
     base_url: str | None = None
     origin: str | None = None
     """The name that its config.json states (`_name_or_path`)."""
     flags: Flags = RUN_FLAGS
-    """How it was named, for messages about it."""
+    """The names of its options, for messages."""
 
 
 def find_model(
@@ -71,8 +65,8 @@ def find_model(
         revision: Commit, branch or tag on the hub.
         offline: Look in the hub's local cache only.
         script: The script's path, for backend `scripted`.
-        trust_remote_code: Also take the Python files that come with the model.
-        flags: How it was named, for messages about it.
+        trust_remote_code: Also use the Python files that come with the model.
+        flags: The names of its options, for messages.
 
     Raises:
         ModelError: there is no such model, or its folder is not readable.
@@ -122,7 +116,7 @@ def checked_url(url: str, flags: Flags = RUN_FLAGS) -> str:
 
 
 def endpoint_mark(url: str, model: str) -> str:
-    """Fingerprint of a model behind a URL, whose weights nobody can check."""
+    """Fingerprint of a model behind a URL; its weights cannot be checked."""
     return hashlib.sha256(f"{url}\0{model}".encode()).hexdigest()[:32]
 
 
@@ -141,7 +135,7 @@ def _from_hub(name: str, revision: str | None, offline: bool, code: bool) -> Mod
     except Exception as error:  # network, auth, missing: many kinds, one line
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"model {name!r}: neither a local folder nor to be had from the hub "
+            f"model {name!r}: neither a local folder nor available from the hub "
             f"({type(error).__name__}: {reason}); check the name, the network and HF_TOKEN"
         ) from error
     return describe_folder(path, name, revision=path.name, code=code)
@@ -150,12 +144,12 @@ def _from_hub(name: str, revision: str | None, offline: bool, code: bool) -> Mod
 def describe_folder(
     path: Path, name: str, revision: str | None = None, *, code: bool = False
 ) -> ModelInfo:
-    """Fingerprint a folder of weights by content and read what its configuration says.
+    """Fingerprint a folder of weights by content, and read its configuration.
 
-    With `code` its Python files count, too: they decide what the weights do.
+    With `code` its Python files are part of the fingerprint, too.
 
     Raises:
-        ModelError: no config.json or no safetensors there, or not readable.
+        ModelError: there is no config.json or no safetensors file, or a file cannot be read.
     """
     if not (path / "config.json").is_file():
         raise ModelError(f"model folder {path}: no config.json; wanted a Hugging Face model folder")
@@ -169,12 +163,12 @@ def describe_folder(
         parts = (*PARTS, *(CODE if code else ()))
         for file in sorted({f for part in parts for f in path.glob(part)}):
             if not file.is_file():
-                raise ModelError(f"model folder {path}: {file.name} is no regular file; refused")
+                raise ModelError(f"model folder {path}: {file.name} is not a regular file")
             if file.name not in NOT_FINGERPRINTED:
                 digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
-        # Of the generation settings only the end tokens reach an engine.
-        ends = _read_json(path / "generation_config.json").get("eos_token_id")
-        digest.update(f"eos {ends}".encode())
+        # Engines read only the end tokens from the generation settings.
+        end_tokens = _read_json(path / "generation_config.json").get("eos_token_id")
+        digest.update(f"eos {end_tokens}".encode())
         template = _chat_template(path)
         bounds = _pixel_bounds(path)
         origin = _read_json(path / "config.json").get("_name_or_path")
@@ -210,7 +204,7 @@ def _chat_template(path: Path) -> str | None:
 
 
 def _pixel_bounds(path: Path) -> tuple[int, int] | None:
-    """Bounds of Qwen-style image processors, which state areas (other `size` fields are edges)."""
+    """Bounds of Qwen-style image processors; `size` of other processors states edges, not areas."""
     config = _read_json(path / "preprocessor_config.json")
     config = config or _read_json(path / "processor_config.json").get("image_processor", {})
     if config.get("min_pixels") and config.get("max_pixels"):
@@ -222,10 +216,9 @@ def _pixel_bounds(path: Path) -> tuple[int, int] | None:
 
 
 def default_pixels(model: ModelInfo) -> tuple[int, int]:
-    """Pixel bounds to use where none are asked for: the authors', where the processor takes them.
+    """Default pixel bounds: the authors', if they are within the processor's own range.
 
-    A processor whose own range does not hold the authors' bounds keeps its own: scaling an image
-    past them would only blur it twice.
+    Otherwise the processor's own range is used, because it would scale the image a second time.
     """
     least, most = Sampling().min_pixels, Sampling().max_pixels
     if model.pixel_bounds is None:

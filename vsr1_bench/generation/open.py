@@ -15,7 +15,7 @@ BACKENDS = ("vllm", "transformers", "openai", "scripted")
 
 
 def choose_backend(backend: str, base_url: str | None) -> str:
-    """Resolve `auto`: the endpoint of a URL, else vLLM where it is installed, else transformers.
+    """Resolve `auto`: openai if there is a URL, else vLLM if it is installed, else transformers.
 
     Raises:
         UsageError: an unknown backend, or one whose packages are not installed.
@@ -50,7 +50,7 @@ def open_generator(
     """Load the model behind a backend.
 
     Raises:
-        UsageError: a `--model_args` that the backend does not take.
+        UsageError: the backend does not take an argument in `--model_args`.
         ModelError: the model cannot be loaded.
     """
     args: Any = parse_backend_args(arguments_of(backend), backend, model_args)
@@ -74,16 +74,16 @@ def open_generator(
 def open_syncable(
     backend: str, model: ModelInfo, model_args: dict[str, Any], *, banned: Sequence[int]
 ) -> SyncableGenerator:
-    """Load the model behind a backend that a trainer can keep up to date.
+    """Load the model of a backend whose weights a trainer can replace.
 
     Args:
         backend: `vllm` or `transformers`.
         model: The weights that training starts from.
-        model_args: What the backend takes.
-        banned: Tokens that are never drawn.
+        model_args: Arguments of the backend.
+        banned: Tokens that are never sampled.
 
     Raises:
-        UsageError: a `model_args` that the backend does not take.
+        UsageError: the backend does not take an argument in `model_args`.
         ModelError: the model cannot be loaded.
     """
     args: Any = parse_backend_args(arguments_of(backend), backend, model_args)

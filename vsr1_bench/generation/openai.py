@@ -1,7 +1,7 @@
 """Backend `openai`: any endpoint of the OpenAI chat protocol (vLLM servers, hosted models).
 
 Rate limits, server errors and dropped connections are retried (see `generation.calls`). A refused
-key, an unknown model, an endpoint that is not there or asks for a very long wait stops the run.
+key, an unknown model, a missing endpoint or one that asks for a very long wait stops the run.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 
 
 RAW = {"X-Stainless-Raw-Response": "true"}
-"""What makes the client hand over the reply as it came (its `with_raw_response`)."""
+"""The header by which the client returns the raw reply (its `with_raw_response`)."""
 
 
 class OpenAIArgs(CallArgs):
     """`--model_args` of the openai backend."""
 
     vllm_fields: Annotated[bool, InSpec()] = True
-    """Send top_k, min_p and repetition_penalty, which vLLM and SGLang know and OpenAI refuses."""
+    """Send top_k, min_p and repetition_penalty, which vLLM and SGLang accept and OpenAI refuses."""
     max_completion_tokens: Annotated[
         bool, NotInSpec("another name for the same limit; a server takes one of the two")
     ] = False
-    """Call the token limit so, as OpenAI's reasoning models want it, and not `max_tokens`."""
+    """Send the token limit under this name, for OpenAI's reasoning models, not as `max_tokens`."""
     logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
 
 
@@ -84,8 +84,8 @@ class OpenAIGenerator(CallingGenerator):
         url, key = checked_url(model.base_url or "", model.flags), checked_key(key_variable)
         self._client = openai.AsyncOpenAI(
             base_url=url,
-            api_key=key or "none",  # many local servers need no key; the client insists
-            max_retries=0,  # the client's own retries obey any Retry-After, hours included
+            api_key=key or "none",  # many local servers need no key, but the client does
+            max_retries=0,
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),  # the rest: calls.py
             http_client=_http(url),
         )
@@ -99,8 +99,7 @@ class OpenAIGenerator(CallingGenerator):
 
     async def _send(self, request: Request, prepared: Any) -> Completion:
         try:
-            # Not `chat.completions.create`, which walks through every message for the sake of
-            # types: a quarter of what a call costs.
+            # Not `chat.completions.create`, which spends a quarter of a call on checking types.
             reply: Any = await self._client.post(
                 "/chat/completions",
                 cast_to=object,
@@ -110,7 +109,7 @@ class OpenAIGenerator(CallingGenerator):
         except openai.APIStatusError as error:
             refused = error  # the name ends with this block
             return billed(request, error.response.content, lambda: self._refused(request, refused))
-        # Parsed here, since the client passes on whatever a server sends, HTML included.
+        # Parsed here, because the client accepts anything that a server sends, even HTML.
         received = reply.http_response
         body, kind = received.content, received.headers.get("content-type", "")
         completion = billed(request, body, lambda: self._read(request, body, kind))
@@ -135,17 +134,17 @@ class OpenAIGenerator(CallingGenerator):
         return fields
 
     def _refused(self, request: Request, error: openai.APIStatusError) -> Completion:
-        """Tell what an HTTP error means: for this call, for this sample, or for the run.
+        """Decide whether an HTTP error fails this call, this sample or the run.
 
         Raises:
-            TryAgainError: it may pass.
-            BenchError: it will meet every other sample too.
+            TryAgainError: a retry may succeed.
+            BenchError: every other sample would fail, too.
         """
         status, body = error.status_code, error.body
-        if isinstance(body, dict):  # as OpenAI and vLLM write it, or FastAPI
+        if isinstance(body, dict):  # `message` of OpenAI and vLLM, `detail` of FastAPI
             body = body.get("message") or body.get("detail")
         reason = f"HTTP {status}: {self._clean(str(body or error.message))}"
-        # Hosts that moderate prompts answer 403 to one sample; before any answer it is the key.
+        # Hosts that moderate prompts refuse one sample by 403; before any answer it means the key.
         if status == 401 or (status == 403 and not self._answered):
             trouble = "refused the key" if self._key else "wants a key"
             raise self._fatal(f"{trouble} in {self._key_variable} ({reason})")
@@ -176,11 +175,11 @@ class OpenAIGenerator(CallingGenerator):
         return True
 
     def _read(self, request: Request, body: bytes, content_type: str) -> Completion:
-        """Tell what a reply says (see `chat_reply`).
+        """Read a reply (see `chat_reply`).
 
         Raises:
-            TryAgainError: it is not a chat completion, and the next one may be.
-            BenchError: every other reply will be of this kind, too.
+            TryAgainError: it is not a chat completion; the next reply may be one.
+            BenchError: every other reply would have this form, too.
         """
         try:
             reply = self._parsed(body, content_type)
@@ -194,36 +193,36 @@ class OpenAIGenerator(CallingGenerator):
         choice = reply.choices[0]
         finish = read_finish(choice.finish_reason)
         try:
-            said = read_message(choice.message)
+            message = read_message(choice.message)
         except OddFormError as error:
             return failed(request, f"the reply cannot be read: {error}", usage)
-        if said.refusal and not said.text:
-            return failed(request, f"refused: {self._clean(said.refusal)}", usage)
+        if message.refusal and not message.text:
+            return failed(request, f"refused: {self._clean(message.refusal)}", usage)
         if finish in WITHHELD:
             return failed(request, f"the endpoint cut the answer ({choice.finish_reason})", usage)
-        # No text at the limit: a server that keeps the reasoning apart spent all tokens on it.
-        if said.text is None and finish not in AT_LIMIT and not said.reasoned:
+        # At the limit there may be no text: a server can spend all tokens on separate reasoning.
+        if message.text is None and finish not in AT_LIMIT and not message.reasoned:
             return failed(request, f"the reply has no text ({choice.finish_reason})", usage)
         logprobs = read_logprobs(choice.logprobs)
         how = "length" if finish in AT_LIMIT else "stop"
-        return Completion(request.key, said.text or "", how, logprobs=logprobs, usage=usage)
+        return Completion(request.key, message.text or "", how, logprobs=logprobs, usage=usage)
 
     def _parsed(self, body: bytes, content_type: str) -> _Reply:
         try:
-            found, marked = parse_body(body, content_type)
+            fields, marked = parse_body(body, content_type)
         except EventStreamError:
             raise self._fatal(
-                "answers with an event stream, which was not asked for; turn streaming off at the "
+                "answers with an event stream, which was not requested; turn streaming off at the "
                 "server or its gateway"
             ) from None
         if marked and not self._marked:
             self._marked = True
             log.warning("endpoint %s puts a byte order mark before its replies", self.url)
-        return _Reply.model_validate(found)
+        return _Reply.model_validate(fields)
 
 
 def _http(url: str) -> Any:
-    """A bounded client of the package that this version of openai sends by."""
+    """A bounded client of the HTTP package that this version of openai uses."""
     kinds = (base.__module__.partition(".")[0] for base in openai.DefaultAsyncHttpxClient.__mro__)
     kind = next(name for name in kinds if name.startswith("httpx"))
     limits = openai.DEFAULT_CONNECTION_LIMITS
@@ -237,7 +236,7 @@ class _Choice(BaseModel):
 
 
 class _Reply(BaseModel):
-    """What is read of a chat completion; servers add their own fields."""
+    """The fields of a chat completion that are read; servers add their own."""
 
     choices: list[_Choice] | None = None
     usage: Annotated[Usage | None, BeforeValidator(usage_of)] = None
@@ -248,7 +247,7 @@ def _chat(request: Request) -> list[dict[str, Any]]:
     """Write messages in the protocol's form, images as data URLs.
 
     Raises:
-        ImageError: an image that cannot be decoded.
+        ImageError: an image cannot be decoded.
     """
     s = request.sampling
 
@@ -259,7 +258,7 @@ def _chat(request: Request) -> list[dict[str, Any]]:
         return {"type": "image_url", "image_url": {"url": url}}
 
     def content(message: Message) -> str | list[dict[str, Any]]:
-        # Plain text as a plain string: some servers take nothing else for text-only models.
+        # Plain text as a plain string: for text-only models some servers take nothing else.
         texts = [p for p in message.content if isinstance(p, str)]
         plain = len(texts) == len(message.content)
         return "".join(texts) if plain else [part(p) for p in message.content]

@@ -1,9 +1,9 @@
 """The precision of a checkpoint: the one place that resolves `dtype=auto`.
 
-The rule, on every device and for every backend that loads weights: what `--model_args dtype=…`
-says, else what the checkpoint's config.json states (`dtype`, or `torch_dtype` as it was called),
-else how its weights are stored. An engine never chooses: vLLM alone would turn fp32 into bf16,
-transformers would not, and the two would not be the same model.
+On every device and for every backend that loads weights, the precision is `--model_args dtype=…`,
+else that of the checkpoint's config.json (`dtype`, formerly `torch_dtype`), else that of its stored
+weights. An engine never chooses: vLLM would convert fp32 to bf16 and transformers would not, so the
+two would not run the same model.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def precision_of(folder: Path | None, args: BackendArgs, flags: Flags = RUN_FLAG
     """Resolve the precision that a checkpoint is run at.
 
     Args:
-        folder: Of the weights.
-        args: Of a backend that loads them; its `dtype`, `quantization` and `kv_cache_dtype` count.
-        flags: How they were given, for the message.
+        folder: The folder of the weights.
+        args: The backend's arguments; `dtype`, `quantization` and `kv_cache_dtype` are read.
+        flags: The names of the arguments, for the message.
 
     Raises:
-        UsageError: a `dtype` that no backend computes in.
+        UsageError: no backend computes in this `dtype`.
     """
     given = args.model_dump()
     config = _read(folder, "config.json")
@@ -46,7 +46,7 @@ def precision_of(folder: Path | None, args: BackendArgs, flags: Flags = RUN_FLAG
     if asked != AUTO and asked not in _NAMES:
         raise UsageError(
             f"{flags.args} dtype={asked}: wanted auto (the checkpoint's own), {', '.join(DTYPES)}; "
-            "fewer bits are a matter of quantization=… and kv_cache_dtype=…"
+            "for fewer bits set quantization=… and kv_cache_dtype=…"
         )
     dtype = _NAMES.get(asked) or _stated(config) or _stored(folder) or "float32"
     own = _quantization(folder, config)
@@ -61,7 +61,7 @@ def precision_of(folder: Path | None, args: BackendArgs, flags: Flags = RUN_FLAG
 def _read(folder: Path | None, name: str) -> dict[str, Any]:
     try:
         value = json.loads((folder / name).read_text("utf-8")) if folder else {}
-    except (OSError, ValueError):  # whoever loads the model says what is wrong with it
+    except (OSError, ValueError):  # loading the model reports the error
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -78,8 +78,8 @@ def _stated(config: dict[str, Any]) -> str | None:
 
 
 def _stored(folder: Path | None) -> str | None:
-    """The dtype that most tensors of the weights have, by the headers of their files."""
-    found: Counter[str] = Counter()
+    """The dtype of most tensors, by the headers of the weight files."""
+    counts: Counter[str] = Counter()
     for file in sorted(folder.glob("*.safetensors")) if folder else ():
         try:
             with file.open("rb") as opened:
@@ -88,12 +88,12 @@ def _stored(folder: Path | None) -> str | None:
         except (OSError, ValueError):
             continue
         kinds = (_STORED.get(str(one.get("dtype"))) for one in header.values())
-        found.update(kind for kind in kinds if kind)
-    return found.most_common(1)[0][0] if found else None
+        counts.update(kind for kind in kinds if kind)
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def _quantization(folder: Path | None, config: dict[str, Any]) -> dict[str, Any]:
-    """What the checkpoint says of its own quantization; ModelOpt says it in a separate file."""
+    """The checkpoint's own quantization settings; ModelOpt has them in a separate file."""
     own = config.get("quantization_config") or _read(folder, "hf_quant_config.json").get(
         "quantization"
     )
@@ -106,7 +106,7 @@ def _name(own: dict[str, Any]) -> str | None:
 
 
 def _cache(own: dict[str, Any]) -> str | None:
-    """The type of the key-value cache that a quantized checkpoint brings scales for."""
+    """The type of the key-value cache that a quantized checkpoint has scales for."""
     if own.get("kv_cache_scheme") or own.get("kv_cache_quant_algo"):
         return str(own.get("kv_cache_quant_algo") or "fp8").lower()
     return None

@@ -1,8 +1,8 @@
-r"""Backend `scripted`: replays given answers, and fails on purpose. Needs no model.
+r"""Backend `scripted`: replays given answers and simulates failures. Needs no model.
 
-The script is a jsonl file named by `--model_args script=FILE`. A line applies to the sample `id`
-(to every sample, with `"id": "*"`; an exact id takes precedence), to one `index` if it gives one,
-and to the first pass, unless `stage` names another (`reading`, `caption`):
+The script is a JSON Lines file, given by `--model_args script=FILE`. A line applies to the sample
+`id` (`*` = every sample; an exact id takes precedence), to one `index` if it has one, and to the
+first pass unless `stage` is `reading` or `caption`:
 
     {"id": "q1", "response": "\\boxed{4}"}                  the answer
     {"id": "q2", "error": "no luck"}                   the request fails with this reason
@@ -52,7 +52,7 @@ class ScriptedGenerator(Generator):
         """Read the script.
 
         Raises:
-            ModelError: the script is missing or a line of it is not usable.
+            ModelError: the script is missing, or a line of it cannot be used.
         """
         self.capacity = args.capacity
         self._queue: deque[Request] = deque()
@@ -90,12 +90,12 @@ class ScriptedGenerator(Generator):
         if request.json_schema is not None:
             return failed(request, NO_SCHEMA)
         places = product((request.sample_id, "*"), (request.index, None))
-        found = (self._lines.get((request.stage, *place)) for place in places)
-        line = next((line for line in found if line is not None), None)
+        lines = (self._lines.get((request.stage, *place)) for place in places)
+        line = next((line for line in lines if line is not None), None)
         if line is None:
-            said = "the script has no line for this sample"
-            said += "" if request.stage == "answer" else f" at stage {request.stage!r}"
-            return failed(request, said)
+            reason = "the script has no line for this sample"
+            reason += "" if request.stage == "answer" else f" at stage {request.stage!r}"
+            return failed(request, reason)
         if line.get("seconds"):
             time.sleep(float(line["seconds"]))
         if "die" in line:

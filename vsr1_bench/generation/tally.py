@@ -1,4 +1,4 @@
-"""How the requests of one kind go, and when it is hopeless to go on."""
+"""Counts of successful and failed requests, and when to stop because all fail."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from vsr1_bench.errors import GenerationError
 
 HOPELESS = 32
-"""If so many requests of a kind fail, and none between them succeeds, it is not the requests."""
+"""After this many failures without a success, the fault is not in the requests."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """How the requests of one kind have gone."""
+    """Counts of the requests of one kind."""
 
     what: str
     finished: int = 0
@@ -21,14 +21,14 @@ class Tally:
     in_a_row: int = 0
     """Failures since the last success."""
     asked_apart: bool = False
-    """By separate calls, as another model's readings: so many failures in a row stop them, also
-    after a success. A run's own requests may fail by their samples, which may be adjacent."""
+    """Whether these are calls to another model (readings). Then `HOPELESS` failures in a row stop
+    them, even after a success. A run's own requests may fail because of adjacent samples."""
 
     def note(self, error: str | None, count: int = 1) -> None:
-        """Count requests that have ended alike.
+        """Count requests with the same outcome.
 
         Raises:
-            GenerationError: so many have failed, and none has succeeded, that it is hopeless.
+            GenerationError: `HOPELESS` requests have failed without a success.
         """
         if error is None:
             self.finished += count

@@ -1,8 +1,8 @@
-"""Backend `transformers`: laptops, CPUs, and the reference that other backends are checked against.
+"""Backend `transformers`: for laptops and CPUs, and the reference for other backends.
 
-Requests are answered in batches. A row's answer does not depend on what else is in its batch: left
-padding with everything the processor returns, limits counted per row, and one random generator per
-row (in fp32; in bf16 the batched arithmetic itself differs).
+Requests are answered in batches. An answer does not depend on the rest of its batch: rows are
+padded on the left, everything that the processor returns is passed on, limits are counted per row,
+and each row has its own random generator (in fp32; in bf16 the batched arithmetic itself differs).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TransformersGenerator(Generator):
     """A Hugging Face model run by `generate`."""
 
     banned: tuple[int, ...] = ()
-    """Tokens that are never drawn."""
+    """Tokens that are never sampled."""
 
     def __init__(
         self, model: ModelInfo, args: TransformersArgs, *, trust_remote_code: bool = False
@@ -54,7 +54,7 @@ class TransformersGenerator(Generator):
         """Load the model.
 
         Raises:
-            ModelError: the folder does not hold a model that can be loaded.
+            ModelError: the folder has no model that can be loaded.
         """
         check_devices("transformers", args, flags=model.flags)
         self.args = args
@@ -87,7 +87,7 @@ class TransformersGenerator(Generator):
         if self.pad is None:
             self.pad = next(iter(self.eos), 0)
             self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(self.pad)
-        # The model's own sampling defaults would fill every field that ours leaves at its default.
+        # The model's own sampling defaults would replace every field that a request leaves unset.
         self.model.generation_config = GenerationConfig()
         limits = (args.max_model_len, self.renderer.context)
         self.context = min((n for n in limits if n is not None), default=2**31)
@@ -109,7 +109,7 @@ class TransformersGenerator(Generator):
             torch.cuda.empty_cache()
 
     def _next_batch(self) -> list[Request]:
-        """Take the oldest request and those after it that are drawn in the same way."""
+        """Take the oldest request and later ones that are sampled in the same way."""
         first = _way(self._queue[0].sampling)
         batch: list[Request] = []
         others: deque[Request] = deque()
@@ -127,7 +127,7 @@ class TransformersGenerator(Generator):
                 continue
             try:
                 prompts.append(self.renderer.render(request))
-            except Exception as error:  # this sample's fault, handed over as data
+            except Exception as error:  # fails this sample only
                 yield _failed(request, error)
         if not prompts:
             return
@@ -138,7 +138,7 @@ class TransformersGenerator(Generator):
                 f"the GPU's memory is full at batch_size {self.args.batch_size}; resume with a "
                 f"smaller one: {self._flags.args} batch_size=…"
             ) from error
-        except Exception as error:  # an odd sample (image tokens in its words, say) spoils a batch
+        except Exception as error:  # one odd sample can fail a whole batch
             if len(prompts) > 1:
                 for prompt in prompts:
                     yield from self._run([prompt.request])
@@ -151,8 +151,8 @@ class TransformersGenerator(Generator):
         texts = [p.text for p in prompts]
         images = [image for p in prompts for image in p.images]
         if self.renderer.sees:
-            # Everything the processor returns is passed on: without mm_token_type_ids the
-            # positions of image tokens are wrong, with no error.
+            # Pass on everything that the processor returns: without mm_token_type_ids the
+            # positions of image tokens are wrong, and no error is raised.
             return self.renderer.processor(
                 text=texts, images=images or None, padding=True, return_tensors="pt"
             )
@@ -225,14 +225,14 @@ class TransformersGenerator(Generator):
 
 
 def _way(sampling: Sampling) -> Sampling:
-    """What a batch must share: everything but the seed and the limits, which are kept per row."""
+    """What a batch must share: everything except the seed and the limits, which are per row."""
     return replace(sampling, seed=0, n=1, max_tokens=0, min_pixels=0, max_pixels=0)
 
 
 def _failed(request: Request, error: Exception) -> Completion:
-    said = " ".join(str(error).split())[:500]
+    text = " ".join(str(error).split())[:500]
     known = isinstance(error, ImageError | ValueError)
-    reason = said if known and said else f"{type(error).__name__}: {said}"
+    reason = text if known and text else f"{type(error).__name__}: {text}"
     return failed(request, reason)
 
 
@@ -250,11 +250,10 @@ class _RowLimits(StoppingCriteria):
 
 
 class _Picker(LogitsProcessor):
-    """Draws tokens with a random generator per row, and notes their log-probabilities.
+    """Samples tokens with one random generator per row, and records their log-probabilities.
 
-    `generate` then takes the argmax: of the scores themselves when greedy, else of scores plus
-    Gumbel noise, which is a draw from their softmax. So a row's draw depends on its seed alone,
-    not on its neighbours in the batch.
+    `generate` takes the argmax: of the scores if greedy, else of the scores plus Gumbel noise,
+    which samples from their softmax. So a row depends only on its seed, not on its batch.
     """
 
     def __init__(
@@ -268,7 +267,7 @@ class _Picker(LogitsProcessor):
         self.kept: list[torch.Tensor] | None = [] if keep else None
 
     def processors(self) -> LogitsProcessorList:
-        """The warpers of the sampling, in the order that engines share, then this one."""
+        """The warpers of the sampling, in the usual order of engines, then this one."""
         s, steps = self.sampling, LogitsProcessorList()
         if self.banned:
             steps.append(SuppressTokensLogitsProcessor(self.banned, device=self.device))
@@ -287,7 +286,7 @@ class _Picker(LogitsProcessor):
         return steps
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) -> scores whose argmax is the token drawn."""
+        """Scores (B, V) -> scores whose argmax is the sampled token."""
         scores = scores.float()
         noisy = scores
         if self.sampling.temperature > 0:
@@ -305,7 +304,7 @@ class _Picker(LogitsProcessor):
         return noisy
 
     def logprobs(self, row: int) -> list[float] | None:
-        """Log-probability of each token drawn in a row, past its end included."""
+        """Log-probability of each sampled token of a row, including those after its end."""
         if self.kept is None:
             return None
         return [step[row].item() for step in self.kept]

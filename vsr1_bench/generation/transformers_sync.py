@@ -1,6 +1,6 @@
 """Backend `transformers` for the trainer: a second copy of the weights that is kept up to date.
 
-A copy, not the trained module itself: under ZeRO that one is cut into pieces and full of hooks.
+It is a copy because under ZeRO the trained module itself is partitioned and has hooks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SyncableTransformers(TransformersGenerator, SyncableGenerator):
             raise GenerationError(f"the sync left {len(own)} parameters as they were: {min(own)}")
 
     def reset_caches(self) -> None:
-        """Nothing outlives a batch here."""
+        """No cache outlives a batch."""
 
     @torch.inference_mode()
     def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:

@@ -1,8 +1,8 @@
-"""Backend `vllm`: vLLM's engine in this process, fed and read at the same time.
+"""Backend `vllm`: vLLM's engine in this process, which takes requests while it answers others.
 
-Three kinds of hands work side by side: threads decode images and apply the chat template, one
-thread runs the model's multimodal processor, and the reading thread steps the engine. A completion
-is handed out the moment it finishes; there is no batch to wait for.
+Several threads decode images and apply the chat template, one thread runs the model's multimodal
+processor, and the thread that reads completions steps the engine. A completion is yielded as soon
+as it is finished, without waiting for a batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.precision import precision_of
 from vsr1_bench.records import Completion, Request, Sampling, Usage
 
-# How long an idle engine gathers prompts before its first step, and how long a pause ends that.
+# An idle engine waits this long for prompts before its first step; a shorter gap ends the wait.
 GATHER_SECONDS = 0.5
 GAP_SECONDS = 0.02
 
@@ -53,18 +53,18 @@ class VllmArgs(BackendArgs):
     quantization: Annotated[str | None, InSpec("model.precision")] = None
     kv_cache_dtype: Annotated[str | None, InSpec("model.precision")] = None
     mm_processor_cache_gb: Annotated[float, NotInSpec(PACE)] = 0.5
-    """vLLM's own default of 4 would keep filling up over a long run of different images."""
+    """With vLLM's own default of 4, memory would keep growing over a run of many images."""
     limit_images: Annotated[
-        int, NotInSpec("a prompt with more images is a failed sample, asked again by a later run")
+        int, NotInSpec("a prompt with more images is a failed sample, which a later run retries")
     ] = 16
-    """Images a prompt may hold."""
+    """Maximum number of images per prompt."""
     logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
     in_process: Annotated[bool | None, NotInSpec(PACE)] = None
     """Run the engine's core in this process; None = yes on CPU, no (its own process) on GPU."""
     capacity: Annotated[int, NotInSpec(PACE)] = 512
     """Requests held at once."""
     pixel_budget: Annotated[int, NotInSpec(PACE)] = 128_000_000
-    """Decoded pixels held at once, over all requests: about 27 bytes of memory each."""
+    """Decoded pixels held at once over all requests, about 27 bytes of memory each."""
     threads: Annotated[int, NotInSpec(PACE)] = 4
     """Threads that decode images."""
 
@@ -80,11 +80,11 @@ class VllmGenerator(Generator):
         trust_remote_code: bool = False,
         engine: Any = None,
     ) -> None:
-        """Start the engine, or take over one that is up (vLLM's `LLM(...).llm_engine`).
+        """Start the engine, or use one that is running (vLLM's `LLM(...).llm_engine`).
 
         Raises:
             ModelError: vLLM cannot load the model.
-            UsageError: settings that this engine does not take together.
+            UsageError: these settings exclude each other.
         """
         check_devices("vllm", args, flags=model.flags)
         self.args = args
@@ -118,7 +118,7 @@ class VllmGenerator(Generator):
     def _decode(self, request: Request) -> None:
         try:
             prompt = self.renderer.render(request)
-        except Exception as error:  # this sample's fault, handed over as data
+        except Exception as error:  # fails this sample only
             self._ready.put((request, error))
             return
         self._budget.take(request.key, sum(i.width * i.height for i in prompt.images))
@@ -128,13 +128,13 @@ class VllmGenerator(Generator):
         if self._closed.is_set():
             return
         try:
-            # Ids with one placeholder an image: vLLM expands them itself.
+            # Token ids with one placeholder per image; vLLM expands them.
             ids = self.renderer.tokenizer.encode(prompt.text, add_special_tokens=False)
-            asked: dict[str, Any] = {"prompt_token_ids": ids}
+            prompt_input: dict[str, Any] = {"prompt_token_ids": ids}
             if prompt.images:
-                asked["multi_modal_data"] = {"image": prompt.images}
-            (ready,) = self.engine.renderer.render_cmpl([asked])
-        except Exception as error:  # this sample's fault, handed over as data
+                prompt_input["multi_modal_data"] = {"image": prompt.images}
+            (ready,) = self.engine.renderer.render_cmpl([prompt_input])
+        except Exception as error:  # fails this sample only
             ready = error
         self._ready.put((request, ready))
 
@@ -148,7 +148,7 @@ class VllmGenerator(Generator):
                 continue
             try:
                 outputs = self.engine.step()
-            except Exception as error:  # whatever it was, the engine is in no known state now
+            except Exception as error:  # the engine's state is unknown now
                 raise died(error) from error
             for output in outputs:
                 if output.finished:
@@ -157,11 +157,10 @@ class VllmGenerator(Generator):
                     yield self._completion(request, output)
 
     def _prepared(self) -> list[tuple[Request, Any]]:
-        """Take what is prepared; where the engine has nothing to do, wait for it.
+        """Take the prepared requests; if the engine is idle, wait for some.
 
-        A step with one prompt costs as much as one with fifty: an idle engine also waits for the
-        requests that follow closely, so that a run does not start with many small steps; but no
-        longer than until it has all that it can work on at once.
+        A step with one prompt costs as much as one with fifty. So an idle engine also waits for
+        requests that follow closely, until it has as many as it can run at once.
         """
         taken: list[tuple[Request, Any]] = []
         idle = not self.engine.has_unfinished_requests()
@@ -181,7 +180,7 @@ class VllmGenerator(Generator):
                 return taken
 
     def _add(self, request: Request, ready: Any) -> Completion | None:
-        """Hand a prepared request to the engine; a completion if it cannot be answered."""
+        """Submit a prepared request to the engine; return a completion if that fails."""
         if not isinstance(ready, Exception):
             try:
                 params = self._params(request)
@@ -201,7 +200,7 @@ class VllmGenerator(Generator):
         return failed(request, reason)
 
     def _params(self, request: Request) -> Any:
-        """How a request's tokens are drawn, in vLLM's form."""
+        """The sampling parameters of a request in vLLM's form."""
         return sampling_params(
             request.sampling,
             request.seed,
@@ -217,20 +216,20 @@ class VllmGenerator(Generator):
         )
 
     def _completion(self, request: Request, output: Any) -> Completion:
-        drawn = output.outputs[0]
+        sampled = output.outputs[0]
         logprobs = None
-        if drawn.logprobs is not None:
+        if sampled.logprobs is not None:
             logprobs = tuple(
                 entry[token].logprob
-                for token, entry in zip(drawn.token_ids, drawn.logprobs, strict=True)
+                for token, entry in zip(sampled.token_ids, sampled.logprobs, strict=True)
             )
         return Completion(
             request.key,
-            drawn.text,
-            "length" if drawn.finish_reason == "length" else "stop",
-            token_ids=tuple(drawn.token_ids),
+            sampled.text,
+            "length" if sampled.finish_reason == "length" else "stop",
+            token_ids=tuple(sampled.token_ids),
             logprobs=logprobs,
-            usage=Usage(len(output.prompt_token_ids or ()), len(drawn.token_ids)),
+            usage=Usage(len(output.prompt_token_ids or ()), len(sampled.token_ids)),
         )
 
     def close(self) -> None:
@@ -246,7 +245,7 @@ class VllmGenerator(Generator):
 
 
 def died(error: Exception) -> GenerationError:
-    """Say in one line what ended the engine."""
+    """The one-line error for an engine that ended."""
     reason = " ".join(str(error).split())[:300]
     return GenerationError(f"the vLLM engine died: {type(error).__name__}: {reason}")
 
@@ -254,8 +253,8 @@ def died(error: Exception) -> GenerationError:
 class _PixelBudget:
     """Bounds the decoded images of all requests under way.
 
-    A pixel costs some 27 bytes on its way (RGB, then float patches for two frames), so requests
-    alone would be no bound: 512 of them hold 2 MB or 50 GB, by the size of their images.
+    A pixel takes about 27 bytes (RGB, then float patches for two frames). So a limit on requests
+    alone would not do: 512 of them take from 2 MB to 50 GB, depending on their images.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -264,7 +263,7 @@ class _PixelBudget:
         self._changed = threading.Condition()
 
     def take(self, key: str, pixels: int) -> None:
-        """Wait until so many pixels are free; one request alone may always pass."""
+        """Wait until this many pixels are free; a single request may always pass."""
         wanted = min(pixels, self._size)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= wanted)
@@ -278,14 +277,14 @@ class _PixelBudget:
             self._changed.notify_all()
 
     def open(self) -> None:
-        """Let everybody pass: nothing will be given back any more."""
+        """Let every waiting thread pass, because no pixels will be freed any more."""
         with self._changed:
             self._free = 2**62
             self._changed.notify_all()
 
 
 def prepare_environment(args: VllmArgs) -> None:
-    """Set what vLLM reads from the environment, where the user has not: before its import."""
+    """Set the environment variables that vLLM reads at import, unless the user has set them."""
     import torch
 
     in_process = args.in_process if args.in_process is not None else not torch.cuda.is_available()
@@ -296,15 +295,15 @@ def prepare_environment(args: VllmArgs) -> None:
     if not torch.cuda.is_available():
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        # oneDNN keeps a compiled kernel for each of the last 1,024 shapes, and prompts make new
-        # shapes all the time: the memory of a long run would keep growing.
+        # oneDNN keeps a compiled kernel for each of the last 1,024 shapes. Prompts have ever new
+        # shapes, so the memory of a long run would keep growing.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
 def engine_settings(
     model: ModelInfo, args: VllmArgs, sees: bool, *, trust_remote_code: bool
 ) -> dict[str, Any]:
-    """Write the engine's arguments; what is None is left to vLLM."""
+    """The engine's arguments; None leaves a choice to vLLM."""
     import torch
 
     passed = args.model_dump(
@@ -313,12 +312,12 @@ def engine_settings(
     settings = {name: value for name, value in passed.items() if value is not None}
     settings |= {
         "model": str(model.path),
-        # What `auto` means is not left to the engine: every backend loads the same numbers.
+        # `auto` is not left to the engine, so that every backend loads the same numbers.
         "dtype": precision_of(model.path, args, model.flags).dtype,
         "trust_remote_code": trust_remote_code,
-        "generation_config": "vllm",  # the model's own sampling defaults stay out
+        "generation_config": "vllm",  # ignore the model's own sampling defaults
         "disable_log_stats": True,
-        # Log-probs of the distribution that was drawn from, as the transformers backend gives them.
+        # Log-probs of the distribution that was sampled from, as in the transformers backend.
         "logprobs_mode": "processed_logprobs",
     }
     if sees:
@@ -339,7 +338,7 @@ def sampling_params(
     *,
     keep_marks: bool = False,
 ) -> Any:
-    """Write every sampling field in vLLM's form; `keep_marks`: special tokens stay in the text."""
+    """Every sampling field in vLLM's form; with `keep_marks`, special tokens stay in the text."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -356,7 +355,7 @@ def sampling_params(
         logprobs=0 if logprobs else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_special_tokens=not keep_marks,
-        # A small model that may write white space in JSON writes nothing else.
+        # If white space is allowed in JSON, a small model may write nothing else.
         structured_outputs=StructuredOutputsParams(json=dict(schema), disable_any_whitespace=True)
         if schema is not None
         else None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BIAS = -100.0
-"""What vLLM adds to the logits of banned tokens; its least."""
+"""Added to the logits of banned tokens; the lowest value that vLLM accepts."""
 
 
 class SyncableVllm(VllmGenerator, SyncableGenerator):
@@ -30,12 +30,12 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         """Start the engine; see `VllmGenerator`.
 
         Raises:
-            UsageError: an engine over several ranks, which would all have to ask it the same.
+            UsageError: the engine would span several ranks, which have different prompts.
         """
         if args.tensor_parallel_size * args.pipeline_parallel_size > 1:
             raise UsageError(
-                "engine_args: each rank trains beside an engine of its own, with prompts of its "
-                "own; drop tensor_parallel_size and pipeline_parallel_size"
+                "engine_args: each rank has its own engine and its own prompts; drop "
+                "tensor_parallel_size and pipeline_parallel_size"
             )
         self.banned = dict.fromkeys(banned, BIAS)
         self._asleep = False
@@ -71,45 +71,45 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         self.reset_caches()
 
     def reset_caches(self) -> None:
-        """Forget prefixes, and image embeddings, which vLLM keeps by the image's hash.
+        """Drop cached prefixes, and image embeddings, which vLLM stores by the image's hash.
 
         Raises:
-            GenerationError: requests are still under way, and hold prefixes of the old weights.
+            GenerationError: requests under way still use prefixes of the old weights.
         """
         if not self.engine.reset_prefix_cache():
             raise GenerationError("vLLM kept its prefix cache: requests are still under way")
         self.engine.reset_encoder_cache()
 
     def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:
-        """Score continuations as prompts that hold them (`prompt_logprobs`)."""
+        """Score continuations as parts of prompts (`prompt_logprobs`)."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        # Prompt log-probs are of the bare model: temperature and bans are not applied to them.
+        # Temperature and bans do not affect prompt log-probs.
         params = SamplingParams(
             max_tokens=1,
             temperature=0.0,
             prompt_logprobs=0,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        found: dict[str, tuple[float, ...]] = {}
+        scores: dict[str, tuple[float, ...]] = {}
         try:
             for number, (request, tokens) in enumerate(texts):
                 prompt = self.renderer.render(request)
                 ids = self.renderer.tokenizer.encode(prompt.text, add_special_tokens=False)
-                asked: dict[str, Any] = {"prompt_token_ids": [*ids, *tokens]}
+                prompt_input: dict[str, Any] = {"prompt_token_ids": [*ids, *tokens]}
                 if prompt.images:
-                    asked["multi_modal_data"] = {"image": prompt.images}
-                (ready,) = self.engine.renderer.render_cmpl([asked])
+                    prompt_input["multi_modal_data"] = {"image": prompt.images}
+                (ready,) = self.engine.renderer.render_cmpl([prompt_input])
                 self.engine.add_request(f"score-{number}", ready, params.clone())
             while self.engine.has_unfinished_requests():
                 for output in self.engine.step():
                     if output.finished:
                         tokens = texts[int(output.request_id.removeprefix("score-"))][1]
-                        found[output.request_id] = _last(output, tokens)
-        except Exception as error:  # whatever it was, the engine is in no known state now
+                        scores[output.request_id] = _last(output, tokens)
+        except Exception as error:  # the engine's state is unknown now
             raise died(error) from error
-        return [found[f"score-{number}"] for number in range(len(texts))]
+        return [scores[f"score-{number}"] for number in range(len(texts))]
 
     def sleep(self) -> None:
         """Free weights and KV cache on a GPU; on CPU vLLM has no such mode."""
@@ -119,7 +119,7 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
             self._asleep = True
 
     def wake(self) -> None:
-        """Take back the memory of the weights; that of the KV cache follows after `sync`."""
+        """Allocate the memory of the weights; `sync` allocates that of the KV cache."""
         if self._asleep:
             self.engine.wake_up(["weights"])
 

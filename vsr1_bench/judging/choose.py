@@ -15,11 +15,11 @@ class JudgeChoice:
     """The judge of one task."""
 
     spec: str
-    """What was wanted, or the rule that replaces it."""
+    """The wanted judge, or the rule that replaces it."""
     usable: bool = True
-    """False: its verdicts stay open until the same command finds what it needs."""
+    """False: responses stay unscored until the same command finds what the judge needs."""
     warning: str | None = None
-    """One line that says what is missing and what is done instead."""
+    """One line with what is missing and what is done instead."""
 
 
 def choose_judges(
@@ -27,33 +27,35 @@ def choose_judges(
 ) -> dict[str, JudgeChoice]:
     """Choose a judge for each task, by the task's name.
 
-    A judge that was named must be there. A task's own judge may have no key, endpoint or model:
-    then the task's rule replaces it where the task has one, else its responses stay unscored.
+    A judge that was named must be available. A task's own judge may have no key, endpoint or model:
+    then the task's fallback rule replaces it, or its responses stay unscored if there is none.
 
     Raises:
         UsageError: an unknown judge, or a named one that cannot be used.
     """
-    found: dict[str, JudgeChoice] = {}
+    choices: dict[str, JudgeChoice] = {}
     for task in tasks:
         if (harness := scorer_of(task, judge)) is not None:
-            found[task.name] = _own_scorer(harness, task)
+            choices[task.name] = _own_scorer(harness, task)
         elif judge is not None:
             pool.get(judge, task)
-            found[task.name] = JudgeChoice(judge)
-        elif (lack := pool.missing(task.judge, task)) is None:
-            found[task.name] = JudgeChoice(task.judge)
+            choices[task.name] = JudgeChoice(judge)
+        elif (missing := pool.missing(task.judge, task)) is None:
+            choices[task.name] = JudgeChoice(task.judge)
         elif task.judge_fallback is not None:
-            said = f"task {task.name!r}: {lack}; judged by rule {task.judge_fallback!r} instead"
-            found[task.name] = JudgeChoice(task.judge_fallback, warning=said)
+            warning = (
+                f"task {task.name!r}: {missing}; judged by rule {task.judge_fallback!r} instead"
+            )
+            choices[task.name] = JudgeChoice(task.judge_fallback, warning=warning)
         else:
-            said = f"task {task.name!r}: {lack}; no rule can judge it, it stays unscored"
-            found[task.name] = JudgeChoice(task.judge, usable=False, warning=said)
-    return found
+            warning = f"task {task.name!r}: {missing}; no rule can judge it, it stays unscored"
+            choices[task.name] = JudgeChoice(task.judge, usable=False, warning=warning)
+    return choices
 
 
 def _own_scorer(harness: Harness, task: Task) -> JudgeChoice:
-    """The scorer that an external task brings with it."""
-    if (lack := harness.missing()) is None:
+    """The external task's own scorer."""
+    if (missing := harness.missing()) is None:
         return JudgeChoice(harness.name)
-    said = f"task {task.name!r}: {lack}; its stored scores are shown by vsr1-bench table"
-    return JudgeChoice(harness.name, usable=False, warning=said)
+    warning = f"task {task.name!r}: {missing}; its stored scores are shown by vsr1-bench table"
+    return JudgeChoice(harness.name, usable=False, warning=warning)

@@ -66,11 +66,11 @@ class Cascade(WrappingRunner):
 
 
 class Legacy(Cascade):
-    """The published scorer, faults included: only to show what they are worth.
+    """The published scorer with its faults, to show their effect.
 
-    After the rule, a judgment counts as correct unless the word "incorrect" is in it, and a call
-    that fails returns the text "error": so empty, failed and oddly worded judgments are correct.
-    One mercy: a response without any final answer is never shown to the model.
+    After the rule, a judgment counts as correct unless it contains the word "incorrect". A failed
+    call returns the text "error". So empty, failed and oddly worded judgments are correct. One
+    difference: a response without any final answer is never shown to the model.
     """
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
@@ -79,8 +79,8 @@ class Legacy(Cascade):
             if judged.prompt_hash is None or judged.verdict.unparsed:
                 yield judged
                 continue
-            said = "error" if judged.raw is None else judged.raw
-            wrong = "incorrect" in said.lower()
+            text = "error" if judged.raw is None else judged.raw
+            wrong = "incorrect" in text.lower()
             yield replace(
                 judged,
                 verdict=Verdict(
@@ -92,17 +92,17 @@ class Legacy(Cascade):
 
 
 class Majority(WrappingRunner):
-    """The verdict of more than half of K votes; without such a half it is unscored."""
+    """The verdict of more than half of K votes; unscored if there is none."""
 
     def __init__(self, name: str, inner: JudgeRunner, votes: int) -> None:
-        """Let one judge vote several times, each time with another seed."""
+        """Let one judge vote several times, each time with a different seed."""
         self.name, self.answer_type = name, inner.answer_type
         self.identity = _identity("majority", inner.identity, str(votes))
         self._inner, self._votes = (inner,), votes
         self._of: dict[int, tuple[Item, list[Judged]]] = {}
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
-        """Judge items; a verdict is there when its last vote is."""
+        """Judge items; a verdict is yielded with its last vote."""
         for judged in self._inner[0].judge(self._ballots(items)):
             item, votes = self._of.pop(id(judged.item))
             votes.append(judged)
@@ -123,22 +123,25 @@ class Majority(WrappingRunner):
                 yield ballot
 
     def _count(self, item: Item, votes: list[Judged]) -> Judged:
-        votes.sort(key=lambda vote: vote.item.vote)  # the same record, whichever came first
+        votes.sort(key=lambda vote: vote.item.vote)  # the same record for any order of arrival
         counts = Counter(vote.verdict.outcome for vote in votes)
-        said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
         scores = [vote.verdict.score for vote in votes if vote.verdict.score is not None]
         winner, most = counts.most_common(1)[0]
         verdict = next(vote.verdict for vote in votes if vote.verdict.outcome == winner)
         if winner == "unscored" or (2 * most <= self._votes and len(scores) < self._votes):
             extracted = votes[0].verdict.extracted
-            verdict = Verdict("unscored", extracted=extracted, reason=f"no majority: {said}")
+            verdict = Verdict("unscored", extracted=extracted, reason=f"no majority: {summary}")
         elif scores:
             score = sum(scores) / len(scores)
             verdict = replace(
-                verdict, outcome="correct" if score == 1 else "incorrect", score=score, reason=said
+                verdict,
+                outcome="correct" if score == 1 else "incorrect",
+                score=score,
+                reason=summary,
             )
         else:
-            verdict = replace(verdict, reason=said)
+            verdict = replace(verdict, reason=summary)
         costs = [vote.cost for vote in votes if vote.cost is not None]
         return replace(
             votes[0],
@@ -157,7 +160,7 @@ def two_specs(argument: str, judge: str) -> tuple[str, str]:
     """Split `RULE,LLM`; the second may contain commas.
 
     Raises:
-        UsageError: there are not two.
+        UsageError: there are not two specs.
     """
     first, second = split_first(argument)
     if not (first and second):
@@ -169,7 +172,7 @@ def spec_times(argument: str, judge: str) -> tuple[str, int]:
     """Split `SPEC*K`.
 
     Raises:
-        UsageError: it is of another form, or K is not a number of votes.
+        UsageError: it has another form, or K is not a valid number of votes.
     """
     spec, star, count = argument.rpartition("*")
     if not (star and spec.strip() and count.isdigit() and 2 <= int(count) <= MOST_VOTES):

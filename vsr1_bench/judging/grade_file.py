@@ -1,4 +1,4 @@
-"""Grading a file of responses that were made elsewhere: lines in, verdicts out."""
+"""Grade a file of responses that were made elsewhere: lines in, verdicts out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from typing import Any, TextIO, get_args
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.answers import read_number
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.judge import (
-    Item,
-    JudgeOptions,
-    JudgeRunner,
-)
+from vsr1_bench.judge import Item, JudgeOptions, JudgeRunner
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import LETTERS, AnswerType, Verdict
 
@@ -26,9 +22,9 @@ WANTED = "wanted: {id, response, answer, choices?, answer_type?, question?}"
 _TYPES: tuple[str, ...] = get_args(AnswerType)
 
 Graded = tuple[Verdict, str | None]
-"""A verdict, and the response where it is to be explained."""
+"""A verdict, and the response if the verdict should be explained."""
 Line = tuple[Any, Item]
-"""The id as it was given (a string or an integer), and the item."""
+"""The id as given (a string or an integer), and the item."""
 
 
 def grade_file(
@@ -43,20 +39,21 @@ def grade_file(
 ) -> dict[str, int]:
     """Grade `{id, response, answer, choices?, answer_type?, question?}` lines.
 
-    Writes `{id, verdict, extracted, unparsed, reason}` in the same order, whole or not at all: a
-    temporary file beside `out_path` takes its name when it is complete. The input is checked to
-    its end before the first line is graded. What a model replies is kept in a folder beside
-    `out_path` until every line has a verdict: the same command asks for what is missing only.
+    Writes `{id, verdict, extracted, unparsed, reason}` in the same order. The output appears only
+    when it is complete: it is written to a temporary file beside `out_path` and then renamed. The
+    whole input is checked before the first line is graded. The replies of a judging model are
+    stored in a folder beside `out_path` until every line has a verdict, so that the same command
+    only makes the missing calls.
 
-    With `explain` a line also says how its answer was read: `rule` (docs/answers.md), `span` (start
-    and end in the response) and `words`, null where no rule of ours read it.
+    With `explain` a line also states how its answer was read: `rule` (docs/answers.md), `span`
+    (start and end in the response) and `words`; null if no rule read it.
 
-    Without `answer_type` a line with choices is a `choice`. Otherwise it is what the judge says
-    (`math` for formula judges); where that is `text`, a gold answer that is a bare number makes it
-    a `number`, and yes or no a `yes_no`.
+    Without `answer_type` a line with choices is a `choice`. Otherwise it has the type of the judge
+    (`math` for formula judges). If that is `text`, a gold answer that is a bare number makes it a
+    `number`, and yes or no a `yes_no`.
 
     Returns:
-        How many: `total`, `correct`, `incorrect`, `unscored`, `unparsed`.
+        Counts: `total`, `correct`, `incorrect`, `unscored`, `unparsed`.
 
     Raises:
         UsageError: an unreadable or wrong input line, an unknown judge, an unwritable output.
@@ -77,7 +74,7 @@ def grade_file(
             for path in kept:
                 for name in (path.name, f".{path.stem}.lock"):
                     path.with_name(name).unlink(missing_ok=True)
-            with suppress(OSError):  # not there, or another judge's are still in it
+            with suppress(OSError):  # it does not exist, or has another judge's replies
                 folder.rmdir()
         return counts
 
@@ -92,7 +89,7 @@ def _grade(
     else:  # a pipe can be read only once
         lines = list(lines)
         total = len(lines)
-    # Line number and id of each item that is being judged, by the item itself: ids may repeat.
+    # Line number and id per item under way, by the item's `id()`, because ids may repeat.
     places: dict[int, tuple[int, Any]] = {}
 
     def items() -> Iterator[Item]:
@@ -113,7 +110,7 @@ def _grade(
 
 
 def in_order(placed: Iterable[tuple[int, Any, Graded]]) -> Iterator[tuple[Any, Graded]]:
-    """Bring verdicts into the order of the input, holding only those that came early."""
+    """Restore the order of the input, holding only verdicts that arrive early."""
     early: dict[int, tuple[Any, Graded]] = {}
     following = 0
     for number, given, graded in placed:
@@ -124,10 +121,10 @@ def in_order(placed: Iterable[tuple[int, Any, Graded]]) -> Iterator[tuple[Any, G
 
 
 def read_lines(path: Path, default_type: AnswerType = "text") -> Iterator[Line]:
-    """Read and check input lines one at a time; blank lines are passed over.
+    """Read and check input lines one at a time; skip blank lines.
 
     Raises:
-        UsageError: the file cannot be read, or a line is wrong; it names the file and the line.
+        UsageError: the file cannot be read, or a line is wrong; with the file and the line.
     """
     try:
         with path.open("rb") as file:
@@ -140,9 +137,9 @@ def read_lines(path: Path, default_type: AnswerType = "text") -> Iterator[Line]:
 
 
 def write_verdicts(path: Path, verdicts: Iterable[tuple[Any, Graded]]) -> dict[str, int]:
-    """Write one line a verdict and count them; the file appears only complete.
+    """Write one line per verdict and count them; the file appears only when it is complete.
 
-    A pipe or a device (`/dev/stdout`) is written as the lines come: it cannot be replaced.
+    A pipe or a device (`/dev/stdout`) cannot be replaced, so lines are written as they arrive.
 
     Raises:
         UsageError: the file cannot be written.

@@ -1,8 +1,8 @@
 """The identity of a rule judge: a hash of the code that decides.
 
-Code is compared by its syntax tree, so comments, docstrings and layout are not part of it. It is
-the judge's own module, the modules that this one imports from the judges or from its own package or
-folder, and the reading of answers. A neighbouring judge that it does not import is not part of it.
+Code is compared by its syntax tree, so comments, docstrings and layout do not matter. The hash
+covers the judge's own module, the modules that it imports from the judges or from its own package
+or folder, and the extraction of answers. It does not cover other judges that it does not import.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Scope = tuple[str, Path]
 def judge_digest(judge: RuleJudge, home: ModuleType | None = None) -> str:
     """Hash of what a rule judge does: name, version, configuration, and the code that decides.
 
-    The versions of the libraries that compare are part of it. Rule judges cost nothing to repeat,
-    so a change of code judges anew rather than mixing verdicts. (Verdicts of models are paid for:
-    there versions count, of the prompt, the judge and the reading of its replies.)
+    The versions of the comparing libraries are part of it. Rule judges cost nothing to repeat, so
+    after a change of code everything is judged again. (Verdicts of models are paid for, so there
+    the versions of the prompt, the judge and the parser of replies count.)
 
     Args:
         judge: The judge.
-        home: The module that states the judge, where `grade` may come from another.
+        home: The module that defines the judge, if `grade` comes from another one.
     """
     grade: Any = judge.grade
     while isinstance(grade, partial):
@@ -55,9 +55,9 @@ def judge_digest(judge: RuleJudge, home: ModuleType | None = None) -> str:
 
 @lru_cache(maxsize=256)
 def code_digest(source: bytes) -> str:
-    """Hash of a module's syntax tree; of its bytes where they are no Python.
+    """Hash of a module's syntax tree, or of its bytes if they are not Python.
 
-    The form is this project's own: that of `ast.dump` depends on the version of Python.
+    The format is this project's own, because that of `ast.dump` depends on the version of Python.
     """
     try:
         words: list[str] = []
@@ -69,7 +69,7 @@ def code_digest(source: bytes) -> str:
 
 
 def _write(value: object, words: list[str]) -> None:
-    """Write a syntax tree without positions, empty fields and strings that are by themselves."""
+    """Write a syntax tree without positions, empty fields and docstrings."""
     if isinstance(value, ast.AST):
         words.append(f"{type(value).__name__}(")
         for name in value._fields:
@@ -94,7 +94,7 @@ def _write(value: object, words: list[str]) -> None:
 
 
 def _is_docstring(node: object) -> bool:
-    """Whether a statement is a string alone: a docstring of a module, function, class or value."""
+    """Whether a statement is only a string: a docstring of a module, function, class or value."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -103,7 +103,7 @@ def _is_docstring(node: object) -> bool:
 
 
 def _own_files(module: ModuleType) -> set[Path]:
-    """The file of a module, and of the modules that it imports, directly or not, in its scopes."""
+    """The files of a module and of all modules in its scopes that it imports, also indirectly."""
     scopes = list(_scopes(module))
     package = module.__package__ or ""
     waiting = [(Path(inspect.getfile(module)).resolve(), package)]
@@ -118,7 +118,7 @@ def _own_files(module: ModuleType) -> set[Path]:
 
 
 def _scopes(module: ModuleType) -> Iterator[Scope]:
-    """The packages of which imports are followed: the judges, and the module's own."""
+    """The packages whose imports are followed: the judges, and the module's own."""
     yield from ((JUDGES, Path(folder)) for folder in import_module(JUDGES).__path__)
     top = module.__name__.partition(".")[0]
     if module.__package__:
@@ -131,7 +131,7 @@ def _scopes(module: ModuleType) -> Iterator[Scope]:
 
 
 def _imported(file: Path, package: str) -> Iterator[str]:
-    """Absolute names of what a file's import statements may take from modules."""
+    """Absolute names of all modules that a file's import statements may refer to."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):
@@ -148,7 +148,7 @@ def _imported(file: Path, package: str) -> Iterator[str]:
 
 
 def _found(names: Iterable[str], scopes: list[Scope]) -> Iterator[tuple[Path, str]]:
-    """The files of modules, by their names, with the package that each is in."""
+    """The files of modules, given by name, with the package of each."""
     for name in names:
         for scope, folder in scopes:
             if scope and not f"{name}.".startswith(f"{scope}."):

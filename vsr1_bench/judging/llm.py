@@ -31,10 +31,10 @@ from vsr1_bench.records import Completion, Message, Request, Verdict
 from vsr1_bench.store.spec import canonical_json
 
 TAIL = 2000
-"""Characters of a final region that are shown where no final answer can be extracted."""
+"""Characters of the final region that are shown if no final answer can be extracted."""
 FILL_SECONDS = 1.0
-"""How long new items are prepared before the replies that are there are passed on."""
-# How an endpoint says that it cannot be held to a schema.
+"""How long items are prepared before the replies that have arrived are passed on."""
+# How endpoints say that they do not support a schema.
 _NO_SCHEMA = re.compile(
     r"HTTP (?:400|415|422): "
     r".*(?:response_format|response_mime|json_object|structured|schema|grammar)",
@@ -57,8 +57,8 @@ class _Prompt:
 class LLMRunner(JudgeRunner):
     """Judges by asking a model once for each different (question, gold, candidate, choices).
 
-    A reply is written down the moment it comes, before anybody reads a verdict from it (see
-    `keeping`), and one that can be read is not asked for again.
+    A reply is stored as soon as it arrives, before it is parsed (see `keeping`). A reply that can
+    be parsed is never requested again.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class LLMRunner(JudgeRunner):
             "told": dict(connection.settings),
         }
         self._asks = hashlib.sha256(canonical_json(asks).encode()).hexdigest()
-        """Digest of what decides a reply; how it is read is not part of that."""
+        """Digest of everything that affects a reply; its parser is not part of it."""
         decides = canonical_json([self._asks, llm_parse.VERSION])
         self.identity = hashlib.sha256(decides.encode()).hexdigest()
         self._structured = prompt.schema is not None
@@ -105,12 +105,12 @@ class LLMRunner(JudgeRunner):
         """Failed calls since the last one that succeeded."""
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
-        """Judge items; nothing is asked twice within the life of this judge.
+        """Judge items; no request is made twice in the life of this judge.
 
         Raises:
-            BudgetSpentError: the bound on the cost is reached; every reply on its way has come.
-            JudgeError: so many calls in a row have failed that it is hopeless.
-            BenchError: the model cannot be asked (a refused key, a dead endpoint).
+            BudgetSpentError: the cost limit is reached; every call under way has finished.
+            JudgeError: `HOPELESS` calls in a row have failed.
+            BenchError: the model cannot be called (a refused key, a dead endpoint).
         """
         try:
             yield from self._stream(items)
@@ -120,7 +120,7 @@ class LLMRunner(JudgeRunner):
             raise type(error)(f"judge {self.name!r}: {error}") from None
 
     def estimate(self, items: Iterable[Item]) -> Estimate:
-        """Count the calls of different prompts, and their tokens."""
+        """Count distinct prompts and their tokens."""
         seen: set[str] = set()
         tokens = 0
         for item in items:
@@ -137,7 +137,7 @@ class LLMRunner(JudgeRunner):
         return Estimate(len(seen), tokens, replies, cost if seen else 0.0)
 
     def recall(self, folder: Path) -> set[str]:
-        """Know the replies of a folder that can be read, and return their keys."""
+        """Load the replies of a folder that can be parsed, and return their keys."""
         found = read_replies(replies_path(folder, self.name, self._asks))
         readable = {
             key: reply
@@ -149,11 +149,11 @@ class LLMRunner(JudgeRunner):
 
     @contextmanager
     def keeping(self, folder: Path) -> Iterator[tuple[Path, ...]]:
-        """Write each reply into a folder as it comes, and use those that are there."""
+        """Store each reply in a folder as it arrives, and use the stored ones."""
         path = replies_path(folder, self.name, self._asks)
         self._journal = ReplyJournal(path, set())
         try:
-            # Read under the lock: what another process has just paid for is here by now.
+            # Read under the lock, to include what another process has just paid for.
             self._journal.held |= self.recall(folder)
             yield (path,)
         finally:
@@ -161,7 +161,7 @@ class LLMRunner(JudgeRunner):
             journal.close()
 
     def close(self) -> None:
-        """Free the model, or end the calls."""
+        """Free the model, or cancel the calls."""
         if self._generator is not None:
             self._generator.close()
             self._generator = None
@@ -183,7 +183,7 @@ class LLMRunner(JudgeRunner):
             yield from self._drain()
             calls.check("; verdicts so far are safe")
         finally:
-            if self._prompts:  # stopped early: nobody waits for the calls under way
+            if self._prompts:  # stopped early: drop the calls under way
                 self._prompts.clear()
                 self.close()
 
@@ -260,7 +260,7 @@ class LLMRunner(JudgeRunner):
             )
 
     def _arrived(self, completion: Completion) -> None:
-        """Write a reply down; called in whatever thread it came in."""
+        """Store a reply; called in the thread that received it."""
         self._keep(Reply(completion, cost_of(self._price, completion.usage)))
 
     def _keep(self, reply: Reply) -> None:
@@ -290,10 +290,10 @@ class LLMRunner(JudgeRunner):
 
 
 def candidate(item: Item, *, graded: bool = False) -> tuple[str, str | None] | None:
-    """What the judge is shown of a response, and the extracted answer; None = it gives no answer.
+    """What the judge is shown of a response, and the extracted answer; None = no answer.
 
-    The extracted final answer, else the end of what was said outside thinking and description.
-    Graded answers are sentences: of those only a marked final answer counts as extracted.
+    It is the extracted final answer, else the end of the text outside thinking and description.
+    Graded answers are sentences, so there only a marked final answer counts as extracted.
     """
     found = answers.extract(item.response, item.answer_type, item.choices)
     if found.value is not None and (not graded or found.how in ("boxed", "answer_tag")):

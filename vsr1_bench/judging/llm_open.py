@@ -60,11 +60,11 @@ def _options(context: JudgeContext) -> JudgeOptions:
     kind, options = read_name(context.spec).kind, context.options
     if context.argument:
         raise UsageError(
-            f"judge {context.spec!r} takes nothing after a colon; a model stands in brackets: "
+            f"judge {context.spec!r} takes nothing after a colon; put the model in brackets: "
             f"'{kind}[{context.argument}]', or in --judge_model"
         )
     if not context.brackets:
         return options
     model, prompt = split_first(context.brackets)
-    # A folder's name stands for the folder that --judge_model gives; `_open` compares them.
+    # A folder's name refers to the folder in --judge_model; `_open` compares them.
     return replace(options, model=options.model or model, prompt=prompt or options.prompt)

@@ -1,9 +1,9 @@
 """The stored replies of judging models, so that no reply is paid for twice.
 
-A verdict hangs on more than the model's words: on the rule before it, on the votes beside it, on
-how the words are read. So the words are kept by themselves, each under the hash of what was asked,
-in one journal a model, prompt and way of sampling. Whatever judge asks the same of that model (by
-itself, in a cascade whose rule was edited, as a vote of a majority that was killed) finds them.
+A verdict depends on more than the model's reply: on the rule before it, on other votes and on the
+parser. So replies are stored separately, each under the hash of its request, in one journal per
+model, prompt and sampling. Every judge that makes the same request reuses them: the model alone, a
+cascade whose rule was edited, or a majority that was interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vsr1_bench.store.journal import Journal, Lock, read_journal
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A model's words and what they cost."""
+    """A model's reply and its cost."""
 
     completion: Completion
     cost: float | None = None
@@ -33,36 +33,36 @@ def replies_path(folder: Path, name: str, identity: str) -> Path:
 
 
 def read_replies(path: Path) -> dict[str, Reply]:
-    """Hash of what was asked -> the last reply to it.
+    """Hash of the request -> the last reply to it.
 
     Raises:
-        StoreError: the journal is damaged, or of another version.
+        StoreError: the journal is damaged, or has another version.
     """
-    found: dict[str, Reply] = {}
+    replies: dict[str, Reply] = {}
     for number, record in enumerate(read_journal(path), start=1):
         try:
             if record["schema"] != SCHEMA_VERSION:
                 raise ValueError(f"schema {record['schema']!r}")
             key, usage = record["key"], Usage(**record["usage"])
             completion = Completion(key, record["text"], record["finish_reason"], usage=usage)
-            found[key] = Reply(completion, record["cost"])
+            replies[key] = Reply(completion, record["cost"])
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{path}:{number}: not a judge's reply ({type(error).__name__}: {error}); restore "
-                "the file from a copy, or move it away to have the judge asked anew"
+                "the file from a copy, or move it away to call the judge again"
             ) from error
-    return found
+    return replies
 
 
 class ReplyJournal:
-    """The writing end; replies may come in any thread."""
+    """Stores replies, which may arrive in any thread."""
 
     def __init__(self, path: Path, held: set[str]) -> None:
-        """Lock the journal; its file is made by the first reply.
+        """Lock the journal; the first reply creates its file.
 
         Args:
             path: The journal.
-            held: Keys of the replies that are there and need not be written again.
+            held: Keys of the stored replies, which are not written again.
 
         Raises:
             StoreError: another process writes it, or the folder is not writable.
@@ -75,7 +75,7 @@ class ReplyJournal:
         self._closed = False
 
     def add(self, key: str, reply: Reply) -> None:
-        """Write a reply down, once; when this returns, no death of the process can lose it.
+        """Store a reply once; it is on disk when this returns.
 
         Raises:
             StoreError: it could not be written.
@@ -100,10 +100,10 @@ class ReplyJournal:
             self.held.add(key)
 
     def close(self) -> None:
-        """Sync, close and let the next writer in.
+        """Sync and close the journal, and release its lock.
 
         Raises:
-            StoreError: the disk refuses what it had accepted.
+            StoreError: the disk reports a late error.
         """
         with self._turn:
             self._closed = True

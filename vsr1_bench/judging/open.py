@@ -1,7 +1,7 @@
-"""Judges at work: opened from what the command line names, whether they decide by rule or by model.
+"""Open judges from their specs.
 
 A spec is `NAME`, `NAME[MODEL]`, or `NAME:ARGUMENT` for judges made of others: `cascade:RULE,LLM`,
-`majority:SPEC*K`, nested as one likes (see `judge_names`).
+`majority:SPEC*K`. Specs nest (see `judge_names`).
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from vsr1_bench.task import Task
 
 
 class RuleRunner(JudgeRunner):
-    """A rule judge at work."""
+    """Runs a rule judge."""
 
     def __init__(
         self, judge: RuleJudge, include_path: Sequence[str] = (), home: ModuleType | None = None
     ) -> None:
-        """Take a judge; its worker, if it needs one, starts with the first item.
+        """Store the judge; its worker, if it needs one, starts with the first item.
 
         Args:
             judge: The judge.
             include_path: Folders of plug-ins.
-            home: The module that states the judge.
+            home: The module that defines the judge.
         """
         self.name, self.answer_type = judge.name, judge.answer_type
         self.identity = judge_digest(judge, home)
@@ -58,7 +58,7 @@ class RuleRunner(JudgeRunner):
                 yield Judged(item, verdict)
 
     def estimate(self, items: Iterable[Item]) -> Estimate:
-        """A rule calls nobody."""
+        """A rule makes no calls."""
         return Estimate()
 
     def close(self) -> None:
@@ -66,10 +66,10 @@ class RuleRunner(JudgeRunner):
 
 
 class TaggedJudge(WrappingRunner):
-    """A judge that is shown responses in which a user's own thinking tags are marked."""
+    """A judge that receives responses in which the user's own thinking tags are marked."""
 
     def __init__(self, inner: JudgeRunner, tags: Sequence[str]) -> None:
-        """Put the marking before a judge; the tags are part of what decides."""
+        """Wrap a judge; the tags are part of the identity."""
         self.name, self.answer_type = inner.name, inner.answer_type
         words = "\0".join([inner.identity, *sorted(tags)])
         self.identity = hashlib.sha256(words.encode()).hexdigest()
@@ -82,7 +82,7 @@ class TaggedJudge(WrappingRunner):
         def marked() -> Iterator[Item]:
             for item in items:
                 shown = self._marked(item)
-                given[id(shown)] = item, shown  # held: an id is free again with its object
+                given[id(shown)] = item, shown  # keeps `shown` alive, so its id is not reused
                 yield shown
 
         with closing(self._inner[0].judge(marked())) as verdicts:
@@ -93,7 +93,7 @@ class TaggedJudge(WrappingRunner):
         return replace(item, response=answers.mark_tags(item.response, self._tags))
 
     def estimate(self, items: Iterable[Item]) -> Estimate:
-        """What the judge would take."""
+        """Estimate the inner judge's calls."""
         return self._inner[0].estimate(map(self._marked, items))
 
 
@@ -103,13 +103,13 @@ def open_judge(
     """Open a judge by its spec; no model is loaded or called before the first item.
 
     Raises:
-        JudgeMissingError: a key, an endpoint, a model or a package that it needs is not there.
-        UsageError: an unknown judge, or one that was not given what it needs.
+        JudgeMissingError: a key, an endpoint, a model or a package is missing.
+        UsageError: the judge is unknown, or an option that it needs is missing or wrong.
     """
-    told = options or JudgeOptions()
-    if told.thinking_tags:
-        opened = open_judge(spec, include_path, replace(told, thinking_tags=()))
-        return TaggedJudge(opened, told.thinking_tags)
+    options = options or JudgeOptions()
+    if options.thinking_tags:
+        opened = open_judge(spec, include_path, replace(options, thinking_tags=()))
+        return TaggedJudge(opened, options.thinking_tags)
     name = read_name(spec)
     judge = find_judge(name.kind, include_path)
     if isinstance(judge, ModelJudge):
@@ -117,7 +117,9 @@ def open_judge(
         def inner(spec: str, options: JudgeOptions) -> JudgeRunner:
             return open_judge(spec, include_path, options)
 
-        context = JudgeContext(spec.strip(), name.argument or "", name.brackets or "", told, inner)
+        context = JudgeContext(
+            spec.strip(), name.argument or "", name.brackets or "", options, inner
+        )
         opened = judge.open(context)
         if name.brackets is not None and not opened.name.startswith(f"{name.kind}["):
             raise UsageError(f"judge {spec!r}: {name.kind!r} takes nothing in brackets")
@@ -131,21 +133,21 @@ def open_judge(
 
 
 class JudgePool(Closing):
-    """Opens judges for one command: each once, and only one at a time.
+    """Opens judges for one command: one at a time, and each once.
 
-    Two local models would not fit beside each other, and what an LLM judge knows already (equal
-    questions of another run) is known only while it stays open.
+    Two local models would not fit into memory together. An LLM judge stays open for the next run,
+    because it reuses its replies to equal questions only while it is open.
     """
 
     def __init__(self, include_path: Sequence[str] = (), options: JudgeOptions | None = None):
-        """Remember the judges' options."""
+        """Store the judges' options."""
         self.include_path = tuple(include_path)
         self.options = options or JudgeOptions()
         self._key: tuple[str, str] | None = None
         self._open: JudgeRunner | None = None
 
     def get(self, spec: str, task: Task) -> JudgeRunner:
-        """The judge of this spec for this task, whose own prompt takes precedence over the others.
+        """The judge of this spec for this task, whose own prompt takes precedence.
 
         Raises:
             UsageError: as `open_judge`.
@@ -153,15 +155,15 @@ class JudgePool(Closing):
         key = (spec, task.judge_prompt.digest() if task.judge_prompt else "")
         if self._open is None or key != self._key:
             self.close()
-            told = replace(self.options, task_prompt=task.judge_prompt)
-            self._open, self._key = open_judge(spec, self.include_path, told), key
+            options = replace(self.options, task_prompt=task.judge_prompt)
+            self._open, self._key = open_judge(spec, self.include_path, options), key
         return self._open
 
     def missing(self, spec: str, task: Task) -> str | None:
-        """What this judge is missing here, in one line; None = nothing.
+        """What this judge is missing, in one line; None = nothing.
 
         Raises:
-            UsageError: an unknown judge, or one that is given an unknown option.
+            UsageError: the judge or one of its options is unknown.
         """
         try:
             self.get(spec, task)

@@ -1,4 +1,4 @@
-"""Judging of stored runs: no model, no data set, only the journals (scoring: `scoring.runs`)."""
+"""Judge stored runs from their journals, without model and data set (scoring: `scoring.runs`)."""
 
 from __future__ import annotations
 
@@ -35,22 +35,21 @@ def judge_run(
 
     Readings of the second pass are judged like responses, into a separate journal.
 
-    A verdict is written down the moment it is there, and what a model replies the moment it comes,
-    so that the death of the process loses nothing that was paid for. Unscored ones are asked for
-    again.
+    Verdicts and the replies of models are stored as soon as they arrive, so that a crash loses
+    nothing that was paid for. Unscored responses are judged again.
 
     Args:
         run: A stored run.
         judge_name: The judge's spec; None = the default of the run's task.
         include_path: Folders of plug-ins.
-        options: The options that the judge needs.
-        progress: Show a bar.
-        pool: Where judges are opened that stay open for the next run; None = here.
+        options: The options of the judge.
+        progress: Show a progress bar.
+        pool: Opens judges and keeps them for the next run; None = only for this run.
 
     Raises:
-        UsageError: an unknown judge or task, or a judge that was not given what it needs.
+        UsageError: the judge or task is unknown, or an option of the judge is missing.
         JudgeError, ModelError, GenerationError: the judge cannot continue; verdicts are safe.
-        StoreError: the run cannot be read, or is being judged by another process.
+        StoreError: the run cannot be read, or another process is judging it.
     """
     if pool is None:
         with JudgePool(include_path, options) as own:
@@ -74,12 +73,12 @@ def judge_run(
                 closing(judge.judge(items)) as verdicts,
             ):
                 for judged in verdicts:
-                    made = missing[judged.item.id]
-                    final = apply_label(task, samples[made.sample_id][1], judged.verdict)
+                    output = missing[judged.item.id]
+                    final = apply_label(task, samples[output.sample_id][1], judged.verdict)
                     check_verdict(
-                        f"{judge.name}, as read by task {task.name}", made.sample_id, final
+                        f"{judge.name}, as read by task {task.name}", output.sample_id, final
                     )
-                    lines.append(asdict(judgment_of(made, replace(judged, verdict=final))))
+                    lines.append(asdict(judgment_of(output, replace(judged, verdict=final))))
                     bar.update()
     finally:
         lock.release()
@@ -87,21 +86,21 @@ def judge_run(
 
 
 def path_of(run: RunFolder, document: Mapping[str, Any]) -> Path:
-    """The journal of verdicts that a score document was made of."""
+    """The journal of verdicts behind a score document."""
     return run.path / "judgments" / str(document["verdicts"])
 
 
 def _stored(run: RunFolder, path: Path) -> list[tuple[Path, Mapping[str, Output], str]]:
-    """What there is to judge: (journal of verdicts, what was said, its unit), pass by pass."""
+    """What can be judged, per pass: (journal of verdicts, stored outputs, their unit)."""
     second = run.perception_judgment_path(path)
     return [(path, run.generations(), "resp"), (second, run.perceptions(), "reading")]
 
 
 def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tuple[str, Estimate]:
-    """What judging the rest of a run would take, and the judge's name; calls no model."""
+    """The judge's name, and an estimate for the rest of a run; calls no model."""
     task = get_task(run.spec().task.name, pool.include_path)
     if (harness := scorer_of(task, judge_name)) is not None:
-        # Whom its scorer calls, and how often, it does not say.
+        # The harness does not state which calls its scorer makes.
         return harness.name, Estimate(cost=None)
     judge = pool.get(judge_name or task.judge, task)
     judge.recall(run.replies)
@@ -114,11 +113,11 @@ def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tup
 def _unjudged(
     run: RunFolder, path: Path, stored: Mapping[str, Output]
 ) -> tuple[dict[str, tuple[int, Sample]], dict[str, Output], Iterator[Item]]:
-    """A run's samples with their places, what has no verdict yet by its key, and the items."""
+    """A run's samples with their rows, the outputs without a verdict by key, and their items."""
     if "answer" in run.withheld():
         raise StoreError(
-            f"{run.path}: came without gold answers, which judging needs; `vsr1-bench judge` puts "
-            "them back from the data (--data_root DIR); its stored verdicts and scores can be read"
+            f"{run.path}: came without gold answers, which judging needs; `vsr1-bench judge` adds "
+            "them from the data (--data_root DIR); its stored verdicts and scores can be read"
         )
     known, several = run.judgments(path), run.spec().responses_per_sample > 1
     samples = {sample.id: (row, sample) for row, sample in run.placed_samples().items()}
@@ -134,12 +133,12 @@ def _unjudged(
     return samples, missing, items
 
 
-def _holds(judgment: Judgment | None, made: Output) -> bool:
-    """Whether a verdict is there, of this very text; an unscored one is asked for again."""
+def _holds(judgment: Judgment | None, output: Output) -> bool:
+    """Whether there is a verdict on this text; unscored does not count."""
     return (
         judgment is not None
         and judgment.verdict.outcome != "unscored"
-        and judgment.text_hash == text_hash(made.text)
+        and judgment.text_hash == text_hash(output.text)
     )
 
 
@@ -148,29 +147,31 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def item_of(sample: Sample, made: Output, row: int | None = None, index: int | None = None) -> Item:
-    """Put a stored response beside its sample; `index` tells it from its siblings."""
-    stage: Stage = "reading" if isinstance(made, Perception) else "answer"
-    return replace(Item.of(sample, made.key, made.text, stage), row=row, index=index)
+def item_of(
+    sample: Sample, output: Output, row: int | None = None, index: int | None = None
+) -> Item:
+    """Combine a stored response with its sample; `index` tells it from other responses to it."""
+    stage: Stage = "reading" if isinstance(output, Perception) else "answer"
+    return replace(Item.of(sample, output.key, output.text, stage), row=row, index=index)
 
 
 def apply_label(task: Task, sample: Sample, verdict: Verdict) -> Verdict:
-    """Let the task say what a judge's label means for a sample."""
+    """Let the task decide what a judge's label means for a sample."""
     if verdict.label is None or task.verdict_of_label is None:
         return verdict
     outcome = task.verdict_of_label(sample, verdict.label)
     return verdict if outcome is None else replace(verdict, outcome=outcome)
 
 
-def judgment_of(made: Output, judged: Judged) -> Judgment:
-    """The record of a verdict."""
+def judgment_of(output: Output, judged: Judged) -> Judgment:
+    """The record of a verdict on a stored response."""
     return Judgment(
-        key=made.key,
-        sample_id=made.sample_id,
-        index=made.index,
+        key=output.key,
+        sample_id=output.sample_id,
+        index=output.index,
         verdict=judged.verdict,
         created=utc_now(),
-        text_hash=text_hash(made.text),
+        text_hash=text_hash(output.text),
         raw=judged.raw,
         usage=judged.usage,
         cost=judged.cost,

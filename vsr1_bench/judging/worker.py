@@ -1,7 +1,7 @@
 """Run rule judges: in this process if they are harmless, otherwise in a worker that can be killed.
 
-An item's time is the worker's own: what it computes, and what it sleeps through. A worker that is
-stopped (SIGSTOP, a suspended job) or waits for a processor uses none of it.
+An item's time limit counts the worker's CPU time and its sleep. A worker that is stopped (SIGSTOP,
+a suspended job) or waits for a processor uses none of it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from vsr1_bench.judging.worker_child import HEADER, grade_in_process
 from vsr1_bench.records import Verdict
 
 START_SECONDS = 180.0
-"""To start an interpreter and import what a judge needs, on a crowded machine."""
+"""Time limit to start an interpreter and import what a judge needs, on a busy machine."""
 _SLICE = 0.2
-"""Seconds between two looks at what a worker does. A longer wait was a pause of this process."""
+"""Seconds between two checks of a worker. If more have passed, this process was paused."""
 
 
 class _TimeoutError(Exception):
-    """The worker did not answer in time."""
+    """The worker did not reply in time."""
 
 
 class _CrashError(Exception):
-    """The worker ended, or wrote what is not a frame."""
+    """The worker ended, or wrote an invalid frame."""
 
 
 def grade_all(
@@ -43,12 +43,12 @@ def grade_all(
     """Grade items one after another, in order.
 
     An item that hangs, crashes the grader or makes it raise is `unscored` with the reason
-    `grader_timeout`, `grader_crash` or `grader_error: …`; the others are not touched by it.
+    `grader_timeout`, `grader_crash` or `grader_error: …`; other items are not affected.
 
     Args:
-        judge: The judge; a bounded one is looked up again, by name, in the worker.
-        items: What to grade; read one at a time.
-        include_path: Folders of plug-ins, needed by the worker to find the judge.
+        judge: The judge; the worker looks a bounded one up by name.
+        items: The items; read one at a time.
+        include_path: Folders of plug-ins, where the worker finds the judge.
 
     Raises:
         JudgeError: the worker cannot start.
@@ -70,7 +70,7 @@ class Grader(Closing):
         """Grade one item.
 
         Raises:
-            JudgeError: the worker cannot start, or the judge's verdict is none.
+            JudgeError: the worker cannot start, or the judge's verdict is not valid.
         """
         verdict = self._graded(item)
         check_verdict(self._judge.name, item.sample_id or item.id, verdict)
@@ -90,7 +90,7 @@ class Grader(Closing):
         except (_CrashError, KeyError, TypeError, msgspec.ValidationError):
             self.close()
             return Verdict("unscored", reason="grader_crash")
-        except BaseException:  # Ctrl-C between request and reply: the next reply would be stale
+        except BaseException:  # after Ctrl-C the next reply would belong to this item
             self.close()
             raise
         if reply.get("last"):
@@ -98,14 +98,14 @@ class Grader(Closing):
         return verdict
 
     def close(self) -> None:
-        """End the worker, if there is one; a later `grade` starts another."""
+        """End the worker, if there is one; a later `grade` starts a new one."""
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.close()
 
 
 class _Worker(Worker):
-    """A worker that grades, killed rather than waited for."""
+    """A worker that grades; it is killed if it takes too long."""
 
     def __init__(self, judge_name: str, include_path: list[str]) -> None:
         super().__init__(
@@ -137,7 +137,7 @@ class _Worker(Worker):
         """Send a request and wait for its reply.
 
         Raises:
-            _TimeoutError: no whole reply came within `seconds` of the worker's own time.
+            _TimeoutError: there was no complete reply within `seconds` of the worker's time.
             _CrashError: the process ended.
         """
         clock = _Clock(self.process.pid, seconds)
@@ -180,22 +180,22 @@ class _Worker(Worker):
 
 
 class _Clock:
-    """The time that a process has used: its processor time, and the time in which it slept."""
+    """The time that a process has used: its CPU time and the time that it slept."""
 
     def __init__(self, pid: int, seconds: float) -> None:
         self._pid, self._left = pid, seconds
         self._at, self._cpu = time.monotonic(), _state(pid)[1]
 
     def look(self) -> None:
-        """Charge what was used since the last look.
+        """Charge the time used since the last check.
 
         Raises:
-            _TimeoutError: nothing is left.
+            _TimeoutError: no time is left.
         """
         now = time.monotonic()
         state, cpu = _state(self._pid)
         computed = cpu - self._cpu
-        # A wait that lasted much longer than a slice: this process was the one that was paused.
+        # If much more than a slice has passed, this process was paused, not the worker.
         slept = min(now - self._at, 2 * _SLICE) if state == "S" else 0.0
         self._left -= max(computed, slept)
         self._at, self._cpu = now, cpu
@@ -204,11 +204,11 @@ class _Clock:
 
 
 def _state(pid: int) -> tuple[str, float]:
-    """What a process does, and the processor time that it has used.
+    """The state of a process, and the CPU time that it has used.
 
     Returns:
-        `S` where it sleeps, another letter where it runs, waits for a processor or is stopped.
-        Without /proc every wait counts as sleep.
+        `S` if it sleeps, another letter if it runs, waits for a processor or is stopped. Without
+        /proc every wait counts as sleep.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

@@ -1,7 +1,7 @@
 """The child side of the grading worker: grades one item at a time until it is killed.
 
-It looks the judge up by name, so nothing but JSON crosses the border. Frames are a length of four
-bytes (big-endian) and that many bytes of JSON.
+It looks the judge up by name, so only JSON is exchanged. A frame is a length of four bytes
+(big-endian) and that many bytes of JSON.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ def grade_in_process(judge: RuleJudge, item: Item) -> Verdict:
         verdict = judge.grade(item)
         if not isinstance(verdict, Verdict):
             raise TypeError(f"grade returned {type(verdict).__name__}, not a Verdict")
-    # A plug-in's code: anything may come, sys.exit too, and one item must not end all.
+    # A plug-in may raise anything, even SystemExit, and must not end the grading of other items.
     except (Exception, SystemExit) as error:
         return Verdict("unscored", reason=describe(error))
     return verdict
 
 
 def describe(error: BaseException) -> str:
-    """The reason that an exception gives, in one short line."""
+    """The reason of an exception, in one short line."""
     try:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
     except Exception:  # str() of a strange exception is code of the plug-in, too
-        said = ""
-    return f"grader_error: {type(error).__name__}: {said[:200]}".rstrip(": ")
+        message = ""
+    return f"grader_error: {type(error).__name__}: {message[:200]}".rstrip(": ")
 
 
 def serve(parent: int, name: str, include_path: Sequence[str]) -> None:
@@ -68,14 +68,14 @@ def serve(parent: int, name: str, include_path: Sequence[str]) -> None:
     while (request := _receive(requests)) is not None:
         choices = request["choices"]
         item = Item(**{**request, "choices": tuple(choices) if choices is not None else None})
-        # Should the parent be gone or stuck, the system ends a hanging grader: the default action
-        # of SIGPROF needs no interpreter, so it works in the middle of a long multiplication. It
-        # counts processor time: a worker that was paused for an hour has used none.
+        # If the parent has ended or hangs, the system ends a hanging grader. The default action of
+        # SIGPROF needs no interpreter, so it works in the middle of a long multiplication. It
+        # counts CPU time, so a pause of the worker does not count.
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_PROF, judge.seconds + 5)
         verdict = grade_in_process(judge, item)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        # After a MemoryError the heap may be full for good: the next item gets a fresh process.
+        # After a MemoryError the heap may stay full, so the next item gets a new process.
         last = (verdict.reason or "").startswith("grader_error: MemoryError")
         try:
             _send(replies, {"verdict": asdict(verdict), "last": last})
@@ -87,18 +87,18 @@ def serve(parent: int, name: str, include_path: Sequence[str]) -> None:
 
 
 def _watch(parent: int) -> None:
-    """End this process when its parent is gone, also in the middle of a judge that sleeps."""
+    """End this process when its parent has ended, even while a judge sleeps."""
     while os.getppid() == parent:
         time.sleep(2)
     os._exit(1)
 
 
 def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Take the protocol off file descriptors 0 and 1.
+    """Move the protocol away from file descriptors 0 and 1.
 
-    A judge that prints writes to standard error, one that reads finds the end of the file.
+    A judge that prints then writes to standard error, and one that reads gets the end of file.
     """
-    requests, replies = os.dup(0), os.dup(1)  # not inherited by what the judge may start
+    requests, replies = os.dup(0), os.dup(1)  # not inherited by processes that the judge starts
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)

@@ -1,9 +1,8 @@
 """Who reads the descriptions of the second pass, and how: part of every perception's key.
 
-The reader `self` is the model that wrote them. Any other is an LLM reached as a judge is, on the
-same generation path: `openai`, `gemini` (the paper's way) or `vllm`. All read greedily, whatever
-the first pass's sampling, because the question is what the description holds, not what a draw does
-with it.
+The reader `self` is the model that wrote them. Any other reader is an LLM that is called like a
+judge: `openai`, `gemini` (as in the paper) or `vllm`. All readers are greedy, whatever the sampling
+of the first pass, because the question is what the description contains, not how a sample uses it.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ from vsr1_bench.store.spec import RunSpec, SamplingSpec, Strict, canonical_json
 
 SELF = "self"
 Descriptions = Literal["response", "caption"]
-"""Where descriptions are: in the responses, or asked for in a separate call."""
+"""Where descriptions are: in the responses, or requested in a separate call."""
 READERS = (SELF, *CONNECT)
 PAID = ("openai", "gemini")
-"""Readers whose calls somebody may bill."""
+"""Readers whose calls may cost money."""
 READER_FLAGS = Flags(
     "reader", "--reader_model", "--reader_base_url", "--reader_args", "VSR1_READER_API_KEY"
 )
@@ -49,13 +48,13 @@ class ReaderOptions(ConnectOptions):
     flags: Flags = READER_FLAGS
     name: str = SELF
     spending: Spending = field(default_factory=Spending)
-    """Prices and the bound on the cost, of judges and reader together."""
+    """Prices and the cost limit, for judges and reader together."""
     thinking_tags: tuple[str, ...] = ()
-    """Further tags of thinking (`answers.mark_tags`): no description is in them."""
+    """Further tags of thinking (`answers.mark_tags`), which contain no description."""
 
 
 class ReaderSpec(Strict):
-    """Everything that decides what a reader answers, the description and the question left out."""
+    """Everything that affects a reader's answer, except the description and the question."""
 
     name: str
     """`self`, `openai`, `gemini` or `vllm`."""
@@ -64,31 +63,31 @@ class ReaderSpec(Strict):
     verified: bool
     sampling: SamplingSpec
     told: dict[str, Any]
-    """What else was set and can change an answer (`safety`, `dtype`)."""
+    """Other settings that can change an answer (`safety`, `dtype`)."""
     prompt_hash: str
     system: str | None
     descriptions: Descriptions
     caption_hash: str | None
-    """Of the prompt that asks for a description; None if the responses hold them."""
+    """Hash of the prompt for a description; None if the responses contain them."""
     thinking_tags: tuple[str, ...] = ()
-    """Further tags of thinking, which decide what is a description."""
+    """Further tags of thinking, which affect what counts as a description."""
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out tags where there are none: such readers are what they were before tags."""
-        found: dict[str, Any] = write(self)
+        """Omit empty tags, so that the digest of a reader without tags stays as before."""
+        fields: dict[str, Any] = write(self)
         if not self.thinking_tags:
-            found.pop("thinking_tags", None)
-        return found
+            fields.pop("thinking_tags", None)
+        return fields
 
     @property
     def label(self) -> str:
-        """How it is shown: `self`, or `gemini:gemini-2.5-flash`."""
+        """The name that is shown: `self`, or `gemini:gemini-2.5-flash`."""
         return SELF if self.name == SELF else f"{self.name}:{self.model}"
 
     @property
     def images(self) -> ImageOrder:
-        """Which layout's second pass its prompt is."""
+        """The layout of its prompt."""
         return "end" if self.prompt_hash == reader_hash("end") else "mark"
 
     def digest(self) -> str:
@@ -101,11 +100,11 @@ def self_reader(
 ) -> ReaderSpec:
     """The model of a run as the reader of its own descriptions.
 
-    It reads greedily, in the layout of the run's prompt format; system message, limits, stop
-    strings and repetition penalty stay as they are.
+    It reads greedily, in the layout of the run's prompt format. System message, limits, stop
+    strings and repetition penalty are those of the run.
 
     Raises:
-        UsageError: the run's responses were made elsewhere: its model cannot be asked here.
+        UsageError: the run's responses were made elsewhere, so its model cannot be called.
     """
     if spec.sampling is None:
         raise UsageError("responses made elsewhere can only be read by another model: --reader …")
@@ -126,7 +125,7 @@ def self_reader(
 
 
 def greedy(sampling: Sampling) -> Sampling:
-    """The same limits, drawn without chance."""
+    """The same limits with greedy decoding."""
     return replace(sampling, temperature=0.0, top_p=1.0, top_k=-1, min_p=0.0, n=1)
 
 
@@ -141,11 +140,11 @@ def _caption_hash(descriptions: Descriptions) -> str | None:
 def external_reader(
     options: ReaderOptions, descriptions: Descriptions
 ) -> tuple[ReaderSpec, Connection]:
-    """Another model as the reader, and the way to it; nothing is loaded or called.
+    """Another model as the reader, and its connection; nothing is loaded or called.
 
     Raises:
-        UsageError: an unknown reader, one that was not given what it needs, or one without a price
-            where the cost has a bound.
+        UsageError: the reader is unknown, an option is missing, or the cost is limited and the
+            price is unknown.
     """
     if options.name not in CONNECT:
         raise UsageError(f"--reader {options.name}: {nearest(options.name, READERS)}")
@@ -173,11 +172,11 @@ def external_reader(
 def description_in(
     text: str, descriptions: Descriptions, thinking_tags: Sequence[str] = ()
 ) -> str | None:
-    """The description in a response, or that a caption is; None if there is none.
+    """The description in a response or caption; None if there is none.
 
-    What is in `thinking_tags`, as in those of all known families, is thinking. A caption was
-    asked for nothing but the description: where it has no description tags, all that it says
-    outside its thinking is one.
+    Text in `thinking_tags`, as in those of all known families, is thinking. A caption is the reply
+    to a request for a description: if it has no description tags, all its text outside the
+    thinking is the description.
     """
     text = mark_tags(text, thinking_tags)
     found = read_description(text)
@@ -192,14 +191,14 @@ def description_hash(description: str) -> str:
 
 
 def perception_key(source: str, reader: str, description: str) -> str:
-    """Key of a reading: whose description, who reads, and what it says.
+    """Key of a reading: the source of the description, its reader and its text.
 
-    The source's key holds the run's spec, the sample and its images.
+    The source's key covers the run's spec, the sample and its images.
     """
     return reading_key(source, reader, description_hash(description))
 
 
 def reading_key(source: str, reader: str, hashed: str) -> str:
-    """`perception_key` where the description's hash is known."""
+    """`perception_key` for a known hash of the description."""
     words = canonical_json([source, reader, hashed])
     return hashlib.sha256(words.encode()).hexdigest()[:32]

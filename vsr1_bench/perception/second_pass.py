@@ -1,10 +1,10 @@
-"""The second pass: a description goes back with its question and without the image.
+"""The second pass: a reader answers the question from the description, without the image.
 
-`SecondPass` rides on the stream of the first: as soon as an answer is there, what follows from it
-goes to the same engine, which never waits between the passes. `read_runs` has stored descriptions
-read by another model (the paper's way, with Gemini).
+`SecondPass` follows the first pass on the same engine: as soon as an answer arrives, its reading is
+requested, so the engine never waits between the passes. `read_runs` lets another model read stored
+descriptions (as the paper does, with Gemini).
 
-Either way a reading is journalled the moment it is there, and what is stored is never asked again.
+In both cases a reading is stored as soon as it arrives, and never requested again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class Readings:
-    """What one reader has made of a run's descriptions, and what it is still to read.
+    """The stored readings of one reader of a run, and the requests for the missing ones.
 
     Hold the folder's lock while it is open.
     """
@@ -66,20 +66,20 @@ class Readings:
         self._done = set(mine)
         self.tally.finished = len(self._done)
         self._asked: dict[str, tuple[str, str]] = {}
-        """Key of a reading on its way -> its source's key, its description's hash."""
+        """Key of a reading under way -> its source's key, its description's hash."""
         self._journal = Journal(folder.path / f"perceptions{shard_part(shard)}.jsonl")
         self._folder, self._noted = folder, False
         self._to_match = self._readings_of_another(stored)
-        # A reader that has said less must not take the place of one that has said more.
+        # A reader with fewer readings must not replace one with more.
         if len(self._done) >= self._to_match:
             self._note()
 
     def _readings_of_another(self, stored: ItemsView[str, Perception]) -> int:
-        """How many readings the reader has whose numbers count now, if it is not this one."""
+        """Number of readings of the current reader, if that is another one."""
         front = next(iter(self._folder.readers()), None)
         if front is None or front["digest"] == self.digest:
             return 0
-        # Of other descriptions there may be fewer: one success is enough there.
+        # If the descriptions differ, there may be fewer of them: one success is enough.
         alike = front.get("spec", {}).get("descriptions") == self.reader.descriptions
         count = sum(one.error is None and one.reader == front["digest"] for _, one in stored)
         return count if alike and count else 1
@@ -89,7 +89,7 @@ class Readings:
         return perception_key(source, self.digest, description) in self._done
 
     def request(self, sample: Sample, source: str, index: int, description: str) -> Request | None:
-        """Ask for a reading; None if it is stored or on its way."""
+        """The request for a reading; None if it is stored or under way."""
         key = perception_key(source, self.digest, description)
         if key in self._done or key in self._asked:
             return None
@@ -99,7 +99,7 @@ class Readings:
         return Request(key, messages, self._sampling, (), sample.id, index, stage="reading")
 
     def keep(self, request: Request, completion: Completion, seconds: float) -> None:
-        """Write a reading down; after this it cannot be lost."""
+        """Store a reading."""
         source, hashed = self._asked.pop(request.key)
         output = output_fields(request, completion, seconds)
         reading = Perception(**output, source=source, reader=self.digest, description_hash=hashed)
@@ -111,7 +111,7 @@ class Readings:
         self.tally.note(completion.error)
 
     def _note(self) -> None:
-        """Let this reader's numbers count from now on."""
+        """Make this reader the current one, whose numbers are shown."""
         spec = self.reader.model_dump(mode="json")
         self._folder.note_reader(self.reader.label, self.digest, spec)
         self._noted = True
@@ -120,12 +120,12 @@ class Readings:
         """Sync and close the journal.
 
         Raises:
-            StoreError: the disk refuses what it had accepted.
+            StoreError: the disk reports a late error.
         """
         self._journal.close()
         if not self._noted and (self._done or self.tally.failed):
             log.warning(
-                "%s: reader %s has made %d readings; the %d of the reader before it still count",
+                "%s: reader %s has output %d readings; the %d of the reader before it still count",
                 self._folder.path,
                 self.reader.label,
                 len(self._done),
@@ -134,7 +134,7 @@ class Readings:
 
 
 class SecondPass:
-    """What follows a run's answers on the engine that gave them: captions, readings, or both."""
+    """The requests that follow a run's answers on the same engine: captions, readings or both."""
 
     def __init__(
         self,
@@ -144,14 +144,14 @@ class SecondPass:
         reader: ReaderSpec | None,
         shard: Shard = (0, 1),
     ) -> None:
-        """Read what is stored and open the shard's journals; hold the folder's lock meanwhile.
+        """Read what is stored and open the shard's journals, under the folder's lock.
 
         Args:
             folder: The run.
             spec: Its spec.
             descriptions: Where the descriptions are.
-            reader: The run's own model as the reader; None = another model reads afterwards.
-            shard: Whose journals to write.
+            reader: The run's own model as the reader; None = another model reads later.
+            shard: The shard whose journals are written.
 
         Raises:
             StoreError: a journal is damaged or cannot be written.
@@ -173,23 +173,23 @@ class SecondPass:
                 stored = folder.captions()
                 journal = Journal(folder.path / f"captions{shard_part(shard)}.jsonl")
                 self._journal = stack.enter_context(journal)
-            self._known = {key for key, made in stored.items() if made.error is None}
+            self._known = {key for key, output in stored.items() if output.error is None}
             if descriptions == "caption":
                 self.captions.finished = len(self._known)
             for key in self._known if self.readings else ():
-                found = description_in(stored[key].text, descriptions, self._tags)
-                if found and self.readings and not self.readings.has(key, found):
+                description = description_in(stored[key].text, descriptions, self._tags)
+                if description and self.readings and not self.readings.has(key, description):
                     self._unread[key] = stored[key].text
             self._open = stack.pop_all()
 
     def after_answer(self, sample: Sample, request: Request, text: str) -> Request | None:
-        """What follows an answer that has just been stored: a caption, a reading, or nothing."""
+        """The request that follows a new answer: for a caption, a reading or nothing."""
         if self._descriptions == "response":
             return self._reading(sample, request.key, request.index, text)
         return self._caption(sample, request)
 
     def after_stored(self, sample: Sample, request: Request) -> Request | None:
-        """What is missing behind an answer that an earlier run has stored."""
+        """The request that is missing after an answer that was stored earlier."""
         if self._descriptions == "response":
             text = self._unread.pop(request.key, None)
             return None if text is None else self.after_answer(sample, request, text)
@@ -198,7 +198,7 @@ class SecondPass:
     def keep(
         self, sample: Sample, request: Request, completion: Completion, seconds: float
     ) -> Request | None:
-        """Write down a caption or a reading; return what follows."""
+        """Store a caption or a reading; return the request that follows."""
         if request.stage == "reading":
             assert self.readings is not None
             self.readings.keep(request, completion, seconds)
@@ -213,18 +213,18 @@ class SecondPass:
         """Sync and close the journals.
 
         Raises:
-            StoreError: the disk refuses what it had accepted.
+            StoreError: the disk reports a late error.
         """
         self._open.close()
 
     def _reading(self, sample: Sample, source: str, index: int, text: str) -> Request | None:
-        found = description_in(text, self._descriptions, self._tags)
-        if found is None or self.readings is None:
+        description = description_in(text, self._descriptions, self._tags)
+        if description is None or self.readings is None:
             return None
-        return self.readings.request(sample, source, index, found)
+        return self.readings.request(sample, source, index, description)
 
     def _caption(self, sample: Sample, answer: Request) -> Request | None:
-        """Ask for a description, once a sample; its responses share it."""
+        """The request for a description, once per sample; its responses share it."""
         if not sample.images:
             return None
         messages = describe_messages(sample, system=self._system)
@@ -237,7 +237,7 @@ class SecondPass:
 
 
 def caption_key(spec_digest: str, sample: Sample, messages: Sequence[Message]) -> str:
-    """Key of a description that is asked for by itself; its prompt is part of the messages."""
+    """Key of a separately requested description; its prompt is part of the messages."""
     return request_key(f"{spec_digest} caption", sample.id, messages, sample.images, 0)
 
 
@@ -251,18 +251,18 @@ def read_runs(
     force_unlock: bool = False,
     progress: bool = True,
 ) -> list[Tally]:
-    """Have the descriptions of stored runs read by another model, those that it has not read yet.
+    """Let another model read the descriptions of stored runs that it has not read yet.
 
-    The model is loaded or called only if something is missing. No call is made that could go over
-    the bound of `spending`.
+    The model is loaded or called only if a reading is missing. No call is output that could exceed
+    the limit of `spending`.
 
     Returns:
-        For each run how its readings have gone.
+        The counts of readings, per run.
 
     Raises:
         StoreError: a run cannot be read, or is being written by another process.
-        BenchError: the reader cannot be asked (a refused key, a dead endpoint).
-        Interrupted: the reader, the disk or the user ended it; says what is safe.
+        BenchError: the reader cannot be called (a refused key, a dead endpoint).
+        Interrupted: the reader, the disk or the user ended it; with the number of safe readings.
     """
     with ExitStack() as stack:
         opened: list[tuple[RunFolder, Readings]] = []
@@ -274,14 +274,14 @@ def read_runs(
             stack.callback(readings.close)
             opened.append((folder, readings))
         known = [_descriptions(folder, reader, shard) for folder in folders]
-        total = sum(1 for found in known for _ in found)
+        total = sum(1 for description in known for _ in description)
         bar = progress_bar(total, f"read ({reader.label})", "desc", shown=progress)
         pending: dict[str, tuple[Readings, Request, float]] = {}
 
         def missing() -> Iterator[Request]:
             for folder, readings in opened:
-                for found in _descriptions(folder, reader, shard):
-                    request = readings.request(*found)
+                for description in _descriptions(folder, reader, shard):
+                    request = readings.request(*description)
                     if request is None:
                         bar.update()
                         continue
@@ -310,13 +310,13 @@ def read_runs(
 def _descriptions(
     folder: RunFolder, reader: ReaderSpec, shard: Shard
 ) -> Iterator[tuple[Sample, str, int, str]]:
-    """Yield (sample, key of the source, index, description) of what a run has stored."""
+    """Yield (sample, key of the source, index, description) for each stored description."""
     captioned = reader.descriptions == "caption"
     stored = folder.captions() if captioned else folder.generations()
     rows = {sample.id: (row, sample) for row, sample in folder.placed_samples().items()}
-    for key, made in stored.items():
-        row, sample = rows[made.sample_id]
-        if made.error is None and row % shard[1] == shard[0]:
-            found = description_in(made.text, reader.descriptions, reader.thinking_tags)
-            if found is not None:
-                yield sample, key, made.index, found
+    for key, output in stored.items():
+        row, sample = rows[output.sample_id]
+        if output.error is None and row % shard[1] == shard[0]:
+            description = description_in(output.text, reader.descriptions, reader.thinking_tags)
+            if description is not None:
+                yield sample, key, output.index, description

@@ -197,7 +197,7 @@ def test_specs_split() -> None:
         ("math[m]", "takes nothing in brackets"),
         ("cascade[m]:math,string_match", "takes nothing in brackets"),
         ("openai[m", r"wanted NAME, NAME\[MODEL\]"),
-        ("openai:m", r"stands in brackets: 'openai\[m\]'"),
+        ("openai:m", r"in brackets: 'openai\[m\]'"),
         ("cascade:math,nobody", "unknown judge 'nobody'"),
         ("opanai", "did you mean openai"),
     ],

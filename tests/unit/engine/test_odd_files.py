@@ -99,7 +99,7 @@ def test_a_model_folder_is_not_waited_for(tmp_path: Path, name: str, kind: str) 
         (tmp_path / file).write_text(json.dumps({}))
     describe_folder(tmp_path, "m")
     odd(tmp_path / name, kind)
-    with pytest.raises(ModelError, match=r"no regular file|no config\.json"):
+    with pytest.raises(ModelError, match=r"not a regular file|no config\.json"):
         describe_folder(tmp_path, "m")
 
 
