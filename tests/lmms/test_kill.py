@@ -99,7 +99,7 @@ def test_killed_while_answering_and_while_scoring_it_ends_as_if_it_had_not_been(
         assert asked.keys() == set(range(N))
         twice = {number for number, times in asked.items() if times > 1}
         assert not twice & {int(number) for number in kept}
-        assert len(twice) <= 2  # under way at the kill
+        assert len(twice) <= 4  # two under way at the kill, two that had just arrived
         done = stored(runs, JUDGED)
         assert 4 <= len(done) < N
         assert "0" not in done  # the slow one keeps nobody waiting
