@@ -61,6 +61,7 @@ bench: $(STAMP)  ## measure overhead over the bare engine and client, and memory
 	$(BIN)/python scripts/bench_generate.py
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
+	$(BIN)/python scripts/bench_grade.py
 	$(BIN)/python scripts/bench_store.py --samples 10000 100000
 	$(BIN)/python scripts/bench_view.py
 	$(BIN)/python scripts/bench_grpo.py
