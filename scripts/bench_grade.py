@@ -86,17 +86,17 @@ def main() -> None:
     options = parser.parse_args()
     start = time.monotonic()
     with ProcessPoolExecutor(options.workers) as pool:
-        shares = list(pool.map(share, [options.n // options.workers] * options.workers, range(options.workers)))
+        each = [options.n // options.workers] * options.workers
+        shares = list(pool.map(share, each, range(options.workers)))
     whole = time.monotonic() - start
     for make in SHARES:
         name = make.__name__
         n = sum(took[name][0] for took, _ in shares)
         seconds = sum(took[name][1] for took, _ in shares)
         print(f"{name:8} {n:7,} answers  {1000 * seconds / n:6.3f} ms each")
-    form = sum((outcomes for _, outcomes in shares), Counter[str]())
-    print(
-        f"{sum(form.values()):,} answers in {whole:.1f} s with {options.workers} workers: {dict(form)}"
-    )
+    outcomes = sum((counts for _, counts in shares), Counter[str]())
+    total = sum(outcomes.values())
+    print(f"{total:,} answers in {whole:.1f} s with {options.workers} workers: {dict(outcomes)}")
 
 
 if __name__ == "__main__":
