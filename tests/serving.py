@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from cli import start
 
-START = 240  # seconds; a crowded machine takes long to import vLLM
+START = 480  # seconds; a crowded machine takes long to import vLLM
 
 
 @contextmanager

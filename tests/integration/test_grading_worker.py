@@ -223,7 +223,7 @@ def test_a_worker_that_is_stopped_for_longer_than_its_time_is_right_all_the_same
         assert grader.grade(items("a")[0]) == echo("a")
         worker = grader._worker
         assert worker is not None
-        pid = worker._process.pid
+        pid = worker.process.pid
         on = threading.Timer(3.0, os.kill, (pid, signal.SIGCONT))  # an item may take 1 s
         on.start()
         start = time.monotonic()
