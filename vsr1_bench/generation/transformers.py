@@ -30,6 +30,7 @@ from transformers.generation.logits_process import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.base import NO_SCHEMA, Generator, failed
@@ -67,6 +68,7 @@ class TransformersGenerator(Generator):
         self.renderer = ChatRenderer(model, trust_remote_code=trust_remote_code)
         kind = AutoModelForImageTextToText if self.renderer.sees else AutoModelForCausalLM
         attention = {"attn_implementation": args.attn_implementation}
+        disable_progress_bar()  # of loading weights; the run has its own
         try:
             self.model = kind.from_pretrained(
                 model.path,
