@@ -108,3 +108,31 @@ def written_run(
         path.write_text("".join(json.dumps(record) + "\n" for record in records), "ascii")
     score_run(run, "string_match", [plugins])
     return run
+
+
+def rollout(step: int, prompt: int, index: int, **changes: Any) -> dict[str, Any]:
+    """A line of the rollouts journal of `train grpo`."""
+    right = float((index + prompt) % 2)
+    line = {
+        "step": step,
+        "sample_id": f"s{prompt}",
+        "index": index,
+        "dropped": False,
+        "question": "how many?",
+        "answer": "4",
+        "said": f"<description>{index} dots</description><think>t</think>\\boxed{{{index}}}",
+        "finish_reason": "stop",
+        "error": None,
+        "tokens": 12,
+        "description": f"{index} dots",
+        "read": f"\\boxed{{{index}}}",
+        "read_finish_reason": "stop",
+        "read_error": None,
+        "read_tokens": 5,
+        "components": {"accuracy": right, "format": 1.0, "description_accuracy": 0.0},
+        "reward": right + 0.1,
+        "reasons": {"accuracy": "equal"},
+        "advantage": right - 0.5,
+        "visual_advantage": None,
+    }
+    return line | changes

@@ -13,7 +13,7 @@ import cli
 import pytest
 import seeing
 from browsing import NARROW, TALL, WIDE, Tab, chromium, tab
-from reports import HOSTILE, data, written_run
+from reports import HOSTILE, data, rollout, written_run
 from scored import spec_of
 
 from vsr1_bench.store.run_folder import RunFolder
@@ -75,35 +75,14 @@ def seen_runs(root: Path) -> list[RunFolder]:
     return [RunFolder(path.parent) for path in sorted((root / "runs").glob("*/*/run.json"))]
 
 
-def rollout(step: int, prompt: int, index: int) -> dict[str, Any]:
-    right = float((index + prompt) % 2)
-    failed = prompt == 1 and index == 3
-    return {
-        "step": step,
-        "sample_id": f"s{prompt}",
-        "index": index,
-        "dropped": prompt == 2,
-        "question": f"how many in {prompt}?",
-        "answer": "4",
-        "said": f"<description>{index} dots</description><think>t</think>\\boxed{{{index}}}",
-        "finish_reason": "stop",
-        "error": None,
-        "tokens": 12,
-        "description": f"{index} dots",
-        "read": f"\\boxed{{{index}}}",
-        "read_finish_reason": "stop",
-        "read_error": None,
-        "read_tokens": 5,
-        "components": {
-            "accuracy": None if failed else right,
-            "format": 1.0,
-            "description_accuracy": 0.0,
-        },
-        "reward": None if failed else right + 0.1,
-        "reasons": {"accuracy": "the judge gave no verdict" if failed else "equal"},
-        "advantage": None if failed else right - 0.5,
-        "visual_advantage": None,
-    }
+def rollout_of(step: int, prompt: int, index: int) -> dict[str, Any]:
+    """A rollout; prompt 2 is dropped, and the judge fails on one response of prompt 1."""
+    changes: dict[str, Any] = {"dropped": prompt == 2, "question": f"how many in {prompt}?"}
+    if prompt == 1 and index == 3:
+        changes["components"] = {"accuracy": None, "format": 1.0, "description_accuracy": 0.0}
+        changes |= {"reward": None, "advantage": None}
+        changes["reasons"] = {"accuracy": "the judge gave no verdict"}
+    return rollout(step, prompt, index, **changes)
 
 
 def training(folder: Path) -> Path:
@@ -115,7 +94,7 @@ def training(folder: Path) -> Path:
     journals = {
         "metrics.jsonl": metrics,
         "rollouts/rank-0.jsonl": [
-            rollout(step, prompt, index)
+            rollout_of(step, prompt, index)
             for step in (1, 2, 3)
             for prompt in range(3)
             for index in range(8)

@@ -85,7 +85,7 @@ def _view(options: argparse.Namespace, damaged: Mapping[Path, DamagedRunError]) 
         ),
     )
     for line in written.notices:
-        if not line.startswith("skipped: "):  # those are told at the end anyway
+        if not line.startswith("skipped: "):  # the command names these at its end
             print(f"vsr1-bench: {line}", file=sys.stderr)
     print(f"report: {written.index}")
     if options.open:

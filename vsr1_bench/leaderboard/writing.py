@@ -75,12 +75,13 @@ def _row_document(row: GridRow) -> dict[str, Any]:
         "setting": row.setting,
         "task": row.task or None,
         "source": row.source,
-        "cells": {column.title: _cell_document(cell) for column, cell in row.cells.items()},
-        "averages": {name: _cell_document(cell) for name, cell in row.averages.items()},
+        "cells": {column.title: cell_document(cell) for column, cell in row.cells.items()},
+        "averages": {name: cell_document(cell) for name, cell in row.averages.items()},
     }
 
 
-def _cell_document(cell: GridCell) -> dict[str, Any]:
+def cell_document(cell: GridCell) -> dict[str, Any]:
+    """A cell's number with its interval, judge, mark and notes, as JSON."""
     return {
         "value": cell.value,
         "low": cell.low,

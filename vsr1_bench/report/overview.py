@@ -12,6 +12,7 @@ from vsr1_bench.leaderboard.marking import mark_best
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import LOWER_IS_BETTER, spec_fields
 from vsr1_bench.leaderboard.wide import Grid, GridCell, Wanted, build_grid, headline
+from vsr1_bench.leaderboard.writing import cell_document
 from vsr1_bench.prompts.judge_prompts import PROMPTS
 from vsr1_bench.registry import Registry, load_registry
 from vsr1_bench.report.task_page import Written
@@ -91,19 +92,7 @@ def _cell(cell: GridCell | None, places: Mapping[Path, int]) -> dict[str, Any] |
     run = None
     if cell.scored is not None and len(cell.scored.runs) == 1:
         run = places.get(cell.scored.runs[0].path)
-    return {
-        "value": cell.value,
-        "low": cell.low,
-        "high": cell.high,
-        "n": cell.n,
-        "judge": cell.judge,
-        "reader": cell.reader,
-        "ranked": cell.ranked,
-        "mark": cell.mark,
-        "notes": list(cell.notes),
-        "digits": cell.digits,
-        "run": run,
-    }
+    return cell_document(cell) | {"mark": cell.mark, "digits": cell.digits, "run": run}
 
 
 def lower_is_better(metric: str) -> bool:

@@ -8,36 +8,9 @@ from typing import Any
 
 import pytest
 from cli import error_line, here
-from reports import data, view
+from reports import data, rollout, view
 
 STEPS, PROMPTS, RESPONSES = 3, 2, 8
-
-
-def rollout(step: int, prompt: int, index: int, **changes: Any) -> dict[str, Any]:
-    right = float((index + prompt) % 2)
-    line = {
-        "step": step,
-        "sample_id": f"s{prompt}",
-        "index": index,
-        "dropped": False,
-        "question": "how many?",
-        "answer": "4",
-        "said": f"<description>{index} dots</description><think>t</think>\\boxed{{{index}}}",
-        "finish_reason": "stop",
-        "error": None,
-        "tokens": 12,
-        "description": f"{index} dots",
-        "read": f"\\boxed{{{index}}}",
-        "read_finish_reason": "stop",
-        "read_error": None,
-        "read_tokens": 5,
-        "components": {"accuracy": right, "format": 1.0, "description_accuracy": 0.0},
-        "reward": right + 0.1,
-        "reasons": {"accuracy": "equal"},
-        "advantage": right - 0.5,
-        "visual_advantage": None,
-    }
-    return line | changes
 
 
 def trained(folder: Path, **changes: Any) -> Path:

@@ -7,7 +7,7 @@ import { CELL_NAMES } from "./marks";
 import { oneLine } from "./plain";
 import { toTask } from "./route";
 import type { Score, TaskIndex, TaskSummary } from "./types";
-import { facts, fieldsOf, mainJudge, metricHelp, metricName, metricRow } from "./view";
+import { facts, fieldsOf, mainJudge, metricRow, metricTable } from "./view";
 
 const MOST_ANSWERS = 12;
 const MOST_CATEGORIES = 40;
@@ -38,25 +38,9 @@ function panel(title: string, ...children: (Node | null)[]): HTMLElement {
 }
 
 function scorePanel(task: TaskSummary, run: number, score: Score, judge: string): HTMLElement {
-  const least = Math.min(0, ...score.metrics.map(([, value]) => (value.unit ? 0 : 100 * (value.low ?? 0))));
-  const domain = domainOf([least, 100]);
   return panel(
     "Score",
-    h(
-      "table",
-      { class: "metrics" },
-      h("caption", { class: "sr" }, "Metrics in percent with 95 % intervals"),
-      h(
-        "tbody",
-        null,
-        score.metrics.map(([name, value]) =>
-          metricRow(metricName(name), value, domain, {
-            title: metricHelp(name),
-            kind: name === score.headline ? "headline" : "",
-          }),
-        ),
-      ),
-    ),
+    metricTable(score),
     h("p", { class: "muted" }, `Judged by ${oneLine(judge)}; ${count(score.scored)} of ${count(score.total)} responses scored.`),
     otherJudges(task, run),
     gains(score),

@@ -2,7 +2,7 @@
 
 import { copy, h } from "./dom";
 import { fixed, percent } from "./format";
-import { intervalBar, type Domain, type Field } from "./charts";
+import { domainOf, intervalBar, type Domain, type Field } from "./charts";
 import type { CellCode } from "./marks";
 import { oneLine } from "./plain";
 import { toTask } from "./route";
@@ -120,6 +120,27 @@ export function metricRow(
         : intervalBar(scaled(value.value), scaled(value.low), scaled(value.high), domain),
     ),
     h("td", { class: "number muted" }, interval),
+  );
+}
+
+/** All metrics of a score, on one scale that holds every interval. */
+export function metricTable(score: Score): HTMLElement {
+  const lows = score.metrics.map(([, value]) => (value.unit ? 0 : 100 * (value.low ?? value.value ?? 0)));
+  const domain = domainOf([Math.min(0, ...lows), 100]);
+  return h(
+    "table",
+    { class: "metrics" },
+    h("caption", { class: "sr" }, "Metrics in percent with 95 % intervals"),
+    h(
+      "tbody",
+      null,
+      score.metrics.map(([name, value]) =>
+        metricRow(metricName(name), value, domain, {
+          title: metricHelp(name),
+          kind: name === score.headline ? "headline" : "",
+        }),
+      ),
+    ),
   );
 }
 

@@ -1,6 +1,6 @@
 /* The leaderboard, each task with its squares, what to run next. */
 
-import { domainOf, square, squareLegend } from "../charts";
+import { square, squareLegend } from "../charts";
 import { h, section, toggle } from "../dom";
 import { count, plural, short, when } from "../format";
 import { leaderboard } from "../leaderboard";
@@ -14,9 +14,7 @@ import {
   facts,
   fieldsOf,
   mainScore,
-  metricHelp,
-  metricName,
-  metricRow,
+  metricTable,
   runBadge,
   type Context,
   type View,
@@ -123,30 +121,9 @@ function runCard(task: TaskSummary, number: number): HTMLElement {
                 squareLegend(fields, CELL_NAMES),
               )
             : null,
-          h("div", { class: "numbers" }, scoreTable(score), losses(task, number, score)),
+          h("div", { class: "numbers" }, metricTable(score), losses(task, number, score)),
         ),
     provenance(run),
-  );
-}
-
-function scoreTable(score: Score): HTMLElement {
-  const gains = score.metrics.filter(([name]) => name.startsWith("gain["));
-  const least = Math.min(0, ...gains.map(([, value]) => 100 * (value.low ?? value.value ?? 0)));
-  const domain = domainOf([least, 100]);
-  return h(
-    "table",
-    { class: "metrics" },
-    h("caption", { class: "sr" }, "Metrics in percent with 95 % intervals"),
-    h(
-      "tbody",
-      null,
-      score.metrics.map(([name, value]) =>
-        metricRow(metricName(name), value, domain, {
-          title: metricHelp(name),
-          kind: name === score.headline ? "headline" : "",
-        }),
-      ),
-    ),
   );
 }
 
