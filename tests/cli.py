@@ -109,12 +109,14 @@ def loaded(program: str, *modules: str) -> tuple[list[str], list[str]]:
 def here(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The same in this process: a tenth of the time, where nothing is killed or measured."""
     from vsr1_bench.cli.main import main
+    from vsr1_bench.store.environment import typed_as
 
     words = list(map(str, arguments))
     out, err = io.StringIO(), io.StringIO()
     terminated = signal.getsignal(signal.SIGTERM)
     try:
-        with redirect_stdout(out), redirect_stderr(err):
+        # Else the words of pytest would be recorded as the command.
+        with redirect_stdout(out), redirect_stderr(err), typed_as(words):
             code = main(words)
     finally:
         signal.signal(signal.SIGTERM, terminated)
