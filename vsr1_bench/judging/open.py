@@ -28,19 +28,19 @@ from vsr1_bench.judge import (
     WrappingRunner,
 )
 from vsr1_bench.judging.identity import judge_digest
-from vsr1_bench.judging.worker import grade_all
+from vsr1_bench.judging.worker import Grader
 from vsr1_bench.registry import find_judge, get_judge, load_registry
 from vsr1_bench.store.judge_names import read_name
 from vsr1_bench.task import Task
 
 
 class RuleRunner(JudgeRunner):
-    """Runs a rule judge."""
+    """Runs a rule judge; one thread at a time."""
 
     def __init__(
         self, judge: RuleJudge, include_path: Sequence[str] = (), home: ModuleType | None = None
     ) -> None:
-        """Store the judge; its worker, if it needs one, starts with the first item.
+        """Store the judge; its worker, if it needs one, starts with the first item and is kept.
 
         Args:
             judge: The judge.
@@ -49,20 +49,20 @@ class RuleRunner(JudgeRunner):
         """
         self.name, self.answer_type = judge.name, judge.answer_type
         self.identity = judge_digest(judge, home)
-        self._judge, self._include_path = judge, tuple(include_path)
+        self._grader = Grader(judge, include_path)
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
         """Judge items in their order."""
-        with closing(grade_all(self._judge, items, self._include_path)) as graded:
-            for item, verdict in graded:
-                yield Judged(item, verdict)
+        for item in items:
+            yield Judged(item, self._grader.grade(item))
 
     def estimate(self, items: Iterable[Item]) -> Estimate:
         """A rule makes no calls."""
         return Estimate()
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """End the worker."""
+        self._grader.close()
 
 
 class TaggedJudge(WrappingRunner):
