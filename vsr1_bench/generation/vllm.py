@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
+from pydantic import PositiveInt
+
 from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.base import (
     EXTRA,
@@ -61,8 +63,8 @@ class VllmArgs(BackendArgs):
     logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
     in_process: Annotated[bool | None, NotInSpec(PACE)] = None
     """Run the engine's core in this process; None = yes on CPU, no (its own process) on GPU."""
-    capacity: Annotated[int, NotInSpec(PACE)] = 512
-    """Requests held at once."""
+    capacity: Annotated[PositiveInt | None, NotInSpec(PACE)] = None
+    """Requests held at once; None = 512, or more if the engine can run more."""
     pixel_budget: Annotated[int, NotInSpec(PACE)] = 128_000_000
     """Decoded pixels held at once over all requests, about 27 bytes of memory each."""
     threads: Annotated[int, NotInSpec(PACE)] = 4
@@ -88,9 +90,9 @@ class VllmGenerator(Generator):
         """
         check_devices("vllm", args, flags=model.flags)
         self.args = args
-        self.capacity = args.capacity
         prepare_environment(args)
         from vllm.engine.arg_utils import EngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
 
         from vsr1_bench.generation.chat import ChatRenderer, cannot_load
@@ -98,7 +100,11 @@ class VllmGenerator(Generator):
         self.renderer = ChatRenderer(model, trust_remote_code=trust_remote_code)
         settings = self._settings(model, trust_remote_code=trust_remote_code)
         try:
-            self.engine = engine or LLMEngine.from_engine_args(EngineArgs(**settings))
+            # `LLM_CLASS` gives the batch sizes of offline use; the default context gives those of
+            # an unknown caller: 128 sequences, 2,048 tokens.
+            self.engine = engine or LLMEngine.from_engine_args(
+                EngineArgs(**settings), usage_context=UsageContext.LLM_CLASS
+            )
         except Exception as error:  # vLLM raises many kinds at start, all about model and settings
             raise cannot_load(model, "vllm", error) from error
         self._outstanding: dict[str, Request] = {}
@@ -108,6 +114,7 @@ class VllmGenerator(Generator):
         self._processor = ThreadPoolExecutor(1, thread_name_prefix="vllm-processor")
         self._budget = _PixelBudget(args.pixel_budget)
         self._most = self.engine.vllm_config.scheduler_config.max_num_seqs
+        self.capacity = args.capacity or max(512, self._most)
         self._closed = threading.Event()
 
     def submit(self, request: Request) -> None:
