@@ -7,9 +7,10 @@ same pixels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
@@ -19,12 +20,15 @@ from vsr1_bench.errors import ModelError
 from vsr1_bench.generation.images import decode
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.prompts.formats import to_chat
-from vsr1_bench.records import ImagePlace, Request
+from vsr1_bench.records import EncodedImage, ImagePlace, Request
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SENSES = re.compile(r"(?i)image|video|vision|audio|img")
+
+ImageKey = tuple[EncodedImage, int, int]
+"""An image, and the least and most pixels it is scaled to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,13 @@ class Prompt:
     request: Request
     text: str
     images: list[Image]
+
+    @property
+    def pixels(self) -> dict[Hashable, int]:
+        """What identifies each image -> its number of pixels after scaling."""
+        shown = _shown(self.request)
+        sizes = (image.width * image.height for image in self.images)
+        return dict(zip((_key(image, self.request) for image in shown), sizes, strict=True))
 
 
 class ChatRenderer:
@@ -64,6 +75,8 @@ class ChatRenderer:
         self.context: int | None = getattr(
             self.config.get_text_config(), "max_position_embeddings", None
         )
+        self._images: WeakValueDictionary[ImageKey, Image] = WeakValueDictionary()
+        """Decoded images that a request holds: the samples of a prompt share them."""
         self.reserved = reserved_tokens(self.config, self.processor, self.tokenizer)
 
     def render(self, request: Request) -> Prompt:
@@ -80,13 +93,7 @@ class ChatRenderer:
             raise ValueError("the sample has images and the model reads text only")
         for message in request.messages:
             self.refuse_reserved(part for part in message.content if isinstance(part, str))
-        sampling = request.sampling
-        images = [
-            decode(request.images[part.index], sampling.min_pixels, sampling.max_pixels)
-            for message in request.messages
-            for part in message.content
-            if isinstance(part, ImagePlace)
-        ]
+        images = [self._decoded(image, request) for image in _shown(request)]
         chat: list[dict[str, Any]] = to_chat(request.messages)
         if not self.sees:
             chat = [
@@ -97,6 +104,14 @@ class ChatRenderer:
         if request.prompt_limit is not None and not images:
             text = self._cut(text, request.prompt_limit)
         return Prompt(request, text, images)
+
+    def _decoded(self, image: EncodedImage, request: Request) -> Image:
+        """Decode an image, or return it if another request still holds it; never changed."""
+        key = _key(image, request)
+        if (known := self._images.get(key)) is not None:
+            return known
+        self._images[key] = decoded = decode(image, *key[1:])
+        return decoded
 
     def refuse_reserved(self, texts: Iterable[str]) -> None:
         """Refuse texts that contain an image token.
@@ -119,6 +134,20 @@ class ChatRenderer:
             return text
         kept = self.tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False)
         return str(kept).rstrip("\ufffd")
+
+
+def _shown(request: Request) -> list[EncodedImage]:
+    """The images of a request in the order of their placeholders."""
+    return [
+        request.images[part.index]
+        for message in request.messages
+        for part in message.content
+        if isinstance(part, ImagePlace)
+    ]
+
+
+def _key(image: EncodedImage, request: Request) -> ImageKey:
+    return image, request.sampling.min_pixels, request.sampling.max_pixels
 
 
 def reserved_tokens(config: Any, processor: Any, tokenizer: Any) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from vsr1_bench.generation.base import (
 )
 from vsr1_bench.generation.devices import check_devices
 from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.generation.pixel_budget import PixelBudget, default_budget
 from vsr1_bench.generation.precision import precision_of
 from vsr1_bench.records import Completion, Request, Sampling, Usage
 
@@ -65,8 +66,9 @@ class VllmArgs(BackendArgs):
     """Run the engine's core in this process; None = yes on CPU, no (its own process) on GPU."""
     capacity: Annotated[PositiveInt | None, NotInSpec(PACE)] = None
     """Requests held at once; None = 512, or more if the engine can run more."""
-    pixel_budget: Annotated[int, NotInSpec(PACE)] = 128_000_000
-    """Decoded pixels held at once over all requests, about 27 bytes of memory each."""
+    pixel_budget: Annotated[PositiveInt | None, NotInSpec(PACE)] = None
+    """Decoded pixels held at once over all requests, 27 bytes each; None = by the memory of this
+    machine (see `pixel_budget.default_budget`)."""
     threads: Annotated[int, NotInSpec(PACE)] = 4
     """Threads that decode images."""
 
@@ -112,7 +114,8 @@ class VllmGenerator(Generator):
         self._decoders = ThreadPoolExecutor(args.threads, thread_name_prefix="vllm-images")
         # One thread only: vLLM's multimodal processor and its cache are not safe for several.
         self._processor = ThreadPoolExecutor(1, thread_name_prefix="vllm-processor")
-        self._budget = _PixelBudget(args.pixel_budget)
+        on_gpu = self.engine.vllm_config.device_config.device_type != "cpu"
+        self._budget = PixelBudget(args.pixel_budget or default_budget(on_gpu=on_gpu))
         self._most = self.engine.vllm_config.scheduler_config.max_num_seqs
         self.capacity = args.capacity or max(512, self._most)
         self._closed = threading.Event()
@@ -128,7 +131,7 @@ class VllmGenerator(Generator):
         except Exception as error:  # fails this sample only
             self._ready.put((request, error))
             return
-        self._budget.take(request.key, sum(i.width * i.height for i in prompt.images))
+        self._budget.take(request.key, prompt.pixels)
         self._processor.submit(self._process, request, prompt)
 
     def _process(self, request: Request, prompt: Any) -> None:
@@ -255,39 +258,6 @@ def died(error: Exception) -> GenerationError:
     """The one-line error for an engine that ended."""
     reason = " ".join(str(error).split())[:300]
     return GenerationError(f"the vLLM engine died: {type(error).__name__}: {reason}")
-
-
-class _PixelBudget:
-    """Bounds the decoded images of all requests under way.
-
-    A pixel takes about 27 bytes (RGB, then float patches for two frames). So a limit on requests
-    alone would not do: 512 of them take from 2 MB to 50 GB, depending on their images.
-    """
-
-    def __init__(self, pixels: int) -> None:
-        self._size = self._free = pixels
-        self._held: dict[str, int] = {}
-        self._changed = threading.Condition()
-
-    def take(self, key: str, pixels: int) -> None:
-        """Wait until this many pixels are free; a single request may always pass."""
-        wanted = min(pixels, self._size)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= wanted)
-            self._free -= wanted
-            self._held[key] = wanted
-
-    def give_back(self, key: str) -> None:
-        """Free a request's pixels."""
-        with self._changed:
-            self._free += self._held.pop(key, 0)
-            self._changed.notify_all()
-
-    def open(self) -> None:
-        """Let every waiting thread pass, because no pixels will be freed any more."""
-        with self._changed:
-            self._free = 2**62
-            self._changed.notify_all()
 
 
 def prepare_environment(args: VllmArgs) -> None:
