@@ -15,6 +15,7 @@ import inspect
 import logging
 import os
 import zlib
+from array import array
 from collections.abc import Callable, Container
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,7 @@ class KeyMemo(Closing):
     """
 
     def __init__(self, path: Path, digest: str, per_sample: int) -> None:
-        """Read the memo; one of other requests, or a damaged one, is begun again.
+        """Read the memo; one of other requests is begun again.
 
         Args:
             path: The memo's file.
@@ -74,7 +75,7 @@ class KeyMemo(Closing):
         """
         self._path, self._per_sample = path, per_sample
         self._head = hashlib.sha256(f"{digest}\0{per_sample}".encode()).hexdigest().encode() + b"\n"
-        self._known: list[bytes] = []
+        self._known = b""
         self._noted: list[bytes] = []
         self._file: BinaryIO | None = None
         try:
@@ -85,18 +86,12 @@ class KeyMemo(Closing):
     def _open(self) -> None:
         held = self._path.read_bytes() if self._path.exists() else b""
         if held.startswith(self._head):
-            # What comes after the last line end is torn.
-            lines = held[len(self._head) : held.rfind(b"\n") + 1].splitlines(keepends=True)
-            self._known = lines if all(map(self._whole, lines)) else []
+            self._known = held[: held.rfind(b"\n") + 1]  # what comes after is torn
         self._file = self._path.open("r+b" if self._known else "wb")
+        self._file.truncate(len(self._known))
+        self._file.seek(0, os.SEEK_END)
         if not self._known:
             self._file.write(self._head)
-        self._file.truncate(len(self._head) + sum(map(len, self._known)))
-        self._file.seek(0, os.SEEK_END)
-
-    def _whole(self, line: bytes) -> bool:
-        entry, _, check = line.rpartition(b" ")
-        return check == _checksum(entry) and entry.count(b" ") == self._per_sample
 
     def complete(self, places: int, finished: Container[str], keys_of: KeysOf) -> bytearray:
         """A 1 for each of the first places whose responses are all finished.
@@ -104,29 +99,46 @@ class KeyMemo(Closing):
         Args:
             places: How many places.
             finished: Keys of what is stored.
-            keys_of: Makes keys again. If one is not what it was, the memo is forgotten.
+            keys_of: Makes keys again. If one is not what it was, or a line is damaged, the memo is
+                begun again.
         """
-        known, self._known = self._known, []
+        known, self._known = self._known, b""
         done = bytearray(places)
-        last: dict[int, bytes] = {}
-        for line in known:
-            number, *keys = line.decode().split()[:-1]
-            if (place := int(number)) < places:
-                done[place] = all(key in finished for key in keys)
-                last[place] = line
+        last = array("q", bytes(8 * places))  # where the line of each place begins
+        at = len(self._head)
+        while at < len(known):
+            after = known.index(b"\n", at) + 1
+            entry = self._entry(known[at:after])
+            if entry is None:
+                log.debug("%s: damaged at byte %d", self._path, at)
+                return self._forget(places)
+            place, keys = entry
+            if place < places:
+                done[place] = all([key in finished for key in keys])
+                last[place] = at
+            at = after
         there = [place for place in range(places) if done[place]]
         for place in there[:: max(1, -(-len(there) // CHECKED))]:
-            if keys_of(place) != last[place].decode().split()[1:-1]:
+            at = last[place]
+            if self._entry(known[at : known.index(b"\n", at) + 1]) != (place, keys_of(place)):
                 log.debug("%s: other keys than before at place %d", self._path, place)
-                self._forget()
-                return bytearray(places)
+                return self._forget(places)
         return done
 
-    def _forget(self) -> None:
+    def _entry(self, line: bytes) -> tuple[int, list[str]] | None:
+        """The place and the keys on a line; None if it is damaged."""
+        entry, _, check = line.rpartition(b" ")
+        place, *keys = entry.decode(errors="replace").split(" ")
+        if check != _checksum(entry) or len(keys) != self._per_sample:
+            return None
+        return int(place), keys
+
+    def _forget(self, places: int) -> bytearray:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.truncate(len(self._head))
                 self._file.seek(0, os.SEEK_END)
+        return bytearray(places)
 
     def note(self, place: int, keys: list[str]) -> None:
         """Remember the keys of the sample at a place."""

@@ -20,37 +20,6 @@ MISSING, WHOLE, TRUNCATED, FAILED = range(4)
 _MARKS = {"correct": 1.0, "incorrect": 0.0}
 
 
-class SampleGroups(Mapping[str, str]):
-    """Group name -> group of one sample; names and groups are shared between samples.
-
-    A run may have a million samples. This takes half the memory of a dictionary.
-    """
-
-    __slots__ = ("_groups", "_names")
-
-    def __init__(self, names: tuple[str, ...], groups: tuple[str, ...]) -> None:
-        """Bind names to groups, both in the same order."""
-        self._names, self._groups = names, groups
-
-    def __getitem__(self, name: str) -> str:
-        """Look a group up by its name."""
-        for known, group in zip(self._names, self._groups, strict=True):
-            if known == name:
-                return group
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        """Count the groups."""
-        return len(self._names)
-
-
-_NO_GROUPS = SampleGroups((), ())
-
-
 @without_gc()
 def join_responses(run: RunFolder, verdicts: Path) -> list[Response]:
     """Join samples, generations and verdicts: one entry for each response that was asked for.
@@ -81,7 +50,7 @@ class _Table:
         self._skipped: set[int] = set()
         self._ids: list[str | None] = [None] * wanted
         """Sample id by place in the data; None = the run never reached it."""
-        self._groups = [_NO_GROUPS] * wanted
+        self._groups: list[Mapping[str, str]] = [{}] * wanted
         self._numbers_by_row = array("q", bytes(8 * wanted))
         """Number of the sample at each place, from which the positions in the columns follow."""
         self._numbers: dict[str, int] = {}
@@ -99,8 +68,8 @@ class _Table:
         self._shared: dict[tuple[object, ...], VerdictSummary] = {}
 
     def _read_places(self, run: RunFolder) -> None:
-        known: dict[str, str] = {}
-        shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
+        groups: dict[str, str] = {}  # each text once: every record has its own copy
+        share = groups.setdefault
         for place in run.places():
             if place.skipped is not None:
                 self._skipped.add(place.row)
@@ -110,9 +79,7 @@ class _Table:
             if 0 <= place.row < len(self._ids):
                 self._ids[place.row], self._numbers_by_row[place.row] = place.id, number
                 if place.groups:
-                    names = tuple(place.groups)
-                    groups = tuple(known.setdefault(g, g) for g in place.groups.values())
-                    self._groups[place.row] = SampleGroups(shapes.setdefault(names, names), groups)
+                    self._groups[place.row] = {n: share(g, g) for n, g in place.groups.items()}
 
     def _add(self, made: OutputSummary) -> bool:
         """Add a response. For each sample and index, the last key counts, and its last record.

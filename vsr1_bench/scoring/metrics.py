@@ -106,8 +106,9 @@ def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) 
     scored = [r for r in responses if r.correct is not None]
     if not scored:
         return Value(None)
-    names = {name: j for j, name in enumerate(sorted(_grouped(metric, scored)))}
-    group = np.array([names[_group(metric, r)] for r in scored])  # (N,)
+    groups = [_group(metric, r) for r in scored]
+    names = {name: j for j, name in enumerate(sorted(set(groups)))}
+    group = np.array([names[name] for name in groups])  # (N,)
     right = np.array([r.correct for r in scored], dtype=np.float64)  # (N,)
     sizes = np.bincount(group)  # (G,)
     shares = np.bincount(group, weights=right) / sizes  # (G,)
@@ -120,7 +121,7 @@ def mean_by(metric: Metric, responses: Sequence[Response], cluster: str | None) 
         expected[alone] = right[alone].mean()
     swing = (right - expected) / sizes[group] / len(names)
     swing *= np.sqrt(peers / np.maximum(peers - 1, 1))
-    place = np.array(_numbers([home(r, cluster) for r in scored]))
+    place = np.array(_numbers(_homes(scored, cluster)))
     influence = np.bincount(place, weights=swing).astype(np.float64)  # (C,)
     value = float(shares.mean())
     return _value(value, share_interval(value, influence), len(scored))
@@ -169,7 +170,7 @@ def _mean_of_units(
     """Mean over samples or groups; `heads` holds one response of each, which gives its cluster."""
     if not values:
         return Value(None)
-    numbers = _numbers([home(r, cluster) for r in heads])
+    numbers = _numbers(_homes(heads, cluster))
     sizes = np.bincount(numbers).astype(np.float64)  # (C,)
     mean = sum(values) / len(values)
     if len(sizes) == len(values) and all(value in (0, 1) for value in values):
@@ -188,6 +189,13 @@ def home(response: Response, key: str | None) -> str:
     return response.groups.get(key, response.sample_id) if key else response.sample_id
 
 
+def _homes(responses: Sequence[Response], key: str | None) -> list[str]:
+    """The cluster of each response (see `home`)."""
+    if key is None:
+        return [r.sample_id for r in responses]
+    return [r.groups.get(key, r.sample_id) for r in responses]
+
+
 def _numbers(names: Sequence[str]) -> list[int]:
     """Number names from 0 in order of appearance."""
     known: dict[str, int] = {}
@@ -197,19 +205,19 @@ def _numbers(names: Sequence[str]) -> list[int]:
 def _clusters(responses: Sequence[Response], key: str | None) -> list[list[Response]]:
     """Group responses that depend on each other, in order of appearance."""
     clusters: dict[str, list[Response]] = defaultdict(list)
-    for r in responses:
-        clusters[home(r, key)].append(r)
+    for r, name in zip(responses, _homes(responses, key), strict=True):
+        clusters[name].append(r)
     return list(clusters.values())
 
 
 def _group(metric: Metric, response: Response) -> str:
-    missing = [name for name in metric.by if name not in response.groups]
-    if missing or not metric.by:
-        raise ValueError(
-            f"metric {metric.name!r} needs groups {metric.by or '(none named)'}; "
-            f"sample {response.sample_id!r} has {sorted(response.groups)}"
-        )
-    return "\0".join(response.groups[name] for name in metric.by)
+    groups = response.groups
+    if metric.by and all(name in groups for name in metric.by):
+        return "\0".join([groups[name] for name in metric.by])
+    raise ValueError(
+        f"metric {metric.name!r} needs groups {metric.by or '(none named)'}; "
+        f"sample {response.sample_id!r} has {sorted(groups)}"
+    )
 
 
 def _grouped(metric: Metric, responses: Sequence[Response]) -> dict[str, list[Response]]:

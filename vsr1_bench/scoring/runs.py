@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ def score_document(
     score = score_responses(
         responses, task.metrics, cluster=task.cluster, per_sample=spec.responses_per_sample
     )
+    notable = _notable(run, path)
     document = {
         "schema": 1,
         "model": spec.model.id,
@@ -95,10 +96,10 @@ def score_document(
         "verdicts": path.name,
         "precision": precision_of(run),
         "footnote": _footnote(task, judge_name),
-        "judging": _judging(run, path),
+        "judging": _judging(notable),
         **score.document(),
     }
-    if reasons := _reasons(run, path):
+    if reasons := _reasons(notable):
         document["unscored"] = reasons
     if spec.variant == NONE:
         add_seeing(document, run, task, path)
@@ -121,39 +122,40 @@ def check_version(run: RunFolder, spec: RunSpec, task: Task) -> None:
         )
 
 
-def _judging(run: RunFolder, verdicts: Path) -> dict[str, Any] | None:
+def _notable(run: RunFolder, verdicts: Path) -> list[VerdictSummary]:
+    """The verdicts that a model gave or that are missing; the last on each response."""
+    notable: dict[str, VerdictSummary] = {}
+    for verdict in run.verdict_summaries(verdicts):
+        if verdict.judge_model is not None or verdict.outcome == "unscored":
+            notable[verdict.key] = verdict
+        else:
+            notable.pop(verdict.key, None)
+    return list(notable.values())
+
+
+def _judging(verdicts: Iterable[VerdictSummary]) -> dict[str, Any] | None:
     """The judging models with prompts, tokens and cost; None if no model judged.
 
     A reply that several verdicts share is counted once, whichever command paid for it.
     """
-    by_model: dict[str, VerdictSummary] = {}
-    for verdict in run.verdict_summaries(verdicts):
-        if verdict.judge_model is not None:
-            by_model[verdict.key] = verdict
-        else:
-            by_model.pop(verdict.key, None)
+    by_model = [verdict for verdict in verdicts if verdict.judge_model is not None]
     if not by_model:
         return None
-    paid = {verdict.asked or verdict.key: verdict for verdict in by_model.values()}.values()
+    paid = {verdict.asked or verdict.key: verdict for verdict in by_model}.values()
     costs = [verdict.cost for verdict in paid if verdict.cost is not None]
     return {
-        "models": sorted({verdict.judge_model or "" for verdict in by_model.values()}),
-        "prompts": sorted({verdict.prompt_hash or "" for verdict in by_model.values()}),
+        "models": sorted({verdict.judge_model or "" for verdict in by_model}),
+        "prompts": sorted({verdict.prompt_hash or "" for verdict in by_model}),
         "prompt_tokens": sum(verdict.prompt_tokens or 0 for verdict in paid),
         "completion_tokens": sum(verdict.completion_tokens or 0 for verdict in paid),
         "cost": sum(costs) if costs else None,
     }
 
 
-def _reasons(run: RunFolder, verdicts: Path) -> list[dict[str, Any]]:
+def _reasons(verdicts: Iterable[VerdictSummary]) -> list[dict[str, Any]]:
     """The three most common reasons for missing verdicts."""
-    open_: dict[str, str] = {}
-    for verdict in run.verdict_summaries(verdicts):
-        if verdict.outcome == "unscored":
-            open_[verdict.key] = verdict.reason or "no reason given"
-        else:
-            open_.pop(verdict.key, None)
-    counts = Counter(open_.values())
+    unscored = (verdict for verdict in verdicts if verdict.outcome == "unscored")
+    counts = Counter(verdict.reason or "no reason given" for verdict in unscored)
     return [{"reason": reason, "n": count} for reason, count in counts.most_common(3)]
 
 

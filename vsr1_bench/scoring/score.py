@@ -113,13 +113,13 @@ def useful_groups(responses: Sequence[Member]) -> dict[str, dict[str, list[Membe
 
     A group key with about one sample a group is an identifier, not a category.
     """
-    members: dict[str, dict[str, list[Member]]] = defaultdict(lambda: defaultdict(list))
-    for r in responses:
-        for name, group in r.groups.items():
-            members[name][group].append(r)
-    samples = len({r.sample_id for r in responses})
-    return {
-        name: dict(sorted(groups.items()))
-        for name, groups in sorted(members.items())
-        if len(groups) <= max(20, samples // 10)
-    }
+    most = max(20, len({r.sample_id for r in responses}) // 10)
+    useful = {}
+    for name in sorted({name for r in responses for name in r.groups}):
+        if len({r.groups[name] for r in responses if name in r.groups}) <= most:
+            members: dict[str, list[Member]] = defaultdict(list)
+            for r in responses:
+                if name in r.groups:
+                    members[r.groups[name]].append(r)
+            useful[name] = dict(sorted(members.items()))
+    return useful

@@ -101,10 +101,12 @@ class JournalKind(Generic[Summary]):
         decode = msgspec.json.Decoder(line).decode
 
         def read(number: int, text: bytes) -> Summary:
-            with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+            try:
                 full: Any = decode(text)
-                if full.schema == SCHEMA_VERSION:
-                    return self.summarize(full)
+            except (msgspec.MsgspecError, RecursionError):
+                full = None
+            if full is not None and full.schema == SCHEMA_VERSION:
+                return self.summarize(full)
             # json reads lines that msgspec cannot, and the error names what is wrong with others.
             record = parse_line(text)
             if record is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -80,11 +79,13 @@ def place_of_line(path: Path, number: int, line: bytes) -> Place:
     Raises:
         StoreError: the line is not such a record; names file:line.
     """
-    with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+    try:
         place = _place(line)
         whole = place.id is not None and place.groups is not None
         if place.schema == SCHEMA_VERSION and (whole or place.skipped is not None):
             return place
+    except (msgspec.MsgspecError, RecursionError):
+        pass  # json reads lines that msgspec cannot
     record = parse_line(line)
     if record is None:
         raise bad_line(path, number)
