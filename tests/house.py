@@ -29,7 +29,7 @@ ORDER = (
     ("imports", "compare"),
     ("report",),
     ("train",),
-    ("tools",),
+    ("export", "tools"),
     ("cli", "tasks", "judges"),
 )
 """Floors from the ground: a room imports only from floors below its own.

@@ -315,6 +315,23 @@ def test_to_the_hub_and_back(client: Client, tmp_path: Path) -> None:
     assert len(list((tmp_path / "both").rglob("run.json"))) == 2
 
 
+def test_parquet_beside_a_bundle_of_the_hub(client: Client, tmp_path: Path) -> None:
+    run, target = made_run(tmp_path), "hf://datasets/org/results"
+    branch = client.hub.folder / "datasets/org/results/main"
+    flags = ["publish", run.path, "--to", target]
+    names = []
+    for more in (["--parquet"], ["--parquet", "--with_golds"], []):
+        done = client(*flags, *more, token=True)
+        assert done.returncode == 0, done.stderr
+        names.append(sorted(path.name for path in branch.rglob("*.parquet")))
+    assert names == [[f"org--model--{run.path.name}.parquet"] * 2] * 2 + [[]]
+    assert "parquet/samples/*.parquet" in (branch / "README.md").read_text()
+    commits = [path for _, _, path in client.hub.asked if "/commit/" in path]
+    assert len(commits) == 3
+    done = client("download", target, "--to", tmp_path / "copy")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_hub_breaks_off_and_lies(client: Client, tmp_path: Path) -> None:
     done = client(
         "publish", made_run(tmp_path).path, "--to", "hf://datasets/org/results", token=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.cli import common
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="include the images of the questions, if the license allows it",
     )
+    parser.add_argument(
+        "--parquet",
+        action="store_true",
+        help="also put what is published beside it as parquet, which the hub's viewer shows",
+    )
     parser.add_argument("--model", metavar="NAME", help="publish the runs under this model name")
     common.add_data(parser)
     common.add_include_path(parser)
@@ -53,7 +59,14 @@ def execute(options: argparse.Namespace) -> int:
         include_path=tuple(options.include_path),
         progress=common.shows_progress(options),
     )
-    target, manifest = publish(runs, options.to, packing)
+    beside = None
+    if options.parquet:
+        from vsr1_bench.export.published import write_parquet
+
+        beside = partial(
+            write_parquet, include_path=packing.include_path, progress=packing.progress
+        )
+    target, manifest = publish(runs, options.to, packing, beside)
     size = sum(file.size for file in manifest.files)
     print(
         f"{target}: {len(manifest.runs)} runs, {len(manifest.files)} files, {size:,} bytes",

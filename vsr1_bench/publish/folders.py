@@ -2,6 +2,7 @@
 
     manifest.json          names what counts, and the folder that it lies in
     bundle-<16 hex>/runs/  the files of the manifest
+    parquet/  README.md    with `--parquet`; a download does not read them
     .publish.lock          on this machine: one publish at a time
 
 A publish writes a complete new `bundle-` folder (unchanged files are linked or copied into it).
@@ -126,7 +127,11 @@ class FolderRemote(Remote):
         self._refuse_links(PART)
         self._refuse_links(MANIFEST)
         manifest, known, new = upload.manifest, upload.known, set(upload.packed)
+        for path in (*upload.stale, *upload.beside):
+            self._refuse_links(path)
         try:
+            for path in upload.stale:
+                self._fs.rm_file(f"{self._root}/{path}")
             for file in manifest.files:
                 target = f"{self._root}/{manifest.location(file.path)}"
                 self._fs.makedirs(self._fs._parent(target), exist_ok=True)
@@ -137,6 +142,9 @@ class FolderRemote(Remote):
                     self._keep(known.location(file.path), target)
             self._name(upload.folder / MANIFEST)
             self._clear(manifest, known)
+            for path in upload.beside:
+                self._fs.makedirs(self._fs._parent(f"{self._root}/{path}"), exist_ok=True)
+                self._bring(upload.folder / path, f"{self._root}/{path}")
         except OSError as error:
             raise ExchangeError(
                 f"--to {self.name}: {error.strerror or error}; give a folder you may write"

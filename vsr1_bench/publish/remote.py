@@ -69,6 +69,10 @@ class Upload:
     """The current manifest; None = there is none."""
     note: str
     """The commit message."""
+    beside: Sequence[str] = ()
+    """Further files to upload, which the manifest does not name."""
+    stale: Sequence[str] = ()
+    """Files at the remote that the manifest does not name, to be removed or replaced."""
 
 
 class Remote(ABC):

@@ -208,8 +208,12 @@ class HubRemote(Remote):
             CommitOperationAdd(manifest.location(path), str(upload.folder / path))
             for path in upload.packed
         ]
+        operations += [
+            CommitOperationAdd(path, str(upload.folder / path)) for path in upload.beside
+        ]
         operations.append(CommitOperationAdd(MANIFEST, str(upload.folder / MANIFEST)))
         stale = (upload.known.names() if upload.known is not None else set()) - manifest.names()
+        stale |= set(upload.stale) - set(upload.beside)
         operations += [CommitOperationDelete(path) for path in sorted(stale)]
         with _hub_errors(self.name):
             api.create_repo(self.repository, repo_type="dataset", exist_ok=True)

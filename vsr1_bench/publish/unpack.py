@@ -221,11 +221,11 @@ def _assemble(manifest: Manifest, run: BundleRun, staging: Path) -> Path:
         if file.content_size is None:
             shutil.copyfile(staging / file.sha256, target)
         else:
-            _decompress(staging / file.sha256, target, file)
+            decompress(staging / file.sha256, target, file)
     return folder
 
 
-def _decompress(packed: Path, target: Path, file: BundleFile) -> None:
+def decompress(packed: Path, target: Path, file: BundleFile) -> None:
     """Decompress a journal; never write more bytes than its manifest states."""
     content, size, rest = hashlib.sha256(), 0, b""
     wanted = file.content_size or 0
