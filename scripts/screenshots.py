@@ -4,7 +4,9 @@ Usage: python scripts/screenshots.py [RUNS…] [--to docs/images]
 
 RUNS are what `vsr1-bench view` takes: two runs of a task, the first with a second pass, and a
 training run. Without RUNS they are made first, in outputs/screenshots (minutes): the embedded model
-with and without the image, and four steps of GRPO. Needs Chromium and the extra `dev`.
+and one with a bad habit (recipe tiny/weak_start), both with a second pass and without the image,
+and four steps of GRPO on the second. What is there already is not made again. Needs Chromium and
+the extras `train` and `dev`.
 """
 
 from __future__ import annotations
@@ -15,20 +17,24 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MADE = ROOT / "outputs" / "screenshots"
-TINY = ("--model", "tiny", "--backend", "transformers", "--tasks", "demo")
+SEEING = ("--perception", "--blind", "drop", "--limit", "500", "-o", "runs")
+RUN = ("run", "--backend", "transformers", "--tasks", "demo", *SEEING, "--model")
+# In that folder. The same commands resume, so a second call makes nothing again.
 MAKE = (
-    ("run", *TINY, "--perception", "--blind", "drop", "-o", str(MADE / "runs")),
+    (*RUN, "tiny"),
+    ("train", "sft", "tiny/weak_start", "output_dir=sft"),
+    ("train", "export", "sft", "weak_start"),
+    (*RUN, "weak_start"),
     (
-        *("train", "grpo", "tiny/vision_sr1", 'backend="transformers"', "engine_args={}"),
-        *("max_steps=4", "prompts_per_step=6", "minibatch_prompts=6", "eval_limit=16"),
-        *("save_every=100", f"output_dir={MADE / 'training'}"),
+        *("train", "grpo", "tiny/vision_sr1", "model=weak_start", "output_dir=training"),
+        *('backend="transformers"', "engine_args={}", "max_steps=4", "prompts_per_step=6"),
+        *("minibatch_prompts=6", "eval_limit=16", "save_every=100"),
     ),
 )
 SIZES = {"1280": (1280, 1000), "390": (390, 844)}
@@ -41,10 +47,18 @@ FLAGS = ("--disable-gpu", "--disable-background-networking", "--disable-componen
 
 
 def command(*words: str) -> None:
-    """Run vsr1-bench; its failure ends the script."""
-    done = subprocess.run([sys.executable, "-m", "vsr1_bench", *words], cwd=ROOT, check=False)
+    """Run vsr1-bench in the folder of the runs; its failure ends the script."""
+    done = subprocess.run([sys.executable, "-m", "vsr1_bench", *words], cwd=MADE, check=False)
     if done.returncode not in (0, 75):
         sys.exit(f"vsr1-bench {words[0]}: exit code {done.returncode}")
+
+
+def make_runs() -> list[str]:
+    """Make the runs that are missing; return what `view` takes of them."""
+    for words in MAKE:
+        if words[1] != "export" or not (MADE / words[-1]).is_dir():
+            command(*words)
+    return ["runs", "training"]
 
 
 def pages(page: Any, index: str) -> Iterator[str]:
@@ -107,16 +121,14 @@ def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.exit("no chromium on this machine: apt-get install chromium")
-    if not options.runs:
-        for words in MAKE:
-            command(*words)
     options.to.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        report = Path(folder) / "report"
-        command("view", *(options.runs or [str(MADE)]), "-o", str(report), "--title", "vsr1-bench")
+    MADE.mkdir(parents=True, exist_ok=True)
+    runs = [str(Path(run).resolve()) for run in options.runs] or make_runs()
+    command("view", *runs, "-o", "report", "--title", "vsr1-bench")
+    with sync_playwright() as playwright:
         root = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *root])
-        total = shoot(browser, report, options.to)
+        total = shoot(browser, MADE / "report", options.to)
         browser.close()
     print(f"{total:,} bytes in {options.to}")
     if total > MOST_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vsr1_bench.answers import final_span
@@ -27,11 +27,12 @@ class OpenRun:
     base: int
     """Which run's questions it is compared with: itself, or one made on other data."""
     variant: str = "none"
+    withheld: tuple[str, ...] = field(init=False)
+    """Fields that a published run came without."""
 
-    @property
-    def withheld(self) -> tuple[str, ...]:
-        """Fields that a published run came without."""
-        return self.located.run.withheld()
+    def __post_init__(self) -> None:
+        """Read the file once, not per sample."""
+        self.withheld = self.located.run.withheld()
 
 
 def asked(record: Record, withheld: Sequence[str]) -> dict[str, Any]:

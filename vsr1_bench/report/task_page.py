@@ -104,6 +104,10 @@ class _TaskPage:
     ) -> None:
         self._folder, self._number = folder, number
         self._runs, self._opened, self._images = runs, opened, images
+        # Runs on the same data ask the same: their questions need no comparison.
+        self._other_data = [
+            run.located.spec.data != opened[run.base].located.spec.data for run in opened
+        ]
         self.ids = list(dict.fromkeys(name for run in opened for name in run.located.samples))
         self._columns = [
             RunColumns(run.located.per_sample, second_pass=bool(run.readers)) for run in opened
@@ -181,9 +185,8 @@ class _TaskPage:
             reason = run.located.left_out.get(row)
             return None if reason is None else left_out_detail(reason)
         base = records[run.base]
-        mine, theirs = run.located.spec.data, self._opened[run.base].located.spec.data
         change = None
-        if base is not None and mine != theirs and not same_question(base, record):
+        if base is not None and self._other_data[place] and not same_question(base, record):
             change = asked(record, run.withheld)
         return run_detail(run, name, change)
 

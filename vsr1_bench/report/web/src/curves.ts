@@ -202,8 +202,9 @@ interface Scale {
 function scaleOf(values: number[], logarithmic: boolean): Scale {
   const room = HEIGHT - TOP - BOTTOM;
   if (!values.length) return { ticks: [], place: () => NaN };
-  const low = Math.min(...values);
-  const high = Math.max(...values);
+  // Not Math.min(...values): a long training has more values than a call takes arguments.
+  const low = values.reduce((a, b) => Math.min(a, b));
+  const high = values.reduce((a, b) => Math.max(a, b));
   if (logarithmic) {
     const [a, b] = [Math.floor(Math.log10(low)), Math.max(Math.ceil(Math.log10(high)), Math.floor(Math.log10(low)) + 1)];
     const step = Math.ceil((b - a) / 4);

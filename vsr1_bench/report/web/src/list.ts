@@ -1,8 +1,10 @@
 /* A list of any length: only the rows in view are in the page. It scrolls with the page. */
 
 import { h } from "./dom";
+import { count } from "./format";
 
 const SPARE = 12;
+const MOST_PRINTED = 500;
 
 export interface ListOptions {
   label: string;
@@ -16,6 +18,7 @@ export class VirtualList {
   private entries: readonly number[] = [];
   private shown = new Map<number, HTMLElement>();
   private selected = -1;
+  private printing = false;
   private height: number;
 
   constructor(private readonly options: ListOptions) {
@@ -35,6 +38,7 @@ export class VirtualList {
 
   /** Draw the rows in view; call it when the page scrolls or changes its size. */
   draw(): void {
+    if (this.printing) return;
     const height = this.options.rowHeight();
     if (height !== this.height) {
       this.height = height;
@@ -57,8 +61,21 @@ export class VirtualList {
     }
   }
 
-  private add(place: number): void {
-    const link = this.options.row(this.entries[place]!);
+  /** A printed page cannot scroll: its first rows, in the flow of the page. */
+  print(on: boolean): void {
+    this.printing = on;
+    this.shown.clear();
+    this.element.classList.toggle("printed", on);
+    this.element.replaceChildren();
+    if (!on) return this.draw();
+    this.element.style.height = "auto";
+    const most = Math.min(this.entries.length, MOST_PRINTED);
+    for (let place = 0; place < most; place++) this.element.append(this.row(place));
+    const more = this.entries.length - most;
+    if (more) this.element.append(h("p", { class: "muted", role: "listitem" }, `${count(more)} more are not printed.`));
+  }
+
+  private row(place: number): HTMLElement {
     const row = h(
       "div",
       {
@@ -67,12 +84,17 @@ export class VirtualList {
         "aria-setsize": this.entries.length,
         "aria-posinset": place + 1,
       },
-      link,
+      this.options.row(this.entries[place]!),
     );
     row.style.top = `${place * this.height}px`;
     row.style.height = `${this.height}px`;
     row.classList.toggle("selected", place === this.selected);
-    link.addEventListener("focus", () => this.mark(place));
+    return row;
+  }
+
+  private add(place: number): void {
+    const row = this.row(place);
+    row.addEventListener("focusin", () => this.mark(place));
     // The rows of the page are in the order of the list, whichever came first into view.
     const after = [...this.shown.keys()].filter((other) => other > place);
     const next = after.length ? this.shown.get(Math.min(...after)) : undefined;

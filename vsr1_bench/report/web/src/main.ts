@@ -157,6 +157,8 @@ async function start(): Promise<void> {
   addEventListener("scroll", scrolled, { passive: true });
   addEventListener("resize", scrolled);
   addEventListener("keydown", pressed);
+  addEventListener("beforeprint", () => view?.printed?.(true));
+  addEventListener("afterprint", () => view?.printed?.(false));
   addEventListener("unhandledrejection", (event) => say(oneLine(String(event.reason))));
   await draw();
 }

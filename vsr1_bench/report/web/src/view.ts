@@ -16,6 +16,8 @@ export interface View {
   keys?: Record<string, () => void>;
   /** The page was scrolled or resized. */
   scrolled?: () => void;
+  /** The page is printed, or was. */
+  printed?: (on: boolean) => void;
   /** Another page takes its place. */
   closed?: () => void;
 }

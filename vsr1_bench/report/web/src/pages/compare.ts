@@ -29,6 +29,7 @@ export async function comparePage(context: Context, route: Route): Promise<View>
       u: () => (location.hash = toTask(task.name)),
     },
     scrolled: () => page.list.draw(),
+    printed: (on) => page.list.print(on),
   };
 }
 

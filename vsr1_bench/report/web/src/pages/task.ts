@@ -42,6 +42,7 @@ export async function taskPage(context: Context, route: Route): Promise<View> {
       "/": () => page.search.focus(),
     },
     scrolled: () => page.list.draw(),
+    printed: (on) => page.list.print(on),
     closed: () => page.abort.abort(),
   };
 }
