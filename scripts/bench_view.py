@@ -122,7 +122,9 @@ def main() -> int:
         seconds, cpu, held = measure(["view", *paths, "-o", str(report), *flags], bytecode)
         size = sum(path.stat().st_size for path in report.rglob("*") if path.is_file())
         journals = sum(p.stat().st_size for p in (root / "runs").rglob("*.jsonl"))
-        print(f"{options.samples:,} samples x 2 runs, {journals / 1e6:,.0f} MB of journals, ", end="")
+        print(
+            f"{options.samples:,} samples x 2 runs, {journals / 1e6:,.0f} MB of journals, ", end=""
+        )
         print(f"{size / 1e6:,.0f} MB of report\n")
         print("| command | seconds | of CPU | memory, MB |\n|---|---|---|---|")
         for name, (wall, used, most) in (("score", scored), ("view", (seconds, cpu, held))):

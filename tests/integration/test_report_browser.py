@@ -246,7 +246,10 @@ def test_a_sample_shows_image_passes_judges_and_the_words_that_were_read(
     judges = page.locator(".response > .judges .judge").all_inner_texts()
     assert [one.split("\n")[-1].split(" ")[0] for one in judges] == ["string_match", "exact"]
     assert page.locator(".again code").inner_text().startswith("vsr1-bench run")
+    assert page.locator(".between").count() == 0  # the headings name the channels
+    assert page.locator(".second .piece.thinking").inner_text().endswith("r")
     page.keyboard.press("m")  # the text as it is, tags and all
+    assert page.locator(".response > .pieces .between").first.inner_text() == "<description>"
     assert page.locator('button[aria-pressed="false"]', has_text="Formatted").count() == 1
     assert page.locator(".response > .pieces mark").all_inner_texts() == [gold]
     shown.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -379,6 +382,55 @@ def test_a_training_run_has_curves_and_groups_of_responses(shown: Tab) -> None:
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + 30)
     page.mouse.up()
     assert page.get_by_label("First step shown").input_value() == "1"
+
+
+def test_a_print_has_the_list_in_its_flow_and_no_controls(browser: Any, made: Made) -> None:
+    with tab(browser, made.folder, (1280, 500)) as shown:
+        shown.open("#pictures?sort=data")
+        page = shown.page
+        page.keyboard.press("t")
+        page.keyboard.press("t")  # a dark screen is no reason for dark paper
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert rows(page) == [f"p{n}" for n in range(N)]
+        tops = page.locator(".vlist .row").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect().top)"
+        )
+        assert tops == sorted(tops) and len(set(tops)) == N
+        for hidden in ("header.top", ".filters", "#search"):
+            assert not page.locator(hidden).is_visible(), hidden
+        assert page.locator(".square .top").first.is_visible()
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert paper == "rgb(255, 255, 255)"
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.emulate_media(media="screen")
+        assert page.locator(".vlist.printed").count() == 0 and rows(page)
+        assert page.pdf().startswith(b"%PDF")
+
+
+def test_numbers_use_the_width_and_rollouts_fit_a_phone(browser: Any, made: Made) -> None:
+    with tab(browser, made.folder, WIDE) as wide:
+        wide.open()
+        page = wide.page
+        board = page.locator(".leaderboard").bounding_box()
+        table = page.locator("table.wide").bounding_box()
+        assert abs(table["width"] - board["width"]) < 2
+        alone = page.locator("section.task", has_text="mixed").locator("article.card")
+        assert alone.count() == 1 and alone.bounding_box()["width"] > 0.95 * board["width"]
+        wide.open("#~compare/pictures?runs=0,1")
+        part, facts = page.locator(".interval-part"), page.locator(".pair .numbers .facts")
+        assert part.bounding_box()["y"] == facts.bounding_box()["y"]  # beside each other
+    with tab(browser, made.folder, NARROW) as narrow:
+        narrow.open("#~train/0?step=2")
+        page = narrow.page
+        frame = page.locator(".group .scroll").first
+        assert frame.evaluate("one => one.scrollWidth <= one.clientWidth")
+        frame.locator("button.open").first.click()
+        assert page.locator("tr.more:not([hidden]) .piece.description").is_visible()
+        label = page.locator(".responses td.component").first.evaluate(
+            "one => getComputedStyle(one, '::before').content"
+        )
+        assert label == '"accuracy"'
 
 
 def test_links_from_elsewhere_open_their_page(shown: Tab) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vsr1_bench.answers import final_span
-from vsr1_bench.answers.channels import split
+from vsr1_bench.answers.channels import Piece, split
 from vsr1_bench.perception.reader import ReaderSpec, description_in, perception_key
 from vsr1_bench.records import Request, Sampling
 from vsr1_bench.report.located import Located, Record
@@ -88,10 +88,7 @@ def _response(run: OpenRun, sample_id: str, made: Record, caption: Record | None
     return {
         "index": made["index"],
         "text": text,
-        "pieces": [
-            {"channel": piece.channel, "span": units.span((piece.start, piece.end))}
-            for piece in pieces
-        ],
+        "pieces": _pieces(pieces, units),
         "final": units.span(final_span(text, pieces)),
         "finish_reason": made["finish_reason"],
         "error": made.get("error"),
@@ -107,6 +104,12 @@ def _response(run: OpenRun, sample_id: str, made: Record, caption: Record | None
     }
 
 
+def _pieces(pieces: Sequence[Piece], units: Units) -> list[dict[str, Any]]:
+    return [
+        {"channel": piece.channel, "span": units.span((piece.start, piece.end))} for piece in pieces
+    ]
+
+
 def _reading(
     run: OpenRun, reader: ReaderSpec, made: Record, caption: Record | None
 ) -> dict[str, Any] | None:
@@ -118,6 +121,7 @@ def _reading(
     nothing: dict[str, Any] = {
         "description": description,
         "text": None,
+        "pieces": [],
         "error": None,
         "finish_reason": "",
         "prompt_tokens": None,
@@ -135,6 +139,7 @@ def _reading(
     judged = [] if failed else run.located.judgments(found["key"], readings=True)
     return nothing | {
         "text": None if failed else found["text"],
+        "pieces": _pieces(split(found["text"]), units),
         "error": found.get("error"),
         "finish_reason": found["finish_reason"],
         "prompt_tokens": usage.get("prompt_tokens"),

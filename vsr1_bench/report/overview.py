@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vsr1_bench.data.blind import NONE
 from vsr1_bench.leaderboard.averages import add_averages
 from vsr1_bench.leaderboard.collect import Scored, current_score, run_notes
 from vsr1_bench.leaderboard.marking import mark_best
 from vsr1_bench.leaderboard.reported import ReportedTable
 from vsr1_bench.leaderboard.settings import LOWER_IS_BETTER, spec_fields
-from vsr1_bench.leaderboard.wide import Grid, GridCell, Wanted, build_grid, headline
+from vsr1_bench.leaderboard.wide import Grid, GridCell, GridRow, Wanted, build_grid, headline
 from vsr1_bench.leaderboard.writing import cell_document
 from vsr1_bench.prompts.judge_prompts import PROMPTS
 from vsr1_bench.registry import Registry, load_registry
@@ -58,7 +59,10 @@ def grid_document(grid: Grid, tasks: Mapping[str, Sequence[TaskRun]]) -> dict[st
     places = {
         run.folder.path: place for members in tasks.values() for place, run in enumerate(members)
     }
-    rows = sorted(grid.rows, key=lambda row: row.kind != "measured")
+    blind = {
+        run.folder.path for members in tasks.values() for run in members if run.spec.variant != NONE
+    }
+    rows = sorted(grid.rows, key=lambda row: (row.kind != "measured", _is_blind(row, blind)))
     return {
         "columns": [
             {
@@ -84,6 +88,12 @@ def grid_document(grid: Grid, tasks: Mapping[str, Sequence[TaskRun]]) -> dict[st
         ],
         "remarks": grid.remarks,
     }
+
+
+def _is_blind(row: GridRow, blind: Collection[Path]) -> bool:
+    """Whether a row is that of blind runs: they come after those that they are compared with."""
+    scored = [cell.scored for cell in row.cells.values() if cell.scored is not None]
+    return bool(scored) and all(run.path in blind for one in scored for run in one.runs)
 
 
 def _cell(cell: GridCell | None, places: Mapping[Path, int]) -> dict[str, Any] | None:

@@ -60,6 +60,8 @@ def test_a_blind_run_says_what_was_right_without_the_image(
     folder, score = seen
     index, task = data(folder, "task-0"), data(folder, "overview")["tasks"][0]
     assert [run["variant"] for run in task["runs"]] == ["none", "drop"]
+    settings = [row["setting"] for row in data(folder, "overview")["table"]["rows"]]
+    assert len(settings) == 2 and ["drop" in one for one in settings] == [False, True]
     assert task["runs"][1]["blind_of"] == 0 and task["runs"][0]["blind_runs"] == [1]
     right = [bool(flags & 16) for flags in index["runs"][0]["flags"]]
     assert right == [letter == "c" for letter in index["runs"][1]["verdict"]]
@@ -85,6 +87,9 @@ def test_a_sample_has_image_passes_spans_and_seed(seen: tuple[Path, dict[str, An
     (reading,) = response["readings"]
     assert response["text"][start:end] == reading["description"] == "a scene 4"
     assert reading["judgments"][0]["outcome"] == "correct"
+    pieces = {piece["channel"]: piece["span"] for piece in reading["pieces"]}
+    texts = {channel: reading["text"][slice(*span)] for channel, span in pieces.items()}
+    assert texts == {"thinking": "r", "said": "\\boxed{4}"}
     expected = Request("", (), Sampling(seed=0), sample_id="p4").seed
     assert response["seed"] == expected
 

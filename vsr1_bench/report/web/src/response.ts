@@ -5,6 +5,7 @@ import { h } from "./dom";
 import { count, fixed, percent, seconds, when } from "./format";
 import { cellIcon, CELL_NAMES, tag, verdictIcon, type CellCode } from "./marks";
 import { oneLine, plainText } from "./plain";
+import { formatted } from "./preferences";
 import type {
   JudgmentDetail,
   JudgeSummary,
@@ -25,6 +26,8 @@ const CHANNELS: Record<Piece["channel"], string> = {
   other: "Other turn",
 };
 const MOST_PIECES = 200;
+/** Their headings say the same, so formatted texts go without. */
+const ONLY_TAGS = /^(\s*<\/?(description|think|thinking|answer)>\s*)+$/;
 
 export function responsePanel(
   task: TaskSummary,
@@ -121,7 +124,7 @@ export function responseText(text: string, pieces: Piece[], span: Span | null): 
   const between = (to: number): void => {
     const tags = text.slice(at, to);
     const marks = clip(span, at, to);
-    if (tags.trim()) {
+    if (tags.trim() && !(formatted() && !marks.length && ONLY_TAGS.test(tags))) {
       box.append(h("div", { class: "between" }, plainText(marks.length ? tags : tags.trim(), marks)));
     }
   };
@@ -182,7 +185,7 @@ function readingPart(reader: string, judges: JudgeSummary[], reading: ReadingDet
             h("p", { class: "read" }, "answer ", h("strong", null, oneLine(main?.extracted ?? "none", 200))),
             reading.finish_reason === "length" ? tag("truncated") : null,
           ),
-          h("div", { class: "piece said" }, shownText(reading.text, main?.span ? [main.span] : [])),
+          responseText(reading.text, reading.pieces, main?.span ?? null),
           facts([
             ["tokens", tokens(reading.prompt_tokens, reading.completion_tokens)],
             ["time", reading.seconds === null ? null : seconds(reading.seconds)],

@@ -11,6 +11,8 @@ interface Texts {
   shownText: (text: string) => HTMLElement;
 }
 
+const LAST_WORDS = 66;
+
 export function groupPanel(group: RolloutGroup, number: number, texts: Texts): HTMLElement {
   const names = [...new Set(group.responses.flatMap((one) => one.components.map(([name]) => name)))];
   const visual = group.responses.some((one) => one.visual_advantage !== null);
@@ -91,17 +93,17 @@ function responseRows(
         if (opened && !cell.childElementCount) cell.append(details(one, texts));
       },
     },
-    oneLine(lastWords(one.text), 90) || "(empty)",
+    lastWords(one.text) || "(empty)",
   );
   const row = h(
     "tr",
     { class: one.excluded ? "excluded" : null },
     h("th", { scope: "row" }, String(one.index + 1)),
-    h("td", { class: "number" }, h("strong", null, short(one.reward))),
-    names.map((name) => component(components.get(name) ?? null, reasons.get(name))),
-    h("td", null, advantage(one.advantage, most)),
-    visual ? h("td", null, advantage(one.visual_advantage, most)) : null,
-    h("td", { class: "number" }, one.tokens === null ? "–" : String(one.tokens)),
+    h("td", { class: "number", "data-label": "reward" }, h("strong", null, short(one.reward))),
+    names.map((name) => component(name, components.get(name) ?? null, reasons.get(name))),
+    h("td", { "data-label": "advantage" }, advantage(one.advantage, most)),
+    visual ? h("td", { "data-label": "visual advantage" }, advantage(one.visual_advantage, most)) : null,
+    h("td", { class: "number", "data-label": "tokens" }, one.tokens === null ? "–" : String(one.tokens)),
     h(
       "td",
       { class: "wide" },
@@ -116,12 +118,19 @@ function responseRows(
 /** The end of a response, where its answer is. */
 function lastWords(text: string): string {
   const trimmed = text.trimEnd();
-  return trimmed.length > 90 ? `… ${trimmed.slice(-88)}` : trimmed;
+  if (trimmed.length <= LAST_WORDS) return oneLine(trimmed);
+  const end = oneLine(trimmed.slice(-LAST_WORDS), LAST_WORDS);
+  return `… ${end.slice(end.indexOf(" ") + 1)}`;
 }
 
-function component(value: number | null, reason: string | undefined): HTMLElement {
+function component(name: string, value: number | null, reason: string | undefined): HTMLElement {
   const kind = value === null ? "none" : value > 0 ? "some" : "zero";
-  return h("td", { class: `number component ${kind}`, title: reason ? oneLine(reason) : null }, short(value));
+  const label = oneLine(name).replaceAll("_", " ");
+  return h(
+    "td",
+    { class: `number component ${kind}`, title: reason ? oneLine(reason) : null, "data-label": label },
+    short(value),
+  );
 }
 
 /** A bar to the right (better than its group) or the left. */

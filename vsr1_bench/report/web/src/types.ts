@@ -450,6 +450,8 @@ export interface ReadingDetail {
   description: string | null;
   /** The reader's response; null = not made (see error). */
   text: string | null;
+  /** As those of a response. */
+  pieces: Piece[];
   error: string | null;
   finish_reason: string;
   prompt_tokens: number | null;

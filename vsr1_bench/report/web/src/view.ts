@@ -30,6 +30,7 @@ export interface Context {
 
 export const METRIC_NAMES: Record<string, string> = {
   accuracy: "accuracy",
+  accuracy_strict: "accuracy of all responses",
   lsr: "language shortcuts (lsr)",
   self_contained: "self-contained",
   saw_but_wrong: "saw but wrong",
@@ -37,6 +38,7 @@ export const METRIC_NAMES: Record<string, string> = {
   no_description: "no description",
 };
 const METRIC_HELP: Record<string, string> = {
+  accuracy_strict: "Correct responses of all responses, those without a verdict included",
   lsr: "Right answers whose description does not carry the answer, of all responses",
   self_contained: "Descriptions from which the reader reaches the gold answer",
   saw_but_wrong: "Wrong answers although the description carries the right one",
@@ -47,7 +49,9 @@ const METRIC_HELP: Record<string, string> = {
 export function metricName(name: string): string {
   const known = METRIC_NAMES[name];
   if (known) return known;
-  return name.replace(/^blind_accuracy\[(.+)\]$/, "accuracy when blind ($1)").replace(/^gain\[(.+)\]$/, "gain over blind ($1)");
+  return name
+    .replace(/^blind_accuracy\[(.+)\]$/, "accuracy when blind ($1)")
+    .replace(/^gain\[(.+)\]$/, "gain over blind ($1)");
 }
 
 export const metricHelp = (name: string): string => METRIC_HELP[name] ?? "";

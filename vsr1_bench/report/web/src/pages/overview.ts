@@ -65,7 +65,12 @@ function leaderboardSection(context: Context): HTMLElement {
     },
     "Judge and n of each number",
   );
-  return section("Leaderboard", { class: "leaderboard" }, h("div", { class: "tools" }, button), table);
+  return h(
+    "section",
+    { class: "leaderboard", "aria-labelledby": "s-leaderboard" },
+    h("div", { class: "title-line" }, h("h2", { id: "s-leaderboard" }, "Leaderboard"), button),
+    table,
+  );
 }
 
 function taskSection(task: TaskSummary): HTMLElement {
