@@ -103,6 +103,8 @@ class Trainer(Session):
         )
         banned = banned_tokens(self.model)
         engine_args = {"dtype": recipe.dtype} | recipe.engine_args
+        if backend == "transformers":
+            engine_args = {"attn_implementation": recipe.attention} | engine_args
         self.generator = stack.enter_context(
             open_syncable(backend, self.model, engine_args, banned=banned)
         )

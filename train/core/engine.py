@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.attention import attention_settings, set_attention
 from vsr1_bench.generation.models import ModelInfo
 
 from .ranks import Ranks, TrainError
@@ -112,10 +113,16 @@ class TrainingEngine:
         from .logprobs import Scorer
 
         kind = AutoModelForImageTextToText if self.renderer.sees else AutoModelForCausalLM
+        attention, device = self.recipe.attention, "cuda" if torch.cuda.is_available() else "cpu"
+        settings = attention_settings(attention, self.recipe.dtype, device, "attention")
         try:
             policy = kind.from_pretrained(
-                self.model_info.path, dtype=getattr(torch, self.recipe.dtype), use_safetensors=True
+                self.model_info.path,
+                dtype=getattr(torch, self.recipe.dtype),
+                use_safetensors=True,
+                **settings,
             )
+            set_attention(policy, attention, device)
         except Exception as error:  # the library raises many kinds, all about this folder
             raise cannot_load(self.model_info, "transformers", error) from error
         return Scorer(policy, self.banned, lockstep=self.stage == 3)

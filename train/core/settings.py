@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vsr1_bench._util.paths import user_text
+from vsr1_bench.generation.attention import Attention
 
 DS_CONFIGS = Path(__file__).parents[1] / "ds_config"
 
@@ -26,7 +27,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NOT_TRAINING = frozenset(
     "about source output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit "
     "loggers data_root offline perception_args engine_args max_excluded_share "
-    "proof_bound microbatch_tokens gradient_checkpointing".split()
+    "proof_bound microbatch_tokens gradient_checkpointing attention".split()
 )
 
 
@@ -47,6 +48,8 @@ class Training(BaseModel):
     """`tiny`, a folder, or a hub id."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     gradient_checkpointing: bool = True
+    attention: Attention = "auto"
+    """Of the trained model, and of rollouts by transformers; see `generation.attention`."""
     freeze: tuple[ModelPart, ...] = ()
     """Parts that keep their weights: `vision` (the tower), `projector`, `language`."""
 

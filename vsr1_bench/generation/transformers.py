@@ -33,6 +33,7 @@ from transformers.generation.logits_process import (
 from transformers.utils.logging import disable_progress_bar
 
 from vsr1_bench.errors import GenerationError
+from vsr1_bench.generation.attention import attention_settings, set_attention
 from vsr1_bench.generation.base import NO_SCHEMA, Generator, failed
 from vsr1_bench.generation.chat import ChatRenderer, Prompt, cannot_load
 from vsr1_bench.generation.devices import check_devices
@@ -67,16 +68,20 @@ class TransformersGenerator(Generator):
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.renderer = ChatRenderer(model, trust_remote_code=trust_remote_code)
         kind = AutoModelForImageTextToText if self.renderer.sees else AutoModelForCausalLM
-        attention = {"attn_implementation": args.attn_implementation}
+        dtype = precision_of(model.path, args, model.flags).dtype
+        attention = args.attn_implementation
+        flag = f"{model.flags.args} attn_implementation"
+        settings = attention_settings(attention, dtype, device, flag)
         disable_progress_bar()  # of loading weights; the run has its own
         try:
             self.model = kind.from_pretrained(
                 model.path,
-                dtype=precision_of(model.path, args, model.flags).dtype,
+                dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
-                **(attention if args.attn_implementation else {}),
+                **settings,
             ).to(device)
+            set_attention(self.model, attention, device)
         except Exception as error:  # the library raises many kinds, all of them about this folder
             raise cannot_load(model, "transformers", error) from error
         self.model.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from vsr1_bench.generation.attention import Attention
 from vsr1_bench.generation.base import EXTRA, ROUNDING, BackendArgs, InSpec, NotInSpec
 
 
@@ -15,5 +16,6 @@ class TransformersArgs(BackendArgs):
     device: Annotated[str, NotInSpec(ROUNDING)] = "auto"
     batch_size: Annotated[int, NotInSpec(ROUNDING)] = 16
     max_model_len: Annotated[int | None, InSpec()] = None
-    attn_implementation: Annotated[str | None, InSpec()] = None
+    attn_implementation: Annotated[Attention, InSpec()] = "auto"
+    """`auto` rounds as a batch of another size does; see `generation.attention`."""
     logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
