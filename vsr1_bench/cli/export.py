@@ -14,9 +14,10 @@ from vsr1_bench.cli.stored import Skipped, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, UsageError
 
 if TYPE_CHECKING:
+    from vsr1_bench.export.samples import ExportedRun
     from vsr1_bench.store.run_folder import RunFolder
 
-FORMATS = ("parquet", "hub")
+FORMATS = ("inspect", "parquet", "hub")
 ONLY_HUB = ("source", "task_ids")
 
 
@@ -27,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         required=True,
         choices=FORMATS,
-        help="parquet: samples and scores, as `datasets` and the hub's viewer read them; hub: "
-        ".eval_results/*.yaml for the page of a model",
+        help="inspect: a log per run (.eval) for inspect_ai's viewer; parquet: samples and scores, "
+        "as `datasets` and the hub's viewer read them; hub: .eval_results/*.yaml for the page of a "
+        "model",
     )
     parser.add_argument(
         "--output",
@@ -91,23 +93,46 @@ Write = Callable[["RunFolder", str], list[str]]
 """Writes a run under a name; returns the paths below the output folder."""
 
 
-def _parquet(options: argparse.Namespace, judge: str | None) -> Write:
+def _samples(
+    options: argparse.Namespace, judge: str | None, write: Callable[[ExportedRun, str], list[str]]
+) -> Write:
+    """Open each run with its images, and write it."""
     from vsr1_bench.data.dataset import DataOptions
     from vsr1_bench.export.images import open_images
-    from vsr1_bench.export.parquet import write_run
     from vsr1_bench.export.samples import ExportedRun
 
     data = None if options.no_images else DataOptions.from_flags(options.data_root, True)
-    progress = common.shows_progress(options)
 
-    def write(run: RunFolder, name: str) -> list[str]:
+    def write_one(run: RunFolder, name: str) -> list[str]:
         images, notice = open_images(run, data, options.include_path)
         if notice:
             print(f"vsr1-bench: {notice}", file=sys.stderr)
         with ExportedRun(run, images, judge, options.include_path) as opened:
-            return write_run(opened, options.output, name, progress=progress)
+            return write(opened, name)
 
-    return write
+    return write_one
+
+
+def _parquet(options: argparse.Namespace, judge: str | None) -> Write:
+    from vsr1_bench.export.parquet import write_run
+
+    progress = common.shows_progress(options)
+    return _samples(
+        options, judge, lambda run, name: write_run(run, options.output, name, progress=progress)
+    )
+
+
+def _inspect(options: argparse.Namespace, judge: str | None) -> Write:
+    from vsr1_bench.export.inspect_log import check_package, write_log
+
+    check_package()
+
+    def write(run: ExportedRun, name: str) -> list[str]:
+        path = f"{name}.eval"
+        write_log(run, options.output / path, progress=common.shows_progress(options))
+        return [path]
+
+    return _samples(options, judge, write)
 
 
 def _hub(options: argparse.Namespace, judge: str | None) -> Write:
@@ -122,6 +147,7 @@ def _hub(options: argparse.Namespace, judge: str | None) -> Write:
 
 
 _WRITERS: Mapping[str, Callable[[argparse.Namespace, str | None], Write]] = {
+    "inspect": _inspect,
     "parquet": _parquet,
     "hub": _hub,
 }

@@ -40,7 +40,7 @@ COMMANDS = {
     "compare": "compare runs on the same samples: difference, interval, exact test, flips",
     "plot": "plot stored scores: intervals, shortcuts against accuracy, categories",
     "view": "write a report of every sample that opens from disk in a browser",
-    "export": "write stored runs for other tools: parquet, the hub's result files",
+    "export": "write stored runs for other tools: inspect logs, parquet, the hub's result files",
     "rerun": "repeat the command of a stored run, or print what would differ today",
     "grade": "judge a file of responses that were made elsewhere",
     "import": "store responses that were made elsewhere as a run",

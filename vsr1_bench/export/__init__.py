@@ -1,1 +1,1 @@
-"""Stored runs in the formats of other tools: parquet, the hub's result files."""
+"""Stored runs in the formats of other tools: inspect logs, parquet, the hub's result files."""

@@ -13,6 +13,7 @@ from vsr1_bench.generation.images import ImageError, image_size
 from vsr1_bench.publish.bundle import image_kind
 from vsr1_bench.publish.gold_answers import matching_data
 from vsr1_bench.records import EncodedImage, Sample
+from vsr1_bench.report.images import has_images
 from vsr1_bench.store.run_folder import RunFolder
 
 
@@ -84,8 +85,8 @@ def open_images(
     """
     if options is None:
         return NoImages(), None
-    spec = run.spec()
-    if spec.variant != NONE:  # `noise` and `swap` show images that the data do not have there
+    # `noise` and `swap` show images that the data do not have at that place.
+    if run.spec().variant != NONE or not has_images(run):
         return NoImages(), None
     try:
         data = matching_data(run, options, include_path)

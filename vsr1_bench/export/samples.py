@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from vsr1_bench._util.closing import Closing
 from vsr1_bench.errors import UsageError
 from vsr1_bench.export.images import Images
 from vsr1_bench.export.text import all_encodable
+from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.report.details import OpenRun, asked, run_detail
 from vsr1_bench.report.located import Located
 from vsr1_bench.scoring.seeing import readers_of
 from vsr1_bench.store.judge_names import bare
+from vsr1_bench.store.lines import sample_of_record
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.task import Task
 
@@ -41,6 +44,8 @@ class ExportedSample:
     """Of its images."""
     images: list[bytes | None]
     """Its images, as far as they are here."""
+    asked: Sample
+    """The same as the engine takes it, without images."""
     responses: list[dict[str, Any] | None]
     """What `report.details` says of each response; None = it was never made."""
 
@@ -73,6 +78,7 @@ class ExportedRun(Closing):
             include_path: Folders of plug-ins; a task that is unknown here can still be exported.
 
         Raises:
+            UsageError: the given judge has not judged this run.
             DamagedRunError: a journal is damaged, or of another version.
         """
         self.run, self.spec = run, run.spec()
@@ -80,6 +86,11 @@ class ExportedRun(Closing):
         self.task = known_task(self.spec.task.name, include_path)
         self.judges = judges_of(run, judge, self.task)
         """Judge -> its journal of verdicts, the main judge first."""
+        if judge is not None and judge not in (first := next(iter(self.judges), ""), bare(first)):
+            raise UsageError(
+                f"{run.path}: not judged by {judge!r}; run: vsr1-bench judge {run.path} "
+                f"--judge {shlex.quote(judge)}"
+            )
         self.readers = readers_of(run)
         """The latest first."""
         self.withheld = run.withheld()
@@ -107,7 +118,8 @@ class ExportedRun(Closing):
             assert record is not None and detail is not None
             made = {one["index"]: one for one in detail["responses"]}
             hashes = [str(one) for one in record.get("images") or ()]
-            told = all_encodable({"id": name, **record, **asked(record, self.withheld)})
+            known = all_encodable(record)
+            told = known | asked(known, self.withheld)
             yield ExportedSample(
                 id=told["id"],
                 row=record["row"],
@@ -118,6 +130,7 @@ class ExportedRun(Closing):
                 answer=told["answer"],
                 hashes=hashes,
                 images=self._images.of(record["row"], hashes),
+                asked=sample_of_record(known),
                 responses=[
                     all_encodable(made.get(index)) for index in range(self.located.per_sample)
                 ],

@@ -41,7 +41,7 @@ class Images:
 
     def add_run(self, run: RunFolder, options: DataOptions, include_path: Sequence[str]) -> None:
         """Write the images that a run was made on, as far as its data are on this machine."""
-        if not _has_images(run):
+        if not has_images(run):
             return
         try:
             data = matching_data(run, options, include_path)
@@ -89,7 +89,7 @@ class Images:
         return sum(ref["src"] is not None for ref in self._known.values())
 
 
-def _has_images(run: RunFolder) -> bool:
+def has_images(run: RunFolder) -> bool:
     """Whether a sample of the run has an image."""
     journals = sorted(run.path.glob("samples*.jsonl"))
     return any(_IMAGES.search(line) for path in journals for _, line in read_lines(path))

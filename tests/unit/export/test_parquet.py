@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from bundles import made_run
-from cli import here
+from cli import error_line, here
 from pyarrow import parquet as pq
 from reports import HOSTILE, written_run
 from scored import spec_of, tasks_folder
 from seeing import answer, both, plugins, run_and_score
 
 from vsr1_bench.export import parquet
+from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder, find_runs
 
 
@@ -109,6 +110,17 @@ def test_runs_of_one_name_get_files_of_their_own(tmp_path: Path) -> None:
     names = sorted(path.name for path in (export(tmp_path) / "samples").iterdir())
     stem = f"org--model--{run.path.name}"
     assert names == [f"{stem}-2.parquet", f"{stem}.parquet"]
+
+
+def test_another_judge_may_come_first(tmp_path: Path) -> None:
+    run = made_run(tmp_path)
+    done = here("export", run.path, "--format", "parquet", "--judge", "math")
+    assert "not judged by 'math'" in error_line(done.returncode, 2, done.stderr)
+    judge_and_score(run, "math", progress=False)
+    for flags, first in (([], "string_match"), (["--judge", "math"], "math")):
+        found = rows(export(tmp_path, *flags))
+        assert {row["judge"] for row in found} == {first} and len(found[0]["judgments"]) == 2
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_a_damaged_run_does_not_stop_the_others(tmp_path: Path) -> None:
