@@ -3,8 +3,8 @@
     samples/<model>--<task>-<8 hex>.parquet    a row per response that was asked for
     scores/<model>--<task>-<8 hex>.parquet     a row per judge and metric
 
-Images are columns of the feature `Image`. Rows are written in row groups, so a run of any size
-needs the memory of one group.
+Images are columns of the feature `Image`. Rows are written in row groups, so texts and images are
+not held in memory.
 """
 
 from __future__ import annotations
