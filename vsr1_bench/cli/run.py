@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{size}", type=common.positive_int, metavar="N", help="passed to backend vllm"
         )
     engine.add_argument("--revision", help="revision of the model on the hub")
+    engine.add_argument(
+        "--adapter",
+        type=user_text,
+        metavar="DIR",
+        help="LoRA adapter of the model, a folder or a hub id; it is merged into the weights",
+    )
     common.add_trust_remote_code(engine)
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(

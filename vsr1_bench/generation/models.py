@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from vsr1_bench._util.memo import file_sha256
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.errors import ModelError, UsageError
+from vsr1_bench.generation.adapters import Adapter, find_adapter, refuse_adapter, with_adapter
 from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.records import Sampling
 
@@ -41,6 +42,8 @@ class ModelInfo:
     base_url: str | None = None
     origin: str | None = None
     """The name that its config.json states (`_name_or_path`)."""
+    adapter: Adapter | None = None
+    """The adapter to merge into the weights of `path`; `id` and `fingerprint` are of both."""
     flags: Flags = RUN_FLAGS
     """The names of its options, for messages."""
 
@@ -54,6 +57,7 @@ def find_model(
     offline: bool = False,
     script: str | None = None,
     trust_remote_code: bool = False,
+    adapter: str | None = None,
     flags: Flags = RUN_FLAGS,
 ) -> ModelInfo:
     """Find a model by name.
@@ -66,11 +70,29 @@ def find_model(
         offline: Look in the hub's local cache only.
         script: The script's path, for backend `scripted`.
         trust_remote_code: Also use the Python files that come with the model.
+        adapter: Folder or hub id of a LoRA adapter of the model.
         flags: The names of its options, for messages.
 
     Raises:
-        ModelError: there is no such model, or its folder is not readable.
+        ModelError: there is no such model, its folder is not readable, or the adapter cannot be
+            used with it.
+        UsageError: the backend loads no weights, so it can use no adapter.
     """
+    if adapter is not None:
+        if backend in ("openai", "scripted"):
+            raise UsageError(
+                f"--adapter goes with a model that is loaded here, not with backend {backend!r}; "
+                "serve the merged weights, or drop the flag"
+            )
+        base = find_model(
+            name,
+            backend=backend,
+            revision=revision,
+            offline=offline,
+            trust_remote_code=trust_remote_code,
+            flags=flags,
+        )
+        return with_adapter(base, find_adapter(adapter, offline=offline))
     if backend == "openai":
         url = checked_url((base_url or "").rstrip("/"), flags)
         mark = endpoint_mark(url, name)
@@ -149,8 +171,10 @@ def describe_folder(
     With `code` its Python files are part of the fingerprint, too.
 
     Raises:
-        ModelError: there is no config.json or no safetensors file, or a file cannot be read.
+        ModelError: there is no config.json or no safetensors file, a file cannot be read, or the
+            folder holds an adapter.
     """
+    refuse_adapter(path)
     if not (path / "config.json").is_file():
         raise ModelError(f"model folder {path}: no config.json; wanted a Hugging Face model folder")
     if not list(path.glob("*.safetensors")):

@@ -33,6 +33,7 @@ from transformers.generation.logits_process import (
 from transformers.utils.logging import disable_progress_bar
 
 from vsr1_bench.errors import GenerationError
+from vsr1_bench.generation.adapters import merge
 from vsr1_bench.generation.attention import attention_settings, set_attention
 from vsr1_bench.generation.base import NO_SCHEMA, Generator, failed
 from vsr1_bench.generation.chat import ChatRenderer, Prompt, cannot_load
@@ -74,16 +75,19 @@ class TransformersGenerator(Generator):
         settings = attention_settings(attention, dtype, device, flag)
         disable_progress_bar()  # of loading weights; the run has its own
         try:
-            self.model = kind.from_pretrained(
+            loaded = kind.from_pretrained(
                 model.path,
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 **settings,
-            ).to(device)
-            set_attention(self.model, attention, device)
+            )
+            set_attention(loaded, attention, device)
         except Exception as error:  # the library raises many kinds, all of them about this folder
             raise cannot_load(model, "transformers", error) from error
+        if model.adapter is not None:
+            loaded = merge(loaded, model.adapter, model.id)
+        self.model = loaded.to(device)
         self.model.eval()
         self.tokenizer = self.renderer.tokenizer
         self.tokenizer.padding_side = "left"

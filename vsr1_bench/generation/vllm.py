@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from pydantic import PositiveInt
 
 from vsr1_bench.errors import GenerationError
+from vsr1_bench.generation.adapters import merged_folder
 from vsr1_bench.generation.base import (
     EXTRA,
     PACE,
@@ -100,7 +102,12 @@ class VllmGenerator(Generator):
         from vsr1_bench.generation.chat import ChatRenderer, cannot_load
 
         self.renderer = ChatRenderer(model, trust_remote_code=trust_remote_code)
-        settings = self._settings(model, trust_remote_code=trust_remote_code)
+        dtype = precision_of(model.path, args, model.flags).dtype
+        self._files = ExitStack()
+        merged = self._files.enter_context(
+            merged_folder(model, dtype, trust_remote_code=trust_remote_code)
+        )
+        settings = self._settings(merged, trust_remote_code=trust_remote_code)
         try:
             # `LLM_CLASS` gives the batch sizes of offline use; the default context gives those of
             # an unknown caller: 128 sequences, 2,048 tokens.
@@ -108,6 +115,7 @@ class VllmGenerator(Generator):
                 EngineArgs(**settings), usage_context=UsageContext.LLM_CLASS
             )
         except Exception as error:  # vLLM raises many kinds at start, all about model and settings
+            self._files.close()
             raise cannot_load(model, "vllm", error) from error
         self._outstanding: dict[str, Request] = {}
         self._ready: queue.SimpleQueue[tuple[Request, Any]] = queue.SimpleQueue()
@@ -252,6 +260,7 @@ class VllmGenerator(Generator):
         self._processor.shutdown(wait=True, cancel_futures=True)
         self.engine.engine_core.shutdown()
         self.engine.renderer.shutdown()
+        self._files.close()
 
 
 def died(error: Exception) -> GenerationError:

@@ -258,6 +258,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
     data_parallel_size: PositiveInt | None = None
     revision: str | None = None
     trust_remote_code: bool = False
+    adapter: PathText | None = None
     gen_kwargs: Annotated[dict[str, Any], BeforeValidator(_read_gen_kwargs)] = {}
     seed: int = 0
     num_samples: PositiveInt = 1
@@ -317,6 +318,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
             include_path=self.include_path,
             revision=self.revision,
             trust_remote_code=self.trust_remote_code,
+            adapter=self.adapter,
             force_unlock=self.force_unlock,
             progress=self.progress,
             perception=self.perception,

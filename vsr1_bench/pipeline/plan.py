@@ -54,6 +54,8 @@ class RunOptions:
     include_path: tuple[str, ...] = ()
     revision: str | None = None
     trust_remote_code: bool = False
+    adapter: str | None = None
+    """Folder or hub id of a LoRA adapter of the model."""
     force_unlock: bool = False
     progress: bool = True
     perception: str | None = None
@@ -119,6 +121,7 @@ def plan(
         offline=options.data.offline,
         script=str(script) if script else None,
         trust_remote_code=options.trust_remote_code,
+        adapter=options.adapter,
     )
     identity = identify(backend, model, options.model_args)
     usual = make_sampling(options.gen_kwargs, model)
@@ -147,6 +150,7 @@ def plan(
                 revision=model.revision,
                 fingerprint=model.fingerprint,
                 verified=model.verified,
+                adapter=model.adapter.fingerprint if model.adapter else None,
                 precision=identity.precision,
             ),
             sampling=SamplingSpec(**asdict(sampling)),

@@ -46,6 +46,9 @@ class ModelSpec(Strict):
     """Hash of the weights' content; for an endpoint, of its URL and served id."""
     verified: bool = True
     """False for endpoints, whose weights cannot be hashed."""
+    adapter: str | None = None
+    """Hash of the LoRA adapter that is merged into the weights; `id` and `fingerprint` are of
+    both."""
     precision: PrecisionSpec | None = None
     """None if no weights were loaded here, and in runs of versions that did not record it."""
 
@@ -138,6 +141,8 @@ class RunSpec(Strict):
         document = self.model_dump(mode="json")
         if document["model"]["precision"] is None:
             del document["model"]["precision"]
+        if document["model"]["adapter"] is None:
+            del document["model"]["adapter"]
         if not document["engine"]:
             del document["engine"]
         return hashlib.sha256(canonical_json(document).encode()).hexdigest()
