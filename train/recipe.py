@@ -206,9 +206,14 @@ class Recipe(Training):
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Training)
 
-SIZES = {"qwen2_5_vl": {"3b": {"size": "3", "memory": "40"}, "7b": {"size": "7", "memory": "80"}}}
-"""Folder of recipes -> size -> values that differ: billions of parameters, and the memory in GB of
-each of the 8 GPUs that the authors state."""
+SIZES = {
+    "qwen2_5_vl": {
+        "3b": {"size": "3", "memory": "40", "lora_cards": "1 x 24 GB or more"},
+        "7b": {"size": "7", "memory": "80", "lora_cards": "1 or 2 x 80 GB"},
+    }
+}
+"""Folder of recipes -> size -> values that differ: billions of parameters, the memory in GB of each
+of the 8 GPUs that the authors state, and the cards that LoRA is meant for here."""
 
 COMPONENTS = ("accuracy", "format", "description_accuracy", "description_format")
 

@@ -72,6 +72,11 @@ class SftRecipe(Training):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """Refuse contradictions, naming both sides."""
+        if self.lora_rank is not None and self.model == UNTRAINED:
+            raise ValueError(
+                f"lora_rank: {UNTRAINED} has random weights, which adapters leave as they are; "
+                "drop lora_rank"
+            )
         if not self.dataset:
             raise ValueError("dataset is empty; name at least one file, folder or hub id")
         for name in set(GENERATED).intersection(self.dataset):

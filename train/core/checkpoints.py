@@ -2,6 +2,7 @@
 
     <output_dir>/checkpoints/step-000010/
       model/           the weights as a plain Hugging Face folder, which `train export` copies
+      adapter/         instead of `model/` with LoRA: the adapter, as peft reads it
       deepspeed/       weights, optimizer and schedule, one part per rank
       rank-0.pt        random-number states of a rank
       complete.json    step, data cursor, recipe, fingerprint of the rows, sizes of all files;
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.errors import BenchError, DiskFullError, StoreError, UsageError
+from vsr1_bench.generation.adapters import find_adapter, require_peft, write_merged
+from vsr1_bench.generation.models import ModelInfo, find_model
 from vsr1_bench.store.journal import FULL_DISK, os_failure, write_atomic
 
 from .engine import TrainingEngine
@@ -33,6 +36,7 @@ from .ranks import Ranks
 log = logging.getLogger(__name__)
 
 MARK = "complete.json"
+MODEL, ADAPTER = "model", "adapter"
 BYTES_PER_WEIGHT = 16
 """fp32 weights, two moments and the exported copy, for the check of free space."""
 FULL = re.compile(rf"(os error |Errno )({'|'.join(map(str, FULL_DISK))})\b|iostream error")
@@ -114,7 +118,12 @@ class Checkpoints:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         free = shutil.disk_usage(work).free
-        count = sum(getattr(p, "ds_numel", p.numel()) for p in engine.policy.parameters())
+        adapters = engine.recipe.lora_rank is not None  # then nothing else is written
+        count = sum(
+            getattr(p, "ds_numel", p.numel())
+            for p in engine.policy.parameters()
+            if p.requires_grad or not adapters
+        )
         if free < count * BYTES_PER_WEIGHT:
             raise DiskFullError(
                 f"{self.folder}: a checkpoint takes about {count * BYTES_PER_WEIGHT / 1e9:.1f} GB, "
@@ -126,7 +135,7 @@ class Checkpoints:
         failures: list[StoreError] = []
         for write, path in (
             (engine.save_states, work),
-            (engine.save_model, work / "model"),
+            (engine.save_model, work / engine.saved),
             (save_random_state, work / f"rank-{self._ranks.rank}.pt"),
         ):
             try:
@@ -146,6 +155,7 @@ class Checkpoints:
             "deepspeed_stage": engine.stage,
             "recipe": engine.recipe.model_dump(mode="json"),
             "rows": self._rows,
+            "model": engine.model_info.fingerprint,
             "files": {
                 p.relative_to(work).as_posix(): p.stat().st_size
                 for p in sorted(work.rglob("*"))
@@ -183,6 +193,8 @@ class Checkpoints:
                 "settings, or another output_dir"
             )
         self._check_rows(path, mark)
+        if (path / ADAPTER).is_dir():
+            check_base(path, mark, engine.model_info)
         world, stage = mark["world_size"], mark["deepspeed_stage"]
         if (world, stage) != (self._ranks.world, engine.stage):
             raise UsageError(
@@ -190,7 +202,7 @@ class Checkpoints:
                 f"{self._ranks.world} at stage {engine.stage}; start it as before, or export the "
                 "weights and continue from them in another output_dir"
             )
-        engine.engine.load_checkpoint(str(path), tag="deepspeed")
+        engine.load_states(path)
         load_random_state(path / f"rank-{self._ranks.rank}.pt")
         return Progress(**{name: mark[name] for name in asdict(Progress())})
 
@@ -304,38 +316,73 @@ def load_random_state(path: Path) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def export(checkpoint: Path, out: Path, *, last: bool = False) -> Path:
-    """Copy a checkpoint's weights into a plain Hugging Face folder.
+def check_base(path: Path, mark: dict[str, Any], base: ModelInfo) -> None:
+    """Compare the model that a checkpoint's adapter belongs to with one that is there now.
+
+    Raises:
+        UsageError: its content differs.
+    """
+    if mark["model"] != base.fingerprint:
+        raise UsageError(
+            f"{path} is an adapter of other weights than {base.id} has now (fingerprint "
+            f"{mark['model']} -> {base.fingerprint}); restore them, or export it by --adapter"
+        )
+
+
+def export(checkpoint: Path, out: Path, *, last: bool = False, adapter: bool = False) -> Path:
+    """Write a checkpoint's weights as a plain Hugging Face folder; an adapter is merged.
 
     Args:
         checkpoint: A folder `step-*`, or an output folder, of which the best checkpoint (by
-            validation, otherwise the newest) is copied.
+            validation, otherwise the newest) is written.
         out: The folder to make.
-        last: Of an output folder, copy the newest checkpoint instead.
+        last: Of an output folder, take the newest checkpoint instead.
+        adapter: Copy the adapter of a training with LoRA instead of merging it.
 
     Returns:
-        The checkpoint that was copied.
+        The checkpoint that was written.
 
     Raises:
         StoreError: there is no complete checkpoint, or `out` cannot be written.
-        UsageError: `out` is not empty.
+        UsageError: `out` is not empty, `adapter` without LoRA, or the base model has changed.
+        ModelError: the base model is not there.
     """
     if (checkpoint / "checkpoints").is_dir():
         checkpoint = _best(checkpoint / "checkpoints", last=last)
-    read_mark(checkpoint)
+    mark = read_mark(checkpoint)
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty; give a new folder")
+    has_adapter = (checkpoint / ADAPTER).is_dir()
+    if adapter and not has_adapter:
+        raise UsageError(f"{checkpoint} was trained without lora_rank: drop --adapter")
     work = out.with_name(f".{out.name}.tmp")
     try:
         shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(checkpoint / "model", work)
+        if has_adapter and not adapter:
+            _merge(checkpoint, mark, work)
+        else:
+            shutil.copytree(checkpoint / (ADAPTER if adapter else MODEL), work)
         if out.exists():
             out.rmdir()
         work.rename(out)
     except OSError as error:
-        shutil.rmtree(work, ignore_errors=True)
         raise os_failure(out, error) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return checkpoint
+
+
+def _merge(checkpoint: Path, mark: dict[str, Any], folder: Path) -> None:
+    """Write a base model with the adapter of a checkpoint, in the precision of the training.
+
+    Raises:
+        UsageError, ModelError, OSError: see `export`.
+    """
+    recipe = mark["recipe"]
+    require_peft("an export of merged weights")
+    base = find_model(recipe["model"], backend="transformers", offline=recipe["offline"])
+    check_base(checkpoint, mark, base)
+    write_merged(base, find_adapter(str(checkpoint / ADAPTER)), recipe["dtype"], folder)
 
 
 def _best(folder: Path, *, last: bool) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.attention import attention_settings, set_attention
 from vsr1_bench.generation.models import ModelInfo
 
+from . import lora
 from .ranks import Ranks, TrainError
 from .settings import DS_CONFIGS, Training
 
@@ -100,9 +102,9 @@ class TrainingEngine:
         self.banned = banned
         self._save_errors: list[Exception] = []
         self.engine: Any = self._start(self._load())
-        self.reference: Any = (
-            self._start_reference(self._load()) if recipe.keeps_reference else None
-        )
+        self.reference: Any = None  # with LoRA it is the policy itself, without its adapters
+        if recipe.keeps_reference and recipe.lora_rank is None:
+            self.reference = self._start_reference(self._load())
 
     def _load(self) -> Any:
         import torch
@@ -150,6 +152,10 @@ class TrainingEngine:
         if recipe.gradient_checkpointing:
             scorer.policy.gradient_checkpointing_enable({"use_reentrant": False})
         freeze_parts(scorer.policy, recipe.freeze, self.model_info.id)
+        if recipe.lora_rank is not None:
+            parts = recipe.lora_parts
+            layers = lora.linear_layers(scorer.policy, part_of, parts, self.model_info.id)
+            lora.add_adapters(scorer.policy, recipe, layers)
         kind: Any = deepspeed.ops.adam.DeepSpeedCPUAdam if recipe.cpu_adam else torch.optim.AdamW
         optimizer = kind(decay_groups(scorer, recipe), lr=recipe.lr, betas=recipe.betas)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
@@ -162,6 +168,11 @@ class TrainingEngine:
         for holder, name in ((engine.checkpoint_engine, "save"), (engine, "_copy_recovery_script")):
             setattr(holder, name, capturing_errors(getattr(holder, name), self._save_errors))
         return engine
+
+    @property
+    def saved(self) -> str:
+        """The folder of a checkpoint that `save_model` writes."""
+        return "model" if self.recipe.lora_rank is None else "adapter"
 
     @property
     def policy(self) -> Any:
@@ -180,8 +191,9 @@ class TrainingEngine:
 
         from .logprobs import score_batch
 
-        module = self.reference if reference else self.engine
-        with torch.no_grad():
+        bare = reference and self.recipe.lora_rank is not None
+        module = self.reference if reference and not bare else self.engine
+        with torch.no_grad(), lora.switched_off(self.policy) if bare else nullcontext():
             logprobs, _ = score_batch(
                 module,
                 batch,
@@ -247,41 +259,77 @@ class TrainingEngine:
     def weights(self, *, tied: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Yield every parameter, complete, with its name in the Hugging Face model.
 
-        At ZeRO-3 each parameter is gathered in turn, so all ranks must iterate together.
+        With LoRA each weight is merged with its adapter, one at a time. At ZeRO-3 each parameter is
+        gathered in turn, so all ranks must iterate together.
 
         Args:
             tied: Yield tied parameters under all of their names. vLLM needs this: it would
                 otherwise keep an old head, with only a warning.
         """
+        adapted = lora.adapted_layers(self.policy) if self.recipe.lora_rank is not None else {}
+        for name, parameter in self.policy.named_parameters(remove_duplicate=not tied):
+            layer = adapted.get(name)
+            if adapted and lora.is_adapter(name):
+                continue
+            with self._gathered([parameter, *(lora.matrices(layer) if layer is not None else ())]):
+                if layer is not None:
+                    whole = lora.merged(layer)
+                else:
+                    # vLLM may keep a layer's tensors until it has all; gathered ones are freed.
+                    whole = parameter.data.clone() if self.stage == 3 else parameter.data
+            yield name.replace(lora.BASE, ".") if adapted else name, whole
+
+    def _gathered(self, parameters: list[Tensor]) -> AbstractContextManager[Any]:
+        """Make parameters complete at ZeRO-3; all ranks call."""
         import deepspeed
 
-        for name, parameter in self.policy.named_parameters(remove_duplicate=not tied):
-            if self.stage < 3:
-                yield name, parameter.data
-                continue
-            with deepspeed.zero.GatheredParameters([parameter]):
-                # vLLM may keep a layer's tensors until it has all of them; gathered ones are freed.
-                whole = parameter.data.clone()
-            yield name, whole
+        if self.stage < 3:
+            return nullcontext()
+        gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(parameters)
+        return gathered
 
     def save_states(self, folder: Path) -> None:
         """Write weights, optimizer and schedule, one part per rank; all ranks call.
+
+        With LoRA only the adapters' weights are written.
 
         Raises:
             OSError, RuntimeError: this rank cannot write; raised after all ranks have finished.
         """
         self._save_errors.clear()
-        self.engine.save_checkpoint(str(folder), tag="deepspeed", save_latest=False)
+        self.engine.save_checkpoint(
+            str(folder),
+            tag="deepspeed",
+            save_latest=False,
+            exclude_frozen_parameters=self.recipe.lora_rank is not None,
+        )
         if self._save_errors:
             raise self._save_errors[0]
 
+    def load_states(self, folder: Path) -> None:
+        """Read what `save_states` wrote; with LoRA the other weights are those of the base."""
+        self.engine.load_checkpoint(
+            str(folder), tag="deepspeed", load_module_strict=self.recipe.lora_rank is None
+        )
+
     def save_model(self, folder: Path) -> None:
         """Write the weights as a plain Hugging Face folder; all ranks call, the first one writes.
+
+        With LoRA the folder is the adapter.
 
         Raises:
             OSError: the folder cannot be written.
         """
         state: dict[str, Tensor] = {}
+        if self.recipe.lora_rank is not None:
+            for name, parameter in self.policy.named_parameters():
+                if lora.is_adapter(name):
+                    with self._gathered([parameter]):
+                        if self.ranks.first:
+                            state[name] = parameter.detach().to("cpu", copy=True)
+            if self.ranks.first:
+                lora.write_adapter(self.policy, state, folder)
+            return
         for name, tensor in self.weights(tied=False):
             if self.ranks.first:
                 state[name] = tensor.detach().to("cpu", copy=True)
@@ -358,7 +406,8 @@ def decay_groups(scorer: Any, recipe: Training) -> list[dict[str, Any]]:
     trained = [p for p in scorer.parameters() if p.requires_grad]
     if recipe.decay == "all":
         return [{"params": trained, "weight_decay": recipe.weight_decay}]
-    return [
+    groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    return [group for group in groups if group["params"]]  # adapters are all matrices

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.generation.attention import Attention
@@ -52,6 +52,12 @@ class Training(BaseModel):
     """Of the trained model, and of rollouts by transformers; see `generation.attention`."""
     freeze: tuple[ModelPart, ...] = ()
     """Parts that keep their weights: `vision` (the tower), `projector`, `language`."""
+    lora_rank: Positive | None = None
+    """Train LoRA adapters of this rank instead of the weights; None = the weights."""
+    lora_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The adapters' product is scaled by `lora_alpha / lora_rank`; None = `lora_rank`."""
+    lora_target: tuple[ModelPart, ...] | None = None
+    """Parts whose linear layers get adapters; None = `language`."""
 
     # The data
     data_root: UserText | None = None
@@ -88,6 +94,33 @@ class Training(BaseModel):
     keep_last: Positive = 2
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
+    @model_validator(mode="after")
+    def _lora_fits(self) -> Self:
+        """Refuse LoRA settings that contradict each other or `freeze`."""
+        if self.lora_rank is None:
+            for key in ("lora_alpha", "lora_target"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} goes with lora_rank; give both, e.g. lora_rank=64")
+            return self
+        if "language" not in self.lora_parts:
+            raise ValueError(
+                "lora_target without language: a prompt without an image would train nothing; add "
+                "language"
+            )
+        if both := sorted({*self.lora_parts} & {*self.freeze}):
+            raise ValueError(f"lora_target {both[0]}: freeze names it too; drop it from one")
+        return self
+
+    @property
+    def lora_parts(self) -> tuple[ModelPart, ...]:
+        """Parts whose linear layers get adapters, if there are any."""
+        return ("language",) if self.lora_target is None else self.lora_target
+
+    @property
+    def lora_scale(self) -> float:
+        """The resolved `lora_alpha`."""
+        return float(self.lora_rank or 0) if self.lora_alpha is None else self.lora_alpha
+
     @property
     def keeps_reference(self) -> bool:
         """Whether a frozen copy of the first weights stays in memory, for a KL term."""
@@ -109,5 +142,10 @@ class Training(BaseModel):
 
     def digest(self) -> str:
         """Hash of the settings that affect the training."""
-        kept = {k: v for k, v in self.model_dump(mode="json").items() if k not in NOT_TRAINING}
+        kept = {
+            key: value
+            for key, value in self.model_dump(mode="json").items()
+            # Absent adapters are left out, so that recipes without them keep their hash.
+            if key not in NOT_TRAINING and not (key.startswith("lora_") and value is None)
+        }
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  train sft RECIPE [key=value …]     fine-tune on replies (cold start)\n"
         "  train grpo RECIPE [key=value …]    train with rewards\n"
         "  train plan RECIPE [key=value …]    print the resolved recipe and what a step needs\n"
-        "  train export CHECKPOINT OUT        write the weights as a plain Hugging Face folder\n\n"
+        "  train export CHECKPOINT OUT        write the weights as a plain Hugging Face folder\n"
+        "                                     (LoRA: merged; --adapter: the adapter alone)\n\n"
         "The same command resumes a training that was stopped.\n"
         "Recipes: vsr1-bench ls recipes, or a TOML file. Keys: max_steps, output_dir, seed, lr, …\n"
         "Several processes: --nproc N, or torchrun --nproc_per_node N -m vsr1_bench train grpo …"
@@ -50,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="export the last weights instead of the best by validation",
     )
     parser.add_argument(
+        "--adapter",
+        action="store_true",
+        help="export the adapter of a training with LoRA instead of merged weights",
+    )
+    parser.add_argument(
         "--accept_changed_data",
         action="store_true",
         help="resume even if the rows or their order have changed since the checkpoint",
@@ -60,6 +66,8 @@ def execute(options: argparse.Namespace) -> int:
     """Run the action."""
     if options.action == "export":
         return _export(options)
+    if options.adapter:
+        raise UsageError("--adapter goes with train export; LoRA is trained by lora_rank=64")
     if options.action == "plan":
         from vsr1_bench.train.plan import describe
 
@@ -90,6 +98,7 @@ def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from vsr1_bench.generation.adapters import require_peft
     from vsr1_bench.train.core.metrics import check_loggers
     from vsr1_bench.train.recipe import Recipe
 
@@ -99,6 +108,8 @@ def _train(options: argparse.Namespace) -> int:
     recipe = _recipe(options)
     check_installed()
     check_loggers(recipe.loggers)
+    if recipe.lora_rank is not None:
+        require_peft("lora_rank")
     if options.nproc and "RANK" not in os.environ:
         return _launch(options)
     if isinstance(recipe, Recipe):
@@ -142,9 +153,10 @@ def _export(options: argparse.Namespace) -> int:
     if len(options.settings) != 1:
         raise UsageError("train export CHECKPOINT OUT: wanted one output folder")
     out = Path(options.settings[0])
-    taken = export(Path(options.what), out, last=options.last)
-    print(f"{out} holds the weights of {taken}")
-    print(f"next: vsr1-bench --model {out} --tasks demo", file=sys.stderr)
+    taken = export(Path(options.what), out, last=options.last, adapter=options.adapter)
+    print(f"{out} holds the {'adapter' if options.adapter else 'weights'} of {taken}")
+    model = f"BASE --adapter {out}" if options.adapter else out
+    print(f"next: vsr1-bench --model {model} --tasks demo", file=sys.stderr)
     return EXIT_DONE
 
 

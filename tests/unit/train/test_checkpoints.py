@@ -23,6 +23,8 @@ from vsr1_bench.train.core.ranks import Ranks  # noqa: E402
 class Broken:
     """An engine whose model cannot be written, for a fault of its own."""
 
+    saved = "model"
+
     def save_states(self, folder: Path) -> None:
         folder.mkdir()
 

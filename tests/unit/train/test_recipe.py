@@ -81,6 +81,25 @@ def test_the_command_line_lists_recipes_and_names_their_source() -> None:
     assert "none: this project's own recipe" in here("train", "plan", "tiny/vision_sr1").stdout
 
 
+@pytest.mark.parametrize("size", ["3", "7"])
+def test_the_lora_variant_differs_by_its_adapters_only(size: str) -> None:
+    """method.md section 3: rank and alpha 64, lr 1e-5, language layers only."""
+    full, lora = (
+        load_recipe(f"qwen2_5_vl_{size}b/{name}").model_dump(mode="json")
+        for name in ("vision_sr1_2026", "vision_sr1_2026_lora")
+    )
+    differing = {key: value for key, value in lora.items() if full[key] != value}
+    for key in ("about", "source", "output_dir"):
+        del differing[key]
+    assert differing == {
+        "lora_rank": 64,
+        "lora_alpha": 64.0,
+        "lora_target": ["language"],
+        "lr": 1e-5,
+        "deepspeed": "zero2",
+    }
+
+
 def test_components_of_the_2026_code() -> None:
     assert load_recipe("qwen2_5_vl_7b/vision_sr1_2026").component_weights == {
         "accuracy": 1.0,
@@ -92,7 +111,7 @@ def test_components_of_the_2026_code() -> None:
 
 def test_sizes_differ_by_model_and_hardware_only() -> None:
     pairs = [name for name in built_in() if name.startswith("qwen2_5_vl_3b/")]
-    assert len(pairs) == len(PUBLISHED) + 1
+    assert len(pairs) == len(PUBLISHED) + 2  # cold_start, vision_sr1_2026_lora
     for name in pairs:
         other = name.replace("3b", "7b")
         assert built_in()[name] == built_in()[other]  # one file
