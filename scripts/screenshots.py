@@ -23,7 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MADE = ROOT / "outputs" / "screenshots"
-SEEING = ("--perception", "--blind", "drop", "--limit", "500", "-o", "runs")
+SEEING = ("--perception", "--blind", "drop", "-o", "runs")
 RUN = ("run", "--backend", "transformers", "--tasks", "demo", *SEEING, "--model")
 # In that folder. The same commands resume, so a second call makes nothing again.
 MAKE = (

@@ -160,8 +160,13 @@ class Request:
         Not `seed + index`: runs with seeds 0 and 1 would share all but one of their draws, and all
         samples of a task would use one random stream, but intervals assume independent samples.
         """
-        words = f"{self.sampling.seed}|{self.sample_id}|{self.index}"
-        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4]) >> 1
+        return response_seed(self.sampling.seed, self.sample_id, self.index)
+
+
+def response_seed(seed: int, sample_id: str, index: int) -> int:
+    """Seed of a response: `Request.seed`, where there is no request any more."""
+    words = f"{seed}|{sample_id}|{index}"
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4]) >> 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,6 +202,23 @@ def test_each_filter_leaves_as_many_samples_as_it_says(shown: Tab) -> None:
     assert found(page) == N
 
 
+def test_the_list_is_sorted_by_disagreement_and_by_length(shown: Tab, made: Made) -> None:
+    index = data(made.folder, task_of(made, "pictures")["file"])
+    first, second = (index["runs"][run]["verdict"] for run in (0, 1))
+    chars = index["runs"][0]["chars"]
+    flips = [{first[n], second[n]} == {"c", "i"} for n in range(N)]
+    assert 0 < sum(flips) < N
+    ranks = {
+        "disagreement": lambda n: not flips[n],
+        "longest": lambda n: -chars[n],
+        "shortest": lambda n: chars[n],
+    }
+    for name, rank in ranks.items():
+        shown.open(f"#pictures?sort={name}")
+        shown.page.locator(".vlist .row").first.wait_for()
+        assert rows(shown.page) == [f"p{n}" for n in sorted(range(N), key=rank)], name
+
+
 def test_category_order_run_and_free_text(shown: Tab) -> None:
     shown.open("#pictures")
     page = shown.page
@@ -253,6 +270,10 @@ def test_a_sample_shows_image_passes_judges_and_the_words_that_were_read(
     assert page.locator('button[aria-pressed="false"]', has_text="Formatted").count() == 1
     assert page.locator(".response > .pieces mark").all_inner_texts() == [gold]
     shown.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".again button").click()
+    page.get_by_text("Command copied").wait_for()
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert command == page.locator(".again code").inner_text()  # nothing is copied unseen
     page.get_by_role("button", name="Copy as JSON").click()
     page.get_by_text("JSON copied").wait_for()
     copied = json.loads(page.evaluate("navigator.clipboard.readText()"))

@@ -10,7 +10,7 @@ from typing import Any
 from vsr1_bench.answers import final_span
 from vsr1_bench.answers.channels import Piece, split
 from vsr1_bench.perception.reader import ReaderSpec, description_in, perception_key
-from vsr1_bench.records import Request, Sampling
+from vsr1_bench.records import response_seed
 from vsr1_bench.report.located import Located, Record
 
 AskAgain = Callable[[int], str]
@@ -176,7 +176,7 @@ def _seed(run: OpenRun, sample_id: str, index: int) -> int | None:
     sampling = run.located.spec.sampling
     if sampling is None:
         return None
-    return Request("", (), Sampling(seed=sampling.seed), sample_id=sample_id, index=index).seed
+    return response_seed(sampling.seed, sample_id, index)
 
 
 class Units:

@@ -184,18 +184,26 @@ function order(index: TaskIndex, task: TaskSummary, filter: Filter, n: number): 
 const cachedOrders = new WeakMap<TaskIndex, Map<string, Uint32Array>>();
 
 function sorted(index: TaskIndex, filter: Filter, runs: number[], n: number): Uint32Array {
-  const all = Uint32Array.from(index.ids, (_, sample) => sample);
-  if (filter.sort === "data") return all;
+  if (filter.sort === "data") return Uint32Array.from(index.ids, (_, sample) => sample);
   if (filter.sort === "disagreement") {
     const apart = disagreement(index, runs);
-    return all.sort((a, b) => apart[b]! - apart[a]! || a - b);
+    return byRank(index, (sample) => Math.round(1e6 * (1 - apart[sample]!)));
   }
   const { chars } = index.runs[filter.run]!;
-  const length = (sample: number): number =>
-    Math.max(...chars.slice(sample * n, sample * n + n));
-  const lengths = Float64Array.from(index.ids, (_, sample) => length(sample));
-  const sign = filter.sort === "longest" ? -1 : 1;
-  return all.sort((a, b) => sign * (lengths[a]! - lengths[b]!) || a - b);
+  const length = (sample: number): number => {
+    let most = -1;
+    for (let at = sample * n; at < sample * n + n; at++) most = Math.max(most, chars[at]!);
+    return most;
+  };
+  const longest = filter.sort === "longest";
+  return byRank(index, (sample) => (longest ? 2 ** 30 - length(sample) : length(sample) + 1));
+}
+
+/** Samples by a whole number from 0 to 2^30, then in data order. Numbers sort faster than by a call. */
+function byRank(index: TaskIndex, rank: (sample: number) => number): Uint32Array {
+  const size = index.ids.length;
+  const keys = Float64Array.from(index.ids, (_, sample) => rank(sample) * size + sample);
+  return Uint32Array.from(keys.sort(), (key) => key % size);
 }
 
 export interface Counts {

@@ -4,7 +4,7 @@ import { copy, h } from "./dom";
 import { fixed, percent } from "./format";
 import { domainOf, intervalBar, type Domain, type Field } from "./charts";
 import type { CellCode } from "./marks";
-import { oneLine } from "./plain";
+import { oneLine, plainNodes } from "./plain";
 import { toTask } from "./route";
 import type { JudgeSummary, Overview, Pair, RunSummary, Score, TaskSummary, Value } from "./types";
 
@@ -30,7 +30,7 @@ export interface Context {
 
 export const METRIC_NAMES: Record<string, string> = {
   accuracy: "accuracy",
-  accuracy_strict: "accuracy of all responses",
+  accuracy_strict: "strict accuracy",
   lsr: "language shortcuts (lsr)",
   self_contained: "self-contained",
   saw_but_wrong: "saw but wrong",
@@ -150,12 +150,12 @@ export function metricTable(score: Score): HTMLElement {
   );
 }
 
-/** A command with a button that copies it. */
+/** A command with a button that copies it. It may come from a downloaded run: all of it is shown. */
 export function commandLine(text: string, what = "Command"): HTMLElement {
   return h(
     "div",
     { class: "command" },
-    h("code", { tabindex: "0" }, oneLine(text, 4000)),
+    h("code", { tabindex: "0" }, plainNodes(text)),
     h("button", { type: "button", onclick: () => void copy(text, what) }, "Copy"),
   );
 }
