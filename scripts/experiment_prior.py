@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsr1_bench._util.look import plot_style
 from vsr1_bench._util.processes import run_command
 from vsr1_bench.api import load_runs
 from vsr1_bench.leaderboard.rendering import markdown
@@ -294,20 +295,22 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> Non
     """Draw the curves of the rollouts: a thin line per seed, a thick one for their mean."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5 * len(CURVES), 3.5), layout="constrained")
-    for place, curve in enumerate(CURVES, start=1):
-        axes = figure.add_subplot(1, len(CURVES), place)
-        for number, objective in enumerate(OBJECTIVES):
-            lines = [line for seed in SEEDS if (line := curves[f"{objective}/{seed}"].get(curve))]
-            for line in lines:
-                axes.plot(range(1, len(line) + 1), line, color=f"C{number}", lw=0.5, alpha=0.5)
-            if lines:
-                mean = np.mean(lines, axis=0)
-                axes.plot(range(1, len(mean) + 1), mean, color=f"C{number}", label=objective)
-        axes.set(title=curve, xlabel="step")
-        axes.grid(alpha=0.3)
-    figure.axes[0].legend()
-    figure.savefig(path, dpi=110)
+    with plot_style():
+        figure = Figure(figsize=(4.6 * len(CURVES), 3.4), layout="constrained")
+        for place, curve in enumerate(CURVES, start=1):
+            axes = figure.add_subplot(1, len(CURVES), place)
+            for number, objective in enumerate(OBJECTIVES):
+                runs = (curves[f"{objective}/{seed}"].get(curve) for seed in SEEDS)
+                lines = [line for line in runs if line]
+                for line in lines:
+                    axes.plot(range(1, len(line) + 1), line, color=f"C{number}", lw=0.5, alpha=0.5)
+                if lines:
+                    mean = np.mean(lines, axis=0)
+                    axes.plot(range(1, len(mean) + 1), mean, f"C{number}", lw=2, label=objective)
+            axes.set(title=curve, xlabel="step")
+        handles = figure.axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower left", ncols=len(OBJECTIVES))
+        figure.savefig(path, dpi=110)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

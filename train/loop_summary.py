@@ -15,6 +15,8 @@ from vsr1_bench.scoring.seeing import seeing_runs
 from vsr1_bench.store.journal import read_journal, write_atomic
 from vsr1_bench.store.run_folder import find_runs
 
+from .core.curves import PICTURE
+
 SEEING = ("lsr", "self_contained", "saw_but_wrong", "no_description")
 FLIPS = 10
 STATS = ("reward/total", "reward/accuracy", "reward/description_accuracy", "loss", "entropy")
@@ -46,7 +48,7 @@ def write_summary(folder: Path, labels: list[str], identity: dict[str, Any]) -> 
         "trainings": trainings,
     }
     for label in trainings:
-        curves = folder / label / "curves.png"
+        curves = folder / label / PICTURE
         if curves.is_file():
             shutil.copyfile(curves, folder / f"{label}.png")
     write_atomic(folder / "summary.json", json.dumps(values, indent=1) + "\n")

@@ -174,7 +174,7 @@ def test_the_command_says_what_was_trained(tmp_path: Path) -> None:
         wanted = (f"max_steps={steps}", f"output_dir={tmp_path}")
         done = here("train", "sft", "tiny/cold_start", *told, *wanted)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == f"{said}curves: {tmp_path}/curves.html\n"
+        assert done.stdout == f"{said}curves: vsr1-bench view {tmp_path}\n"
 
 
 @pytest.mark.parametrize("frozen", [("vision", "projector"), ("language",), ("projector",)])

@@ -100,7 +100,7 @@ def check_loggers(names: Iterable[str]) -> None:
         if spec is None or spec.origin is None:  # no origin: a folder `wandb` of earlier runs
             raise UsageError(
                 f"loggers: {name} is not installed; pip install {name}, or remove it from the list "
-                "(metrics are always in metrics.jsonl and curves.html)"
+                "(metrics are always in metrics.jsonl, which `vsr1-bench view` shows)"
             )
 
 

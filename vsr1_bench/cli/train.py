@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,7 +122,8 @@ def _train(options: argparse.Namespace) -> int:
 
         done = sft.train(recipe, accept_changed_data=options.accept_changed_data)
     if os.environ.get("RANK", "0") == "0":
-        print(f"{what_was_done(done)}; curves: {recipe.output_dir / 'curves.html'}")
+        folder = shlex.quote(str(recipe.output_dir))
+        print(f"{what_was_done(done)}; curves: vsr1-bench view {folder}")
         print(f"next: vsr1-bench train export {recipe.output_dir} OUT", file=sys.stderr)
     return EXIT_DONE
 

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vsr1_bench._util.look import COLOURS, SERIES, axis_range, plot_style
 from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.leaderboard.collect import Scored
 from vsr1_bench.leaderboard.reported import ReportedTable
+from vsr1_bench.leaderboard.settings import arrow
 from vsr1_bench.leaderboard.sheet import one_line
 from vsr1_bench.leaderboard.wide import Column, Grid, GridCell, GridRow, Wanted, build_grid
 
 FORMATS = (".png", ".svg", ".pdf")
-# Okabe and Ito's colours, which people with colour blindness can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-_MARKERS = "oDv^PX*<>ph"
+_MARKERS = "oDv^PX*"
 _MOST_BARS = 60
+_MOST_BESIDE = 4
+_BLUE, _WHITE, _MUTED = COLOURS["blue"][0], COLOURS["bg"][0], COLOURS["muted"][0]
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class Drawn:
     """What a drawing is made of; see `draw`."""
 
     scored: Sequence[Scored]
-    reported: Sequence[ReportedTable]
-    by: str | None
-    tasks: tuple[str, ...] | None
-    judges: Mapping[str, str]
+    reported: Sequence[ReportedTable] = ()
+    by: str | None = None
+    tasks: tuple[str, ...] | None = None
+    judges: Mapping[str, str] | None = None
+
+    def grid(self, *columns: str, by: str | None = None) -> Grid:
+        """The numbers as rows and columns; with `by` measured ones only."""
+        wanted = Wanted(columns or ("task",), by, self.tasks, self.judges or {})
+        return build_grid(self.scored, wanted, () if by else self.reported)
 
 
 def draw(
@@ -59,109 +67,208 @@ def draw(
     if output.suffix.lower() not in FORMATS:
         raise UsageError(f"--output {output}: wanted a file that ends in {', '.join(FORMATS)}")
     try:
-        from matplotlib.figure import Figure
+        with plot_style():
+            figure = draw_figure(kind, Drawn(scored, reported, by, tasks, judges))
+            output.parent.mkdir(parents=True, exist_ok=True)
+            dated = {"Date": None} if output.suffix.lower() == ".svg" else None
+            figure.savefig(output, dpi=150, metadata=dated)
     except ImportError as error:
         raise UsageError(
             "plots need matplotlib, which is not installed: pip install 'vsr1-bench[plots]'"
         ) from error
-    import matplotlib
-
-    # Text in an SVG stays text, and the file is the same each time.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vsr1-bench"}):
-        figure = Figure(layout="constrained")
-        KINDS[kind](figure, _Drawn(scored, reported, by, tasks, judges or {}))
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            dated = {"Date": None} if output.suffix.lower() == ".svg" else None
-            figure.savefig(output, dpi=150, metadata=dated)
-        except OSError as error:
-            raise StoreError(f"{output}: {error.strerror or error}") from error
+    except OSError as error:
+        raise StoreError(f"{output}: {error.strerror or error}") from error
 
 
-def _intervals(figure: Any, of: _Drawn) -> None:
-    """A panel a task: each row's value with its interval; reported rows hollow, without one."""
-    grid = build_grid(of.scored, Wanted(tasks=of.tasks, judges=of.judges), of.reported)
-    measured = [c for c in grid.columns if any(c in r.cells for r in _of(grid, "measured"))]
-    columns = measured or grid.columns
+def draw_figure(kind: str, of: Drawn) -> Any:
+    """Draw a figure of matplotlib in the current style."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
+    KINDS[kind](figure, of)
+    return figure
+
+
+def _intervals(figure: Any, of: Drawn) -> None:
+    """One panel per task: each row's value with its interval, and the value as text."""
+    grid = of.grid()
+    columns = [c for c in grid.columns if any(_known(r, c) for r in grid.rows)]
+    measured = [c for c in columns if any(_known(r, c) for r in grid.rows if r.kind == "measured")]
+    columns = measured or columns
     if not columns:
         raise UsageError("nothing to draw: no score of these runs and tasks")
-    rows = [row for row in grid.rows if any(column in row.cells for column in columns)]
-    names = _names(rows)
+    beside = _beside(len(columns))
+    lines = [columns[i : i + beside] for i in range(0, len(columns), beside)]
+    rows = [[r for r in grid.rows if any(_known(r, c) for c in line)] for line in lines]
+    names = [_names(found) for found in rows]
+    wide, high = max(map(len, lines)), [0.9 + 0.27 * len(found) for found in rows]
     figure.set_size_inches(
-        1.5 + 0.085 * max(map(len, names)) + 2.6 * len(columns), 1.4 + 0.32 * len(rows)
+        0.9 + 0.075 * max(len(name) for line in names for name in line) + 2.4 * wide,
+        0.5 + sum(high),
     )
-    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    for panel, column in zip(panels, columns, strict=True):
-        for place, row in enumerate(rows):
-            cell = row.cells.get(column)
-            if cell is not None and cell.value is not None:
-                _point(panel, cell, place, hollow=_hollow(row, cell))
-        panel.set_title(_safe(column.title), fontsize=10)
-        panel.set_xlabel("%")
-        panel.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(rows)), names)
-    panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    shown = [row.cells[c] for row in rows for c in columns if c in row.cells]
-    _legend(figure, shown, "Bars: 95 % intervals. ")
+    places = figure.add_gridspec(len(lines), wide, height_ratios=high)
+    for i, line in enumerate(lines):
+        for j, column in enumerate(line):
+            panel = figure.add_subplot(places[i, j])
+            _interval_panel(panel, column, rows[i])
+            panel.set_yticks(range(len(rows[i])), names[i] if j == 0 else [""] * len(rows[i]))
+    shown = [r.cells[c] for found in rows for r in found for c in columns if _known(r, c)]
+    note = _note(shown, _rows_hollow(grid.rows, columns))
+    figure.supxlabel(note, fontsize=8, color=_MUTED, x=0.01, ha="left")
 
 
-def _point(panel: Any, cell: GridCell, place: int, *, hollow: bool) -> None:
-    value = cell.value or 0.0
-    bars = None
-    if cell.low is not None and cell.high is not None:
-        bars = [[value - cell.low], [cell.high - value]]
-    panel.errorbar(
-        value,
-        place,
-        xerr=bars,
-        fmt="o",
-        color=COLOURS[0],
-        capsize=3,
-        mfc="white" if hollow else None,
+def _interval_panel(panel: Any, column: Column, rows: Sequence[GridRow]) -> None:
+    cells = {place: row.cells[column] for place, row in enumerate(rows) if _known(row, column)}
+    for place, cell in cells.items():
+        hollow = _hollow(rows[place], cell)
+        panel.errorbar(
+            cell.value,
+            place,
+            xerr=_bars(cell),
+            fmt="o",
+            color=_BLUE,
+            markersize=5.5,
+            mfc=_WHITE if hollow else None,
+            clip_on=False,
+        )
+        text = f"{cell.value:.{cell.digits}f}"
+        panel.text(
+            1.04,
+            place,
+            text,
+            transform=panel.get_yaxis_transform(),
+            va="center_baseline",
+            fontsize=8.5,
+        )
+    panel.set_title(_safe(column.title))
+    panel.set_xlabel(" · ".join(filter(None, (_unit(cells.values()), _counted(cells.values())))))
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.tick_params(axis="y", length=0, labelcolor=COLOURS["text"][0])
+    panel.grid(visible=False, axis="y")
+    panel.spines["left"].set_visible(False)
+    _scale(panel, "x", cells.values(), 20)
+
+
+def _counted(cells: Iterable[GridCell]) -> str:
+    """How many samples a panel's values rest on."""
+    sizes = sorted({cell.n for cell in cells if cell.n is not None})
+    if not sizes:
+        return ""
+    return f"n = {sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else "")
+
+
+def _unit(cells: Iterable[GridCell]) -> str:
+    return "%" if all(cell.digits == 1 for cell in cells) else ""
+
+
+def _scale(panel: Any, axis: str, cells: Iterable[GridCell], least: float) -> None:
+    """Choose the range of an axis by what is drawn on it."""
+    from matplotlib.ticker import MaxNLocator
+
+    found = list(cells)
+    ends = [end for cell in found for end in (cell.value, cell.low, cell.high)]
+    first, last = axis_range(ends, least=least if _unit(found) else 0)
+    panel.set(**{f"{axis}lim": (first, last)})
+    getattr(panel, f"{axis}axis").set_major_locator(
+        MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3)
     )
 
 
-def _shortcuts(figure: Any, of: _Drawn) -> None:
-    """Language shortcut rate against accuracy: one colour per task, one point per row."""
-    wanted = Wanted(("task", "lsr"), tasks=of.tasks, judges=of.judges)
-    grid = build_grid(of.scored, wanted, of.reported)
+def _shortcuts(figure: Any, of: Drawn) -> None:
+    """Language shortcut rate against accuracy: one panel per task, one number per row."""
+    from matplotlib.lines import Line2D
+
+    grid = of.grid("task", "lsr")
     pairs = [
         (accuracy, lsr)
         for accuracy in grid.columns
         for lsr in grid.columns
         if accuracy.headline and lsr.metric == "lsr" and accuracy.task == lsr.task
     ]
-    drawn = [
-        (row, a, b) for a, b in pairs for row in grid.rows if _known(row, a) and _known(row, b)
-    ]
+    drawn = {
+        (a, b): found
+        for a, b in pairs
+        if (found := [row for row in grid.rows if _known(row, a) and _known(row, b)])
+    }
     if not drawn:
         raise UsageError(
             "nothing to draw: no run has a language shortcut rate (lsr); run with --perception "
             "(caption, for a model that writes no descriptions)"
         )
-    figure.set_size_inches(9, 5)
-    panel = figure.subplots()
-    tasks_drawn = list(dict.fromkeys(a.task for _, a, _ in drawn))
-    names = dict(zip(map(id, grid.rows), _names(grid.rows), strict=True))
-    rows_drawn = list(dict.fromkeys(id(row) for row, _, _ in drawn))
-    for row, a, b in drawn:
-        x, y = row.cells[a], row.cells[b]
-        panel.errorbar(
-            x.value, y.value, xerr=_bars(x), yerr=_bars(y), alpha=0.8,
-            marker=_MARKERS[rows_drawn.index(id(row)) % len(_MARKERS)],
-            color=COLOURS[tasks_drawn.index(a.task) % len(COLOURS)],
-            mfc="white" if _hollow(row, x) or _hollow(row, y) else None,
-        )  # fmt: skip
-    for i, task in enumerate(tasks_drawn):
-        panel.plot([], [], "s", color=COLOURS[i % len(COLOURS)], label=_safe(task))
-    for i, row_id in enumerate(rows_drawn):
-        marker = _MARKERS[i % len(_MARKERS)]
-        panel.plot([], [], marker, color="grey", mfc="white", label=names[row_id])
-    figure.legend(loc="outside right upper", fontsize=8)
-    panel.set_xlabel("accuracy, %")
-    panel.set_ylabel("language shortcut rate, % (lower is better)")
-    panel.grid(alpha=0.3)
-    _legend(figure, [cell for row, a, b in drawn for cell in (row.cells[a], row.cells[b])])
+    ids = {id(row) for found in drawn.values() for row in found}
+    rows = [row for row in grid.rows if id(row) in ids]
+    numbers = {id(row): number for number, row in enumerate(rows, 1)}
+    wide = _beside(len(drawn))
+    high = math.ceil(len(drawn) / wide)
+    names = [f"{number}  {name}" for number, name in enumerate(_names(rows), 1)]
+    width = max(5.5, 2.6 * wide)
+    beside = max(1, min(len(names), int(width / (0.4 + 0.075 * max(map(len, names))))))
+    figure.set_size_inches(width, 0.6 + 2.5 * high + 0.18 * math.ceil(len(names) / beside))
+    for place, ((a, b), found) in enumerate(drawn.items(), 1):
+        panel = figure.add_subplot(high, wide, place)
+        for row in found:
+            _numbered(panel, row.cells[a], row.cells[b], numbers[id(row)], row)
+        panel.set_title(_safe(a.task))
+        panel.set_xlabel(_safe(f"{a.metric.replace('_', ' ')}, {_unit(r.cells[a] for r in found)}"))
+        _scale(panel, "x", [row.cells[a] for row in found], 5)
+        _scale(panel, "y", [row.cells[b] for row in found], 5)
+    figure.supylabel(f"language shortcut rate, %{arrow('lsr')}", fontsize=8.5, color=_MUTED)
+    note = _note(
+        [row.cells[c] for pair, found in drawn.items() for row in found for c in pair],
+        any(_rows_hollow(found, pair) for pair, found in drawn.items()),
+        *(["Each panel has its own scales."] if len(drawn) > 1 else []),
+    )
+    handles = [Line2D([], [], ls="") for _ in names]
+    _key(figure, handles, names, beside, note, handlelength=0)
+
+
+def _numbered(panel: Any, x: GridCell, y: GridCell, number: int, row: GridRow) -> None:
+    """A point with the number of its row in it, and its intervals."""
+    hollow = _hollow(row, x) or _hollow(row, y)
+    above = 3 + 2 * number  # of two points in one place, all of the later one is seen
+    panel.errorbar(
+        x.value,
+        y.value,
+        xerr=_bars(x),
+        yerr=_bars(y),
+        fmt="none",
+        ecolor=_BLUE,
+        elinewidth=1,
+        zorder=2,
+        clip_on=False,
+    )
+    panel.plot(
+        x.value,
+        y.value,
+        "o",
+        color=_BLUE,
+        markersize=11,
+        mfc=_WHITE if hollow else None,
+        zorder=above,
+        clip_on=False,
+    )
+    panel.annotate(
+        str(number),
+        (x.value, y.value),
+        ha="center",
+        va="center_baseline",
+        fontsize=7,
+        fontweight="bold",
+        color=_BLUE if hollow else _WHITE,
+        zorder=above + 1,
+    )
+
+
+def _key(
+    figure: Any, handles: Any, names: Sequence[str], beside: int, note: str, **look: Any
+) -> None:
+    """List the names below a drawing, after a note on all of it."""
+    legend = figure.legend(
+        handles, names, loc="outside lower left", ncols=beside, alignment="left", **look
+    )
+    legend.set_title(note, prop={"size": 8})
+    legend.get_title().set_color(_MUTED)
 
 
 def _known(row: GridRow, column: Column) -> bool:
@@ -172,11 +279,16 @@ def _hollow(row: GridRow, cell: GridCell) -> bool:
     return row.kind == "reported" or not cell.ranked
 
 
-def _legend(figure: Any, cells: Sequence[GridCell], before: str = "") -> None:
-    """Say below a drawing what is hollow, and of what part of a benchmark a point speaks."""
-    lines = [f"{before}Hollow: reported, or not to be ranked."]
+def _rows_hollow(rows: Sequence[GridRow], columns: Iterable[Column]) -> bool:
+    return any(_hollow(row, row.cells[c]) for c in columns for row in rows if _known(row, c))
+
+
+def _note(cells: Sequence[GridCell], hollow: bool, *more: str) -> str:
+    """Say what bars and hollow points are, and of what part of a benchmark a point speaks."""
+    bars = ["Bars: 95 % intervals."] if any(_bars(cell) for cell in cells) else []
+    line = " ".join([*bars, *(["Hollow: reported, or not ranked."] if hollow else []), *more])
     notes = {f"{c.scored.task}: {c.scored.sliced}" for c in cells if c.scored and c.scored.sliced}
-    figure.supxlabel("\n".join([*lines, *map(_safe, sorted(notes))]), fontsize=8)
+    return "\n".join(filter(None, [line, *map(_safe, sorted(notes))]))
 
 
 def _bars(cell: GridCell) -> list[list[float]] | None:
@@ -185,49 +297,82 @@ def _bars(cell: GridCell) -> list[list[float]] | None:
     return [[cell.value - cell.low], [cell.high - cell.value]]
 
 
-def _categories(figure: Any, of: _Drawn) -> None:
-    """Accuracy by category: one panel per task, one colour per row."""
+def _beside(panels: int) -> int:
+    """How many panels a line has, so that all lines are about equally full."""
+    return math.ceil(panels / math.ceil(panels / _MOST_BESIDE))
+
+
+def _categories(figure: Any, of: Drawn) -> None:
+    """Accuracy by category: one panel per task, one colour and shape per row."""
     by, known = of.by, sorted({name for one in of.scored for name in one.document["by"]})
     if by is None or by not in known:
         raise UsageError(f"categories: give --by GROUP; there is: {', '.join(known) or 'none'}")
-    grid = build_grid(of.scored, Wanted(by=by, tasks=of.tasks, judges=of.judges))
-    panels = list(dict.fromkeys(row.task for row in grid.rows))
+    grid = of.grid(by=by)
     groups = {
-        task: [c for c in grid.columns if any(c in r.cells for r in grid.rows if r.task == task)]
-        for task in panels
+        task: found
+        for task in dict.fromkeys(row.task for row in grid.rows)
+        if (found := [c for c in grid.columns if any(_known(r, c) for r in _of(grid, task))])
     }
+    if not groups:
+        raise UsageError(f"nothing to draw: no score of these runs by {by}")
     most = max(map(len, groups.values()))
     if most > _MOST_BARS:
         raise UsageError(f"--by {by}: {most} groups, too many to draw (at most {_MOST_BARS})")
-    figure.set_size_inches(max(6.0, 1.5 + 0.5 * most), 1 + 3.2 * len(panels))
-    for panel, task in zip(
-        figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True
-    ):
-        rows = [row for row in grid.rows if row.task == task]
-        names = _names(rows)
-        width = 0.7 / len(rows)
-        for i, (row, name) in enumerate(zip(rows, names, strict=True)):
-            shift = (i - (len(rows) - 1) / 2) * width
-            for place, column in enumerate(groups[task]):
-                cell = row.cells.get(column)
-                if cell is not None and cell.value is not None:
-                    panel.errorbar(
-                        place + shift, cell.value, yerr=_bars(cell), fmt="o", markersize=4,
-                        color=COLOURS[i % len(COLOURS)], capsize=2,
-                        mfc="white" if _hollow(row, cell) else None,
-                    )  # fmt: skip
-            panel.plot([], [], "o", color=COLOURS[i % len(COLOURS)], label=name)
-        titles = [_safe(column.title) for column in groups[task]]
-        panel.set_xticks(range(len(titles)), titles, rotation=45 if most > 6 else 0, ha="center")
-        panel.set_title(_safe(f"{task} by {by}"), fontsize=10)
-        panel.set_ylabel("accuracy, %")
-        panel.grid(axis="y", alpha=0.3)
-        panel.legend(fontsize=7)
-    _legend(figure, [cell for row in grid.rows for cell in row.cells.values()])
+    rows = {task: _of(grid, task) for task in groups}
+    names = list(dict.fromkeys(name for found in rows.values() for name in _names(found)))
+    high = [0.8 + len(groups[t]) * max(0.28, 0.05 + 0.13 * len(rows[t])) for t in groups]
+    beside = max(1, min(len(names), int(7 / (0.6 + 0.075 * max(map(len, names))))))
+    figure.set_size_inches(7, 0.5 + sum(high) + 0.18 * math.ceil(len(names) / beside))
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=high)[:, 0]
+    for panel, (task, columns) in zip(panels, groups.items(), strict=True):
+        _category_panel(panel, rows[task], columns, names)
+        panel.set_title(_safe(f"{task} by {by}"))
+    handles = [_series(i) for i in range(len(names))]
+    shown = [c for found in rows.values() for row in found for c in row.cells.values()]
+    hollow = any(_rows_hollow(rows[task], columns) for task, columns in groups.items())
+    _key(figure, handles, names, beside, _note(shown, hollow))
 
 
-def _of(grid: Grid, kind: str) -> list[GridRow]:
-    return [row for row in grid.rows if row.kind == kind]
+def _of(grid: Grid, task: str) -> list[GridRow]:
+    return [row for row in grid.rows if row.task == task]
+
+
+def _series(number: int, **changes: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    marker, colour = _MARKERS[number % len(_MARKERS)], SERIES[number % len(SERIES)]
+    return Line2D([], [], ls="", marker=marker, color=colour, markersize=5, **changes)
+
+
+def _category_panel(
+    panel: Any, rows: Sequence[GridRow], columns: Sequence[Column], names: Sequence[str]
+) -> None:
+    apart = 0.7 / len(rows)
+    cells = []
+    for i, (row, name) in enumerate(zip(rows, _names(rows), strict=True)):
+        look = _series(names.index(name))
+        for place, column in enumerate(columns):
+            if not _known(row, column):
+                continue
+            cell = row.cells[column]
+            cells.append(cell)
+            panel.errorbar(
+                cell.value,
+                place + (i - (len(rows) - 1) / 2) * apart,
+                xerr=_bars(cell),
+                fmt=look.get_marker(),
+                color=look.get_color(),
+                elinewidth=1.2,
+                markersize=5,
+                mfc=_WHITE if _hollow(row, cell) else None,
+                clip_on=False,
+            )
+    panel.set_yticks(range(len(columns)), [_safe(column.title) for column in columns])
+    panel.set_ylim(len(columns) - 0.5, -0.5)
+    panel.tick_params(axis="y", length=0, labelcolor=COLOURS["text"][0])
+    panel.grid(visible=False, axis="y")
+    panel.set_xlabel("accuracy, %")
+    _scale(panel, "x", cells, 20)
 
 
 def _names(rows: Sequence[GridRow]) -> list[str]:
@@ -239,7 +384,7 @@ def _safe(text: str) -> str:
     return one_line(text)[:80].replace("$", r"\$")
 
 
-KINDS: dict[str, Callable[[Any, _Drawn], None]] = {
+KINDS: dict[str, Callable[[Any, Drawn], None]] = {
     "intervals": _intervals,
     "lsr": _shortcuts,
     "categories": _categories,

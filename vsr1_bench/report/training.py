@@ -25,9 +25,16 @@ PANELS = {
     "KL to the first model": ("kl", "visual/kl"),
     "entropy, nats": ("entropy", "visual/entropy"),
     "response length, tokens": ("length/first", "length/second"),
-    "shares": ("zero_variance_share", "truncated_share/first", "clip/high_share", "clip/low_share"),
+    "shares": (
+        *("zero_variance_share", "truncated_share/first", "clip/high_share", "clip/low_share"),
+        *("excluded_share", "filter/kept_share"),
+    ),
     "engine against trainer": ("proof/mismatch", "proof/distance", "mismatch/max"),
     "seconds": ("seconds/generate", "seconds/read", "seconds/update", "seconds/sync"),
+    "gradient norm": ("grad_norm",),
+    "learning rate": ("lr",),
+    "tokens per second": ("tokens_per_second",),
+    "memory, GB": ("memory/",),
 }
 """Title → names of metrics; one that ends with `/` stands for all below it."""
 LOGARITHMIC = ("engine against trainer",)

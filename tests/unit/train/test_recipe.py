@@ -10,7 +10,7 @@ import pytest
 from cli import here
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.train.core.curves import draw_curves
+from vsr1_bench.train.core.curves import curves_figure, draw_curves
 from vsr1_bench.train.core.settings import DS_CONFIGS
 from vsr1_bench.train.plan import describe
 from vsr1_bench.train.recipe import Recipe, built_in, load_recipe
@@ -217,12 +217,17 @@ def test_the_plan_says_what_a_step_takes() -> None:
     assert "512 prompts x 8 = 4096 responses" in big and "updates per step: 4" in big
 
 
-def test_curves_of_a_run_are_a_picture_and_a_page(tmp_path: Path) -> None:
+def test_curves_of_a_run_are_a_picture_without_empty_panels(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert draw_curves(tmp_path) == []
-    lines = [{"step": s, "loss": 1 / (s + 1), "validation/<b>": 50.0} for s in range(3)]
+    assert draw_curves(tmp_path) is None and list(tmp_path.iterdir()) == []
+    lines = [{"step": s, "loss": 1 / (s + 1), "validation/<b>": 50.0, "lr": 1} for s in range(3)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    png, page = draw_curves(tmp_path)
-    assert png.read_bytes().startswith(b"\x89PNG")
-    text = page.read_text()
-    assert "&lt;b&gt;" in text and "<b>" not in text and "default-src 'none'" in text
+    assert draw_curves(tmp_path) == tmp_path / "curves.png"
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("*.html"))  # `vsr1-bench view` shows a training run
+    panels = curves_figure(lines).axes
+    assert [panel.get_title(loc="center") or panel.get_title(loc="left") for panel in panels] == [
+        "validation, %", "loss", "learning rate"
+    ]  # fmt: skip
+    for panel in panels:
+        assert [list(line.get_xdata()) for line in panel.get_lines()] == [[0, 1, 2]]
