@@ -43,6 +43,7 @@ def curves_figure(records: list[dict[str, Any]]) -> Any:
         records: Lines of `metrics.jsonl`.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     panels = panels_of(sorted({name for record in records for name in record}))
     rows = math.ceil(len(panels) / _BESIDE)
@@ -55,7 +56,7 @@ def curves_figure(records: list[dict[str, Any]]) -> Any:
             axes.plot(*zip(*points, strict=True), label=name, ls=dashes, marker=marker)
         axes.set_title(title)
         axes.set_xlabel("step")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if title in LOGARITHMIC:
             axes.set_yscale("symlog", linthresh=1e-7)
         # Below the panel, where it covers no curve.

@@ -83,9 +83,10 @@ def draw(
 def draw_figure(kind: str, of: Drawn) -> Any:
     """Draw a figure of matplotlib in the current style."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
+    apart = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, hspace=0.06)
+    figure = Figure(layout=apart)
     KINDS[kind](figure, of)
     return figure
 

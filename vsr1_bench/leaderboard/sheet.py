@@ -54,6 +54,8 @@ class Sheet:
     """Headings of text columns that hold numbers, in which a minus does not start a formula."""
     paragraphs: bool = False
     """Whether each remark is a paragraph in markdown, rather than a line."""
+    about: tuple[str, ...] = ()
+    """Headings of text columns that a page shows below the name of the row."""
 
 
 @dataclass(slots=True)

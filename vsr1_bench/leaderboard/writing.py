@@ -44,7 +44,14 @@ def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
     remarks = list(grid.remarks)
     if notes.texts:
         remarks.append("Numbers with a note are not ranked.")
-    return Sheet(headings, tuple(rows), tuple(notes.texts), tuple(remarks), intervals)
+    return Sheet(
+        headings,
+        tuple(rows),
+        tuple(notes.texts),
+        tuple(remarks),
+        intervals,
+        about=("setting", "kind", "source"),
+    )
 
 
 def _entry(cell: GridCell | None, notes: Footnotes) -> Entry:

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tree import ROOT
 
+from vsr1_bench._util.look import COLOURS, SERIES
 from vsr1_bench.leaderboard import render
 from vsr1_bench.leaderboard.page import html_page
 from vsr1_bench.leaderboard.rendering import (
@@ -166,8 +168,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += attrs
-        self.inside = tag == "td" or (self.inside and tag in ("span", "sup"))
-        if tag == "td":
+        cell = tag == "td" or ("scope", "row") in attrs
+        self.inside = cell or (self.inside and tag in ("span", "sup"))
+        if cell:
             self.cells.append("")
 
     def handle_data(self, data: str) -> None:
@@ -175,7 +178,7 @@ class Page(HTMLParser):
             self.cells[-1] += data
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "td":
+        if tag in ("td", "th"):
             self.inside = False
 
 
@@ -183,7 +186,7 @@ class Page(HTMLParser):
 def test_a_name_is_no_html(name: str) -> None:
     page = Page()
     page.feed(html_page(sheet(name), title=name))
-    assert page.tags.count("script") == 1 and page.tags.count("td") == 2
+    assert page.tags.count("script") == 1 and len(page.cells) == 2
     assert not {"img", "b", "a", "iframe", "link"} & set(page.tags)
     assert not any(key.startswith("on") or key in ("src", "href") for key, _ in page.attributes)
     assert page.cells[0] == " ".join("".join(c if c.isprintable() else " " for c in name).split())
@@ -224,7 +227,8 @@ def test_the_page_sorts_and_stays_silent_in_a_browser(tmp_path: Path) -> None:
 
         def column(number: int) -> list[str]:
             found: list[str] = tab.eval_on_selector_all(
-                f"td:nth-child({number})", "cells => cells.map(c => c.dataset.value)"
+                f"tbody :nth-child({number})[data-value]",
+                "cells => cells.map(c => c.dataset.value)",
             )
             return found
 
@@ -232,11 +236,47 @@ def test_the_page_sorts_and_stays_silent_in_a_browser(tmp_path: Path) -> None:
         assert column(2) == ["52.0", "51.0", "50.0"]
         tab.click("th:nth-child(2) button")
         assert column(2) == ["50.0", "51.0", "52.0"]
-        tab.click("th:nth-child(1) button")
+        tab.click("thead th:nth-child(1) button")
         assert column(1)[-2:] == ["a", "b"]
         assert tab.evaluate("getComputedStyle(document.querySelector('.best')).fontWeight") == "700"
         browser.close()
     assert errors == [] and asked == [path.as_uri()]
+
+
+LONG = "org/a-model-whose-name-is-longer-than-any-first-column-can-be-at-any-width"
+METRICS = ("accuracy", "lsr", "self_contained", "saw_but_wrong", "no_description", "words")
+
+
+def intervals_sheet() -> Sheet:
+    """One row per task and many metrics with intervals, as `--columns metric --intervals`."""
+    cells = tuple(Entry(50.0, 40.5, 60.5, (1,), "best") for _ in METRICS)
+    rows = ((LONG, "see_think, seed=3", *cells, "measured", "2026-01-01, string_match"),) * 3
+    return Sheet(
+        ("model", "setting", *METRICS, "kind", "source"),
+        (*rows, (f"{LONG} reported", "–", *cells, "reported", "arXiv:0000.00000, table 1")),
+        ("why",), ("of all",), intervals=True, about=("setting", "kind", "source"),
+    )  # fmt: skip
+
+
+def test_a_page_has_the_colours_of_the_report() -> None:
+    style = (ROOT / "vsr1_bench/report/web/src/style.css").read_text("utf-8")
+    named = dict(re.findall(r"--([a-z-]+): light-dark\((#\w+, #\w+)\);", style))
+    assert {name: ", ".join(both) for name, both in COLOURS.items()}.items() <= named.items()
+    assert {COLOURS[name][0] for name in ("blue", "grey")} <= set(SERIES)
+    lines = " ".join(re.findall(r"\.line-\d \{ stroke: ([^;]+);", style))
+    for colour in SERIES[2:5]:
+        assert f"light-dark({colour}, " in lines
+
+
+def test_what_is_known_of_a_row_stands_below_its_name() -> None:
+    made = html_page(intervals_sheet())
+    first, *_, last = re.findall(r'<th scope="row".*?</th>', made)
+    assert "see_think, seed=3" in first and "measured" not in first
+    assert '<span class="kind">reported</span>' in last and "arXiv:0000.00000" in last
+    heads = re.findall(r'<th scope="col".*?<button[^>]*>(.*?)</button>', made)
+    assert heads == ["model", *(name.replace("_", "_<wbr>") for name in METRICS)]
+    assert made.count('<svg class="bar"') == 4 * len(METRICS)
+    assert "paired test" in made and "95 % intervals" in made
 
 
 @pytest.mark.parametrize("fmt", WRITERS)
