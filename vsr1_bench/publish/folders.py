@@ -38,7 +38,7 @@ from vsr1_bench.publish.remote import (
 from vsr1_bench.store.journal import Lock
 
 LOCK = ".publish.lock"
-PART = f"{MANIFEST}.part"
+PART = ".part"
 
 
 class FolderRemote(Remote):
@@ -124,11 +124,10 @@ class FolderRemote(Remote):
 
     def push(self, upload: Upload) -> str:
         """Fill a new folder, then let the manifest name it, then remove the others."""
-        self._refuse_links(PART)
-        self._refuse_links(MANIFEST)
         manifest, known, new = upload.manifest, upload.known, set(upload.packed)
-        for path in (*upload.stale, *upload.beside):
+        for path in (MANIFEST, *upload.stale, *upload.beside):
             self._refuse_links(path)
+            self._refuse_links(f"{path}{PART}")
         try:
             for path in upload.stale:
                 self._fs.rm_file(f"{self._root}/{path}")
@@ -140,11 +139,11 @@ class FolderRemote(Remote):
                 else:
                     assert known is not None
                     self._keep(known.location(file.path), target)
-            self._name(upload.folder / MANIFEST)
+            self._replace(upload.folder / MANIFEST, MANIFEST)
             self._clear(manifest, known)
             for path in upload.beside:
                 self._fs.makedirs(self._fs._parent(f"{self._root}/{path}"), exist_ok=True)
-                self._bring(upload.folder / path, f"{self._root}/{path}")
+                self._replace(upload.folder / path, path)
         except OSError as error:
             raise ExchangeError(
                 f"--to {self.name}: {error.strerror or error}; give a folder you may write"
@@ -178,15 +177,16 @@ class FolderRemote(Remote):
                 "folder, or publish all of its runs anew to it after deleting its manifest.json"
             ) from error
 
-    def _name(self, manifest: Path) -> None:
-        """Replace the manifest, which activates the new files."""
+    def _replace(self, source: Path, name: str) -> None:
+        """Write a file in one step; a new manifest activates the new files."""
+        target = f"{self._root}/{name}"
         if not self._local:
-            self._fs.put_file(str(manifest), f"{self._root}/{MANIFEST}")
+            self._fs.put_file(str(source), target)
             return
-        part = Path(self._root, PART)
-        shutil.copyfile(manifest, part)
+        part = Path(f"{target}{PART}")
+        shutil.copyfile(source, part)
         _sync(part)
-        part.replace(Path(self._root, MANIFEST))
+        part.replace(target)
 
     def _clear(self, manifest: Manifest, known: Manifest | None) -> None:
         """Remove folders of earlier publishes, and the files that the last manifest named."""

@@ -8,14 +8,16 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from bundles import Bundle, files_below, made_run
 
 from vsr1_bench.errors import ExchangeError
+from vsr1_bench.publish.bundle import Manifest
 from vsr1_bench.publish.pack import PackOptions
-from vsr1_bench.publish.publishing import publish
+from vsr1_bench.publish.publishing import WriteBeside, parquet_name, publish
 from vsr1_bench.publish.unpack import download
 from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder
@@ -73,6 +75,37 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder
     judge_and_score(changed, "math", progress=False)
     (changed.path / "scores/string_match.json").unlink()
     return one, two, changed
+
+
+def test_a_kill_leaves_no_outdated_parquet(
+    runs: tuple[RunFolder, RunFolder, RunFolder], tmp_path: Path
+) -> None:
+    one, _, changed = runs
+
+    def beside(text: str) -> WriteBeside:
+        def write(folder: Path, packed: Manifest) -> list[str]:
+            names = [f"parquet/{kind}/{parquet_name(packed.runs[0])}.parquet" for kind in "ab"]
+            for name in names:
+                (folder / name).parent.mkdir(parents=True)
+                (folder / name).write_text(text * 100_000)
+            return names
+
+        return write
+
+    publish([one], str(tmp_path / "start"), QUIET, beside("old"))
+    before = (tmp_path / "start/manifest.json").read_text()
+    for step in range(1, 1000):
+        target = tmp_path / f"parquet-{step}"
+        shutil.copytree(tmp_path / "start", target)
+        work = partial(publish, [changed], str(target), QUIET, beside("new"))
+        killed = killed_at(step, target, work)
+        found = {path.read_text()[:3] for path in target.rglob("*.parquet")}
+        assert all(len(p.read_text()) == 300_000 for p in target.rglob("*.parquet")), step
+        is_new = (target / "manifest.json").read_text() != before
+        assert found <= ({"new"} if is_new else {"old"}), step
+        if not killed:
+            break
+    assert step > 10 and found == {"new"}
 
 
 def test_a_kill_at_any_step_leaves_a_bundle_and_the_next_publish_heals(
