@@ -60,7 +60,7 @@ from .recipe import Recipe
 from .rl.objectives import advantages_of, rows_of
 from .rl.prompts import TrainingData
 from .rl.rollouts import Rollout, collect, note_rollouts
-from .rl.sync_check import SyncCheck
+from .rl.sync_check import CANDIDATES, SyncCheck
 from .rl.updates import Updater
 from .rl.validation import forget_validations, validate, validation_judges
 
@@ -106,16 +106,22 @@ class Trainer(Session):
         if backend == "transformers":
             engine_args = {"attn_implementation": recipe.attention} | engine_args
         self.generator = stack.enter_context(
-            open_syncable(backend, self.model, engine_args, banned=banned)
+            open_syncable(
+                backend, self.model, engine_args, banned=banned, sleep_level=recipe.sleep_level
+            )
         )
         self.encoder = Encoder(self.generator.renderer)
-        self.engine = TrainingEngine(
-            recipe, self.model, self.generator.renderer, self.ranks, banned
-        )
         # The evaluator's pixel bounds, unless the recipe has some.
         names = ("temperature", "max_tokens", "min_pixels", "max_pixels")
         sampling = make_sampling({n: v for n in names if (v := getattr(recipe, n))}, self.model)
         self.data = self.ranks.rank0_first(lambda: TrainingData(recipe, self.encoder, sampling))
+        candidates = self.data.draw(0, min(CANDIDATES, len(self.data.data))).requests
+        self.sync_check = SyncCheck(self.generator, self.encoder, candidates)
+        self.generator.sleep()  # until the first sync, so that the trainer has its memory
+        self.engine = TrainingEngine(
+            recipe, self.model, self.generator.renderer, self.ranks, banned
+        )
+        self.sync_check.bind(self.engine, recipe.proof_bound)
         judge = open_judge(recipe.judge or self.data.task.judge)
         self.judge: JudgeRunner = stack.enter_context(judge)
         self.reader: Generator | None = None
@@ -128,10 +134,6 @@ class Trainer(Session):
         seed_all(recipe.seed + self.ranks.rank)
         self.updater = Updater(
             recipe, self.engine, self.encoder, dummy_rows(self.encoder, sampling)
-        )
-        probes = self.data.draw(0, 2).requests
-        self.sync_check = SyncCheck(
-            self.engine, self.generator, self.encoder, probes, recipe.proof_bound
         )
         self.resume(recipe, recipe.max_steps, stack, rows=self.data.data.spec.fingerprint)
         if self.ranks.first:
@@ -155,8 +157,9 @@ class Trainer(Session):
         metrics = StepMetrics()
         stats = self._sync(metrics)
         log.info(
-            "weight sync checked: engine and trainer differ by at most %.2g nats, bound %.2g",
-            *(stats["proof/mismatch"], stats["proof/bound"]),
+            "weight sync checked: log-probs of engine and trainer differ by %.2g nats on average, "
+            "bound %.2g; %d groups of parameters are compared bit for bit",
+            *(stats["proof/mismatch_mean"], stats["proof/bound"], len(self.sync_check.layers)),
         )
         if self.recipe.eval_every and self.progress.step == 0:
             self._validate(metrics)
@@ -278,7 +281,7 @@ class Trainer(Session):
         """Copy the weights to the rollouts' engine, and check that they arrived."""
         with metrics.phase("sync"):
             self.generator.wake()
-            self.generator.sync(self.engine.weights())
+            self.generator.sync(self.sync_check.watch(self.engine.weights()))
         with metrics.phase("proof"):
             stats = self.sync_check.check(self.progress.step)
         for name, value in stats.items():

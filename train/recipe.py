@@ -78,6 +78,9 @@ class Recipe(Training):
     backend: Literal["auto", "vllm", "transformers"] = "auto"
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the backend, as in `--model_args`."""
+    sleep_level: Literal[0, 1, 2] | None = None
+    """How vLLM frees GPU memory while the trainer works: 1 keeps its weights in host memory, 2
+    discards them, 0 = it stays awake. None = 2."""
     prompts_per_step: Positive = 512
     samples_per_prompt: Annotated[int, Field(ge=2)] = 8
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
@@ -124,7 +127,8 @@ class Recipe(Training):
     eval_tasks: str = ""
     eval_limit: Positive = 200
     proof_bound: NonNegative | None = None
-    """Maximum |Δ log-prob| between engine and trainer; None = by dtype (see `rl.sync_check`)."""
+    """Maximum mean |Δ log-prob| between engine and trainer, in nats; None = by dtype (see
+    `rl.sync_check`)."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

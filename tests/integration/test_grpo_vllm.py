@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -58,10 +59,10 @@ def test_ten_steps_are_made_proved_validated_and_drawn(ten_steps: Path) -> None:
     told = metrics(ten_steps)
     assert [int(step["step"]) for step in told] == list(range(11))  # the first is a validation
     for step in told:
-        assert step["proof/mismatch"] <= step["proof/bound"] == 1e-4
+        assert step["proof/mismatch_max"] <= step["proof/bound"] == 1e-4
     trained = told[1:]
     # A stale engine would be off by the distance: the proof tells each step from the one before.
-    assert sum(s["proof/distance"] > 100 * s["proof/mismatch"] for s in trained) >= 9
+    assert sum(s["proof/distance"] > 100 * s["proof/mismatch_max"] for s in trained) >= 9
     assert all(s["mismatch/max"] < 1e-4 and s["ratio_max"] == 1 for s in trained)
     names = "reward/accuracy reward/description_accuracy advantage/abs zero_variance_share entropy "
     names += "kl clip/low_share clip/high_share length/first length/second truncated_share/first "
@@ -82,6 +83,27 @@ def test_rollouts_are_journalled_with_their_reasons(ten_steps: Path) -> None:
         right = record["reasons"]["accuracy"].startswith("correct")
         assert record["components"]["accuracy"] == float(right)
         assert (record["read"] is None) == (record["description"] is None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sleep_level": 1}, {"engine_args": {"max_model_len": 512, "gpu_memory_utilization": 0.4}}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_the_engines_sleep_and_share_of_memory_may_change_on_resume(
+    ten_steps: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(ten_steps, run)
+    shutil.rmtree(run / "checkpoints/step-000010")
+    told = settings(**VLLM | changes, max_steps=10, save_every=4)
+    done = cli("train", "grpo", RECIPE, *told, f"output_dir={run}", timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for whole, resumed in zip(metrics(ten_steps)[9:], metrics(run)[9:], strict=True):
+        assert whole["step"] == resumed["step"] > 8
+        assert whole["tokens_trained"] == resumed["tokens_trained"]
+        for name in ("loss", "grad_norm", "entropy"):
+            assert resumed[name] == pytest.approx(whole[name], abs=1e-4)
 
 
 def test_checkpoints_are_kept_and_exported_bit_equal(ten_steps: Path, tmp_path: Path) -> None:
@@ -220,8 +242,8 @@ def test_two_ranks_are_proved_on_every_step(two_ranks: Path) -> None:
         told = metrics(two_ranks / way)
         assert [step["step"] for step in told] == [1, 2, 3]
         for step in told:
-            assert step["proof/mismatch"] <= step["proof/bound"] == 1e-4
-            assert step["proof/distance"] > 100 * step["proof/mismatch"]
+            assert step["proof/mismatch_max"] <= step["proof/bound"] == 1e-4
+            assert step["proof/distance"] > 100 * step["proof/mismatch_max"]
             assert step["mismatch/max"] < 1e-4
         for rank in (0, 1):
             journal = two_ranks / way / f"rollouts/rank-{rank}.jsonl"

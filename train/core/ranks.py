@@ -29,6 +29,11 @@ class Ranks:
     world: int
 
     @property
+    def nodes(self) -> int:
+        """Number of machines, as torchrun states it."""
+        return self.world // int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+
+    @property
     def first(self) -> bool:
         """Whether this rank reports and writes for all."""
         return self.rank == 0

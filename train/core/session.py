@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +17,8 @@ from .engine import TrainingEngine
 from .metrics import StepMetrics, open_loggers
 from .ranks import TrainError, join_ranks
 from .settings import Training
+
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -42,6 +45,11 @@ class Session:
                 stack.callback(self._lock.release)
 
         self.ranks.on_all_ranks(lock)
+        if self.ranks.first and self.ranks.nodes > 1:
+            log.warning(
+                "%d nodes: output_dir %s must be on a file system that all of them share",
+                *(self.ranks.nodes, self.folder),
+            )
 
     def resume(
         self, recipe: Training, steps: int, stack: ExitStack, *, rows: str | None = None

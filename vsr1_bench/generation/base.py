@@ -124,8 +124,15 @@ class SyncableGenerator(Generator):
         """
 
     @abstractmethod
+    def checksums(self) -> dict[str, int]:
+        """The `checksums` of the parameters that the engine holds, by its own names.
+
+        Parameters that it keeps in the form of one kernel only are missing.
+        """
+
+    @abstractmethod
     def sleep(self) -> None:
-        """Free memory for the trainer, if the backend can; weights and caches are lost."""
+        """Free memory for the trainer, if the backend can; `wake` and `sync` follow."""
 
     @abstractmethod
     def wake(self) -> None:

@@ -72,7 +72,12 @@ def open_generator(
 
 
 def open_syncable(
-    backend: str, model: ModelInfo, model_args: dict[str, Any], *, banned: Sequence[int]
+    backend: str,
+    model: ModelInfo,
+    model_args: dict[str, Any],
+    *,
+    banned: Sequence[int],
+    sleep_level: int | None = None,
 ) -> SyncableGenerator:
     """Load the model of a backend whose weights a trainer can replace.
 
@@ -81,16 +86,22 @@ def open_syncable(
         model: The weights that training starts from.
         model_args: Arguments of the backend.
         banned: Tokens that are never sampled.
+        sleep_level: How the engine frees memory for the trainer; only vLLM takes one.
 
     Raises:
-        UsageError: the backend does not take an argument in `model_args`.
+        UsageError: the backend does not take an argument in `model_args`, or `sleep_level`.
         ModelError: the model cannot be loaded.
     """
     args: Any = parse_backend_args(arguments_of(backend), backend, model_args)
     if backend == "vllm":
-        from vsr1_bench.generation.vllm_sync import SyncableVllm
+        from vsr1_bench.generation.vllm_sync import SLEEP_LEVEL, SyncableVllm
 
-        return SyncableVllm(model, args, banned=banned)
+        level = SLEEP_LEVEL if sleep_level is None else sleep_level
+        return SyncableVllm(model, args, banned=banned, sleep_level=level)
+    if sleep_level is not None:
+        raise UsageError(
+            f"sleep_level={sleep_level}: backend {backend!r} does not sleep; drop it, or take vllm"
+        )
     from vsr1_bench.generation.transformers_sync import SyncableTransformers
 
     return SyncableTransformers(model, args, banned=banned)

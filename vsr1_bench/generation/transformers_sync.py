@@ -11,6 +11,7 @@ import torch
 
 from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.base import SyncableGenerator
+from vsr1_bench.generation.checksums import checksums
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.transformers import TransformersGenerator
 from vsr1_bench.generation.transformers_args import TransformersArgs
@@ -59,6 +60,10 @@ class SyncableTransformers(TransformersGenerator, SyncableGenerator):
             chosen = logits.float().log_softmax(-1).gather(1, added[0, :, None])
             scores.append(tuple(chosen[:, 0].tolist()))
         return scores
+
+    def checksums(self) -> dict[str, int]:
+        """Checksums of all parameters; tied ones are under one name."""
+        return checksums(self.model.named_parameters())
 
     def sleep(self) -> None:
         """The copy stays where it is."""

@@ -22,12 +22,30 @@ if TYPE_CHECKING:
 BIAS = -100.0
 """Added to the logits of banned tokens; the lowest value that vLLM accepts."""
 
+SLEEP_LEVEL = 2
+ASYNC_SCHEDULING = False
+"""What the tests run: vLLM has none on CPU. On a GPU its default is True, which schedules a step
+before the last one has ended."""
+
 
 class SyncableVllm(VllmGenerator, SyncableGenerator):
     """A vLLM engine whose weights a trainer replaces."""
 
-    def __init__(self, model: ModelInfo, args: VllmArgs, *, banned: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        model: ModelInfo,
+        args: VllmArgs,
+        *,
+        banned: Sequence[int] = (),
+        sleep_level: int = SLEEP_LEVEL,
+    ) -> None:
         """Start the engine; see `VllmGenerator`.
+
+        Args:
+            model: The first weights.
+            args: Arguments of the backend.
+            banned: Tokens that are never sampled.
+            sleep_level: vLLM's: 1 keeps the weights in host memory, 2 discards them, 0 = no sleep.
 
         Raises:
             UsageError: the engine would span several ranks, which have different prompts.
@@ -38,7 +56,7 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
                 "tensor_parallel_size and pipeline_parallel_size"
             )
         self.banned = dict.fromkeys(banned, BIAS)
-        self._asleep = False
+        self._asleep, self._sleep_level = False, sleep_level
         in_process = args.model_copy(update={"in_process": True, "logprobs": True})
         super().__init__(model, in_process)
 
@@ -48,8 +66,9 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         settings = super()._settings(model, trust_remote_code=trust_remote_code)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             settings["distributed_executor_backend"] = "external_launcher"
+        settings["async_scheduling"] = ASYNC_SCHEDULING
         if torch.cuda.is_available():
-            settings["enable_sleep_mode"] = True
+            settings["enable_sleep_mode"] = self._sleep_level > 0
         return settings
 
     def _params(self, request: Request) -> Any:
@@ -111,17 +130,28 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
             raise died(error) from error
         return [scores[f"score-{number}"] for number in range(len(texts))]
 
+    def checksums(self) -> dict[str, int]:
+        """Checksums of the parameters that vLLM has not packed for a kernel (it does on CPU)."""
+        (sums,) = self.engine.apply_model(_checksums)
+        return dict(sums)
+
     def sleep(self) -> None:
         """Free weights and KV cache on a GPU; on CPU vLLM has no such mode."""
         if self.engine.vllm_config.model_config.enable_sleep_mode and not self._asleep:
             self.reset_caches()
-            self.engine.sleep(2)
+            self.engine.sleep(self._sleep_level)
             self._asleep = True
 
     def wake(self) -> None:
         """Allocate the memory of the weights; `sync` allocates that of the KV cache."""
         if self._asleep:
             self.engine.wake_up(["weights"])
+
+
+def _checksums(model: Any) -> dict[str, int]:
+    from vsr1_bench.generation.checksums import checksums
+
+    return checksums((n, p) for n, p in model.named_parameters() if p.numel())
 
 
 def _last(output: Any, tokens: Sequence[int]) -> tuple[float, ...]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from vsr1_bench.cli import train
 from vsr1_bench.errors import BenchError, UsageError
+from vsr1_bench.train.core import session
+from vsr1_bench.train.core.ranks import Ranks
+from vsr1_bench.train.recipe import load_recipe
 
 
 def interrupted() -> BenchError:
@@ -47,6 +52,26 @@ def test_the_first_rank_reports_an_interruption_for_all(
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(type(error)):
         train.execute(fail)
+
+
+@pytest.mark.parametrize(("local", "nodes"), [("8", 2), ("16", 1), (None, 1)])
+def test_a_run_on_several_nodes_says_that_they_share_the_output_folder(
+    local: str | None,
+    nodes: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if local is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
+    monkeypatch.setattr(session, "join_ranks", lambda: Ranks(0, 16))
+    monkeypatch.setattr(Ranks, "on_all_ranks", lambda self, act: act())
+    with ExitStack() as stack:
+        session.Session(load_recipe("tiny/vision_sr1", [f"output_dir={tmp_path}"]), stack)
+    assert Ranks(0, 16).nodes == nodes
+    said = [f"2 nodes: output_dir {tmp_path} must be on a file system that all of them share"]
+    assert caplog.messages == (said if nodes > 1 else [])
 
 
 def test_a_process_alone_reports_everything(

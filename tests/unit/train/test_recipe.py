@@ -207,6 +207,8 @@ def test_only_what_changes_the_training_is_a_change() -> None:
     assert first.model_copy(update=memory).changed(stored) == []
     other = Recipe(model="tiny", task="demo", objective="summed", lr=1.0)
     assert other.changed(stored) == ["lr: 1e-06 -> 1.0"] and other.digest() != first.digest()
+    asleep = {"sleep_level": 1, "engine_args": {"gpu_memory_utilization": 0.3}}
+    assert first.model_copy(update=asleep).changed(stored) == []
 
 
 def test_the_plan_says_what_a_step_takes() -> None:
