@@ -9,8 +9,9 @@ model of 0.5B). Each line draws such differences, scaled so that the median of t
 bound of 0.5 on the largest difference would. Each token has a scale of its own, drawn once per run,
 because a run has one probe.
 
-The second table trains the embedded model in bfloat16, with vLLM as the rollouts' engine: a healthy
-run, and one per fault. An update is a step of AdamW along a policy gradient with random advantages.
+The second table trains the embedded model in bfloat16: a healthy run, and one per fault. The engine
+is vLLM, or transformers with another attention than the trainer's, so that rounding differs. An
+update is a step of AdamW along a policy gradient with random advantages.
 
 Exit status 1 if a healthy run is stopped or a fault is not found.
 """
@@ -199,9 +200,10 @@ def train(fault: str, folder: Path, backend: str, steps: int, seed: int) -> None
         messages = build_messages(sample, get_format("see_think"))
         request = Request(f"{number}", messages, sampling, sample.images, sample.id)
         prompts.append((sample, request))
-    given = {"dtype": "bfloat16"} | ({"max_model_len": 512} if backend == "vllm" else {})
+    # With transformers, another attention than the trainer's, so that rounding differs.
+    other = {"max_model_len": 512} if backend == "vllm" else {"attn_implementation": "eager"}
     told: dict[str, Any] = {"error": None, "metrics": []}
-    with open_syncable(backend, model, given, banned=()) as generator:
+    with open_syncable(backend, model, {"dtype": "bfloat16"} | other, banned=()) as generator:
         encoder = Encoder(generator.renderer)
         check = SyncCheck(generator, encoder, prompts)
         answers = list(generator.generate([request for _, request in prompts[:2]]))
