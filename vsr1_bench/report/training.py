@@ -29,7 +29,11 @@ PANELS = {
         *("zero_variance_share", "truncated_share/first", "clip/high_share", "clip/low_share"),
         *("excluded_share", "filter/kept_share"),
     ),
-    "engine against trainer": ("proof/mismatch", "proof/distance", "mismatch/max"),
+    "engine against trainer": (
+        "proof/mismatch",  # of earlier versions: the largest
+        *("proof/mismatch_mean", "proof/mismatch_q95", "proof/mismatch_max"),
+        *("proof/distance", "mismatch/max"),
+    ),
     "seconds": ("seconds/generate", "seconds/read", "seconds/update", "seconds/sync"),
     "gradient norm": ("grad_norm",),
     "learning rate": ("lr",),
