@@ -73,7 +73,7 @@ class SftTrainer(Session):
         super().__init__(recipe, stack)
         self.accept_changed_data = accept_changed_data
         self.model = starting_model(recipe, self.ranks)
-        self.encoder = Encoder(ChatRenderer(self.model), kept=recipe.batch_size)
+        self.encoder = Encoder(ChatRenderer(self.model))
         bounds = {n: v for n in ("min_pixels", "max_pixels") if (v := getattr(recipe, n))}
         self.sampling = make_sampling(bounds, self.model)
         data = open_examples(recipe, self.ranks)
@@ -104,6 +104,7 @@ class SftTrainer(Session):
             stats = self.engine.update(
                 plan, lambda micro: self.loss(micro, learnt, metrics), step + 1
             )
+        self.encoder.forget()
         self.progress.step += 1
         self.progress.cursor += recipe.batch_size
         for name, value in stats.items():

@@ -6,12 +6,17 @@ processor. Images are decoded only for the micro-batch that needs their pixels.
 
 from __future__ import annotations
 
+import inspect
 import random
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
+from vsr1_bench._util.memory import local_share
 from vsr1_bench.errors import BenchError, GenerationError
 from vsr1_bench.generation.images import fit, image_size
 from vsr1_bench.records import ImagePlace, Message, Request, Sampling
@@ -26,8 +31,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["image", "text"]
 KINDS: tuple[Kind, ...] = ("image", "text")
-PROMPTS_KEPT = 16
-"""Prompts whose pixels are cached; the responses to a prompt share them."""
+PROMPTS_TOGETHER = 16
+"""Prompts whose responses are cut into micro-batches together."""
+CACHED_SHARE = 8
+"""One part in so many of the memory of this machine holds the encoded prompts of a step."""
+DISTINCT, COPIES = "distinct_grids", "copies"
+"""Our names for inputs of a batch of images: the grids of the distinct images `(M, 3)`, whose
+pixels alone are in the batch, and which of them each image of the rows is, `(images,)`."""
+GRIDS = "image_grid_thw"
+"""Patches of each image in time, height and width, `(images, 3)`, from Qwen's processors."""
 # What a processor returns per token; the rest (pixels, grids) is one stack for the batch.
 _BY_TOKEN = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
 
@@ -89,16 +101,39 @@ class Batch:
 class Encoder:
     """Makes batches with a model's own processor."""
 
-    def __init__(self, renderer: ChatRenderer, kept: int = PROMPTS_KEPT) -> None:
-        """Bind to the engine's renderer; `kept` prompts are cached."""
+    def __init__(self, renderer: ChatRenderer, limit: int | None = None) -> None:
+        """Bind to the engine's renderer.
+
+        Args:
+            renderer: Its own processor makes the batches.
+            limit: Bytes of encoded prompts that are cached; None = by the memory of this machine.
+        """
         self.renderer = renderer
         self.tokenizer = renderer.tokenizer
-        self.prompt = lru_cache(maxsize=kept)(self._encode)
+        self._shares = shares_images(renderer)
+        self._limit = local_share() // CACHED_SHARE if limit is None else limit
+        self._kept: OrderedDict[Request, dict[str, Any]] = OrderedDict()
+        self._bytes = 0
+        self._one = Lock()
 
     def encode(self, request: Request) -> dict[str, Any]:
         """The processor's output for a prompt."""
         bare = replace(request, key="", index=0, sampling=replace(request.sampling, seed=0))
-        return self.prompt(bare)
+        with self._one:  # `batches` encodes in a thread
+            known = self._kept.get(bare)
+            if known is None:
+                known = self._kept[bare] = self._encode(bare)
+                self._bytes += _size_of(known)
+                while self._bytes > self._limit and len(self._kept) > 1:
+                    self._bytes -= _size_of(self._kept.popitem(last=False)[1])
+            self._kept.move_to_end(bare)
+            return known
+
+    def forget(self) -> None:
+        """Free the encoded prompts; a step calls it at its end, because the next has others."""
+        with self._one:
+            self._kept.clear()
+            self._bytes = 0
 
     def _encode(self, request: Request) -> dict[str, Any]:
         prompt = self.renderer.render(request)
@@ -122,7 +157,7 @@ class Encoder:
         Raises:
             ValueError: names both numbers.
         """
-        grids = encoded.get("image_grid_thw")  # (images, 3): Qwen's
+        grids = encoded.get(GRIDS)
         token = getattr(self.renderer.config, "image_token_id", None)
         vision = getattr(self.renderer.config, "vision_config", None)
         merge = getattr(vision, "spatial_merge_size", None)
@@ -194,9 +229,14 @@ class Encoder:
         lengths = [len(row.tokens) for row in rows]
         width = max(start + n for start, n in zip(starts, lengths, strict=True))
         inputs: dict[str, Tensor] = {}
+        distinct = encoded
+        if self._shares and GRIDS in encoded[0]:
+            distinct = list({id(prompt): prompt for prompt in encoded}.values())
+            inputs |= _copies(encoded, distinct)
         for name in encoded[0]:
             if name not in _BY_TOKEN:
-                inputs[name] = torch.cat([prompt[name] for prompt in encoded])
+                whole = distinct if name == "pixel_values" else encoded
+                inputs[name] = torch.cat([prompt[name] for prompt in whole])
                 continue
             pad = self.tokenizer.pad_token_id or 0 if name == "input_ids" else 0
             inputs[name] = torch.full((len(rows), width), pad)  # (B, T)
@@ -216,6 +256,21 @@ class Encoder:
             torch.tensor([token for row in rows for token in row.tokens]),
             lengths,
         )
+
+    def batches(self, plan: Sequence[Micro]) -> Generator[Batch, None, None]:
+        """The batches of micro-batches; each is made while the one before it is used.
+
+        Raises:
+            GenerationError: see `collate`.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="encoder") as pool:
+            following = pool.submit(self.collate, plan[0]) if plan else None
+            for micro in [*plan[1:], None]:
+                if following is None:
+                    return
+                batch = following.result()
+                following = pool.submit(self.collate, micro) if micro else None
+                yield batch
 
     def microbatches(
         self, rows: Sequence[TrainRow], tokens: int, window: int
@@ -246,6 +301,35 @@ class Encoder:
     def _size(self, row: TrainRow) -> int:
         prompt = row.prompt_tokens or self.encode(row.request)["input_ids"].shape[1]
         return int(prompt + len(row.tokens))
+
+
+def shares_images(renderer: ChatRenderer) -> bool:
+    """Whether a model takes the features of images in place of their pixels (Qwen-VL)."""
+    if not renderer.sees:
+        return False
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    kind = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(renderer.config)]
+    return "mm_encoder_outputs" in inspect.signature(kind.forward).parameters
+
+
+def _copies(
+    encoded: Sequence[dict[str, Any]], distinct: Sequence[dict[str, Any]]
+) -> dict[str, Tensor]:
+    """The inputs `DISTINCT` and `COPIES` of a batch."""
+    import torch
+
+    counts = [len(prompt[GRIDS]) for prompt in distinct]
+    numbers = torch.split(torch.arange(sum(counts)), counts)
+    places = {id(prompt): own for prompt, own in zip(distinct, numbers, strict=True)}
+    return {
+        DISTINCT: torch.cat([prompt[GRIDS] for prompt in distinct]),
+        COPIES: torch.cat([places[id(prompt)] for prompt in encoded]),
+    }
+
+
+def _size_of(encoded: dict[str, Any]) -> int:
+    return sum(int(tensor.nbytes) for tensor in encoded.values())
 
 
 def dummy_rows(encoder: Encoder, sampling: Sampling) -> dict[Kind, TrainRow]:

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .encoding import Batch
+from .encoding import COPIES, DISTINCT, Batch
 
 CHUNK = 1024
 """Positions whose logits are in memory at once: 0.6 GB in fp32 with a vocabulary of 152,000."""
@@ -62,6 +62,7 @@ class Scorer(nn.Module):
         Returns:
             Log-probabilities and entropies in nats, fp32, `(N,)` each; entropies have no gradient.
         """
+        inputs = self._with_features(inputs)
         hidden = self.policy.base_model(**inputs, use_cache=False).last_hidden_state  # (B, T, H)
         picked = hidden[rows, columns]  # (N, H)
         passes = torch.tensor(-(-len(targets) // CHUNK))
@@ -79,6 +80,23 @@ class Scorer(nn.Module):
             scores.append(score)
         logprobs, entropies = zip(*scores, strict=True)
         return torch.cat(logprobs), torch.cat(entropies)
+
+    def _with_features(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Replace pixels by their features, where the rows of a batch share images.
+
+        The tower runs once for each distinct image. Its gradient is the sum over the rows.
+        """
+        inputs = dict(inputs)
+        grids, copies = inputs.pop(DISTINCT, None), inputs.pop(COPIES, None)
+        if copies is None:
+            return inputs
+        pixels = inputs.pop("pixel_values")
+        output = self.policy.base_model.get_image_features(pixels, grids, return_dict=True)
+        order = copies.tolist()
+        output.pooler_output = [output.pooler_output[i] for i in order]
+        if (layers := output.get("deepstack_features")) is not None:  # of Qwen3-VL
+            output.deepstack_features = [[layer[i] for i in order] for layer in layers]
+        return inputs | {"mm_encoder_outputs": {"image": output}}
 
     def _score(
         self, hidden: Tensor, targets: Tensor, temperature: float, bans: bool

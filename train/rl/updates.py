@@ -8,9 +8,10 @@ the same kind at the same time; a rank with fewer of them scores a dummy row wit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from ..core.encoding import PROMPTS_KEPT, Encoder, Kind, Micro, TrainRow, lockstep
+from ..core.encoding import PROMPTS_TOGETHER, Batch, Encoder, Kind, Micro, TrainRow, lockstep
 from ..core.engine import TrainingEngine
 from ..core.metrics import StepMetrics
 from ..recipe import Recipe
@@ -43,8 +44,8 @@ class Updater:
             TrainError: a loss or gradient is NaN or inf.
         """
         recipe = self._recipe
-        # Micro-batches of a window hold all responses to PROMPTS_KEPT prompts.
-        window = PROMPTS_KEPT * recipe.samples_per_prompt
+        # Micro-batches of a window hold all responses to PROMPTS_TOGETHER prompts.
+        window = PROMPTS_TOGETHER * recipe.samples_per_prompt
         tokens, ranks = recipe.microbatch_tokens, self._engine.ranks
         plans = [
             lockstep(self._encoder, ranks, rows, tokens, window, self._dummies)
@@ -60,13 +61,14 @@ class Updater:
             for _ in range(recipe.epochs):
                 for rows, plan in zip(minibatches, plans, strict=True):
                     self._minibatch(rows, plan, metrics, step)
+        self._encoder.forget()
 
     def _store_logprobs(self, plans: list[list[Micro]], *, reference: bool) -> None:
         """Score every row before the updates begin."""
         import torch
 
-        for micro in (micro for plan in plans for micro in plan):
-            batch = self._encoder.collate(micro)
+        micros = [micro for plan in plans for micro in plan]
+        for micro, batch in zip(micros, self._encoder.batches(micros), strict=True):
             scores = self._engine.score(batch, reference=reference)  # (N,)
             for row, part in zip(micro, torch.split(scores, batch.lengths), strict=True):
                 setattr(row, "reference" if reference else "old", part)
@@ -79,7 +81,10 @@ class Updater:
         if not any(total.tokens for total in totals.values()):
             metrics.peak("skipped_updates", 1.0)  # alike on all ranks: nothing could be rewarded
             return
-        stats = self._engine.update(plan, lambda micro: self._loss(micro, totals, metrics), step)
+        with closing(self._encoder.batches(plan)) as batches:
+            stats = self._engine.update(
+                plan, lambda micro: self._loss(micro, next(batches), totals, metrics), step
+            )
         for name, value in stats.items():
             metrics.add(name, value, 1)
 
@@ -95,15 +100,17 @@ class Updater:
             ranks=self._engine.ranks.world,
         )
 
-    def _loss(self, micro: Micro, totals: dict[str, Totals], metrics: StepMetrics) -> Tensor:
+    def _loss(
+        self, micro: Micro, batch: Batch, totals: dict[str, Totals], metrics: StepMetrics
+    ) -> Tensor:
         """A micro-batch's share of the minibatch's loss, with its gradient."""
         import torch
 
         from ..core.logprobs import score_batch
 
         recipe = self._recipe
-        # B responses of T tokens with their prompts, padded; N response tokens, one after another.
-        batch = self._encoder.collate(micro)  # input_ids (B, T)
+        # B responses of T tokens with their prompts, padded: `input_ids` (B, T); N response
+        # tokens, one after another.
         logprobs, entropy = score_batch(
             self._engine.engine, batch, temperature=recipe.temperature, bans=True
         )  # (N,), (N,)

@@ -203,6 +203,10 @@ class Lines:
         return Batch({"attention_mask": empty + 1}, empty, empty, empty, lengths)
 
 
+def loss_of(updater: Updater, rows: list[TrainRow], totals: Any) -> Any:
+    return updater._loss(rows, Lines().collate(rows), totals, StepMetrics())
+
+
 def decoupled_by_hand(
     now: list[float], old: list[float], reference: list[float], *, beta: float
 ) -> float:
@@ -255,7 +259,7 @@ def test_decoupled_gradient_is_that_of_the_papers_equations() -> None:
     table = Table(now.clone())
     updater = Updater(recipe, Engine(table), Lines(), {})  # type: ignore[arg-type]
     totals = {part: updater._totals(rows, part) for part in PARTS}
-    loss = updater._loss(rows, totals, StepMetrics())
+    loss = loss_of(updater, rows, totals)
     (gradient,) = torch.autograd.grad(loss, table.values)
     others = old.tolist(), reference.tolist()
     assert float(loss.detach()) == pytest.approx(
@@ -272,7 +276,7 @@ def test_decoupled_gradient_is_that_of_the_papers_equations() -> None:
     cut = []
     for micro, part in zip(([rows[0]], rows[1:]), (slice(0, 3), slice(3, 6)), strict=True):
         updater = Updater(recipe, Engine(Table(now[part].clone())), Lines(), {})  # type: ignore[arg-type]
-        cut.append(float(updater._loss(micro, totals, StepMetrics()).detach()))
+        cut.append(float(loss_of(updater, micro, totals).detach()))
     assert sum(cut) == pytest.approx(float(loss.detach()), abs=1e-9)
 
 
@@ -293,7 +297,7 @@ def test_a_token_with_two_terms_has_the_kl_once() -> None:
     row = TrainRow(Request("", (), Sampling()), (1,) * 4, (0.0,) * 4, None, terms, now, reference)
     updater = Updater(recipe, Engine(Table(now.clone())), Lines(), {})  # type: ignore[arg-type]
     totals = {part: updater._totals([row], part) for part in PARTS}
-    loss = float(updater._loss([row], totals, StepMetrics()).detach())
+    loss = float(loss_of(updater, [row], totals).detach())
     kl = [math.exp(d) - d - 1 for d in (reference - now).tolist()]
     # 4 tokens of the answer's mean, 2 of the visual one's; ratios are 1.
     wanted = 0.5 / 4 * (-1.0 * 4 + 0.1 * sum(kl)) + 0.5 / 2 * 2.0 * 2
@@ -302,5 +306,5 @@ def test_a_token_with_two_terms_has_the_kl_once() -> None:
     alone = replace(row, terms=terms[1:])
     totals = {part: updater._totals([alone], part) for part in PARTS}
     updater = Updater(recipe, Engine(Table(now.clone())), Lines(), {})  # type: ignore[arg-type]
-    loss = float(updater._loss([alone], totals, StepMetrics()).detach())
+    loss = float(loss_of(updater, [alone], totals).detach())
     assert loss == pytest.approx(0.5 / 2 * (2.0 * 2 + 0.1 * sum(kl[1:3])), abs=1e-9)

@@ -1,0 +1,210 @@
+"""One pass of the tower per picture, and pixels that are prepared once a step."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig
+from transformers import Qwen3VLForConditionalGeneration as Qwen3
+
+from tests.models import demo_requests, tiny
+from tests.training import small_recipe, trainer
+from vsr1_bench.generation.chat import ChatRenderer
+from vsr1_bench.records import ImagePlace, Message, Request
+from vsr1_bench.tiny import weights_path
+from vsr1_bench.train.core.encoding import Encoder, TrainRow
+from vsr1_bench.train.core.logprobs import Scorer, score_batch
+from vsr1_bench.train.core.metrics import StepMetrics
+
+
+class Counting(Encoder):
+    """An encoder that counts what it encodes anew."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__(ChatRenderer(tiny()), limit)
+        self.encoded: Counter[Request] = Counter()
+
+    def _encode(self, request: Request) -> dict[str, Any]:
+        self.encoded[request] += 1
+        return super()._encode(request)
+
+
+def rows_on(requests: Sequence[Request], samples: int) -> list[TrainRow]:
+    """Responses of different lengths; those to a prompt are not neighbours."""
+    return [
+        TrainRow(replace(request, key=f"{request.key} {n}", index=n), tuple(range(9, 12 + n)), ())
+        for n in range(samples)
+        for request in requests
+    ]
+
+
+def two_images() -> Request:
+    one, two = demo_requests(2)
+    content = (ImagePlace(0), "then", ImagePlace(1), "?")
+    return replace(one, messages=(Message("user", content),), images=one.images + two.images)
+
+
+def qwen2_5() -> Any:
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(weights_path(), dtype=torch.float32)
+
+
+def qwen3() -> Any:
+    """A random Qwen3-VL that reads the embedded model's batches."""
+    small = qwen2_5().config
+    text = small.get_text_config()
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": text.vocab_size,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 32,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [6, 5, 5],
+            },
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_heads": 2,
+            "patch_size": 14,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        image_token_id=small.image_token_id,
+        video_token_id=small.video_token_id,
+        vision_start_token_id=small.vision_start_token_id,
+        vision_end_token_id=small.vision_end_token_id,
+    )
+    torch.manual_seed(0)
+    return Qwen3(config)
+
+
+def scored(model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor], list[int]]:
+    """Log-probs of a batch, the gradient of their weighted sum, and the patches of each pass."""
+    patches: list[int] = []
+    hook = model.model.visual.register_forward_pre_hook(
+        lambda _, inputs: patches.append(len(inputs[0]))
+    )
+    model.zero_grad()
+    logprobs, _ = score_batch(Scorer(model), batch, temperature=1.0, bans=False)
+    hook.remove()
+    (logprobs * torch.linspace(-1, 1, len(logprobs))).sum().backward()
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    return logprobs.detach(), gradients, patches
+
+
+@pytest.mark.parametrize("build", [qwen2_5, qwen3])
+def test_samples_share_the_features_of_their_image(build: Any) -> None:
+    model, encoder = build(), Encoder(ChatRenderer(tiny()))
+    requests = [*demo_requests(2), replace(two_images(), sample_id="both")]
+    rows = rows_on(requests, 4)
+    batch = encoder.collate(rows)
+    logprobs, gradients, patches = scored(model, batch)
+    encoder._shares = False
+    plain = encoder.collate(rows)
+    wanted, plain_gradients, all_patches = scored(model, plain)
+    assert [4 * n for n in patches] == all_patches
+    assert len(batch.inputs["pixel_values"]) * 4 == len(plain.inputs["pixel_values"])
+    torch.testing.assert_close(logprobs, wanted, rtol=0, atol=2e-5)
+    assert gradients.keys() == plain_gradients.keys()
+    assert any("visual" in name for name in gradients)
+    for name, gradient in gradients.items():
+        scale = float(plain_gradients[name].abs().max())
+        error = float((gradient - plain_gradients[name]).abs().max())
+        assert error <= 1e-4 * scale + 1e-7, name
+
+
+def test_the_images_of_each_row_are_its_own() -> None:
+    model, encoder = qwen2_5(), Encoder(ChatRenderer(tiny()))
+    rows = rows_on([*demo_requests(3), two_images()], 2)
+    with torch.no_grad():
+        together, _ = score_batch(Scorer(model), encoder.collate(rows), temperature=1.0, bans=False)
+        alone = [
+            score_batch(Scorer(model), encoder.collate([row]), temperature=1.0, bans=False)[0]
+            for row in rows
+        ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=2e-5)
+
+
+def test_prompts_are_encoded_once_until_they_are_forgotten() -> None:
+    encoder = Counting()
+    rows = rows_on([r for r in demo_requests(25) if r.images], 2)
+    for _ in range(3):  # old log-probs, reference, update
+        for micro in (rows[:20], rows[20:]):
+            encoder.collate(micro)
+    assert len(encoder.encoded) == 20 and set(encoder.encoded.values()) == {1}
+    encoder.forget()
+    encoder.collate(rows[:1])
+    assert encoder.encoded.most_common(1)[0][1] == 2
+
+
+def test_the_cache_is_bounded_in_bytes() -> None:
+    encoder, bounded = Counting(), Counting(limit=1)
+    rows = rows_on(demo_requests(3), 2)
+    wanted, found = encoder.collate(rows), bounded.collate(rows)
+    assert max(bounded.encoded.values()) > 1 and len(bounded._kept) == 1
+    for name in ("input_ids", "attention_mask", "image_grid_thw"):
+        assert torch.equal(wanted.inputs[name], found.inputs[name])
+
+
+def test_a_batch_is_made_while_the_one_before_it_is_used() -> None:
+    encoder = Counting()
+    rows = rows_on(demo_requests(3), 1)
+    second = threading.Event()
+    collate = encoder.collate
+
+    def noted(micro: Sequence[TrainRow]) -> Any:
+        batch = collate(micro)
+        if micro[0] is rows[1]:
+            second.set()
+        return batch
+
+    encoder.collate = noted  # type: ignore[method-assign]
+    batches = encoder.batches([[row] for row in rows])
+    first = next(batches)
+    assert second.wait(30)
+    assert [first, *batches][2].targets.tolist() == list(rows[2].tokens)
+    assert list(encoder.batches([])) == []
+
+
+def test_a_prompt_that_cannot_be_encoded_raises_at_its_place() -> None:
+    encoder = Counting()
+    good, bad = rows_on(demo_requests(2), 1)
+    batches = encoder.batches([[good], [replace(bad, prompt_tokens=1)]])
+    next(batches)
+    with pytest.raises(Exception, match="1 tokens in the engine"):
+        next(batches)
+
+
+def test_a_step_encodes_each_prompt_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: Counter[str] = Counter()
+    encode = Encoder._encode
+
+    def counted(self: Encoder, request: Request) -> dict[str, Any]:
+        if request.images:
+            made[request.sample_id] += 1
+        return encode(self, request)
+
+    sizes = {"prompts_per_step": 20, "minibatch_prompts": 10, "samples_per_prompt": 2}
+    changes = sizes | {"max_tokens": 20, "beta": 0.01, "importance_cap": 0}
+    with trainer(small_recipe(tmp_path, **changes)) as t:
+        t.start()
+        monkeypatch.setattr(Encoder, "_encode", counted)
+        t.step(StepMetrics())
+        assert t.encoder._bytes == 0
+    assert len(made) == 20 and set(made.values()) == {1}
