@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from itertools import product
+from typing import TYPE_CHECKING
 
-from vsr1_bench.tiny import weights_path
+from vsr1_bench.errors import UsageError
 
-from .recipe import Recipe
+from .recipe import AnyRecipe, Recipe
 from .sft_recipe import SftRecipe
+
+if TYPE_CHECKING:
+    from .core.memory import Cards
+
+COUNTS = (1, 4, 8)
+CARDS = (24, 40, 80, 141)
+"""Gigabytes of a card."""
+LORA_RANK = 64
+"""The rank of the code of 2026."""
 
 
 def describe(recipe: Recipe | SftRecipe, world: int) -> str:
-    """The resolved recipe and its arithmetic as text; loads no weights and uses no network.
+    """The resolved recipe and its arithmetic as text.
 
     Args:
         recipe: The recipe.
@@ -23,13 +34,10 @@ def describe(recipe: Recipe | SftRecipe, world: int) -> str:
     settings = recipe.model_dump(mode="json")
     source = recipe.source or "none: this project's own recipe"
     step = _grpo(recipe, world) if isinstance(recipe, Recipe) else _sft(recipe, world)
-    count = parameters(recipe.model)
-    memory = "memory: unknown, because the model is not on this machine"
     return "\n".join(
         [
             *(f"{key} = {json.dumps(value)}" for key, value in settings.items()),
             *("", f"source: {source}", "", *step),
-            memory if count is None else _memory(recipe, world, count),
         ]
     )
 
@@ -65,36 +73,101 @@ def _sft(recipe: SftRecipe, world: int) -> list[str]:
     ]
 
 
-def _memory(recipe: Recipe | SftRecipe, world: int, count: int) -> str:
-    """Memory of weights, gradients and optimizer per rank (ZeRO: arXiv:1910.02054, figure 1)."""
-    from .core.engine import read_ds_config
+def describe_memory(recipe: Recipe | SftRecipe, world: int, cards: Cards | None = None) -> str:
+    """Bytes of a rank, and the cards on which the recipe runs, as text.
 
-    stage = int(read_ds_config(recipe).get("zero_optimization", {}).get("stage", 0))
-    size = 2 if recipe.dtype == "bfloat16" else 4
-    # 16-bit weights have fp32 master weights in addition.
-    states = 12 if size == 2 else 8
-    parts = {
-        "weights": size * count / (world if stage == 3 else 1),
-        "gradients": 4 * count / world if stage >= 2 else size * count,  # accumulated in fp32
-        "optimizer": states * count / (world if stage >= 1 else 1),
-        "reference": (size * count / (world if stage == 3 else 1)) if recipe.keeps_reference else 0,
-    }
-    if isinstance(recipe, Recipe):
-        parts["rollout engine's weights"] = size * count
-    listed = ", ".join(f"{name} {value / 1e9:.2f} GB" for name, value in parts.items())
-    return (
-        f"memory per rank, {count:,} parameters, ZeRO stage {stage}: {listed}; in all "
-        f"{sum(parts.values()) / 1e9:.2f} GB, plus activations and KV cache"
-    )
+    Loads no weights and uses no network.
+
+    Args:
+        recipe: The recipe.
+        world: Number of processes that train together.
+        cards: The cards to count for, one process each; None = a table of many.
+    """
+    return "\n".join(_memory(recipe, cards, world))
+
+
+def _memory(recipe: Recipe | SftRecipe, cards: Cards | None, world: int) -> list[str]:
+    if missing := [name for name in ("torch", "transformers") if not find_spec(name)]:
+        return [
+            f"memory: not counted without {', '.join(missing)}: pip install 'vsr1-bench[train]'"
+        ]
+    from .core.engine import read_ds_config
+    from .core.memory import GB, Cards, budget_of, micro_of
+    from .core.shapes import known_models, shape_of
+
+    shape = shape_of(recipe.model)
+    if shape is None:
+        return [
+            f"memory: not counted, because the shape of {recipe.model} is not known: give a "
+            f"folder, or one of {', '.join(known_models())}"
+        ]
+    stage = read_ds_config(recipe).get("zero_optimization", {}).get("stage", 0)
+    micro = micro_of(recipe, shape)
+    budget = budget_of(recipe, shape, cards or Cards(world, CARDS[2]))
+    image = " with an image" if micro.patches else ""
+    lines = [
+        f"memory of a rank on {cards or Cards(world, CARDS[2])}, {shape.parameters:,} parameters, "
+        f"ZeRO stage {stage}, {micro.rows} rows of {micro.tokens:,} tokens{image} at a time:",
+        *_table(("part", "GB"), [(k, f"{v / GB:.2f}") for k, v in budget.parts.items()]),
+        "",
+        *_table(("at once", "GB"), [(k, f"{v / GB:.2f}") for k, v in budget.moments.items()]),
+        "",
+        f"memory of the host while loading, all ranks: {budget.host / GB:.0f} GB",
+    ]
+    if cards:
+        return [*lines, f"{cards}: {verdict(recipe, cards)}"]
+    ways = ("as it stands", f"LoRA, rank {LORA_RANK}")
+    rows = []
+    for count, gigabytes in product(COUNTS, CARDS):
+        some = Cards(count, gigabytes)
+        rows.append((str(some), verdict(recipe, some), verdict(adapted(recipe), some)))
+    return [*lines, "", *_table(("cards", *ways), rows)]
+
+
+def adapted(recipe: AnyRecipe) -> AnyRecipe:
+    """The same recipe with LoRA adapters."""
+    return recipe.model_copy(update={"lora_rank": LORA_RANK})
+
+
+def verdict(recipe: Recipe | SftRecipe, cards: Cards) -> str:
+    """Whether a recipe runs on these cards, or the settings with which it does."""
+    from .core.memory import GB, OFFLOADED, budget_of, fitting
+    from .core.shapes import shape_of
+
+    shape = shape_of(recipe.model)
+    settings = None if shape is None else fitting(recipe, shape, cards)
+    if shape is None or settings is None:
+        return "does not fit"
+    said = f"fits with {' '.join(settings)}" if settings else "fits"
+    if f"deepspeed={OFFLOADED}" in settings:
+        host = budget_of(recipe.model_copy(update={"deepspeed": OFFLOADED}), shape, cards).host
+        said += f" and {host / GB:.0f} GB of the host's memory"
+    return said
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return [lines[0], "|" + "---|" * len(head), *lines[1:]]
+
+
+def read_cards(text: str) -> Cards:
+    """Cards from `COUNTxGB`, e.g. `4x80`.
+
+    Raises:
+        UsageError: the text is something else.
+    """
+    from .core.memory import Cards
+
+    found = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
+    if not found:
+        raise UsageError(f"--cards {text!r}: wanted COUNTxGB, e.g. 4x80 for four cards of 80 GB")
+    return Cards(int(found[1]), float(found[2]))
 
 
 def parameters(model: str) -> int | None:
-    """Number of a local model's parameters, from its files' headers; None if it is not local."""
-    folder = weights_path() if model == "tiny" else Path(model).expanduser()
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        header.pop("__metadata__", None)
-        total += sum(math.prod(entry["shape"]) for entry in header.values())
-    return total or None
+    """Number of a model's parameters; None if its shape is not known."""
+    from .core.shapes import shape_of
+
+    shape = shape_of(model)
+    return None if shape is None else shape.parameters

@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nproc", type=common.positive_int, help="processes on this machine, one per GPU"
     )
     parser.add_argument(
+        "--cards",
+        metavar="COUNTxGB",
+        help="plan: the cards to count for, e.g. 4x80 (default: many)",
+    )
+    parser.add_argument(
         "--last",
         action="store_true",
         help="export the last weights instead of the best by validation",
@@ -65,14 +70,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the action."""
+    if options.cards and options.action != "plan":
+        raise UsageError(f"--cards goes with train plan, not with train {options.action}")
     if options.action == "export":
         return _export(options)
     if options.adapter:
         raise UsageError("--adapter goes with train export; LoRA is trained by lora_rank=64")
     if options.action == "plan":
-        from vsr1_bench.train.plan import describe
+        from vsr1_bench.train.plan import describe, describe_memory, read_cards
 
-        print(describe(_recipe(options), world=options.nproc or 1))
+        cards = read_cards(options.cards) if options.cards else None
+        if cards and options.nproc not in (None, cards.count):
+            raise UsageError(
+                f"--cards {options.cards} has one process per card: drop --nproc {options.nproc}"
+            )
+        world = cards.count if cards else options.nproc or 1
+        recipe = _recipe(options)
+        print(describe(recipe, world), describe_memory(recipe, world, cards), sep="\n\n")
         return EXIT_DONE
     rank = os.environ.get("RANK", "0")
     try:

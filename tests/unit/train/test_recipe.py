@@ -76,9 +76,10 @@ def test_the_command_line_lists_recipes_and_names_their_source() -> None:
     listed = here("ls", "recipes").stdout
     for name in built_in():
         assert f"\n{name} " in listed
-    told = here("train", "plan", "qwen2_5_vl_3b/vision_sr1_2025", "seed=3").stdout
+    plan = ("train", "plan", "--cards", "8x80")
+    told = here(*plan, "qwen2_5_vl_3b/vision_sr1_2025", "seed=3").stdout
     assert "\nsource: zli12321/Vision-SR1 at 3b39d81: train_examples/2-3b_selfReward" in told
-    assert "none: this project's own recipe" in here("train", "plan", "tiny/vision_sr1").stdout
+    assert "none: this project's own recipe" in here(*plan, "tiny/vision_sr1").stdout
 
 
 @pytest.mark.parametrize("size", ["3", "7"])
@@ -214,7 +215,7 @@ def test_only_what_changes_the_training_is_a_change() -> None:
 def test_the_plan_says_what_a_step_takes() -> None:
     told = describe(load_recipe("tiny/vision_sr1"), world=2)
     assert "32 prompts x 8 = 256 responses, two passes" in told
-    assert "16 prompts of a step" in told and "ZeRO stage 0" in told
+    assert "16 prompts of a step" in told
     big = describe(load_recipe("qwen2_5_vl_7b/vision_sr1_2025"), world=8)
     assert "512 prompts x 8 = 4096 responses" in big and "updates per step: 4" in big
 
