@@ -43,13 +43,13 @@ th[aria-sort=descending] button::after { content: " \\25BC"; }
 tbody tr:hover > * { background: var(--surface); }
 .first { position: sticky; left: 0; z-index: 1; padding-left: 0; padding-right: 1rem; }
 .first { background: var(--bg); max-width: 18rem; }
-.first > *, .text { overflow: hidden; text-overflow: ellipsis; }
-.first > * { display: block; }
+tbody .first > *, .text { overflow: hidden; text-overflow: ellipsis; }
+tbody .first > * { display: block; }
 .name { font-weight: 600; }
 .setting, .source, .interval, .notes, .remark { color: var(--muted); font-size: 0.75rem; }
 .setting { white-space: normal; overflow-wrap: anywhere; }
 .first .kind {
-  display: inline-block; padding: 0 0.35rem; border: 1px solid var(--strong-line);
+  width: fit-content; padding: 0 0.35rem; border: 1px solid var(--strong-line);
   border-radius: 4px; color: var(--muted); font-size: 0.6875rem; line-height: 1.35;
 }
 .text { max-width: 22rem; }

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from browsing import NARROW, WIDE, chromium, tab
 from hypothesis import given
 from hypothesis import strategies as st
 from tree import ROOT
@@ -244,6 +245,7 @@ def test_the_page_sorts_and_stays_silent_in_a_browser(tmp_path: Path) -> None:
 
 
 LONG = "org/a-model-whose-name-is-longer-than-any-first-column-can-be-at-any-width"
+BOARD = (ROOT / "results" / "leaderboard.html").read_text("utf-8")
 METRICS = ("accuracy", "lsr", "self_contained", "saw_but_wrong", "no_description", "words")
 
 
@@ -256,6 +258,46 @@ def intervals_sheet() -> Sheet:
         (*rows, (f"{LONG} reported", "–", *cells, "reported", "arXiv:0000.00000, table 1")),
         ("why",), ("of all",), intervals=True, about=("setting", "kind", "source"),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["1280", "390"])
+def test_a_wide_table_is_whole(tmp_path: Path, size: tuple[int, int], theme: str) -> None:
+    """Nothing is cut at 1280 px; a narrow page scrolls the table alone, its names in sight."""
+    long = render([_document(model=LONG)], "html")
+    with chromium() as browser:
+        for made in (BOARD, html_page(intervals_sheet()), long):
+            (tmp_path / "page.html").write_text(made, "utf-8")
+            with tab(browser, tmp_path, size, theme) as opened:
+                page = opened.page
+                page.goto((tmp_path / "page.html").as_uri())
+                assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+                frame = page.locator(".scroll")
+                inside, seen = frame.evaluate("one => [one.scrollWidth, one.clientWidth]")
+                if size == WIDE:
+                    assert inside <= seen
+                names = page.locator("tbody .name")
+                for name in names.all():
+                    box = name.bounding_box()
+                    assert box["height"] < 24 and box["x"] + box["width"] <= size[0]
+                    assert name.get_attribute("title") == name.text_content()
+                left = names.first.bounding_box()["x"]
+                frame.evaluate("one => { one.scrollLeft = 9999; }")
+                assert names.first.bounding_box()["x"] == pytest.approx(left, abs=1)
+                last = page.locator("tbody tr:first-child > :last-child").bounding_box()
+                assert last["x"] + last["width"] <= size[0]
+                assert opened.axe() == []
+
+
+def test_a_printed_table_fits_the_paper(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(BOARD, "utf-8")
+    paper = (1047, 718)  # A4, landscape, with margins of 1 cm, at 96 dots per inch
+    with chromium() as browser, tab(browser, tmp_path, paper) as opened:
+        opened.page.goto((tmp_path / "page.html").as_uri())
+        opened.page.emulate_media(media="print")
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= paper[0]
+        first = opened.page.locator(".first").first
+        assert first.evaluate("one => getComputedStyle(one).position") == "static"
 
 
 def test_a_page_has_the_colours_of_the_report() -> None:
