@@ -215,6 +215,8 @@ class SyncCheck:
         At the first sync, a group that the engine has changed but stores in another form is not
         compared any more.
         """
+        if not self._sent:  # the engine has read nothing: its log-probs show it
+            return []
         sent, held = self._sent_layers(), by_layer(self._generator.checksums())
         wrong = {key for key in self.layers if sent.get(key) != held.get(key)}
         if not self._checked:
