@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from vsr1_bench.harness import harness_of
 from vsr1_bench.registry import load_registry
 from vsr1_bench.scoring import score_responses
@@ -140,7 +142,11 @@ def _score(
     metrics = {name: value for name, value in score.metrics.items() if asked}
     for mean in means:
         kind = Metric(mean.name) if mean.weighted else Metric(mean.name, "mean_by", by=(_TASK,))
-        chosen = [replace(r, groups={_TASK: name}) for name in mean.tasks for r in responses[name]]
+        chosen = [
+            msgspec.structs.replace(r, groups={_TASK: name})
+            for name in mean.tasks
+            for r in responses[name]
+        ]
         one = score_responses(chosen, (kind,), cluster=None, per_sample=1)
         metrics[mean.name] = one.metrics[mean.name]
     journals = {name: _verdicts(members[name][0], judge_name) for name in responses}

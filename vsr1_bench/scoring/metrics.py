@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 
+import msgspec
 import numpy as np
 
 from vsr1_bench.scoring.statistics import (
@@ -24,17 +25,15 @@ from vsr1_bench.scoring.statistics import (
 from vsr1_bench.task import Metric
 
 
-@dataclass(frozen=True, slots=True)
-class OfSample:
-    """Something that was observed of a sample."""
+class OfSample(msgspec.Struct, frozen=True, gc=False):
+    """Something that was observed of a sample. A struct: a run may have millions."""
 
     sample_id: str
     groups: Mapping[str, str]
     """Group name -> group."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response(OfSample):
+class Response(OfSample, frozen=True, gc=False):
     """One response as a metric sees it."""
 
     correct: float | None

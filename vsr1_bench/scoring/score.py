@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from vsr1_bench._util.garbage import without_gc
 from vsr1_bench.scoring.metrics import OfSample, Response, Value, compute
 from vsr1_bench.task import Metric
 
@@ -56,6 +57,7 @@ class Score:
         }
 
 
+@without_gc()
 def score_responses(
     responses: Sequence[Response],
     metrics: Sequence[Metric],

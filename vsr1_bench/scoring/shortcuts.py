@@ -8,7 +8,7 @@ correct), or has no description, or is not counted because one of its two verdic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from vsr1_bench.scoring.metrics import OfSample, Response, Value, compute
@@ -24,8 +24,7 @@ UNDESCRIBED_AT_MOST = 0.01
 METRICS = (*READ_METRICS, "leakage", "no_description")
 
 
-@dataclass(frozen=True, slots=True)
-class Seen(OfSample):
+class Seen(OfSample, frozen=True, gc=False):
     """One response as these rates see it; None = not known."""
 
     correct: bool | None
