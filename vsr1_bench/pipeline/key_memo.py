@@ -18,8 +18,9 @@ import zlib
 from array import array
 from collections.abc import Callable, Container
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vsr1_bench import records
 from vsr1_bench._util.closing import Closing
@@ -77,7 +78,7 @@ class KeyMemo(Closing):
         self._head = hashlib.sha256(f"{digest}\0{per_sample}".encode()).hexdigest().encode() + b"\n"
         self._known = b""
         self._noted: list[bytes] = []
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         try:
             self._open()
         except OSError as error:
@@ -87,7 +88,8 @@ class KeyMemo(Closing):
         held = self._path.read_bytes() if self._path.exists() else b""
         if held.startswith(self._head):
             self._known = held[: held.rfind(b"\n") + 1]  # what comes after is torn
-        self._file = self._path.open("r+b" if self._known else "wb")
+        # Unbuffered: on a full disk, closing would fail on what is still in a buffer.
+        self._file = self._path.open("r+b" if self._known else "wb", buffering=0)
         self._file.truncate(len(self._known))
         self._file.seek(0, os.SEEK_END)
         if not self._known:
@@ -151,13 +153,15 @@ class KeyMemo(Closing):
         noted, self._noted = self._noted, []
         if self._file is None:
             return
+        lines = b"".join(noted)
         try:
-            self._file.writelines(noted)
-            self._file.flush()
+            if self._file.write(lines) == len(lines):
+                return
+            log.debug("%s is written in part", self._path)
         except (OSError, ValueError) as error:
             log.debug("%s cannot be written (%s)", self._path, error)
-            self._file.close()
-            self._file = None
+        self._file.close()
+        self._file = None
 
     def drop(self) -> None:
         """Delete the memo; without a response it saves nothing."""
