@@ -74,7 +74,7 @@ def micro_of(recipe: Training, shape: Shape) -> MicroBatch:
     from .footprint import MicroBatch
 
     vision: Any = getattr(shape.config, "vision_config", None)
-    limit = int(getattr(recipe, "cutoff", None) or getattr(recipe, "max_prompt_tokens", 0))
+    limit: int = getattr(recipe, "cutoff", 0) or getattr(recipe, "max_prompt_tokens", 0)
     words = min(WORDS, limit // 2)
     patches = None
     if getattr(vision, "spatial_merge_size", None):
