@@ -171,11 +171,17 @@ def budget_of(recipe: Training, shape: Shape, cards: Cards) -> Budget:
     }
     if (share := engine_share(recipe)) is not None:
         parts["engine"] = share * cards.gigabytes * GB
-        moments["loading"] += parts["engine"]  # it is awake when the trainer loads
-        moments["generate"] = resident + parts["engine"]
+        moments["generate"] = resident
+        for moment in _awake(recipe):
+            moments[moment] += parts["engine"]
         moments["sync"] = resident + whole + size * shape.largest
     host = world * (whole + (optimizer if offloaded[1] else 0) + (divided if offloaded[0] else 0))
     return Budget(parts, moments, host)
+
+
+def _awake(recipe: Training) -> tuple[str, ...]:
+    """The moments in which the engine holds its share; at other times it sleeps."""
+    return ("generate", "loading") if getattr(recipe, "sleep_level", None) == 0 else ("generate",)
 
 
 def engine_share(recipe: Training) -> float | None:
@@ -260,7 +266,7 @@ def _shares(
         return
     moments = budget_of(recipe, shape, cards).moments
     card = cards.gigabytes * GB
-    room = card - (max(moments["generate"], moments["loading"]) - share * card)
+    room = card - (max(moments[moment] for moment in _awake(recipe)) - share * card)
     largest = math.floor(room / card * 20) / 20
     if 0 < largest < share or share * card < _engine_needs(recipe, shape) <= largest * card:
         arguments = getattr(recipe, "engine_args", {}) | {
