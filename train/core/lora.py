@@ -47,7 +47,7 @@ def add_adapters(policy: Any, recipe: Training, layers: list[str]) -> None:
         base_model_name_or_path=recipe.model,
     )
     policy.requires_grad_(False)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         inject_adapter_in_model(config, policy, NAME)
 
@@ -111,8 +111,9 @@ def merged(layer: Any) -> Tensor:
 
     with torch.no_grad():
         weight = layer.get_base_layer().weight
-        whole: Tensor = weight + layer.get_delta_weight(NAME).to(weight.dtype)
-    return whole
+        delta = layer.get_delta_weight(NAME).to(weight.dtype)
+        # -0.0 + 0.0 is 0.0: an unchanged weight keeps its bits, which the sync check compares.
+        return torch.where(delta == 0, weight, weight + delta)
 
 
 def is_adapter(name: str) -> bool:

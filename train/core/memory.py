@@ -181,7 +181,9 @@ def budget_of(recipe: Training, shape: Shape, cards: Cards) -> Budget:
 
 def _awake(recipe: Training) -> tuple[str, ...]:
     """The moments in which the engine holds its share; at other times it sleeps."""
-    return ("generate", "loading") if getattr(recipe, "sleep_level", None) == 0 else ("generate",)
+    if getattr(recipe, "sleep_level", None) == 0:
+        return ("generate", "loading", "update", "step")
+    return ("generate",)
 
 
 def engine_share(recipe: Training) -> float | None:

@@ -177,6 +177,8 @@ class SyncCheck:
                 f"the last update moved the trainer's log-probs by up to {moved:.3g} and the "
                 "engine's not at all, so it holds the old weights"
             )
+        elif moved > MOVED and not self._sent:
+            reason = "the sync read none of the trainer's weights"
         elif wrong := self._wrong_layers():
             reason = (
                 f"the engine holds other weights than the trainer in {len(wrong)} of "
@@ -221,8 +223,14 @@ class SyncCheck:
         wrong = {key for key in self.layers if sent.get(key) != held.get(key)}
         if not self._checked:
             stale = {key for key in wrong if held.get(key) == self._first[key]}
-            self.layers -= wrong - stale
-            wrong, self._checked = stale, True
+            wrong, excused, self._checked = stale, wrong - stale, True
+            self.layers -= excused
+            if excused:
+                log.info(
+                    "weight sync: the engine stores %d of %d groups of parameters in another form, "
+                    "first %s; only their log-probs are compared",
+                    *(len(excused), len(self.layers) + len(excused), min(excused)),
+                )
         return sorted(wrong)
 
     def _warn(self, mismatch: Mismatch, step: int) -> None:
@@ -239,21 +247,23 @@ class SyncCheck:
 def probes_of(encoder: Encoder, prompts: Sequence[Prompt]) -> list[Request]:
     """The requests of a probe: the smallest prompts, those with images first, and without images.
 
-    Only headers of images are read. Prompts whose images have none are skipped.
+    Only headers of images are read. A prompt whose images have none comes last and only
+    without them; its rollouts will report them.
     """
-    sized = []
+    sized: list[tuple[bool, float, int, Request]] = []
     for place, (_, prompt) in enumerate(prompts):
         sampling = replace(prompt.sampling, temperature=0.0, max_tokens=TOKENS)
         most = min(sampling.max_pixels, max(sampling.min_pixels, PIXELS))
         small = replace(prompt, sampling=replace(sampling, max_pixels=most))
         try:
             sized.append((not prompt.images, encoder.estimate(small), place, small))
-        except ImageError:  # its rollouts will say so
-            continue
+        except ImageError:
+            sized.append((True, math.inf, place, small))
     probes: list[Request] = []
-    for _, _, place, small in sorted(sized, key=lambda entry: entry[:3])[:PROMPTS]:
+    for _, size, place, small in sorted(sized, key=lambda entry: entry[:3])[:PROMPTS]:
         blind = reading_messages(prompts[place][0], "none")  # text only, like the second pass
-        probes += [small, Request("", blind, small.sampling, sample_id=small.sample_id)]
+        probes += [small] if size < math.inf else []
+        probes.append(Request("", blind, small.sampling, sample_id=small.sample_id))
     return [replace(request, key=f"probe {i}") for i, request in enumerate(probes)]
 
 

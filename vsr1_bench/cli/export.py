@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import Skipped, sound_runs
-from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, UsageError
+from vsr1_bench.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    DamagedRunError,
+    StoreError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from vsr1_bench.export.samples import ExportedRun
@@ -41,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the folder to write to (default: export); files of the same runs are replaced",
     )
     parser.add_argument("--judge", help="whose verdicts come first (default: the task's own judge)")
-    parser.add_argument("--no_images", action="store_true", help="leave images out")
+    parser.add_argument("--no_images", action="store_true", help="export no images")
     parser.add_argument(
         "--data_root",
         type=user_text,
@@ -73,6 +80,9 @@ def execute(options: argparse.Namespace) -> int:
             raise UsageError(f"--{flag} is only for --format hub")
     skipped = Skipped()
     runs = sound_runs(options.runs, skipped, deep=options.format != "hub")
+    tasks = sorted({run.spec().task.name for run in runs})
+    if unknown := sorted(set(options.task_ids or ()) - set(tasks)):
+        raise UsageError(f"--task_ids {unknown[0]}: no run of this task; here: {', '.join(tasks)}")
     write = _WRITERS[options.format](options, stored_judge(options.judge, runs))
     written: list[str] = []
     for run, name in zip(runs, file_names(run.spec() for run in runs), strict=True):
@@ -82,6 +92,10 @@ def execute(options: argparse.Namespace) -> int:
             if len(runs) == 1:
                 raise
             skipped.note(error)
+        except DamagedRunError:
+            raise
+        except StoreError as error:
+            raise type(error)(str(error).replace("--output_path", "-o")) from error
     for path in written:
         print(options.output / path)
     if not written:

@@ -21,6 +21,7 @@ from vsr1_bench.export.text import encodable
 from vsr1_bench.leaderboard.collect import run_notes
 from vsr1_bench.publish.rename import published_judge
 from vsr1_bench.store.journal import write_atomic
+from vsr1_bench.store.judge_names import bare
 from vsr1_bench.store.run_folder import RunFolder, safe_name
 from vsr1_bench.store.spec import RunSpec
 
@@ -81,7 +82,9 @@ def write_results(run: RunFolder, folder: Path, name: str, options: HubOptions) 
     spec = run.spec()
     document = _score(run, spec, options)
     _check(run, spec, document, options)
-    path = f"{safe_name(spec.model.id)}/{FOLDER}/{name}.yaml"
+    model = safe_name(spec.model.id)
+    # The folder stays here. The file is uploaded: a served model's name may be a path.
+    path = f"{model}/{FOLDER}/{name.removeprefix(f'{model}--')}.yaml"
     write_atomic(folder / path, _yaml(run, spec, document, options))
     return path
 
@@ -89,27 +92,40 @@ def write_results(run: RunFolder, folder: Path, name: str, options: HubOptions) 
 def _score(run: RunFolder, spec: RunSpec, options: HubOptions) -> dict[str, Any]:
     scores = {str(document["judge"]): document for document in run.scores()}
     task = known_task(spec.task.name, options.include_path)
-    order = [*judges_of(run, options.judge, task), *scores]
-    wanted = [name for name in order if name in scores and options.judge in (None, name)]
-    if not wanted:
-        by = f" by {options.judge!r}" if options.judge else ""
-        raise UsageError(f"{run.path}: no score{by}; run: vsr1-bench judge {run.path}")
-    return scores[wanted[0]]
+    if options.judge:
+        own = [options.judge]
+    elif task is not None:
+        own = [name for name in (task.judge, task.judge_fallback) if name]
+    else:
+        own = list(scores)  # `_check` refuses such a run
+    for name in (*judges_of(run, options.judge, task), *scores):
+        if name in scores and (name in own or bare(name) in own):
+            return scores[name]
+    raise UsageError(
+        f"{run.path}: no score by {' or '.join(map(repr, own)) or 'any judge'}; run: vsr1-bench "
+        f"judge {run.path}, or name a judge that has scored it by --judge"
+    )
 
 
 def _check(run: RunFolder, spec: RunSpec, document: dict[str, Any], options: HubOptions) -> None:
     """Refuse what is not the result of a model on a whole data set of the hub."""
-    rates, value = document["rates"], _headline(document)[1]
+    rates, (metric, value) = document["rates"], _headline(document)
     problem = None
     if spec.variant != NONE:
         problem = f"a blind run ({spec.variant}) is not a result of its benchmark"
-    elif (
-        not _HUB_ID.fullmatch(spec.data.id)
-        or known_task(spec.task.name, options.include_path) is None
-    ):
-        problem = f"its rows ({spec.data.id}) are not a data set of the hub that a task here reads"
+    elif not _HUB_ID.fullmatch(spec.data.id):
+        problem = f"its rows ({spec.data.id}) are not a data set of the hub"
+    elif known_task(spec.task.name, options.include_path) is None:
+        problem = f"task {spec.task.name!r} is unknown here; give its folder by --include_path"
     elif notes := run_notes(run, options.include_path):
         problem = notes[0]
+    elif value.get("unit") == "own":
+        problem = f"its {metric} is in a unit of its own, not a share"
+    elif rates["total"] != (asked := run.wanted() * spec.responses_per_sample):
+        problem = (
+            f"its score covers {rates['total']} of the {asked} responses; run: vsr1-bench score "
+            f"{run.path}"
+        )
     elif value["value"] is None or not rates["ranked"]:
         problem = f"only {rates['scored']} of {rates['total']} responses are scored"
     if problem is not None:

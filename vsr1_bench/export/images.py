@@ -88,6 +88,8 @@ def open_images(
     # `noise` and `swap` show images that the data do not have at that place.
     if run.spec().variant != NONE or not has_images(run):
         return NoImages(), None
+    if "content" in run.meta().get("origin", {}):  # downloaded: what was published, no more
+        return PublishedImages(run.path), None
     try:
         data = matching_data(run, options, include_path)
     except BenchError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.export.samples import ExportedRun, ExportedSample
 from vsr1_bench.export.text import all_encodable, encodable
 from vsr1_bench.generation.images import ImageError, data_url
+from vsr1_bench.leaderboard.collect import current_score
 from vsr1_bench.prompts.formats import FORMATS, build_messages
 from vsr1_bench.publish.bundle import image_kind
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Part
@@ -70,8 +72,7 @@ def write_log(run: ExportedRun, path: Path, *, progress: bool = True) -> None:
         write_eval_log(log, str(part), format="eval")
         part.replace(path)
     except OSError as error:
-        failure = os_failure(path, error)
-        raise type(failure)(str(failure).replace("--output_path", "-o")) from error
+        raise os_failure(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
@@ -99,9 +100,10 @@ def _log(run: ExportedRun, *, progress: bool) -> Any:
     recompute_metrics(log)
     assert log.results is not None
     log.results.total_samples, log.results.completed_samples = wanted, len(made)
-    scores = {document["judge"]: document for document in run.run.scores()}
+    scores = {document["judge"]: document for document in map(current_score, run.run.scores())}
     for score in log.results.scores:
-        if score.name in scores:
+        # An older score does not cover the responses that were made since.
+        if score.name in scores and scores[score.name]["rates"]["total"] == wanted:
             _add_ours(score, all_encodable(scores[score.name]))
     return log
 
@@ -169,12 +171,15 @@ def _add_ours(score: Any, document: Row) -> None:
         if value["value"] is None:
             continue
         ours = {"low": value["low"], "high": value["high"], "level": 0.95, "n": value["n"]}
+        ours["unit"] = value.get("unit", "share")
         known = score.metrics.get(name)
         if known is None:
             score.metrics[name] = EvalMetric(name=name, value=value["value"], metadata=ours)
             continue
-        if abs(known.value - value["value"]) > _EQUAL:  # several responses, some without a verdict
-            ours["inspect_value"], known.value = known.value, value["value"]
+        if not abs(known.value - value["value"]) <= _EQUAL:  # also if inspect has no number
+            if not math.isnan(known.value):
+                ours["inspect_value"] = known.value
+            known.value = value["value"]
         known.metadata = ours
     notes = [document.get("footnote"), *document.get("notes", ())]
     score.metadata = {"rates": document["rates"], "notes": [note for note in notes if note]}

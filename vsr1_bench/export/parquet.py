@@ -19,6 +19,7 @@ from typing import Any
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.export.samples import ExportedRun, ExportedSample, verdict_of
 from vsr1_bench.export.text import all_encodable, encodable
+from vsr1_bench.leaderboard.collect import current_score
 from vsr1_bench.perception.reader import description_in
 from vsr1_bench.store.journal import os_failure
 from vsr1_bench.store.spec import RunSpec
@@ -86,7 +87,10 @@ def score_features() -> Any:
     from datasets import Features, Value
 
     text, number, real, flag = (Value(kind) for kind in ("string", "int64", "float64", "bool"))
-    names = ("model", "task", "task_version", "prompt", "variant", "spec_hash", "judge", "metric")
+    names = (
+        *("model", "task", "task_version", "prompt", "variant", "spec_hash"),
+        *("judge", "metric", "unit"),
+    )
     return Features(
         {
             **dict.fromkeys(names, text),
@@ -130,7 +134,8 @@ def write_scores(run: ExportedRun, path: Path) -> int:
 
     Arguments, result and errors are those of `write_samples`.
     """
-    rows = [row for document in run.run.scores() for row in _score_rows(run.spec, document)]
+    documents = map(current_score, run.run.scores())
+    rows = [row for document in documents for row in _score_rows(run.spec, document)]
     return _write(path, score_features(), iter(rows)) if rows else 0
 
 
@@ -157,8 +162,7 @@ def _write(path: Path, features: Any, rows: Iterator[Row]) -> int:
                 written += len(group)
         part.replace(path)
     except OSError as error:
-        failure = os_failure(path, error)
-        raise type(failure)(str(failure).replace("--output_path", "-o")) from error
+        raise os_failure(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
@@ -178,9 +182,13 @@ def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield held
 
 
-def _size(row: Row) -> int:
-    images = sum(len(one["bytes"]) for one in row.get("images", ()) if one is not None)
-    return images + sum(len(value) for value in row.values() if isinstance(value, str))
+def _size(value: Any) -> int:
+    """About how many bytes of texts and images a value holds."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, list) else 0
 
 
 def _rows_of(run: ExportedRun, sample: ExportedSample) -> Iterator[Row]:
@@ -259,6 +267,7 @@ def _score_rows(spec: RunSpec, document: Row) -> Iterator[Row]:
             "spec_hash": document["spec_hash"],
             "judge": document["judge"],
             "metric": metric,
+            "unit": value.get("unit", "share"),
             **{name: value[name] for name in ("value", "low", "high", "n")},
             **{
                 name: rates[name]

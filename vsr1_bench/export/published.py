@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from vsr1_bench.errors import DamagedRunError, StoreError
 from vsr1_bench.export.images import PublishedImages
 from vsr1_bench.export.parquet import write_run
 from vsr1_bench.export.samples import ExportedRun
@@ -44,9 +45,21 @@ def write_parquet(
             images = PublishedImages(plain.path)
             with ExportedRun(plain, images, include_path=include_path) as opened:
                 own = parquet_name(run)
-                files = write_run(opened, folder / PARQUET, own, progress=progress)
+                files = _written(opened, folder / PARQUET, own, progress)
             written += [f"{PARQUET}/{path}" for path in files]
     return written
+
+
+def _written(run: ExportedRun, folder: Path, name: str, progress: bool) -> list[str]:
+    try:
+        return write_run(run, folder, name, progress=progress)
+    except DamagedRunError:
+        raise
+    except StoreError as error:
+        way_out = "give another temporary folder by TMPDIR"
+        raise StoreError(
+            str(error).replace("give another folder by --output_path", way_out)
+        ) from error
 
 
 def _unpacked(folder: Path, packed: Manifest, run: BundleRun, to: Path) -> RunFolder:

@@ -168,7 +168,7 @@ def merge(model: Any, adapter: Adapter, base: str) -> Any:
     try:
         with warnings.catch_warnings():  # about missing tensors, which are an error below
             warnings.simplefilter("ignore")
-            both = PeftModel.from_pretrained(model, str(adapter.path))
+            both = PeftModel.from_pretrained(model, str(adapter.path), torch_device="cpu")
         with safe_open(adapter.path / WEIGHTS, "pt") as file:
             stored = set(file.keys())
         loaded = set(get_peft_model_state_dict(both, save_embedding_layers=False))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from vsr1_bench.publish.bundle import MANIFEST, MAX_MANIFEST, BundleRun, Manifest, read_manifest
+from vsr1_bench.publish.folders import PART
 from vsr1_bench.publish.pack import PackOptions, pack
 from vsr1_bench.publish.remote import NotThereError, Remote, Upload
 from vsr1_bench.publish.remotes import open_remote
@@ -19,18 +19,16 @@ log = logging.getLogger(__name__)
 PARQUET, CARD = "parquet", "README.md"
 """Beside a bundle: the folder of its samples for the hub's viewer, and the page about them."""
 MAX_CARD = 1 << 20
-CONFIGS = f"""configs:
-- config_name: samples
-  data_files:
-  - split: test
-    path: {PARQUET}/samples/*.parquet
-- config_name: scores
-  data_files:
-  - split: test
-    path: {PARQUET}/scores/*.parquet
-"""
+CONFIGS = "configs: [{}, {}]".format(
+    *(
+        f"{{config_name: {name}, data_files: [{{split: test, path: {PARQUET}/{name}/*.parquet}}]}}"
+        for name in ("samples", "scores")
+    )
+)
+"""The line of YAML by which the hub's viewer finds the samples."""
 CARD_TEXT = f"""---
-{CONFIGS}---
+{CONFIGS}
+---
 
 Runs of vsr1-bench. `vsr1-bench download` fetches and checks them. `manifest.json` names the license
 of each benchmark.
@@ -99,8 +97,8 @@ def parquet_name(run: BundleRun) -> str:
 
 
 def _is_parquet_of(runs: Sequence[BundleRun], name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.parts[0] == PARQUET and path.stem in map(parquet_name, runs)
+    path = PurePosixPath(name.removesuffix(PART))  # a killed publish leaves such a file
+    return path.parts[:1] == (PARQUET,) and path.stem in map(parquet_name, runs)
 
 
 def _listing(remote: Remote) -> Sequence[str]:
@@ -128,7 +126,7 @@ def _has_card(remote: Remote, folder: Path, there: Sequence[str]) -> bool:
             "%s: its %s stays as it is; so that the hub shows the samples, add to its head: %s",
             remote.name,
             CARD,
-            json.dumps(CONFIGS),
+            CONFIGS,
         )
     return True
 

@@ -72,7 +72,7 @@ def test_the_score_of_a_whole_run_with_its_bundle_as_source(tmp_path: Path) -> N
     flags = ["--include_path", tmp_path / "tasks", "--task_ids", "hub_sums=sums"]
     done = hub(run.path.parents[1], "--source", BUNDLE, *flags)
     assert done.returncode == 0, done.stderr
-    path = tmp_path / f"out/org--model/.eval_results/org--model--{run.path.name}.yaml"
+    path = tmp_path / f"out/org--model/.eval_results/{run.path.name}.yaml"
     assert done.stdout == f"{path}\n"
     (entry,) = parse_eval_result_entries(yaml.safe_load(path.read_text("utf-8")))
     assert (entry.dataset_id, entry.task_id, entry.value) == ("org/sums", "sums", 75.0)
@@ -88,7 +88,10 @@ def test_what_is_no_result_of_a_benchmark_is_refused(tmp_path: Path) -> None:
     for name, reason in {
         "part": "12 of the 1,319 rows",
         "generated": "are not a data set of the hub",
-        "unjudged": "no score; run: vsr1-bench judge",
+        "unjudged": "no score by 'string_match'; run: vsr1-bench judge",
+        "outdated": "its score covers 2 of the 4 responses",
+        "own unit": "its accuracy is in a unit of its own",
+        "another judge": "no score by 'string_match'",
         "other": "no score by 'math'",
         "unscored": "only 2 of 4 responses are scored",
     }.items():
@@ -111,10 +114,17 @@ def test_what_is_no_result_of_a_benchmark_is_refused(tmp_path: Path) -> None:
             (next((run.path / "judgments").iterdir())).unlink()
         if name == "other":
             flags += ["--judge", "math"]
-        if name == "unscored":
+        if name in ("unscored", "outdated", "own unit", "another judge"):
             path = run.path / "scores/string_match.json"
             document = json.loads(path.read_text())
-            document["rates"] |= {"scored": 2, "ranked": False}
+            if name == "own unit":
+                document["metrics"]["accuracy"]["unit"] = "own"
+            elif name == "another judge":
+                document["judge"] = "exact"
+            elif name == "outdated":
+                document["rates"] |= {"total": 2, "scored": 2}
+            else:
+                document["rates"] |= {"scored": 2, "ranked": False}
             path.write_text(json.dumps(document))
         done = hub(run.path, *flags)
         assert reason in error_line(done.returncode, 2, done.stderr)
@@ -146,6 +156,9 @@ def test_flags_of_one_format(tmp_path: Path) -> None:
     )
     done = here("export", run.path, "--format", "parquet", "--source", BUNDLE)
     assert "--source is only for --format hub" in error_line(done.returncode, 2, done.stderr)
+    done = hub(run.path, "--source", BUNDLE, "--task_ids", "gsm8K=gsm8k")
+    wanted = "--task_ids gsm8K: no run of this task; here: gsm8k"
+    assert wanted in error_line(done.returncode, 2, done.stderr)
     done = here("export", run.path, "--format", "hub", "--task_ids", "x")
     assert "wanted TASK=ID" in error_line(done.returncode, 2, done.stderr)
     assert source_url("https://host.example/b/?key=1#x") == "https://host.example/b/"
