@@ -180,10 +180,13 @@ def budget_of(recipe: Training, shape: Shape, cards: Cards) -> Budget:
 
 
 def _awake(recipe: Training) -> tuple[str, ...]:
-    """The moments in which the engine holds its share; at other times it sleeps."""
+    """The moments in which the engine's share is counted.
+
+    It sleeps while the trainer loads, too; the share stays counted there as a reserve.
+    """
     if getattr(recipe, "sleep_level", None) == 0:
         return ("generate", "loading", "update", "step")
-    return ("generate",)
+    return ("generate", "loading")
 
 
 def engine_share(recipe: Training) -> float | None:
