@@ -100,6 +100,7 @@ def changed(path: str, value: object, of: RunSpec = SPEC) -> RunSpec:
 
 
 OTHERS = {
+    "model.adapter": "a" * 64,
     "model.id": "org/other",
     "model.revision": "v2",
     "model.fingerprint": "g",
@@ -155,9 +156,9 @@ def test_another_spec_is_another_folder(tmp_path: Path, path: str) -> None:
 
 
 def test_a_spec_of_before_keeps_its_hash() -> None:
-    """Precision and engine came later: what was stored without them is found where it is."""
+    """Precision, adapter and engine came later: what was stored without them is found."""
     stored = SPEC.model_dump(mode="json")
-    del stored["model"]["precision"], stored["engine"]
+    del stored["model"]["precision"], stored["model"]["adapter"], stored["engine"]
     known = hashlib.sha256(canonical_json(stored).encode()).hexdigest()
     assert RunSpec.model_validate(stored).digest() == known
     assert RunSpec.model_validate(stored).model.precision_label == "unknown"
