@@ -24,7 +24,7 @@ def interrupted() -> BenchError:
 @pytest.fixture
 def fail(monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
     """Options of a training that raises `error`."""
-    options = argparse.Namespace(action="grpo", error=None, adapter=None)
+    options = argparse.Namespace(action="grpo", error=None, adapter=None, cards=None)
 
     def raise_it(options: argparse.Namespace) -> int:
         raise options.error
