@@ -5,8 +5,8 @@ images. An image counts once, however many requests show it, because its request
 image and vLLM's cache of processed ones.
 
 Its pixels are freed when the last of these requests ends. vLLM 0.32 keeps the patches of an image
-until its request ends, because a preempted request is encoded again. Its
-outputs do not tell when an image has been encoded.
+until its request ends, because a preempted request is encoded again. Its outputs do not tell when
+an image has been encoded.
 """
 
 from __future__ import annotations
