@@ -59,6 +59,7 @@ def test_datasets_reads_responses_verdicts_and_images(seen: Path) -> None:
     told = {row["metric"]: row for row in rows(seen / "out", "scores")}
     assert told["accuracy"]["value"] == score["metrics"]["accuracy"]["value"] == 4 / 6
     assert (told["lsr"]["low"], told["lsr"]["total"]) == (score["metrics"]["lsr"]["low"], 6)
+    assert told["accuracy"]["unit"] == "share"
     assert first["spec_hash"] == told["accuracy"]["spec_hash"] == run.spec().digest()
 
 
@@ -138,6 +139,18 @@ def test_a_published_run_is_exported_without_its_gold_answers(tmp_path: Path) ->
     found = rows(export(tmp_path, runs="copy"))
     assert {row["answer"] for row in found} == {None}
     assert found[0]["question"] == "0 + 0?" and found[0]["verdict"] == "correct"
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_copy_is_exported_with_the_published_images_only(seen: Path, published: bool) -> None:
+    """Although the data with the images are here."""
+    flags = ["--include_path", plugins(seen)]
+    wanted = ["--with_images"] if published else []
+    done = here("publish", seen / "runs", "--to", seen / "bundle", *wanted, *flags)
+    assert done.returncode == 0, done.stderr
+    here("download", seen / "bundle", "--to", seen / "copy")
+    found = rows(export(seen, *flags, runs="copy"))
+    assert [row["images"][0] is not None for row in found] == [published] * 6
 
 
 def test_images_that_are_not_here_are_named(tmp_path: Path, seen: Path) -> None:
