@@ -8,9 +8,7 @@ a failed response is an error, and an unscored one `Score.unscored`.
 from __future__ import annotations
 
 import base64
-import contextlib
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +25,7 @@ from vsr1_bench.leaderboard.collect import current_score
 from vsr1_bench.prompts.formats import FORMATS, build_messages
 from vsr1_bench.publish.bundle import image_kind
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Part
-from vsr1_bench.store.journal import os_failure
+from vsr1_bench.store.journal import replacing
 
 MISSING_PACKAGE = "--format inspect needs inspect_ai: pip install 'vsr1-bench[inspect]'"
 _MEDIA = {"png": "png", "jpg": "jpeg", "gif": "gif", "webp": "webp"}
@@ -66,16 +64,8 @@ def write_log(run: ExportedRun, path: Path, *, progress: bool = True) -> None:
     from inspect_ai.log import write_eval_log
 
     log = _log(run, progress=progress)
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, path.suffix) as part:
         write_eval_log(log, str(part), format="eval")
-        part.replace(path)
-    except OSError as error:
-        raise os_failure(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def _log(run: ExportedRun, *, progress: bool) -> Any:

@@ -9,9 +9,7 @@ not held in memory.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from vsr1_bench.export.samples import ExportedRun, ExportedSample, verdict_of
 from vsr1_bench.export.text import all_encodable, encodable
 from vsr1_bench.leaderboard.collect import current_score
 from vsr1_bench.perception.reader import description_in
-from vsr1_bench.store.journal import os_failure
+from vsr1_bench.store.journal import replacing
 from vsr1_bench.store.spec import RunSpec
 
 SAMPLES, SCORES = "samples", "scores"
@@ -152,20 +150,14 @@ def _write(path: Path, features: Any, rows: Iterator[Row]) -> int:
     from pyarrow import parquet
 
     schema = features.arrow_schema
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     written = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with parquet.ParquetWriter(part, schema, compression="zstd", write_page_index=True) as file:
-            for group in _groups(rows):
-                file.write_table(pyarrow.Table.from_pylist(group, schema=schema))
-                written += len(group)
-        part.replace(path)
-    except OSError as error:
-        raise os_failure(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    with (
+        replacing(path) as part,
+        parquet.ParquetWriter(part, schema, compression="zstd", write_page_index=True) as file,
+    ):
+        for group in _groups(rows):
+            file.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+            written += len(group)
     return written
 
 
