@@ -118,7 +118,7 @@ class Checkpoints:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         free = shutil.disk_usage(work).free
-        adapters = engine.recipe.lora_rank is not None  # then nothing else is written
+        adapters = engine.recipe.lora_rank is not None
         count = sum(
             getattr(p, "ds_numel", p.numel())
             for p in engine.policy.parameters()

@@ -291,7 +291,8 @@ class TrainingEngine:
     def save_states(self, folder: Path) -> None:
         """Write weights, optimizer and schedule, one part per rank; all ranks call.
 
-        With LoRA only the adapters' weights are written.
+        With LoRA only the adapters' weights are written, and below ZeRO-3 a head that is tied to
+        the embedding: DeepSpeed excludes frozen parameters by name, and that has two.
 
         Raises:
             OSError, RuntimeError: this rank cannot write; raised after all ranks have finished.
