@@ -91,6 +91,9 @@ def test_only_adapters_are_trained_stored_and_resumed(tmp_path: Path, stage: str
         "adapter_model.safetensors",
     ]
     assert not (folder / "model").exists()
+    for file in folder.rglob("*model_states.pt"):
+        module = torch.load(file, map_location="cpu", weights_only=False)["module"]
+        assert all(map(lora.is_adapter, module)), "a tied head has two names"
     whole = sum(parameter.numel() for parameter in plain.values())
     stored = sum(file.stat().st_size for file in folder.rglob("*.pt"))
     assert stored < 4 * whole, "a checkpoint holds frozen weights"

@@ -159,6 +159,8 @@ class TrainingEngine:
         kind: Any = deepspeed.ops.adam.DeepSpeedCPUAdam if recipe.cpu_adam else torch.optim.AdamW
         optimizer = kind(decay_groups(scorer, recipe), lr=recipe.lr, betas=recipe.betas)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
+        if recipe.lora_rank is not None:
+            scorer.register_state_dict_post_hook(lora.keep_adapters)
         engine, *_ = deepspeed.initialize(
             model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
         )
@@ -291,8 +293,7 @@ class TrainingEngine:
     def save_states(self, folder: Path) -> None:
         """Write weights, optimizer and schedule, one part per rank; all ranks call.
 
-        With LoRA only the adapters' weights are written, and below ZeRO-3 a head that is tied to
-        the embedding: DeepSpeed excludes frozen parameters by name, and that has two.
+        With LoRA only the adapters' weights are written.
 
         Raises:
             OSError, RuntimeError: this rank cannot write; raised after all ranks have finished.

@@ -121,6 +121,15 @@ def is_adapter(name: str) -> bool:
     return ".lora_A." in name or ".lora_B." in name
 
 
+def keep_adapters(module: Any, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Leave only the adapters in a module's `state_dict()`, as a hook of it.
+
+    DeepSpeed excludes frozen parameters by name, but a head that is tied to the embedding has two.
+    """
+    for name in [name for name in state if not is_adapter(name)]:
+        del state[name]
+
+
 def write_adapter(policy: Any, state: dict[str, Tensor], folder: Path) -> None:
     """Write an adapter as a folder that peft reads.
 
