@@ -156,11 +156,10 @@ class TrainingEngine:
             parts = recipe.lora_parts
             layers = lora.linear_layers(scorer.policy, part_of, parts, self.model_info.id)
             lora.add_adapters(scorer.policy, recipe, layers)
+            scorer.register_state_dict_post_hook(lora.keep_adapters)
         kind: Any = deepspeed.ops.adam.DeepSpeedCPUAdam if recipe.cpu_adam else torch.optim.AdamW
         optimizer = kind(decay_groups(scorer, recipe), lr=recipe.lr, betas=recipe.betas)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
-        if recipe.lora_rank is not None:
-            scorer.register_state_dict_post_hook(lora.keep_adapters)
         engine, *_ = deepspeed.initialize(
             model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
         )
