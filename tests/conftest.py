@@ -32,7 +32,8 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("VSR1_CACHE", str(root / "vsr1"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(root / "datasets"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.delenv("VSR1_DATA_ROOT", raising=False)
+    for name in ("VSR1_DATA_ROOT", "VSR1_INCLUDE_PATH", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -261,7 +261,7 @@ def read_recipe(kind: type[AnyRecipe], name: str, settings: Sequence[str] = ()) 
     trainer = values.pop("trainer", Recipe.trainer)
     if trainer != kind.trainer:
         raise UsageError(f"recipe {name} is one of train {trainer}: vsr1-bench train {trainer} …")
-    values |= _settings(settings)
+    values = _over(values, _settings(settings))
     known = tuple(kind.model_fields)
     for key in values:
         if key not in known:
@@ -296,7 +296,16 @@ def _read(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"recipe {name}: not readable as TOML: {error}") from error
     parent = values.pop("extends", None)
-    return (_read(str(parent), (*above, name)) if parent else {}) | values
+    return _over(_read(str(parent), (*above, name)), values) if parent else values
+
+
+def _over(values: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """Settings with newer ones in their place; a new source of rows replaces the other kind."""
+    kept = dict(values)
+    for one, other in (("task", "dataset"), ("dataset", "task")):
+        if newer.get(one) is not None and other not in newer:
+            kept.pop(other, None)
+    return kept | newer
 
 
 def _settings(settings: Sequence[str]) -> dict[str, Any]:

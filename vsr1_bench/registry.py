@@ -23,6 +23,7 @@ from types import ModuleType
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.harness import harness_of
 from vsr1_bench.judge import Judge, ModelJudge, RuleJudge
+from vsr1_bench.store.environment import INCLUDE_PATH_VARIABLE, included_folders
 from vsr1_bench.task import Group, Task, UserDataset
 
 log = logging.getLogger(__name__)
@@ -91,13 +92,15 @@ class Registry:
 def load_registry(include_path: Sequence[str | Path] = ()) -> Registry:
     """Load built-in files, then installed plug-ins, then the files of `include_path` folders.
 
-    `include_path` executes the Python files it finds there: name only folders you trust.
+    The folders of VSR1_INCLUDE_PATH come before those of `include_path`. The Python files in them
+    are executed: name only folders you trust.
 
     Raises:
         UsageError: a folder is missing, a file does not import, or a name is taken.
     """
     # Each folder once, however it is spelled: a second import would be another object.
-    return _load(tuple(dict.fromkeys(str(Path(p).resolve()) for p in include_path)))
+    folders = (*included_folders(), *include_path)
+    return _load(tuple(dict.fromkeys(str(Path(p).resolve()) for p in folders)))
 
 
 @lru_cache(maxsize=8)
@@ -129,7 +132,9 @@ def _modules(include_path: tuple[str, ...]) -> Iterator[ModuleType]:
 
 def _folder_modules(folder: Path) -> Iterator[ModuleType]:
     if not folder.is_dir():
-        raise UsageError(f"--include_path {folder}: not a folder; give one that holds *.py files")
+        named = [str(Path(p).resolve()) for p in included_folders()]
+        source = INCLUDE_PATH_VARIABLE if str(folder) in named else "--include_path"
+        raise UsageError(f"{source} {folder}: not a folder; give one that holds *.py files")
     for file in sorted(folder.glob("*.py")):
         if file.name.startswith("_"):
             continue

@@ -115,8 +115,9 @@ class Page:
             self.files(block.text)
         elif block.language == "text":
             self.output(block.text)
-        elif block.language == "json" and block.name:
-            json.loads(block.text)
+        elif block.language in ("json", "yaml") and block.name:
+            if block.language == "json":
+                json.loads(block.text)
             path = self.folder / block.name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, "utf-8")

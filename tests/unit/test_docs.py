@@ -69,7 +69,11 @@ SHOWN = sorted(
 
 
 @pytest.mark.parametrize("line", SHOWN)
-def test_commands_are_accepted(line: str) -> None:
+def test_commands_are_accepted(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in (block for page in PAGES for block in blocks_of(page)):
+        if block.language == "yaml" and block.name and block.name in line:
+            Path(block.name).write_text(block.text)
     parse(arguments(line))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.errors import UsageError
 
+_COMMA_OR_JSON = re.compile(r",|=(?=[\[{])")
 _CONSTANTS = {"true": True, "false": False, "none": None, "null": None}
 
 
@@ -31,14 +34,28 @@ def key_values(text: str, flag: str) -> dict[str, Any]:
 
 
 def pieces(text: str) -> list[str]:
-    """Split at commas; a piece without `=` belongs to the value before it."""
+    """Split at commas; a piece without `=` belongs to the value before it, JSON stays whole."""
     parts: list[str] = []
-    for piece in text.split(","):
+    for piece in _at_commas(text):
         if "=" in piece or not parts:
             parts.append(piece)
         else:
             parts[-1] += f",{piece}"
     return parts
+
+
+def _at_commas(text: str) -> Iterator[str]:
+    """Split at the commas outside of JSON lists and objects."""
+    start = place = 0
+    while match := _COMMA_OR_JSON.search(text, place):
+        place = match.end()
+        if match[0] == ",":
+            yield text[start : match.start()]
+            start = place
+        else:
+            with suppress(ValueError):  # then it only looks like JSON
+                place = json.JSONDecoder().raw_decode(text, place)[1]
+    yield text[start:]
 
 
 def scalar(text: str) -> Any:
@@ -74,7 +91,7 @@ def command_words(flags: Mapping[str, Any]) -> list[str]:
         if value is True:
             words.append(f"--{name}")
         elif isinstance(value, Mapping):
-            words.append(f"--{name}={','.join(f'{k}={_typed(v)}' for k, v in value.items())}")
+            words.append(f"--{name}={','.join(f'{k}={text_of(v)}' for k, v in value.items())}")
         elif isinstance(value, Sequence) and not isinstance(value, str):
             if name == "include_path":
                 words += [f"--{name}={one}" for one in value]
@@ -85,7 +102,8 @@ def command_words(flags: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _typed(value: Any) -> str:
-    if isinstance(value, list | tuple):
+def text_of(value: Any) -> str:
+    """Write a value as it would be typed after `name=`."""
+    if isinstance(value, list | tuple | Mapping):
         return json.dumps(value)
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)

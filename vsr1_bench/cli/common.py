@@ -31,7 +31,8 @@ def add_include_path(parser: argparse.ArgumentParser) -> None:
         type=user_text,
         default=[],
         metavar="DIR",
-        help="folder with your own task and judge files; their code is executed (repeatable)",
+        help="folder with your own task and judge files; their code is executed (repeatable; also: "
+        "the environment variable VSR1_INCLUDE_PATH)",
     )
 
 
@@ -120,7 +121,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--judge_base_url",
         metavar="URL",
-        help="endpoint of that model; its key is in VSR1_JUDGE_API_KEY",
+        help="endpoint of that model, whose key is in VSR1_JUDGE_API_KEY or OPENAI_API_KEY "
+        "(default: OPENAI_BASE_URL, or OpenAI's own)",
     )
     group.add_argument(
         "--judge_all",
@@ -214,7 +216,8 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reader_base_url",
         metavar="URL",
-        help="endpoint of that model; its key is in VSR1_READER_API_KEY",
+        help="endpoint of that model, whose key is in VSR1_READER_API_KEY or OPENAI_API_KEY "
+        "(default: OPENAI_BASE_URL, or OpenAI's own)",
     )
     group.add_argument(
         "--reader_args",

@@ -118,7 +118,17 @@ def _main(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(f"vsr1-bench {__version__}")
         return 0
-    return _guarded(arguments, debug=_wants_debug(arguments))
+    try:
+        plain = _without_config(arguments)
+    except BenchError as error:
+        print(f"vsr1-bench: {error}", file=sys.stderr)
+        return error.exit_code
+    if plain == arguments:
+        return _guarded(arguments, debug=_wants_debug(arguments))
+    from vsr1_bench.store.environment import typed_as
+
+    with typed_as(plain):  # a stored run records the flags, not a file that may change
+        return _guarded(plain, debug=_wants_debug(plain))
 
 
 def _wants_debug(arguments: Sequence[str]) -> bool:
@@ -162,7 +172,7 @@ def _resume(arguments: list[str]) -> str:
     """The line with the command that resumes."""
     from vsr1_bench.store.environment import command_line
 
-    return f"resume with: {command_line(flag='data_root' in parse(arguments)[1])}"
+    return f"resume with: {command_line(vars(parse(arguments)[1]))}"
 
 
 def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
@@ -171,10 +181,36 @@ def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     Raises:
         UsageError: an unknown command or flag, or a value that cannot be read.
     """
-    arguments = _one_spelling(arguments)
-    name, rest = arguments[0], arguments[1:]
-    if name.startswith("-"):
-        name, rest = "run", arguments
+    arguments = _without_config(_one_spelling(arguments))
+    module, parser, named = _command(arguments)
+    return module, parser.parse_args(arguments[named:])
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """The parser of a command."""
+    return _command([name])[1]
+
+
+def _without_config(arguments: list[str]) -> list[str]:
+    """Replace `--config FILE` by the flags of the file.
+
+    Raises:
+        UsageError: an unknown command, or a file that cannot be used.
+    """
+    if not any(word.partition("=")[0] == "--config" for word in arguments):
+        return arguments
+    from vsr1_bench.cli.config import with_config
+
+    _, parser, named = _command(arguments)
+    return [*arguments[:named], *with_config(parser, arguments[named:])]
+
+
+def _command(arguments: list[str]) -> tuple[ModuleType, argparse.ArgumentParser, int]:
+    """The module of a command line's command, its parser, and the number of words that name it."""
+    name = arguments[0]
+    named = 0 if name.startswith("-") else 1
+    if not named:
+        name = "run"
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}; {nearest(name, tuple(COMMANDS))}")
     module = importlib.import_module(f"vsr1_bench.cli.{MODULES.get(name, name)}")
@@ -187,7 +223,13 @@ def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
         help="what to log on standard error; DEBUG also shows tracebacks",
     )
-    return module, parser.parse_args(rest)
+    parser.add_argument(
+        "--config",
+        default=argparse.SUPPRESS,  # `_without_config` has replaced it
+        metavar="FILE.yaml",
+        help="read flags from this file, named as here without dashes; typed flags take precedence",
+    )
+    return module, parser, named
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the command and what would differ today; run nothing",
     )
+    parser.add_argument(
+        "--as_config",
+        type=user_path,
+        metavar="FILE.yaml",
+        help="write the command as a file for --config; run nothing",
+    )
     new = "folder of the new run (default: reruns); the stored run is not changed"
     common.add_output_path(parser, new, "reruns")
     common.add_include_path(parser)
@@ -55,14 +61,14 @@ def execute(options: argparse.Namespace) -> int:
         listed = ", ".join(str(run.path) for run in runs[:5])
         raise UsageError(f"{options.run} holds {len(runs)} runs; name one of them: {listed}")
     (run,) = runs
+    if options.as_config:
+        return _write_config(run, options.as_config, _allowed(options))
     if options.output_path.resolve() == run.path.parent.parent.resolve():
         raise UsageError(
             f"--output_path {options.output_path}: {run.path} is stored there, so nothing would "
             "be generated; name another folder"
         )
-    allowed = [word for path in options.include_path for word in ("--include_path", path)]
-    allowed += ["--trust_remote_code"] if options.trust_remote_code else []
-    rerun = plan_rerun(run, options.output_path, allowed)
+    rerun = plan_rerun(run, options.output_path, _allowed(options))
     out = sys.stdout if options.dry_run else sys.stderr
     print(rerun.command, file=out)
     if rerun.unknown:
@@ -85,6 +91,33 @@ def execute(options: argparse.Namespace) -> int:
     command = shlex.join([COMMAND, "compare", str(run.path), str(new)])
     print(f"compare with: {command}", file=sys.stderr)
     return code
+
+
+def _allowed(options: argparse.Namespace) -> list[str]:
+    """The flags that execute code, as typed for this rerun or set in this environment."""
+    from vsr1_bench.store.environment import included_folders
+
+    folders = dict.fromkeys((*included_folders(), *options.include_path))
+    allowed = [word for path in folders for word in ("--include_path", path)]
+    return allowed + (["--trust_remote_code"] if options.trust_remote_code else [])
+
+
+def _write_config(run: RunFolder, file: Path, allowed: Sequence[str]) -> int:
+    """Write the recorded command as a file for `--config`."""
+    from vsr1_bench.cli.config import as_yaml
+    from vsr1_bench.cli.main import parser_of
+    from vsr1_bench.store.environment import COMMAND
+    from vsr1_bench.store.journal import write_atomic
+
+    words, withheld = rerun_arguments(run, file)
+    words = words[1 : words.index("--output_path", -2)]  # without `run`, and without a folder
+    comments = [f"The command of {run.path.name}; run it with: {COMMAND} --config {file.name}"]
+    if missing := missing_flags(withheld, allowed):
+        comments.append(f"Left out, because it executes code: {missing}")
+        print(f"vsr1-bench: left out, because it executes code: {missing}", file=sys.stderr)
+    write_atomic(file, as_yaml(parser_of("run"), [*words, *allowed], comments))
+    print(f"{file}; run it with: {shlex.join([COMMAND, '--config', str(file)])}")
+    return EXIT_DONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend", default="auto", help="auto (default), vllm, transformers, openai or scripted"
     )
     engine.add_argument(
-        "--base_url", help="OpenAI-compatible endpoint; its key is in OPENAI_API_KEY"
+        "--base_url",
+        metavar="URL",
+        help="OpenAI-compatible endpoint; its key is in OPENAI_API_KEY (default for --backend "
+        "openai: the environment variable OPENAI_BASE_URL)",
     )
     engine.add_argument("--model_args", "-a", default="", help="arguments of the backend: a=1,b=2")
     engine.add_argument(

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.errors import JudgeMissingError, UsageError
 from vsr1_bench.records import Sampling
+from vsr1_bench.store.environment import BASE_URL_VARIABLE
 
 if TYPE_CHECKING:
     from vsr1_bench.generation.base import Generator
     from vsr1_bench.generation.flags import Flags
 
+OPENAI = "https://api.openai.com/v1"
+"""OpenAI's own endpoint."""
 SAMPLING: dict[str, type] = {"temperature": float, "top_p": float, "max_tokens": int, "seed": int}
 # These affect when a reply arrives, not its content.
 HARMLESS = (
@@ -63,15 +66,24 @@ class Connection:
 def connect_openai(options: ConnectOptions) -> Connection:
     """An LLM behind any OpenAI-compatible URL; if it has no separate key, OPENAI_API_KEY is sent.
 
+    Without a URL it is the endpoint of OPENAI_BASE_URL, or OpenAI's own.
+
     Raises:
-        JudgeMissingError: no model or no URL was given.
+        JudgeMissingError: no model was given, or OpenAI's own endpoint has no key.
         UsageError: an argument that cannot be used.
     """
     flags = options.flags
-    if not options.model or not options.base_url:
+    given = options.base_url or os.environ.get(BASE_URL_VARIABLE)
+    if not options.model:
         raise JudgeMissingError(
-            f"{flags.role} 'openai' needs {flags.model} NAME and "
-            f"{flags.base_url} http://HOST:PORT/v1"
+            f"{flags.role} 'openai' needs {flags.model} NAME, and {flags.base_url} "
+            "http://HOST:PORT/v1 unless it is OpenAI's"
+        )
+    keys = (flags.key_variable, "OPENAI_API_KEY")
+    if not (given or options.dry_run or any(os.environ.get(name) for name in keys)):
+        raise JudgeMissingError(
+            f"{flags.role} 'openai' without {flags.base_url} is OpenAI's own endpoint, which needs "
+            f"a key in {' or '.join(keys)}; another endpoint: {flags.base_url} http://HOST:PORT/v1"
         )
     sampling, rest = split_args(options, {"max_tokens": 2048})
     settings = {"vllm_fields": False, "concurrency": options.concurrency or 32} | rest
@@ -80,7 +92,7 @@ def connect_openai(options: ConnectOptions) -> Connection:
     from vsr1_bench.generation.models import find_model
     from vsr1_bench.generation.openai import KEY_VARIABLE, OpenAIArgs, OpenAIGenerator
 
-    model = find_model(options.model, backend="openai", base_url=options.base_url, flags=flags)
+    model = find_model(options.model, backend="openai", base_url=given or OPENAI, flags=flags)
     args = parse_backend_args(OpenAIArgs, "openai", settings, flags)
 
     def connect() -> Generator:

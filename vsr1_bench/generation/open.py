@@ -26,7 +26,10 @@ def choose_backend(backend: str, base_url: str | None) -> str:
         local = "vllm" if find_spec("vllm") else "transformers"
         backend = "openai" if base_url else local
     if backend == "openai" and not base_url:
-        raise UsageError("backend 'openai' needs the endpoint: --base_url http://HOST:PORT/v1")
+        raise UsageError(
+            "backend 'openai' needs the endpoint: --base_url http://HOST:PORT/v1, or the variable "
+            "OPENAI_BASE_URL"
+        )
     if base_url and backend != "openai":
         raise UsageError(
             f"--base_url goes with backend 'openai', not {backend!r}; drop one of them"

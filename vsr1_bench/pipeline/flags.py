@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from vsr1_bench._util.flag_values import key_values, pieces, read_shard, scalar
 from vsr1_bench._util.paths import user_text
@@ -29,6 +37,7 @@ from vsr1_bench.perception.reader import SELF, ReaderOptions
 from vsr1_bench.pipeline.plan import RunOptions
 from vsr1_bench.prompts.formats import DEFAULT_FORMAT
 from vsr1_bench.prompts.judge_prompts import get_prompt
+from vsr1_bench.store.environment import BASE_URL_VARIABLE
 
 PARALLEL = ("tensor_parallel_size", "data_parallel_size")
 BATCH = {"transformers": "batch_size", "vllm": "max_num_seqs", "openai": "concurrency"}
@@ -279,6 +288,15 @@ class RunFlags(JudgeFlags, ReaderFlags):
     num_fewshot: int | None = None
     use_cache: str | None = None
     apply_chat_template: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _endpoint(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Take the endpoint of backend `openai` from the environment unless it is given."""
+        url = os.environ.get(BASE_URL_VARIABLE)
+        if url and given.get("backend") == "openai" and not given.get("base_url"):
+            return {**given, "base_url": url}
+        return given
 
     @property
     def progress(self) -> bool:

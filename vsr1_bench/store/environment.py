@@ -7,10 +7,11 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ RECORDED = (*ENGINES, *GRADERS, "lmms-eval")
 COMMAND = "vsr1-bench"
 DATA_ROOT_VARIABLE = "VSR1_DATA_ROOT"
 """Environment variable with the folder of a mirror of the data sets; a flag takes precedence."""
+INCLUDE_PATH_VARIABLE = "VSR1_INCLUDE_PATH"
+"""Environment variable with folders of plug-ins, separated as in PATH, before those of the flag."""
+BASE_URL_VARIABLE = "OPENAI_BASE_URL"
+"""Environment variable with the endpoint of backend `openai`; a flag takes precedence."""
 
 _TYPED: ContextVar[tuple[str, ...] | None] = ContextVar("typed", default=None)
 
@@ -36,20 +41,43 @@ def typed_as(arguments: Sequence[str]) -> Iterator[None]:
         _TYPED.reset(token)
 
 
-def command_line(*, flag: bool = True) -> str:
+def included_folders() -> list[str]:
+    """The folders of plug-ins that the environment names."""
+    folders = os.environ.get(INCLUDE_PATH_VARIABLE, "").split(os.pathsep)
+    return [folder for folder in folders if folder]
+
+
+def command_line(flags: Container[str] | None = None) -> str:
     """The present command, quoted so that it can be pasted into another shell.
 
+    What variables of the environment say is written as flags.
+
     Args:
-        flag: Whether the command takes `--data_root`; else the variable is set before it.
+        flags: The flags that the command takes; None = all. A variable whose flag it does not take
+            is set before it.
     """
     arguments = _TYPED.get()
     typed = [COMMAND, *(sys.argv[1:] if arguments is None else arguments)]
-    root = os.environ.get(DATA_ROOT_VARIABLE)
-    if root and not flag:
-        return f"{DATA_ROOT_VARIABLE}={shlex.quote(root)} {shlex.join(typed)}"
-    if root and not any(word.replace("-", "_").startswith("__data_root") for word in typed):
-        typed += ["--data_root", root]
-    return shlex.join(typed)
+    before: list[str] = []
+    for variable, flag, values in _from_environment(typed):
+        if flags is None or flag in flags:
+            typed += [word for value in values for word in (f"--{flag}", value)]
+        else:
+            before.append(f"{variable}={shlex.quote(os.environ[variable])}")
+    return " ".join([*before, shlex.join(typed)])
+
+
+def _from_environment(typed: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
+    """What the environment adds to a command: variable, the flag that means the same, values."""
+    named = {word.partition("=")[0].replace("-", "_") for word in typed}
+    root, url = os.environ.get(DATA_ROOT_VARIABLE), os.environ.get(BASE_URL_VARIABLE)
+    if root and "__data_root" not in named:
+        yield DATA_ROOT_VARIABLE, "data_root", [root]
+    if folders := [folder for folder in included_folders() if folder not in typed]:
+        yield INCLUDE_PATH_VARIABLE, "include_path", folders
+    openai = "--backend=openai" in typed or ("--backend", "openai") in pairwise(typed)
+    if url and openai and "__base_url" not in named:
+        yield BASE_URL_VARIABLE, "base_url", [url]
 
 
 def package_versions() -> dict[str, str]:

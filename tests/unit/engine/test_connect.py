@@ -139,8 +139,8 @@ def test_a_reader_is_who_it_was(
 
 
 FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "no model": ("openai", {}, "{role} 'openai' needs {model} NAME and {base_url} http"),
-    "no url": ("openai", {"model": "m"}, "{role} 'openai' needs {model} NAME and {base_url} http"),
+    "no model": ("openai", {}, "{role} 'openai' needs {model} NAME, and {base_url} http"),
+    "no url": ("openai", {"model": "m"}, "{role} 'openai' without {base_url} is OpenAI's own"),
     "no key": ("gemini", {}, "{role} 'gemini' needs a key"),
     "no folder": ("vllm", {}, "{role} 'vllm' needs {model}: a folder"),
     "two ways": ("vllm", {"model": "m", "base_url": URL}, "{base_url} goes with {role} 'openai'"),
@@ -210,3 +210,16 @@ def _names_only(flags: Flags, said: str) -> None:
     for other in (RUN_FLAGS, JUDGE_FLAGS, READER_FLAGS):
         for flag in (other.model, other.base_url, other.args) if other != flags else ():
             assert not re.search(rf"{flag}\b", said)
+
+
+@pytest.mark.parametrize("flags", [JUDGE_FLAGS, READER_FLAGS], ids=lambda flags: flags.role)
+def test_without_a_url_it_is_openais_own(flags: Flags, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mark(**given: Any) -> str:
+        return CONNECT["openai"](ConnectOptions(flags, model="m", **given)).mark
+
+    own = mark(base_url="https://api.openai.com/v1")
+    assert mark(dry_run=True) == own  # nothing is called, so no key is needed
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    assert mark() == own
+    monkeypatch.setenv("OPENAI_BASE_URL", URL)
+    assert mark() == mark(base_url=URL) != own

@@ -299,7 +299,7 @@ def test_labels_say_nothing_about_a_second_pass(tmp_path: Path) -> None:
         (ReaderOptions(name="opnai"), "did you mean openai"),
         (
             ReaderOptions(name="openai"),
-            "reader 'openai' needs --reader_model NAME and --reader_base_url",
+            "reader 'openai' needs --reader_model NAME, and --reader_base_url",
         ),
         (
             ReaderOptions(name="openai", model="m", base_url="nowhere"),

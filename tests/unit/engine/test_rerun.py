@@ -227,3 +227,20 @@ def test_explain_diff_names_the_aspects(tmp_path: Path, capsys: pytest.CaptureFi
     assert {row[0].strip() for row in rows} >= {"prompt", "judge", "sampling", "weights", "other"}
     assert main(["table", "--explain_diff", str(one.path), str(one.path)]) == 0
     assert "Nothing that is written down differs" in capsys.readouterr().out
+
+
+def test_the_command_as_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = made(tmp_path, "--gen_kwargs", "temperature=0.5")
+    record(run, command_of(tmp_path, "--gen_kwargs temperature=0.5"))
+    file = tmp_path / "again.yaml"
+    assert main(["rerun", str(run.path), "--as_config", str(file)]) == 0
+    told = capsys.readouterr()
+    assert "left out, because it executes code: --include_path" in told.err
+    assert "gen_kwargs:\n  temperature: 0.5\n" in file.read_text()
+    words = ["--config", str(file), "--include_path", str(tmp_path / "p")]
+    assert main([*words, "--output_path", str(tmp_path / "again"), "--verbosity", "ERROR"]) == 0
+    (again,) = find_runs(tmp_path / "again")
+    assert again.spec() == run.spec()
+    # The new run records flags, not a file that may change.
+    assert "--config" not in again.meta()["command"]
+    assert plan_rerun(again, tmp_path / "third", allowed(tmp_path)).differences == ()

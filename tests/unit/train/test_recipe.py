@@ -160,7 +160,7 @@ def test_settings_go_last_and_keep_their_types() -> None:
         (["lr=fast"], "lr='fast'"),
         (["max_steps"], "wanted key=value"),
         (["minibatch_prompts=7"], "minibatch_prompts 7 does not divide prompts_per_step 32"),
-        (["dataset=x.jsonl"], "either task or dataset"),
+        (["dataset=x.jsonl", "task=demo"], "either task or dataset"),
         (["prompt=cot"], "cot asks for none"),
         (["credit=description", "objective=summed"], "credit description goes with decoupled"),
         (["objective=external_perception"], "perception_model"),
@@ -234,3 +234,15 @@ def test_curves_of_a_run_are_a_picture_without_empty_panels(tmp_path: Path) -> N
     ]  # fmt: skip
     for panel in panels:
         assert [list(line.get_xdata()) for line in panel.get_lines()] == [[0, 1, 2]]
+
+
+def test_one_source_of_rows_replaces_the_other(tmp_path: Path) -> None:
+    """A recipe's `task` need not be unset by hand, nor an inherited one."""
+    (tmp_path / "base.toml").write_text(BASE)
+    child = tmp_path / "child.toml"
+    child.write_text(f'extends = "{tmp_path}/base.toml"\ndataset = "rows.jsonl"\n')
+    assert load_recipe(str(child)).task is None
+    recipe = load_recipe(str(tmp_path / "base.toml"), ["dataset=rows.jsonl"])
+    assert (recipe.task, recipe.dataset) == (None, "rows.jsonl")
+    back = load_recipe(str(child), ["task=demo"])
+    assert (back.task, back.dataset) == ("demo", None)
