@@ -39,15 +39,19 @@ class Recipe(Training):
 
     # The data: a task's training split, or rows with the columns problem, answer and images
     task: str | None = None
+    """A task with a training split; this or `dataset`."""
     dataset: UserText | None = None
     """A file, a folder, or a hub id."""
     split: str = "train"
+    """Split of `dataset`."""
     prompt: str = "see_think"
+    """Prompt format of the first pass (`vsr1-bench ls prompts`)."""
     max_prompt_tokens: Positive = 12_800
     """Longer prompts are skipped and counted."""
 
     # The objective (see `rl.rewards`)
     objective: Objective
+    """What is rewarded, and how the rewards become advantages."""
     credit: Literal["reader", "description"] = "reader"
     """`decoupled`: which tokens the visual reward applies to. `description` is our variant.
     As printed in the paper, the objective never rewards the description tokens, and the negative
@@ -55,7 +59,9 @@ class Recipe(Training):
     format_weight: Share = 0.1
     """The paper's α."""
     lambda_answer: NonNegative = 0.5
+    """`decoupled`: weight of the advantages of the answer."""
     lambda_visual: NonNegative = 0.5
+    """`decoupled`: weight of the advantages of the description."""
     component_weights: dict[str, float] = Field(
         default_factory=lambda: {
             "accuracy": 1.0,
@@ -76,14 +82,18 @@ class Recipe(Training):
 
     # Rollouts
     backend: Literal["auto", "vllm", "transformers"] = "auto"
+    """Engine of the rollouts; `auto` = vLLM where it is installed."""
     engine_args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the backend, as in `--model_args`."""
     sleep_level: Literal[0, 1, 2] | None = None
     """How vLLM frees GPU memory while the trainer works: 1 keeps its weights in host memory, 2
     discards them, 0 = it stays awake. None = 2."""
     prompts_per_step: Positive = 512
+    """Prompts per step, over all ranks."""
     samples_per_prompt: Annotated[int, Field(ge=2)] = 8
+    """Responses per prompt: the group of GRPO."""
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """Of the rollouts."""
     max_tokens: Positive = 2048
     """Maximum tokens of a response, in each pass."""
     max_excluded_share: Share = 0.5
@@ -97,16 +107,23 @@ class Recipe(Training):
     filter_groups: bool = False
     """Replace groups whose mean accuracy carries no signal (DAPO's dynamic sampling)."""
     filter_low: float = 0.01
+    """`filter_groups`: kept groups have a mean accuracy above this."""
     filter_high: float = 0.99
+    """`filter_groups`: kept groups have a mean accuracy below this."""
     filter_tries: Positive = 20
+    """`filter_groups`: maximum rounds of rollouts per step."""
 
     # The loss
     clip_low: NonNegative = 0.2
+    """PPO's lower clip range: ratios below 1 - `clip_low`."""
     clip_high: NonNegative = 0.3
+    """PPO's upper clip range: ratios above 1 + `clip_high`."""
     dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
+    """Bound of the ratio of tokens with a negative advantage; None = no bound."""
     beta: NonNegative = 1e-2
     """Weight of the KL to the frozen first model; 0 keeps no such model in memory."""
     aggregation: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "dapo"
+    """How token losses become one loss (names as in TRL)."""
     scale_rewards: bool = True
     """Divide advantages by the group's standard deviation."""
     mask_truncated: bool = False
@@ -116,16 +133,21 @@ class Recipe(Training):
 
     # Updates
     minibatch_prompts: Positive = 128
+    """Prompts per update, over all ranks; divides `prompts_per_step`."""
     epochs: Positive = 1
     """Passes over each rollout."""
 
     # The run
     max_steps: Positive = 200
+    """Number of steps; a larger number continues a training."""
     output_dir: UserPath = Path("outputs/grpo")
+    """Folder of checkpoints, metrics and curves; the same folder resumes."""
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between validation runs of the evaluator; 0 = never."""
     eval_tasks: str = ""
+    """Tasks of those runs, as `--tasks`."""
     eval_limit: Positive = 200
+    """Samples per task of those runs."""
     proof_bound: NonNegative | None = None
     """Maximum mean |Δ log-prob| between engine and trainer, in nats; None = by dtype (see
     `rl.sync_check`)."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import doc_blocks
 import pytest
 from doc_blocks import blocks_of, indented
-from tree import ROOT, python_files, repository_files
+from tree import ROOT, load_script, python_files, repository_files
 
 import vsr1_bench
 from vsr1_bench.cli.main import parse
@@ -158,3 +158,20 @@ def test_what_built_in_files_need_of_the_interfaces_is_public() -> None:
     interfaces = {"vsr1_bench.task", "vsr1_bench.judge", "vsr1_bench.records"}
     hidden = {f"{m}.{n}" for m, n in needed if m in interfaces and n not in public[m]}
     assert hidden == set()
+
+
+def test_the_page_of_settings_is_what_the_code_has() -> None:
+    text = text_of(Path("docs/settings.md"))
+    assert text == load_script("settings_page").page(), "write it: python scripts/settings_page.py"
+    assert [line for line in text.splitlines() if line.endswith("|  |")] == []  # no meaning
+
+
+def test_a_trainers_help_shows_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    for action, own in (("grpo", "samples_per_prompt"), ("sft", "group_batches")):
+        with pytest.raises(SystemExit):
+            parse(["train", action, "--help"])
+        shown = capsys.readouterr().out
+        assert f"  {own}: whole number ≥ " in shown and "  lora_rank: " in shown
+    with pytest.raises(SystemExit):
+        parse(["train", "--help"])
+    assert "lora_rank" not in capsys.readouterr().out

@@ -48,7 +48,9 @@ class Training(BaseModel):
     model: UserText
     """`tiny`, a folder, or a hub id."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Precision of the forward and backward passes; the optimizer's states are float32."""
     gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass: less memory, more time."""
     attention: Attention = "auto"
     """Of the trained model, and of rollouts by transformers; see `generation.attention`."""
     freeze: tuple[ModelPart, ...] = ()
@@ -62,25 +64,33 @@ class Training(BaseModel):
 
     # The data
     data_root: UserText | None = None
+    """Folder with a local mirror of the data sets, as `--data_root`."""
     offline: bool = False
+    """Never contact the hub; missing data are an error at once."""
     min_pixels: Positive | None = None
     """None = the evaluator's."""
     max_pixels: Positive | None = None
+    """None = the evaluator's."""
 
     # Updates
     lr: NonNegative = 1e-6
+    """Learning rate."""
     weight_decay: NonNegative = 0.01
+    """AdamW's."""
     decay: Literal["all", "matrices"] = "all"
     """Which weights decay: all, or those with two dimensions or more."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     """AdamW's."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Updates over which the learning rate rises from 0."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """The learning rate after the warm-up."""
     schedule_steps: Positive | None = None
     """Updates until `linear` and `cosine` reach `lr_floor`."""
     lr_floor: Share = 0.0
     """Fraction of `lr` at the end of `linear` and `cosine`."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are clipped to this norm."""
     microbatch_tokens: Positive = 16_384
     """Maximum padded tokens of one forward pass."""
     deepspeed: UserText = "zero2"
@@ -90,10 +100,15 @@ class Training(BaseModel):
 
     # The run
     output_dir: UserPath
+    """Folder of checkpoints, metrics and curves; the same folder resumes."""
     seed: int = 0
+    """Seed of the order of the rows and of all sampling."""
     save_every: Positive = 20
+    """Steps between checkpoints."""
     keep_last: Positive = 2
+    """Number of checkpoints that are kept."""
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Other places that get the metrics, beside metrics.jsonl."""
 
     @model_validator(mode="after")
     def _lora_fits(self) -> Self:

@@ -53,9 +53,15 @@ def execute(options: argparse.Namespace) -> int:
         print(_columns(names, _runs(options.path)))
         return 0
     if options.kind == "model_args":
-        from vsr1_bench.generation.identity import audit
+        from vsr1_bench._util.keys import keys_of
+        from vsr1_bench.generation.identity import BACKENDS, arguments_of
 
-        print(_columns(("backend", "argument", "part of a run?"), audit()))
+        rows = [
+            (backend, key.name, key.type, key.default or "–", key.meaning)
+            for backend in BACKENDS
+            for key in keys_of(arguments_of(backend))
+        ]
+        print(_columns(("backend", "argument", "type", "default", "what"), rows))
         return 0
     if options.kind == "prompts":
         from vsr1_bench.prompts.formats import FORMATS

@@ -49,7 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="OpenAI-compatible endpoint; its key is in OPENAI_API_KEY (default for --backend "
         "openai: the environment variable OPENAI_BASE_URL)",
     )
-    engine.add_argument("--model_args", "-a", default="", help="arguments of the backend: a=1,b=2")
+    engine.add_argument(
+        "--model_args",
+        "-a",
+        default="",
+        help="arguments of the backend: a=1,b=2. vllm, transformers: dtype, max_model_len, …; "
+        "openai: concurrency, timeout, max_retries, …; all: vsr1-bench ls model_args",
+    )
     engine.add_argument(
         "--batch_size",
         metavar="N",

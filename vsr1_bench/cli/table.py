@@ -28,7 +28,9 @@ HERE = Path()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     common.add_runs(parser)
-    parser.add_argument("--format", default="markdown", choices=FORMATS)
+    parser.add_argument(
+        "--format", default="markdown", choices=FORMATS, help="how to print it (default: markdown)"
+    )
     parser.add_argument(
         "--layout",
         default="wide",

@@ -6,10 +6,12 @@ import argparse
 import logging
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.paths import user_text
 from vsr1_bench._util.processes import OWN_PYTHON, die_with_parent
@@ -37,12 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  train export CHECKPOINT OUT        write the weights as a plain Hugging Face folder\n"
         "                                     (LoRA: merged; --adapter: the adapter alone)\n\n"
         "The same command resumes a training that was stopped.\n"
-        "Recipes: vsr1-bench ls recipes, or a TOML file. Keys: max_steps, output_dir, seed, lr, …\n"
+        "Recipes: vsr1-bench ls recipes, or a TOML file. Keys: vsr1-bench train grpo --help\n"
         "Several processes: --nproc N, or torchrun --nproc_per_node N -m vsr1_bench train grpo …"
     )
-    parser.add_argument("action", choices=ACTIONS)
-    parser.add_argument("what", type=user_text, metavar="RECIPE | CHECKPOINT")
-    parser.add_argument("settings", nargs="*", type=user_text, metavar="key=value | OUT")
+    parser.add_argument("action", choices=ACTIONS, action=_Action, help="what to do, see below")
+    parser.add_argument(
+        "what",
+        type=user_text,
+        metavar="RECIPE | CHECKPOINT",
+        help="a recipe; for export a checkpoint or the folder of a training",
+    )
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        type=user_text,
+        metavar="key=value | OUT",
+        help="settings in place of the recipe's; for export the folder to write",
+    )
     parser.add_argument(
         "--nproc", type=common.positive_int, help="processes on this machine, one per GPU"
     )
@@ -66,6 +79,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume even if the rows or their order have changed since the checkpoint",
     )
+
+
+class _Action(argparse.Action):
+    """Stores the action; `train grpo --help` and `train sft --help` also show the recipe's keys."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        if values in ("sft", "grpo"):
+            parser.epilog = f"{parser.epilog}\n\n{_keys(values)}"
+
+
+def _keys(trainer: str) -> str:
+    from vsr1_bench._util.keys import REQUIRED, keys_of
+    from vsr1_bench.train.recipe import Recipe
+    from vsr1_bench.train.sft_recipe import SftRecipe
+
+    width = shutil.get_terminal_size().columns - 2
+    lines = [f"keys of a recipe of train {trainer}:"]
+    for key in keys_of(Recipe if trainer == "grpo" else SftRecipe):
+        default = key.default if key.default == REQUIRED else f"default: {key.default or 'empty'}"
+        lines += _wrapped(f"{key.name}: {key.type}; {default}", width, "  ")
+        lines += _wrapped(key.meaning, width, _INDENT)
+    return "\n".join(lines)
+
+
+_INDENT = " " * 8
+
+
+def _wrapped(text: str, width: int, first: str) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=_INDENT)
 
 
 def execute(options: argparse.Namespace) -> int:

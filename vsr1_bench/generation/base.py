@@ -188,7 +188,8 @@ def parse_backend_args(
     for name in given:
         if name not in known:
             raise UsageError(
-                f"{flags.args} {name}: backend {backend!r} does not take it; {nearest(name, known)}"
+                f"{flags.args} {name}: backend {backend!r} does not take it; "
+                f"{nearest(name, known)} (all: vsr1-bench ls model_args)"
             )
     try:
         return kind.model_validate(given)

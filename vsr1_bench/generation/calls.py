@@ -57,9 +57,11 @@ class CallArgs(BackendArgs):
 
     # The client opens 1000 connections at most.
     concurrency: Annotated[int, NotInSpec(PACE)] = Field(32, ge=1, le=1000)
+    """Calls at the same time."""
     timeout: Annotated[float, NotInSpec(GIVEN_UP)] = Field(600.0, gt=0)
     """Seconds per call, from sending it to the last byte of the answer."""
     max_retries: Annotated[int, NotInSpec(GIVEN_UP)] = Field(6, ge=0)
+    """Further tries of a call after rate limits, server errors and lost connections."""
 
 
 class TryAgainError(Exception):

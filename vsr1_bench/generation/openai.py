@@ -60,6 +60,7 @@ class OpenAIArgs(CallArgs):
     ] = False
     """Send the token limit under this name, for OpenAI's reasoning models, not as `max_tokens`."""
     logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
+    """Store the log-probability of each token."""
 
 
 class OpenAIGenerator(CallingGenerator):

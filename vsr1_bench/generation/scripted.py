@@ -42,7 +42,9 @@ class ScriptedArgs(BackendArgs):
     """`--model_args` of the scripted backend."""
 
     script: Annotated[Path, BeforeValidator(user_text), InSpec("model.fingerprint")]
+    """JSON lines `{"id", "response"}`, read in order."""
     capacity: Annotated[int, NotInSpec(PACE)] = 8
+    """Requests held at once."""
 
 
 class ScriptedGenerator(Generator):

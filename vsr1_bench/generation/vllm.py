@@ -47,16 +47,27 @@ class VllmArgs(BackendArgs):
     dtype: Annotated[str, InSpec("model.precision")] = "auto"
     """`auto` is the checkpoint's own (see `generation.precision`), as in every backend."""
     max_model_len: Annotated[int | None, InSpec()] = None
+    """Maximum tokens of prompt and response; None = by the checkpoint and the memory."""
     gpu_memory_utilization: Annotated[float, NotInSpec(PACE)] = 0.9
+    """Share of the GPU's memory for the engine; ignored on a CPU."""
     tensor_parallel_size: Annotated[int, NotInSpec(ROUNDING)] = 1
+    """GPUs that share each layer."""
     pipeline_parallel_size: Annotated[int, NotInSpec(ROUNDING)] = 1
+    """Groups of GPUs that share the layers."""
     data_parallel_size: Annotated[int, NotInSpec(ROUNDING)] = 1
+    """Copies of the model."""
     max_num_seqs: Annotated[int | None, NotInSpec(ROUNDING)] = None
+    """Requests that run at the same time; None = vLLM's own."""
     max_num_batched_tokens: Annotated[int | None, NotInSpec(ROUNDING)] = None
+    """Tokens of one forward pass; None = vLLM's own."""
     enforce_eager: Annotated[bool, NotInSpec(ROUNDING)] = False
+    """No CUDA graphs: a faster start, slower generation."""
     enable_prefix_caching: Annotated[bool | None, NotInSpec(ROUNDING)] = None
+    """Reuse equal beginnings of prompts; None = vLLM's own."""
     quantization: Annotated[str | None, InSpec("model.precision")] = None
+    """Method of quantization; None = as the checkpoint states."""
     kv_cache_dtype: Annotated[str | None, InSpec("model.precision")] = None
+    """Precision of the KV cache; None = that of the model."""
     mm_processor_cache_gb: Annotated[float, NotInSpec(PACE)] = 0.5
     """With vLLM's own default of 4, memory would keep growing over a run of many images."""
     limit_images: Annotated[
@@ -64,6 +75,7 @@ class VllmArgs(BackendArgs):
     ] = 16
     """Maximum number of images per prompt."""
     logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
+    """Store the log-probability of each token."""
     in_process: Annotated[bool | None, NotInSpec(PACE)] = None
     """Run the engine's core in this process; None = yes on CPU, no (its own process) on GPU."""
     capacity: Annotated[PositiveInt | None, NotInSpec(PACE)] = None

@@ -162,4 +162,4 @@ def test_the_page_has_the_table_of_the_code() -> None:
         "| Backend | Argument | Part of a run? |\n|---|---|---|\n"
     )
     rows = [f"| {backend} | `{name}` | {verdict} |" for backend, name, verdict in audit()]
-    assert table.splitlines() == rows, "vsr1-bench ls model_args prints the table"
+    assert table.splitlines() == rows, "`audit` gives the table"
