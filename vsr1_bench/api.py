@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.flag_values import command_words
 from vsr1_bench.errors import StoreError, UsageError, nearest
+from vsr1_bench.generation.estimates import Estimate
 from vsr1_bench.judging.choose import JudgeChoice, choose_judges
 from vsr1_bench.judging.open import JudgePool
+from vsr1_bench.judging.runs import estimate_items, estimate_run
+from vsr1_bench.pipeline.estimate import estimate_runs, longest_text, usual_text
 from vsr1_bench.pipeline.flags import RunFlags
-from vsr1_bench.pipeline.report import notice, report_responses
+from vsr1_bench.pipeline.report import closing_account, notice, report_responses
 from vsr1_bench.pipeline.run import generate
 from vsr1_bench.records import Generation, Judgment, Sample
 from vsr1_bench.registry import resolve_tasks
@@ -171,6 +174,8 @@ def evaluate(
         "verbosity": "INFO" if progress else "WARNING",
         **flags,
     }
+    if flags.get("dry_run"):
+        raise UsageError("evaluate(dry_run=…): the estimate is a table: vsr1-bench run --dry_run")
     if flags.get("help"):
         raise UsageError("evaluate(help=…): help(evaluate), or vsr1-bench run --help")
     with typed_as(["run", *command_words(given)]):
@@ -201,7 +206,7 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
     """
     judging = flags.judge_options()
     options = flags.run_options(judging.spending)
-    with JudgePool(options.include_path, judging) as pool:
+    with closing_account(judging.spending), JudgePool(options.include_path, judging) as pool:
         tasks = resolve_tasks(options.tasks, options.include_path)
         # Before generation: a missing key or a typing error must not cost a run.
         judges: dict[str, JudgeChoice] = {}
@@ -228,6 +233,42 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
             complete = not (failed or skipped or unscored(documents))
             return Evaluation(folders, tuple(documents), complete)
         return Evaluation(folders, None, not (failed or skipped))
+
+
+def estimate_evaluation(flags: RunFlags) -> list[tuple[str, str, str, Estimate, bool]]:
+    """What `run_evaluation` would ask and what that would cost; calls nobody, writes nothing.
+
+    Returns:
+        Rows of model, task, who is asked, the estimate, and whether its calls are a bound.
+
+    Raises:
+        UsageError, TaskError, ModelError, StoreError: as `run_evaluation`.
+    """
+    judging = flags.judge_options()
+    options = flags.run_options(judging.spending)
+    rows: list[tuple[str, str, str, Estimate, bool]] = []
+    with JudgePool(options.include_path, judging) as pool:
+        tasks = {task.name: task for task in resolve_tasks(options.tasks, options.include_path)}
+        judges = {}
+        if not flags.predict_only:
+            judges = choose_judges(tasks.values(), flags.judge, pool)
+        for run in estimate_runs(options):
+            rows += [
+                (run.model, run.task, part.what, part.estimate, part.at_most) for part in run.parts
+            ]
+            task = tasks[run.task.partition(" (blind: ")[0]]
+            choice = judges.get(task.name)
+            if choice is None or not choice.usable:
+                continue
+            stored = Estimate()
+            if (run.folder.path / "run.json").exists():
+                stored = estimate_run(run.folder, choice.spec, pool)[1]
+            usual, longest = run.items(usual_text), run.items(longest_text)
+            name, estimate = estimate_items(task, choice.spec, pool, usual, longest)
+            rows.append(
+                (run.model, run.task, f"judge {name}", stored + estimate, bool(estimate.calls))
+            )
+    return rows
 
 
 def load_runs(*paths: PathLike, judge: str | None = None) -> Results:

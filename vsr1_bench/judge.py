@@ -18,6 +18,7 @@ from vsr1_bench._util.closing import Closing
 from vsr1_bench.errors import JudgeError
 from vsr1_bench.generation.connect import ConnectOptions
 from vsr1_bench.generation.costs import Spending
+from vsr1_bench.generation.estimates import Estimate as Estimate
 from vsr1_bench.generation.flags import Flags
 from vsr1_bench.prompts.judge_prompts import JudgePrompt
 from vsr1_bench.records import OUTCOMES, AnswerType, Sample, Stage, Usage, Verdict
@@ -121,27 +122,6 @@ class Judged:
     prompt_hash: str | None = None
     asked: str | None = None
     """Hash of the request; equal requests share one reply, its tokens and its cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """An estimate of the calls and tokens of judging; a token is counted as four characters."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    """An upper bound: the limit of the replies."""
-    cost: float | None = 0.0
-    """An upper bound; None = the price is unknown."""
-
-    def __add__(self, other: Estimate) -> Estimate:
-        costs = (self.cost, other.cost)
-        return Estimate(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            None if None in costs else sum(cost or 0.0 for cost in costs),
-        )
 
 
 Verdicts = Generator[Judged, None, None]

@@ -190,6 +190,9 @@ class Completion:
     """Log-probability of each drawn token under the distribution it was drawn from."""
     usage: Usage = Usage()
     error: str | None = None
+    cached_tokens: int | None = None
+    """Prompt tokens that the endpoint read from its cache. They only affect the cost, and are not
+    stored."""
 
 
 @dataclass(frozen=True, slots=True)

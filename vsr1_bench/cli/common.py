@@ -15,12 +15,15 @@ from vsr1_bench.cli.stored import print_skipped
 if TYPE_CHECKING:
     from vsr1_bench.data.dataset import DataOptions
     from vsr1_bench.generation.costs import Spending
+    from vsr1_bench.generation.estimates import Estimate
     from vsr1_bench.judge import JudgeOptions
     from vsr1_bench.perception.reader import ReaderOptions
     from vsr1_bench.store.run_folder import RunFolder
 
 
 DEFAULT_RUNS = [Path("runs")]
+EstimateRow = tuple[str, str, str, "Estimate", bool]
+"""A row of a dry run: model, task, who is asked, the estimate, whether its calls are a bound."""
 
 
 def add_include_path(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +119,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         help="more tags around thinking, in which no answer is looked for: cot for <cot>…</cot>, "
         "or both marks: [[cot]]…[[/cot]]; the tags of known model families are built in",
     )
-    group = parser.add_argument_group("judges that ask a model")
+    group = parser.add_argument_group("judges that ask a model, and costs")
     group.add_argument("--judge_model", type=user_text, metavar="M", help="the model that judges")
     group.add_argument(
         "--judge_base_url",
@@ -143,13 +146,19 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "--price_file",
         type=user_path,
         metavar="FILE.json",
-        help='{"MODEL": {"input": PRICE, "output": PRICE}} with prices per million tokens',
+        help='{"currency": "USD", "MODEL": {"input": PRICE, "output": PRICE}} with prices per '
+        "million tokens (docs/judges.md)",
     )
     group.add_argument(
         "--max_cost",
         type=_money,
         metavar="C",
-        help="stop before judges and readers cost more than this",
+        help="stop before model, judges and readers together cost more than this",
+    )
+    group.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="print the number of calls, tokens and the cost; call no model",
     )
 
 
@@ -175,7 +184,7 @@ def judge_options(options: argparse.Namespace) -> JudgeOptions:
 
     given = vars(options)
     flags = JudgeFlags.of_command(given)
-    return flags.judge_options(given.get("labels"), dry_run=given.get("dry_run", False))
+    return flags.judge_options(given.get("labels"))
 
 
 def add_seeing(parser: argparse.ArgumentParser) -> None:
@@ -242,6 +251,25 @@ def print_scores(documents: Sequence[dict[str, Any]]) -> None:
     from vsr1_bench.leaderboard import render
 
     print(render(list(documents), "markdown"))
+
+
+def print_estimates(rows: Sequence[EstimateRow], currency: str) -> None:
+    """Print the table of a dry run, with the sum if it has several rows."""
+    from tabulate import tabulate
+
+    from vsr1_bench.generation.estimates import HEADERS, LEGEND, Estimate
+
+    lines = [
+        (model, task, what, *estimate.cells(currency, at_most=at_most))
+        for model, task, what, estimate, at_most in rows
+    ]
+    if len(rows) > 1:
+        total = sum((estimate for *_, estimate, _ in rows), Estimate())
+        most = any(at_most for *_, at_most in rows)
+        lines.append(("all", "", "", *total.cells(currency, at_most=most)))
+    headers = ("model", "task", "who is asked", *HEADERS)
+    print(tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True))
+    print(f"\n{LEGEND}", file=sys.stderr)
 
 
 def print_unread(documents: Sequence[dict[str, Any]]) -> None:

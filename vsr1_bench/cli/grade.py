@@ -38,19 +38,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Grade the file and print how many responses got each verdict."""
     from vsr1_bench.judge import ModelJudge
-    from vsr1_bench.judging.grade_file import grade_file
+    from vsr1_bench.judging.grade_file import estimate_file, grade_file
+    from vsr1_bench.pipeline.report import closing_account
     from vsr1_bench.registry import find_judge
     from vsr1_bench.store.judge_names import read_name
 
-    counts = grade_file(
-        options.responses,
-        options.judge,
-        options.output,
-        tuple(options.include_path),
-        options=common.judge_options(options),
-        explain=options.explain,
-        progress=common.shows_progress(options),
-    )
+    judging = common.judge_options(options)
+    if options.dry_run:
+        paths = options.responses, options.judge, options.output, options.include_path
+        name, estimate = estimate_file(*paths, judging)
+        row = ("", options.responses.name, f"judge {name}", estimate, False)
+        common.print_estimates([row], judging.spending.currency)
+        return EXIT_DONE
+    with closing_account(judging.spending):
+        counts = grade_file(
+            options.responses,
+            options.judge,
+            options.output,
+            tuple(options.include_path),
+            options=judging,
+            explain=options.explain,
+            progress=common.shows_progress(options),
+        )
     verdicts = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{options.output}: {verdicts}", file=sys.stderr)
     # A rule fails on the same lines each time; a model that failed may answer the next time.

@@ -12,7 +12,6 @@ from vsr1_bench.cli.stored import Skipped, print_skipped, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
 
 if TYPE_CHECKING:
-    from vsr1_bench.judge import Estimate
     from vsr1_bench.judging.choose import JudgeChoice
     from vsr1_bench.judging.open import JudgePool
     from vsr1_bench.store.run_folder import RunFolder
@@ -22,11 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     common.add_runs(parser)
     common.add_stored_judging(parser, "the judge (default: each task's own)")
-    parser.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="print the number of calls, tokens and the cost; call no model",
-    )
     common.add_data(parser)
     common.add_include_path(parser)
 
@@ -34,10 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Judge responses without a verdict, score, and print the table."""
     from vsr1_bench.judging.open import JudgePool
+    from vsr1_bench.pipeline.report import closing_account
 
     skipped = Skipped()
     sound = sound_runs(options.runs, skipped)
-    with JudgePool(options.include_path, common.judge_options(options)) as pool:
+    judging = common.judge_options(options)
+    with closing_account(judging.spending), JudgePool(options.include_path, judging) as pool:
         runs, unknown = known_runs(sound, options.include_path)
         runs, without_gold = common.with_golds(runs, options)
         unknown += without_gold
@@ -115,30 +111,16 @@ def known_runs(
 
 def dry_run(runs: Sequence[RunFolder], judge: str | None, pool: JudgePool, skipped: Skipped) -> int:
     """Print what judging would cost."""
-    from tabulate import tabulate
-
-    from vsr1_bench.judge import Estimate
     from vsr1_bench.judging.runs import estimate_run
     from vsr1_bench.scoring.runs import each_run
 
-    rows, total = [], Estimate(cost=0.0)
+    rows: list[common.EstimateRow] = []
 
     def work(run: RunFolder) -> None:
-        nonlocal total
         name, estimate = estimate_run(run, judge, pool)
         spec = run.spec()
-        rows.append((spec.model.id, spec.task.name, name, *_cells(estimate)))
-        total = total + estimate
+        rows.append((spec.model.id, spec.task.name, f"judge {name}", estimate, False))
 
     each_run(runs, work, skipped.note)
-    if len(rows) > 1:
-        rows.append(("all", "", "", *_cells(total)))
-    headers = ("model", "task", "judge", "calls", "prompt tokens ≈", "reply tokens ≤", "cost ≤")
-    print(tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True))
-    print("\nno model was called; four characters are counted as one token", file=sys.stderr)
+    common.print_estimates(rows, pool.options.spending.currency)
     return EXIT_INCOMPLETE if skipped.count else EXIT_DONE
-
-
-def _cells(estimate: Estimate) -> tuple[str, ...]:
-    cost = "price unknown" if estimate.cost is None else f"{estimate.cost:.4f}"
-    return str(estimate.calls), str(estimate.prompt_tokens), str(estimate.completion_tokens), cost

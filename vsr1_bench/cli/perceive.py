@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import Skipped, sound_runs
-from vsr1_bench.errors import EXIT_INCOMPLETE, StoreError, UsageError
+from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from vsr1_bench.perception.reader import Descriptions
+    from collections.abc import Mapping, Sequence
+
+    from vsr1_bench.judging.choose import JudgeChoice
+    from vsr1_bench.judging.open import JudgePool
+    from vsr1_bench.perception.reader import Descriptions, ReaderSpec
+    from vsr1_bench.store.run_folder import RunFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.judging.open import JudgePool
     from vsr1_bench.perception.reader import SELF, external_reader
     from vsr1_bench.perception.second_pass import read_runs
-    from vsr1_bench.pipeline.report import report_failures
+    from vsr1_bench.pipeline.report import closing_account, report_failures
     from vsr1_bench.scoring.seeing import seeing_runs
 
     judging = common.judge_options(options)
@@ -44,7 +49,7 @@ def execute(options: argparse.Namespace) -> int:
     reader, connection = external_reader(reading, descriptions)
     skipped = Skipped()
     sound = sound_runs(options.runs, skipped, deep=True)
-    with JudgePool(options.include_path, judging) as pool:
+    with closing_account(judging.spending), JudgePool(options.include_path, judging) as pool:
         runs, unknown = known_runs(sound, options.include_path)
         read = seeing_runs(runs)
         if not read:
@@ -56,6 +61,8 @@ def execute(options: argparse.Namespace) -> int:
                     "vsr1-bench run … --perception caption"
                 )
         chosen = choose(runs, options, pool)
+        if options.dry_run:
+            return _dry_run(runs, reader, options, pool, chosen)
         progress = common.shows_progress(options)
         tallies = read_runs(
             read,
@@ -70,3 +77,39 @@ def execute(options: argparse.Namespace) -> int:
         code = judge_and_print(runs, options, pool, chosen, skipped)
     failed = any(tally.failed for tally in tallies)
     return EXIT_INCOMPLETE if failed or unknown or skipped.count else code
+
+
+def _dry_run(
+    runs: Sequence[RunFolder],
+    reader: ReaderSpec,
+    options: argparse.Namespace,
+    pool: JudgePool,
+    chosen: Mapping[str, JudgeChoice],
+) -> int:
+    """Print what reading and judging would cost."""
+    from vsr1_bench.judging.runs import estimate_items, estimate_run
+    from vsr1_bench.pipeline.estimate import RunParts, estimate_readings, longest_text, usual_text
+    from vsr1_bench.registry import get_task
+    from vsr1_bench.scoring.seeing import seeing_runs
+
+    rows: list[common.EstimateRow] = []
+    seeing = {run.path for run in seeing_runs(runs)}
+    for run in runs:
+        spec = run.spec()
+        parts = RunParts(run, spec.model.id, spec.task.name)
+        if run.path in seeing:
+            readings = estimate_readings(run, reader, pool.options.spending)
+            parts.unjudged = readings.unjudged
+            rows.append(
+                (parts.model, parts.task, f"reader {reader.label}", readings.estimate, False)
+            )
+        choice = chosen[parts.task]
+        if choice.usable:
+            task = get_task(parts.task, options.include_path)
+            stored = estimate_run(run, choice.spec, pool)[1]
+            items = parts.items(usual_text), parts.items(longest_text)
+            name, estimate = estimate_items(task, choice.spec, pool, *items)
+            total = stored + estimate
+            rows.append((parts.model, parts.task, f"judge {name}", total, bool(estimate.calls)))
+    common.print_estimates(rows, pool.options.spending.currency)
+    return EXIT_DONE

@@ -125,8 +125,12 @@ def run_flags(options: argparse.Namespace) -> RunFlags:
 
 def execute(options: argparse.Namespace) -> int:
     """Run everything; the exit code is 75 if any response is missing or unscored."""
-    from vsr1_bench.api import run_evaluation
+    from vsr1_bench.api import estimate_evaluation, run_evaluation
 
+    if options.dry_run:
+        flags = run_flags(options)
+        common.print_estimates(estimate_evaluation(flags), flags.judge_options().spending.currency)
+        return EXIT_DONE
     done = run_evaluation(run_flags(options))
     if done.documents is not None:
         common.print_scores(done.documents)

@@ -277,6 +277,12 @@ def usage_of(value: Any) -> Usage | None:
     return None if counts == [None, None] else Usage(*counts)
 
 
+def cached_of(value: Any) -> int | None:
+    """Prompt tokens that an endpoint read from its cache, from a reply's token counts."""
+    details = value.get("prompt_tokens_details") if isinstance(value, dict) else None
+    return _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+
+
 def _count(value: Any) -> int | None:
     known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
     return value if known else None

@@ -199,7 +199,9 @@ class GeminiGenerator(CallingGenerator):
         )
         if not text and finish != LIMIT and not thought:
             return failed(request, "the reply has no text", usage)
-        return Completion(request.key, text, "length" if finish == LIMIT else "stop", usage=usage)
+        cached = metadata.cached_content_token_count if metadata else None
+        how = "length" if finish == LIMIT else "stop"
+        return Completion(request.key, text, how, usage=usage, cached_tokens=cached)
 
 
 def _usage(reply: types.GenerateContentResponse) -> Usage:

@@ -12,6 +12,8 @@ from vsr1_bench.generation.identity import arguments_of
 from vsr1_bench.generation.models import ModelInfo
 
 BACKENDS = ("vllm", "transformers", "openai", "scripted")
+PAID = ("openai",)
+"""Backends whose calls may cost money."""
 
 
 def choose_backend(backend: str, base_url: str | None) -> str:

@@ -10,7 +10,7 @@ import logging
 from typing import Annotated, Any
 
 import openai
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from vsr1_bench.generation.base import EXTRA, InSpec, NotInSpec, failed
 from vsr1_bench.generation.bounded import bounded_client
@@ -23,6 +23,7 @@ from vsr1_bench.generation.calls import (
     TryAgainError,
     asked_seconds,
     billed,
+    cached_of,
     checked_key,
     usage_of,
 )
@@ -206,7 +207,14 @@ class OpenAIGenerator(CallingGenerator):
             return failed(request, f"the reply has no text ({choice.finish_reason})", usage)
         logprobs = read_logprobs(choice.logprobs)
         how = "length" if finish in AT_LIMIT else "stop"
-        return Completion(request.key, message.text or "", how, logprobs=logprobs, usage=usage)
+        return Completion(
+            request.key,
+            message.text or "",
+            how,
+            logprobs=logprobs,
+            usage=usage,
+            cached_tokens=reply.cached,
+        )
 
     def _parsed(self, body: bytes, content_type: str) -> _Reply:
         try:
@@ -241,6 +249,7 @@ class _Reply(BaseModel):
 
     choices: list[_Choice] | None = None
     usage: Annotated[Usage | None, BeforeValidator(usage_of)] = None
+    cached: Annotated[int | None, BeforeValidator(cached_of), Field(alias="usage")] = None
     error: Any = None
 
 

@@ -14,7 +14,7 @@ from typing import Any, TextIO, get_args
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.answers import read_number
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.judge import Item, JudgeOptions, JudgeRunner
+from vsr1_bench.judge import Estimate, Item, JudgeOptions, JudgeRunner
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import LETTERS, AnswerType, Verdict
 
@@ -67,7 +67,7 @@ def grade_file(
     with open_judge(judge_name, folders, options) as judge:
         if out_path.exists() and not out_path.is_file():
             return _grade(judge, in_path, out_path, progress, explain)
-        folder = out_path.with_name(f".{out_path.name}.replies")
+        folder = replies_folder(out_path)
         with judge.keeping(folder) as kept:
             counts = _grade(judge, in_path, out_path, progress, explain)
         if not counts["unscored"]:
@@ -77,6 +77,29 @@ def grade_file(
             with suppress(OSError):  # it does not exist, or has another judge's replies
                 folder.rmdir()
         return counts
+
+
+def estimate_file(
+    in_path: Path,
+    judge_name: str,
+    out_path: Path,
+    include_path: Sequence[str] = (),
+    options: JudgeOptions | None = None,
+) -> tuple[str, Estimate]:
+    """The judge's name, and an estimate of what `grade_file` would ask it; calls no model.
+
+    Raises:
+        UsageError: as `grade_file`.
+    """
+    with open_judge(judge_name, [str(path) for path in include_path], options) as judge:
+        judge.recall(replies_folder(out_path))
+        items = (item for _, item in read_lines(in_path, judge.answer_type))
+        return judge.name, judge.estimate(items)
+
+
+def replies_folder(out_path: Path) -> Path:
+    """Where the replies of a judging model are, until every line has a verdict."""
+    return out_path.with_name(f".{out_path.name}.replies")
 
 
 def _grade(

@@ -15,15 +15,10 @@ from vsr1_bench import answers
 from vsr1_bench.errors import BenchError, JudgeError
 from vsr1_bench.generation.base import NO_SCHEMA, Generator
 from vsr1_bench.generation.connect import Connection
-from vsr1_bench.generation.costs import (
-    OVERHEAD_TOKENS,
-    BudgetSpentError,
-    PaidCalls,
-    Spending,
-    cost_of,
-)
+from vsr1_bench.generation.costs import BudgetSpentError, PaidCalls, Spending, cost_of
+from vsr1_bench.generation.estimates import Estimate, Seen, estimate_requests
 from vsr1_bench.generation.tally import HOPELESS
-from vsr1_bench.judge import Estimate, Item, Judged, JudgeRunner, Verdicts
+from vsr1_bench.judge import Item, Judged, JudgeRunner, Verdicts
 from vsr1_bench.judging import llm_parse
 from vsr1_bench.judging.llm_replies import Reply, ReplyJournal, read_replies, replies_path
 from vsr1_bench.prompts.judge_prompts import JudgePrompt
@@ -121,20 +116,24 @@ class LLMRunner(JudgeRunner):
 
     def estimate(self, items: Iterable[Item]) -> Estimate:
         """Count distinct prompts and their tokens."""
-        seen: set[str] = set()
-        tokens = 0
-        for item in items:
-            shown = candidate(item, graded=self.prompt.graded)
-            if shown is None:
-                continue
-            text = self._text(item, shown[0])
-            key = _key(text, item.vote)
-            if key not in seen and key not in self._known:
-                seen.add(key)
-                tokens += OVERHEAD_TOKENS + len(text) // 4
-        replies = len(seen) * self._connection.sampling.max_tokens
-        cost = self._price.of(tokens, replies) if self._price else None
-        return Estimate(len(seen), tokens, replies, cost if seen else 0.0)
+        asked: set[str] = set()
+        seen = Seen()
+        for reply in self._known.values():
+            seen.add(reply.completion.usage)
+
+        def requests() -> Iterator[Request]:
+            for item in items:
+                shown = candidate(item, graded=self.prompt.graded)
+                if shown is None:
+                    continue
+                text = self._text(item, shown[0])
+                key = _key(text, item.vote)
+                if key not in asked and key not in self._known:
+                    asked.add(key)
+                    prompt = _Prompt([(item, shown[1])], shown[0], self._structured)
+                    yield self._request(key, prompt, text)
+
+        return estimate_requests(requests(), self._spending, self._connection.model, seen)
 
     def recall(self, folder: Path) -> set[str]:
         """Load the replies of a folder that can be parsed, and return their keys."""
@@ -167,7 +166,9 @@ class LLMRunner(JudgeRunner):
             self._generator = None
 
     def _stream(self, items: Iterable[Item]) -> Iterator[Judged]:
-        calls = PaidCalls(self._requests(items), self._spending, self._connection.model)
+        calls = PaidCalls(
+            self._requests(items), self._spending, self._connection.model, f"judge {self.name}"
+        )
         self._until = time.monotonic() + FILL_SECONDS
         try:
             for completion, cost in calls.serve(self._opened):
@@ -261,7 +262,9 @@ class LLMRunner(JudgeRunner):
 
     def _arrived(self, completion: Completion) -> None:
         """Store a reply; called in the thread that received it."""
-        self._keep(Reply(completion, cost_of(self._price, completion.usage)))
+        self._keep(
+            Reply(completion, cost_of(self._price, completion.usage, completion.cached_tokens))
+        )
 
     def _keep(self, reply: Reply) -> None:
         if self._journal is not None and reply.completion.error is None:

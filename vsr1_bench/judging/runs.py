@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -104,10 +104,32 @@ def estimate_run(run: RunFolder, judge_name: str | None, pool: JudgePool) -> tup
         return harness.name, Estimate(cost=None)
     judge = pool.get(judge_name or task.judge, task)
     judge.recall(run.replies)
-    total = Estimate(cost=0.0)
+    total = Estimate()
     for journal, stored, _ in _stored(run, run.judgment_path(judge.name, judge.identity)):
         total = total + judge.estimate(_unjudged(run, journal, stored)[2])
     return judge.name, total
+
+
+def estimate_items(
+    task: Task,
+    judge_name: str | None,
+    pool: JudgePool,
+    usual: Iterable[Item],
+    longest: Iterable[Item],
+) -> tuple[str, Estimate]:
+    """The judge's name, and an estimate for outputs that are not there yet; calls no model.
+
+    Args:
+        task: Their task.
+        judge_name: The judge's spec; None = the default of the task.
+        pool: Opens it.
+        usual: Items in their place, of usual length.
+        longest: As many items, as long as they can be.
+    """
+    if (harness := scorer_of(task, judge_name)) is not None:
+        return harness.name, Estimate(cost=None)
+    judge = pool.get(judge_name or task.judge, task)
+    return judge.name, judge.estimate(usual).bounded_by(judge.estimate(longest))
 
 
 def _unjudged(

@@ -273,14 +273,14 @@ def read_runs(
             readings.tally.asked_apart = True
             stack.callback(readings.close)
             opened.append((folder, readings))
-        known = [_descriptions(folder, reader, shard) for folder in folders]
+        known = [stored_descriptions(folder, reader, shard) for folder in folders]
         total = sum(1 for description in known for _ in description)
         bar = progress_bar(total, f"read ({reader.label})", "desc", shown=progress)
         pending: dict[str, tuple[Readings, Request, float]] = {}
 
         def missing() -> Iterator[Request]:
             for folder, readings in opened:
-                for description in _descriptions(folder, reader, shard):
+                for description in stored_descriptions(folder, reader, shard):
                     request = readings.request(*description)
                     if request is None:
                         bar.update()
@@ -289,7 +289,7 @@ def read_runs(
                     yield request
 
         paid = spending if spending and reader.name in PAID else Spending()
-        calls = PaidCalls(missing(), paid, reader.model)
+        calls = PaidCalls(missing(), paid, reader.model, f"reader {reader.label}")
         try:
             with bar:
                 for completion, _ in calls.serve(lambda: stack.enter_context(connection.open())):
@@ -307,7 +307,7 @@ def read_runs(
     return [readings.tally for _, readings in opened]
 
 
-def _descriptions(
+def stored_descriptions(
     folder: RunFolder, reader: ReaderSpec, shard: Shard
 ) -> Iterator[tuple[Sample, str, int, str]]:
     """Yield (sample, key of the source, index, description) for each stored description."""

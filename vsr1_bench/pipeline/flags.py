@@ -187,14 +187,16 @@ class JudgeFlags(_ThinkingFlags):
     price_file: UserPath | None = None
     max_cost: Annotated[float, Field(ge=0, lt=1e12)] | None = None
 
-    def judge_options(self, labels: Path | None = None, *, dry_run: bool = False) -> JudgeOptions:
+    dry_run: bool = False
+
+    def judge_options(self, labels: Path | None = None) -> JudgeOptions:
         """The options of judges; `labels` is the file of judge `labels`.
 
         Raises:
             UsageError: flags that do not go together, or a price file that cannot be read.
         """
         get_prompt(self.judge_prompt)
-        prices = read_prices(self.price_file) if self.price_file else {}
+        prices, currency = read_prices(self.price_file) if self.price_file else ({}, "")
         if self.max_cost is not None and not prices:
             raise UsageError("--max_cost needs prices: give --price_file FILE.json, too")
         _refuse_key(self.judge_base_url, "--judge_base_url", "VSR1_JUDGE_API_KEY")
@@ -208,9 +210,9 @@ class JudgeFlags(_ThinkingFlags):
             concurrency=self.judge_concurrency,
             prompt=self.judge_prompt,
             args=self.judge_args,
-            spending=Spending(prices, self.max_cost),
+            spending=Spending(prices, self.max_cost, currency=currency),
             thinking_tags=self.thinking_tags,
-            dry_run=dry_run,
+            dry_run=self.dry_run,
         )
 
 
@@ -221,6 +223,7 @@ class ReaderFlags(_ThinkingFlags):
     reader_model: PathText | None = None
     reader_base_url: str | None = None
     reader_args: Annotated[dict[str, Any], _mapping("--reader_args")] = {}
+    dry_run: bool = False
 
     def reader_options(self, spending: Spending | None = None) -> ReaderOptions:
         """The options of the reader; `spending` is that of the judges, which bounds both.
@@ -242,6 +245,7 @@ class ReaderFlags(_ThinkingFlags):
             args=self.reader_args,
             spending=spending or Spending(),
             thinking_tags=self.thinking_tags,
+            dry_run=self.dry_run,
         )
 
 
@@ -304,7 +308,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
         return self.verbosity in ("DEBUG", "INFO")
 
     def run_options(self, spending: Spending | None = None) -> RunOptions:
-        """The options of generation; `spending` is that of the judges.
+        """The options of generation; `spending` is that of the judges, which bounds all.
 
         Raises:
             UsageError: a refused flag, or a value that cannot be used.
@@ -341,7 +345,9 @@ class RunFlags(JudgeFlags, ReaderFlags):
             progress=self.progress,
             perception=self.perception,
             reader=self.reader_options(spending),
+            spending=spending or Spending(),
             blind=parse_variants(self.blind),
+            dry_run=self.dry_run,
         )
 
     def backend_args(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from vsr1_bench.data.blind import NONE
 from vsr1_bench.data.dataset import DataOptions, TaskData, missing_data, open_data
 from vsr1_bench.errors import TaskError, UsageError
 from vsr1_bench.generation.connect import Connection
+from vsr1_bench.generation.costs import Spending
 from vsr1_bench.generation.identity import identify
 from vsr1_bench.generation.models import ModelInfo, default_pixels, find_model
 from vsr1_bench.generation.open import choose_backend
@@ -62,8 +63,12 @@ class RunOptions:
     """`self`: descriptions are read from the responses; `caption`: asked for in separate calls;
     None: no second pass, unless a reader is named."""
     reader: ReaderOptions = field(default_factory=ReaderOptions)
+    spending: Spending = field(default_factory=Spending)
+    """Prices and the cost limit of the model if it is behind a URL; `reader` has the same."""
     blind: tuple[str, ...] = ()
     """Variants of blind runs for each task."""
+    dry_run: bool = False
+    """Nothing will be generated: no weights are downloaded."""
 
     @property
     def descriptions(self) -> Descriptions | None:
@@ -118,7 +123,7 @@ def plan(
         backend=backend,
         base_url=options.base_url,
         revision=options.revision,
-        offline=options.data.offline,
+        offline=options.data.offline or options.dry_run,
         script=str(script) if script else None,
         trust_remote_code=options.trust_remote_code,
         adapter=options.adapter,

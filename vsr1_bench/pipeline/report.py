@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from vsr1_bench.generation.costs import Spending
 from vsr1_bench.generation.tally import Tally
 from vsr1_bench.pipeline.stream import TaskRun
 from vsr1_bench.store.provenance import reuse_line
@@ -12,6 +15,16 @@ from vsr1_bench.store.provenance import reuse_line
 def notice(text: str) -> None:
     """Print a line that begins with the tool's name."""
     print(f"vsr1-bench: {text}", file=sys.stderr)
+
+
+@contextmanager
+def closing_account(spending: Spending) -> Iterator[None]:
+    """Print what was spent when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        for line in spending.lines():
+            print(line, file=sys.stderr)
 
 
 def report_responses(run: TaskRun) -> None:

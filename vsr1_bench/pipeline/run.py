@@ -17,7 +17,7 @@ from vsr1_bench.errors import BenchError, Interrupted
 from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.models import ModelInfo
-from vsr1_bench.generation.open import open_generator
+from vsr1_bench.generation.open import PAID, open_generator
 from vsr1_bench.perception.reader import SELF, ReaderSpec, self_reader
 from vsr1_bench.perception.second_pass import SecondPass, read_runs
 from vsr1_bench.pipeline.key_memo import KeyMemo, asking_digest
@@ -49,6 +49,9 @@ def generate(
     """
     external = options.external_reader()
     runs, model, backend = plan(options, model)
+    paid = backend in PAID and generator is None
+    if paid:
+        options.spending.check(model.id)
     with ExitStack() as stack:
         opened = [_open(run, options, backend, stack) for run in runs]
         stream = Stream(opened, limit=options.limit, shard=options.shard, progress=options.progress)
@@ -68,7 +71,7 @@ def generate(
                                 trust_remote_code=options.trust_remote_code,
                             )
                         )
-                    stream.run(engine)
+                    stream.run(engine, options.spending if paid else None, model.id)
         except (KeyboardInterrupt, BenchError) as error:
             safe = sum(one.safe for one in opened)
             if safe == 0 and isinstance(error, BenchError):

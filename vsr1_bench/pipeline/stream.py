@@ -19,6 +19,7 @@ from vsr1_bench.data.blind import NONE, open_variant
 from vsr1_bench.data.dataset import TaskData
 from vsr1_bench.errors import GenerationError, TaskError
 from vsr1_bench.generation.base import Generator
+from vsr1_bench.generation.costs import PaidCalls, Spending
 from vsr1_bench.generation.tally import Tally
 from vsr1_bench.perception.second_pass import SecondPass
 from vsr1_bench.pipeline.key_memo import KeyMemo
@@ -31,6 +32,9 @@ from vsr1_bench.store.writer import RunWriter, generation_of
 from vsr1_bench.task import Task
 
 log = logging.getLogger(__name__)
+
+_NEVER = object()
+"""A request that never comes: the requests of a stream end when its engine has nothing to do."""
 
 
 @dataclass(slots=True)
@@ -102,7 +106,7 @@ class _Pending:
     since: float
 
 
-def _requests(run: TaskRun, sample: Sample) -> list[Request]:
+def requests_of(run: TaskRun, sample: Sample) -> list[Request]:
     """The first-pass requests of a sample."""
     fmt = get_format(run.spec.prompt.format) if run.data.own is None else OWN
     messages = build_messages(
@@ -153,15 +157,27 @@ class Stream(Closing):
             self._following.extend([pending] if pending else [])
         return bool(self._following)
 
-    def run(self, generator: Generator) -> None:
+    def run(self, generator: Generator, spending: Spending | None = None, model: str = "") -> None:
         """Serve every pending request.
+
+        Args:
+            generator: The engine.
+            spending: The prices and the limit, if its calls cost money.
+            model: The model whose price counts.
 
         Raises:
             GenerationError: the engine cannot continue.
+            BudgetSpentError: the cost limit is reached; every call under way has finished.
             StoreError: a journal cannot be written.
         """
-        for completion in generator.serve(self._next):
+        if spending is None:
+            for completion in generator.serve(self._next):
+                self._acknowledge(completion)
+            return
+        calls = PaidCalls(iter(self._next, _NEVER), spending, model, f"model {model}")
+        for completion, _ in calls.serve(lambda: generator):
             self._acknowledge(completion)
+        calls.check()
 
     def _next(self) -> Request | None:
         pending = self._following.popleft() if self._following else next(self._missing, None)
@@ -197,7 +213,7 @@ class Stream(Closing):
                     self._bar.update(run.sampling.n)
                     continue
                 writer.add_sample(shown, place)
-                requests = _requests(run, shown)
+                requests = requests_of(run, shown)
                 if opened.memo is not None:
                     opened.memo.note(place, [request.key for request in requests])
                 for request in requests:
@@ -222,7 +238,7 @@ class Stream(Closing):
 
         def keys_of(place: int) -> list[str]:
             try:
-                return [request.key for request in _requests(run, run.data.sample(place))]
+                return [request.key for request in requests_of(run, run.data.sample(place))]
             except TaskError:  # the row cannot be read any more; the stream reports it
                 return []
 

@@ -19,7 +19,7 @@ from vsr1_bench.judging.llm import candidate
 from vsr1_bench.judging.llm_parse import read_reply
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.prompts.judge_prompts import GRADED, PAPER, PROMPTS, STRICT, escape, get_prompt
-from vsr1_bench.records import Usage
+from vsr1_bench.records import ImagePlace, Message, Request, Sampling, Usage
 from vsr1_bench.store.judge_names import bare, llm_name, read_name, stored_name
 from vsr1_bench.store.run_folder import RunFolder
 
@@ -169,12 +169,37 @@ def test_what_may_be_spent() -> None:
         '{"m": {"input": -1, "output": 1}}',
         '{"m": {"input": true, "output": 1}}',
         '{"m": {"input": NaN, "output": 1}}',
+        '{"m": {"input": 1, "output": 1, "cached": 1}}',
+        '{"currency": 3}',
     ],
 )
 def test_a_price_file_of_another_form_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     path.write_text(text)
     with pytest.raises(UsageError, match="prices of a million tokens"):
+        read_prices(path)
+
+
+def test_a_price_file_with_everything(tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    price = '{"input": 2, "output": 8, "cached_input": 1, "batch": 0.5, "image": 700}'
+    path.write_text(
+        f'{{"currency": "EUR", "m": {price}, "currency ": {{"input": 0, "output": 0}}}}'
+    )
+    prices, currency = read_prices(path)
+    assert currency == "EUR" and prices.keys() == {"m", "currency "}
+    assert prices["m"].of(1_000_000, 0, 500_000) == 1.5
+    assert prices["m"].by_batch() == Price(1.0, 4.0, 0.5, image=700)
+    spending = Spending(prices, batch=True)
+    shown = Request("k", (Message("user", ("four", ImagePlace(0))),), Sampling(max_tokens=10))
+    assert spending.prompt_bound("m", shown) == 4 + 32 + 700
+    assert spending.most("m", shown) == pytest.approx((736 * 1.0 + 10 * 4.0) / 1e6)
+    for wrong, said in (('"batch": 50', "wanted a factor"), ('"image": -1', "is no price")):
+        path.write_text(f'{{"m": {{"input": 1, "output": 1, {wrong}}}}}')
+        with pytest.raises(UsageError, match=said):
+            read_prices(path)
+    path.write_text('{"currency": "a long name of a currency"}')
+    with pytest.raises(UsageError, match="wanted e"):
         read_prices(path)
 
 
