@@ -235,7 +235,7 @@ def test_a_wrong_spec_says_what_is_wanted(spec: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "said"),
     [
-        ("openai", {}, "--judge_model NAME and --judge_base_url"),
+        ("openai", {}, "--judge_model NAME, and --judge_base_url"),
         ("openai", {"model": "m"}, "--judge_base_url"),
         ("gemini", {}, "key in GEMINI_API_KEY or GOOGLE_API_KEY"),
         ("cascade:math,gemini", {}, "key in GEMINI_API_KEY"),
