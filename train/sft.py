@@ -150,6 +150,7 @@ class SftTrainer(Session):
         """
         batch = self.encoder.collate(micro)
         metrics.count("tokens_trained", float(batch.inputs["attention_mask"].sum()))
+        metrics.count("flops", self.engine.work.of(batch))
         logprobs, _ = score_batch(self.engine.engine, batch, temperature=1.0, bans=False)  # (N,)
         share = 0.0 if micro[0] in self.dummies.values() else 1 / learnt
         return -logprobs.sum() * share

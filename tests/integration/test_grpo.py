@@ -211,7 +211,7 @@ def test_dropped_groups_are_journalled_and_counted(
     """Those without a signal, and those that come when there are enough."""
     reach = iter([True, False, True, True])  # two groups in each of two draws: one is left over
     monkeypatch.setattr(grpo, "in_reach", lambda *_: next(reach))
-    changes = {"filter_groups": True, "max_steps": 1, "prompts_per_step": 2}
+    changes = {"filter_groups": True, "max_steps": 1, "prompts_per_step": 2, "peak_tflops": 0.5}
     with trainer(small_recipe(tmp_path, **changes)) as t:
         t.run()
     lines = (tmp_path / "rollouts/rank-0.jsonl").read_text().splitlines()
@@ -224,6 +224,7 @@ def test_dropped_groups_are_journalled_and_counted(
     assert told["tokens"] == drawn > 0 and told["filter/kept_share"] == 0.75
     seconds = told["seconds/generate"] + told["seconds/read"]
     assert told["tokens_per_second"] == pytest.approx(drawn / seconds)
+    assert told["mfu"] == pytest.approx(told["flops"] / told["seconds/update"] / 0.5e12)
 
 
 @pytest.mark.parametrize("stage", ["zero0", "zero2", "zero3"])
@@ -237,12 +238,15 @@ def test_how_a_minibatch_is_computed_does_not_change_the_update(
         (1024, {"microbatch_tokens": 10}),
         (7, {"gradient_checkpointing": True}),
     ]
-    after = []
+    after, flops = [], []
     for number, (chunk, changes) in enumerate(ways):
         monkeypatch.setattr(logprobs, "CHUNK", chunk)
         with trainer(small_recipe(tmp_path / str(number), **(base | changes))) as t:
             t.run()
             after.append(weights(t))
+        flops.append(metrics(tmp_path / str(number))[0]["flops"])
+    # A row at a time, the tower sees an image once for each response; recomputation never counts.
+    assert 0 < flops[0] == flops[2] < flops[1]
     for other in after[1:]:
         for name, value in after[0].items():
             # Adam's first step is lr * sign(gradient): a sign that flips would be off by 1.4e-4.

@@ -17,6 +17,7 @@ from vsr1_bench.generation.attention import attention_settings, set_attention
 from vsr1_bench.generation.models import ModelInfo
 
 from . import lora
+from .flops import FlopCount, peak_of
 from .ranks import Ranks, TrainError
 from .settings import DS_CONFIGS, Training
 
@@ -102,6 +103,7 @@ class TrainingEngine:
         self.banned = banned
         self._save_errors: list[Exception] = []
         self.engine: Any = self._start(self._load())
+        self.work, self.peak = FlopCount(self.policy), peak_of(recipe)
         self.reference: Any = None  # with LoRA it is the policy itself, without its adapters
         if recipe.keeps_reference and recipe.lora_rank is None:
             self.reference = self._start_reference(self._load())

@@ -1,4 +1,4 @@
-"""Memory and operations of one micro-batch, measured on tensors without data.
+"""Memory of one micro-batch, measured on tensors without data.
 
 The trainer's own forward and backward pass runs on fake tensors (`FakeTensorMode` of torch), which
 have shapes and storages but no memory. A tracker adds up the storages that are alive. Parameters
@@ -8,7 +8,7 @@ are not counted, and each parameter's gradient is dropped as soon as it is compl
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from .encoding import Batch
 from .engine import freeze_parts, part_of
@@ -35,22 +34,6 @@ INDEXING = (
     aten._index_put_impl_.default,
 )
 
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **named: Any) -> int:
-    count: Callable[..., int] = sdpa_flop_count
-    return int(count(query.shape, key.shape, value.shape))
-
-
-def _attention_backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **named: Any
-) -> int:
-    count: Callable[..., int] = sdpa_backward_flop_count
-    return int(count(grad.shape, query.shape, key.shape, value.shape))
-
-
-FLOPS: dict[Any, Callable[..., int]] = dict(flop_registry)
-FLOPS[aten._scaled_dot_product_flash_attention_for_cpu] = _attention
-FLOPS[aten._scaled_dot_product_flash_attention_for_cpu_backward] = _attention_backward
 DEPTH = 6
 """Layers of language model and tower that are run. The last two must be like the rest: Qwen3-VL
 hands on the output of three layers."""
@@ -77,21 +60,18 @@ class Footprint:
     """Bytes of activations and temporary tensors at the moment when they are most."""
     logits: int
     """Bytes of one chunk of logits, forward and backward; part of the peak."""
-    flops: int
-    """Floating-point operations of matrix products, recomputation included."""
 
 
 class StorageTracker(TorchDispatchMode):
-    """Adds up the storages that operations make, and their floating-point operations.
+    """Adds up the storages that operations make.
 
-    torch's `MemTracker` walks over all modules at each operation, and the hooks of its
-    `FlopCounterMode` keep tensors alive; the formulas of the latter are used here.
+    torch's `MemTracker` walks over all modules at each operation.
     """
 
     def __init__(self, ignored: Iterable[Tensor] = ()) -> None:
         """Start at 0; storages of `ignored` are not counted."""
         super().__init__()  # type: ignore[no-untyped-call]  # torch has no types here
-        self.now = self.peak = self.flops = 0
+        self.now = self.peak = 0
         self._alive: set[int] = set()
         for tensor in ignored:
             self._add(tensor.untyped_storage(), 0)
@@ -122,8 +102,6 @@ class StorageTracker(TorchDispatchMode):
             if isinstance(leaf, Tensor):
                 storage = leaf.untyped_storage()
                 self._add(storage, storage.nbytes())
-        if formula := FLOPS.get(func._overloadpacket):
-            self.flops += formula(*args, **kwargs or {}, out_val=result)
         return result
 
 
@@ -143,42 +121,28 @@ class _Stack:
         self.layers, self._tracker = layers, tracker
         self.peak = 0
         """Maximum until the backward pass leaves the first layer; 0 if it does not reach it."""
-        self._starts: dict[int, tuple[int, int]] = {}
-        self._ends: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
         for number, layer in enumerate(layers):
             layer.register_forward_pre_hook(partial(self._forward, number))
 
     def _forward(self, number: int, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if number in self._starts:  # computed again in the backward pass
             return
-        self._starts[number] = (self._tracker.now, self._tracker.flops)
+        self._starts[number] = self._tracker.now
         hidden: Any = inputs[0]
-        if hidden.requires_grad:
-            hidden.register_hook(partial(self._backward, number))
+        if number == 0 and hidden.requires_grad:
+            hidden.register_hook(self._finish)
 
-    def _backward(self, number: int, gradient: Tensor) -> None:
-        self._ends[number] = self._tracker.flops
-        if number == 0:
-            self.peak, self._tracker.peak = self._tracker.peak, self._tracker.now
+    def _finish(self, gradient: Tensor) -> None:
+        """Start another maximum, because the backward pass leaves the first layer."""
+        self.peak, self._tracker.peak = self._tracker.peak, self._tracker.now
 
-    @property
-    def learns(self) -> bool:
-        """Whether the backward pass went through the layers."""
-        return bool(self._ends)
-
-    def added(self, layers: int) -> tuple[int, int]:
-        """Bytes that so many more layers would keep for the backward pass, and operations."""
+    def added(self, layers: int) -> int:
+        """Bytes that so many more layers would keep for the backward pass."""
         if layers <= 0:
-            return 0, 0
+            return 0
         last = len(self.layers) - 1
-        (bytes_before, flops_before), (bytes_after, flops_after) = (
-            self._starts[last - 1],
-            self._starts[last],
-        )
-        flops = flops_after - flops_before
-        if last - 1 in self._ends:
-            flops += self._ends[last - 1] - self._ends[last]
-        return layers * (bytes_after - bytes_before), layers * flops
+        return layers * (self._starts[last] - self._starts[last - 1])
 
 
 class _Adapted(nn.Module):
@@ -298,8 +262,7 @@ def measure(
     """Run a micro-batch forward and backward without data.
 
     Layers are alike, so that a few of them are run and the others added: each keeps as much for
-    the backward pass as the one before the last, and takes as many operations. The arguments are
-    those of `build`.
+    the backward pass as the one before the last. The arguments are those of `build`.
     """
     shallow = _shallow(config)
     # The mode is active only while the model is made: the small tensors that a forward pass
@@ -318,16 +281,11 @@ def measure(
     text, tower = (_Stack(tracker, layers) for layers in _stacks(scorer.policy.base_model))
     with tracker, dropped_gradients(scorer):
         run(scorer, batch)
-    text_bytes, text_flops = text.added(_layers(config)[0] - len(text.layers))
-    tower_bytes, tower_flops = tower.added(_layers(config)[1] - len(tower.layers))
+    text_bytes = text.added(_layers(config)[0] - len(text.layers))
+    tower_bytes = tower.added(_layers(config)[1] - len(tower.layers))
     # Behind the language model nothing of it is kept: the tower has a maximum of its own.
     peak = max((text.peak or tracker.peak) + text_bytes, tracker.peak) + tower_bytes
-    flops = tracker.flops + text_flops + tower_flops
-    return Footprint(
-        peak,
-        _chunk(scorer, mode),
-        flops - _outside_windows(config, micro, checkpointing, tower.learns),
-    )
+    return Footprint(peak, _chunk(scorer, mode))
 
 
 def _chunk(scorer: Scorer, mode: FakeTensorMode) -> int:
@@ -374,24 +332,3 @@ def _shallow(config: Any) -> Any:
         if features := getattr(vision, "deepstack_visual_indexes", None):
             vision.deepstack_visual_indexes = list(range(len(features)))
     return config
-
-
-def _outside_windows(config: Any, micro: MicroBatch, checkpointing: bool, learns: bool) -> int:
-    """Operations of the attention that `_shallow` adds between the windows of an image."""
-    vision: Any = getattr(config, "vision_config", None)
-    whole = getattr(vision, "fullatt_block_indexes", None)
-    if not micro.patches or whole is None:
-        return 0
-    side = vision.window_size // vision.patch_size
-    height, width = ([min(side, n - i) for i in range(0, n, side)] for n in micro.patches)
-
-    def operations(patches: int) -> int:
-        shape = (1, vision.num_heads, patches, vision.hidden_size // vision.num_heads)
-        tensors = [torch.empty(shape, device="meta")] * 4
-        forward, backward = _attention(*tensors), _attention_backward(*tensors)
-        return int(forward * (1 + (checkpointing and learns)) + backward * learns)
-
-    full = operations(sum(height) * sum(width))
-    in_windows = sum(operations(h * w) for h in height for w in width)
-    windowed: int = vision.depth - len(whole)
-    return micro.rows * windowed * (full - in_windows)

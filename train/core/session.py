@@ -123,6 +123,9 @@ class Session:
         seconds = sum(record.get(f"seconds/{phase}", 0.0) for phase in phases)
         if seconds and record.get(counted):
             record["tokens_per_second"] = record[counted] / seconds
+        if self.engine.peak and record.get("flops"):
+            most = record["seconds/update"] * self.ranks.world * self.engine.peak
+            record["mfu"] = record["flops"] / most
         for logger in self.loggers:
             logger({"step": self.progress.step if step is None else step, **record})
         return record

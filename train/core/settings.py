@@ -28,7 +28,7 @@ NOT_TRAINING = frozenset(
     "about source sleep_level "
     "output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit "
     "loggers data_root offline perception_args engine_args max_excluded_share "
-    "proof_bound microbatch_tokens gradient_checkpointing attention".split()
+    "proof_bound microbatch_tokens gradient_checkpointing attention peak_tflops".split()
 )
 
 
@@ -95,6 +95,9 @@ class Training(BaseModel):
     """Maximum padded tokens of one forward pass."""
     deepspeed: UserText = "zero2"
     """A name from `ds_config/`, or the path of a DeepSpeed file."""
+    peak_tflops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """What a card can do at most, in 1e12 operations per second, for `mfu`; None = by the card's
+    name (see `flops.PEAKS`)."""
     cpu_adam: bool = False
     """Use DeepSpeed's optimizer for offloaded states. It compiles once, which takes minutes."""
 

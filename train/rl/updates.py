@@ -115,6 +115,7 @@ class Updater:
             self._engine.engine, batch, temperature=recipe.temperature, bans=True
         )  # (N,), (N,)
         metrics.count("tokens_trained", float(batch.inputs["attention_mask"].sum()))
+        metrics.count("flops", self._engine.work.of(batch))
         now = logprobs.detach()  # (N,), the value without the gradient
         # In the first and only update the policy is the old one: ratio 1, but with a gradient.
         old = now if micro[0].old is None else _concatenated([r.old for r in micro], now)  # (N,)

@@ -38,6 +38,7 @@ PANELS = {
     "gradient norm": ("grad_norm",),
     "learning rate": ("lr",),
     "tokens per second": ("tokens_per_second",),
+    "share of the card's peak": ("mfu",),
     "memory, GB": ("memory/",),
 }
 """Title → names of metrics; one that ends with `/` stands for all below it."""

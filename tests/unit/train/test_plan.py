@@ -12,6 +12,8 @@ from tree import ROOT
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.train.core import memory
+from vsr1_bench.train.core.encoding import DISTINCT
+from vsr1_bench.train.core.flops import FlopCount, known_peak, peak_of
 from vsr1_bench.train.core.memory import GB, Cards, budget_of, fits, fitting, micro_of
 from vsr1_bench.train.core.settings import Training
 from vsr1_bench.train.core.shapes import Shape, counted, known_models, shape_of
@@ -23,7 +25,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from vsr1_bench.train.core.footprint import (  # noqa: E402 - it imports torch
-    FLOPS,
     Footprint,
     MicroBatch,
     batch_of,
@@ -115,19 +116,70 @@ def test_a_measured_micro_batch_takes_what_a_real_one_takes(kind: str, how: dict
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
-def test_operations_are_those_that_torch_counts_in_a_real_run(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "patches"),
+    [
+        ({}, (20, 20)),
+        ({}, None),
+        ({"freeze": ("vision",)}, (20, 12)),
+        ({"freeze": ("language",)}, (20, 20)),
+        ({"lora_rank": 8}, (20, 20)),
+    ],
+    ids=["all", "text", "tower frozen", "language frozen", "adapters"],
+)
+def test_operations_are_those_that_torch_counts_in_a_real_run(
+    kind: str, how: dict[str, Any], patches: tuple[int, int] | None
+) -> None:
+    """`FlopCounterMode` knows the matrix products of eager attention on every device."""
     from torch.utils.flop_counter import FlopCounterMode
 
     config = small(kind)
-    scorer = build(config, torch.float32, checkpointing=True)
-    named = {k: v for k, v in FLOPS.items() if "for_cpu" in str(k)}
-    for formula in named.values():
-        setattr(formula, "_get_raw", True)  # noqa: B010 - torch's mark: it takes tensors, not shapes
-    counter = FlopCounterMode(display=False, custom_mapping=named)
-    with counter:
-        run(scorer, batch_of(config, MICRO))
-    planned = measure(config, MICRO, torch.float32, checkpointing=True).flops
-    assert planned == counter.get_total_flops()
+    config._attn_implementation = "eager"
+    scorer = build(config, torch.float32, checkpointing=False, **how)
+    batch = batch_of(config, MicroBatch(1, 260, 120, patches))
+    with FlopCounterMode(display=False) as counter:
+        run(scorer, batch)
+    # Into the first layer of adapters flows no gradient, and it is counted.
+    exact = 0.02 if how.get("lora_rank") else 1e-3
+    real = counter.get_total_flops()
+    assert FlopCount(scorer.policy).of(batch) == pytest.approx(real, rel=exact)
+
+
+def test_neither_padding_nor_images_shown_twice_are_operations() -> None:
+    """A padded row counts as long as it is; rows that share an image share the tower's pass."""
+    config = small("qwen2_5_vl")
+    count = FlopCount(build(config, torch.float32, checkpointing=True).policy)
+    one, two = (batch_of(config, MicroBatch(n, 260, 120, (20, 20))) for n in (1, 2))
+    both = count.of(two)
+    assert count.of(one) < both < 2 * count.of(one)  # one token of padding
+    two.inputs[DISTINCT] = one.inputs["image_grid_thw"]
+    tower = count.of(one) - count.of(batch_of(config, MicroBatch(1, 260, 120)))
+    assert both - count.of(two) == pytest.approx(tower)
+
+
+@pytest.mark.parametrize(
+    ("card", "peak"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA GeForce RTX 4090", 165e12),
+        ("NVIDIA A10G", None),
+        ("Tesla V100-SXM2-16GB", None),
+    ],
+)
+def test_a_card_s_peak_is_known_by_its_name(card: str, peak: float | None) -> None:
+    assert known_peak(card) == peak
+
+
+def test_the_recipe_s_peak_takes_precedence() -> None:
+    assert peak_of(load_recipe(RECIPE, ["peak_tflops=100"])) == 100e12
+    assert peak_of(load_recipe("tiny/vision_sr1")) is None  # fp32
+    with pytest.raises(UsageError, match="peak_tflops=0"):
+        load_recipe(RECIPE, ["peak_tflops=0"])
 
 
 @pytest.fixture
@@ -136,7 +188,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def footprint(recipe: Training, shape: Shape, micro: MicroBatch) -> Footprint:
         each = 500_000 if memory.adapters(recipe)[0] else 1_000_000
-        return Footprint(micro.rows * micro.tokens * each, 0, 0)
+        return Footprint(micro.rows * micro.tokens * each, 0)
 
     monkeypatch.setattr(memory, "footprint_of", footprint)
 

@@ -204,7 +204,7 @@ def test_only_what_changes_the_training_is_a_change() -> None:
     later = Recipe(model="tiny", task="demo", objective="summed", max_steps=9, output_dir=Path("x"))
     assert later.changed(stored) == [] and later.digest() == first.digest()
     memory = {"proof_bound": 0.7, "microbatch_tokens": 100, "gradient_checkpointing": False}
-    memory["attention"] = "eager"
+    memory |= {"attention": "eager", "peak_tflops": 989.0}
     assert first.model_copy(update=memory).changed(stored) == []
     other = Recipe(model="tiny", task="demo", objective="summed", lr=1.0)
     assert other.changed(stored) == ["lr: 1e-06 -> 1.0"] and other.digest() != first.digest()
