@@ -20,6 +20,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 EVERYWHERE = ("verbosity", "config")
 KINDS = {
     "positive_int": "whole number ≥ 1",
+    "_limit": "whole number ≥ 1",
     "int": "whole number",
     "float": "number",
     "user_path": "path",

@@ -219,7 +219,8 @@ def run_evaluation(flags: RunFlags) -> Evaluation:
                 notice(judge.warning)
         runs = generate(options)
         failed = sum(run.failed for run in runs)
-        skipped = len(tasks) - len({run.task.name for run in runs})
+        # Tasks without any of the chosen samples miss nothing.
+        skipped = 0 if options.samples else len(tasks) - len({run.task.name for run in runs})
         for run in runs:
             report_responses(run)
         folders = tuple(run.folder for run in runs)

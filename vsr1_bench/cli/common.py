@@ -345,6 +345,20 @@ def positive_int(text: str) -> int:
     return number
 
 
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add `--limit`."""
+    parser.add_argument("--limit", "-L", type=_limit, metavar="N", help="first N samples per task")
+
+
+def _limit(text: str) -> int | float:
+    """A count; a share is passed on, to be refused where the tasks are known (argparse type)."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    return share if 0 < share < 1 else positive_int(text)
+
+
 def thinking_tags(text: str) -> tuple[str, ...]:
     """Read `cot,[[note]]…[[/note]]` (argparse type)."""
     from vsr1_bench.pipeline.flags import read_tags

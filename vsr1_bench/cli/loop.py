@@ -41,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RECIPE",
         help="recipe of train sft that makes the model of round 1",
     )
-    parser.add_argument(
-        "--limit", "-L", type=common.positive_int, help="first N samples of each task"
-    )
+    common.add_limit(parser)
     parser.add_argument(
         "--output_path", "-o", type=user_path, metavar="DIR", help="default: outputs/loop-RECIPE"
     )
@@ -72,8 +70,10 @@ def loop_options(options: argparse.Namespace) -> LoopOptions:
         UsageError: `--run_args` has flags that `run` does not take, or that `loop` sets itself.
     """
     from vsr1_bench.cli.main import parse
+    from vsr1_bench.pipeline.flags import refuse_share
     from vsr1_bench.train.loop import LoopOptions
 
+    refuse_share(options.limit, vars(options))
     run_args = shlex.split(options.run_args)
     for flag in run_args:
         if flag.partition("=")[0].replace("-", "_").replace("__", "--") in SET_HERE:

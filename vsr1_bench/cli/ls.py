@@ -56,12 +56,12 @@ def execute(options: argparse.Namespace) -> int:
         from vsr1_bench._util.keys import keys_of
         from vsr1_bench.generation.identity import BACKENDS, arguments_of
 
-        rows = [
+        arguments = [
             (backend, key.name, key.type, key.default or "–", key.meaning)
             for backend in BACKENDS
             for key in keys_of(arguments_of(backend))
         ]
-        print(_columns(("backend", "argument", "type", "default", "what"), rows))
+        print(_columns(("backend", "argument", "type", "default", "what"), arguments))
         return 0
     if options.kind == "prompts":
         from vsr1_bench.prompts.formats import FORMATS

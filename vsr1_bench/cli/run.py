@@ -26,8 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tasks", "-t", required=True, help="tasks, suites or patterns, e.g. demo,math*"
     )
+    common.add_limit(parser)
     parser.add_argument(
-        "--limit", "-L", type=common.positive_int, help="first N samples of each task"
+        "--samples",
+        metavar="FILE|ID,…",
+        help="only the samples with these ids: a file with one per line, or a,b,c",
+    )
+    parser.add_argument(
+        "--sample_seed",
+        type=int,
+        metavar="S",
+        help="draw the samples of --limit at random with this seed, stratified by the task's "
+        "groups, instead of the first ones",
     )
     common.add_output_path(parser)
     parser.add_argument(

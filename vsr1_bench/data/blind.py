@@ -52,7 +52,10 @@ def open_variant(name: str, data: TaskData, seed: int, *, progress: bool = True)
         return lambda place, sample: sample
     if name == "drop":
         return drop
-    return partial(noise, seed) if name == "noise" else Swap(data, seed, progress=progress)
+    if name == "noise":
+        return partial(noise, seed)
+    swap = Swap(data.whole, seed, progress=progress)
+    return lambda place, sample: swap(data.place_in_whole(place), sample)
 
 
 def drop(place: int, sample: Sample) -> Sample | str:

@@ -102,6 +102,15 @@ class TaskData:
         return self.n_rows * self.task.per_row
 
     @property
+    def whole(self) -> TaskData:
+        """All samples of the task, of which these can be a selection (`data.selection`)."""
+        return self
+
+    def place_in_whole(self, place: int) -> int:
+        """The place of a sample among all samples of the task."""
+        return place
+
+    @property
     def n_rows(self) -> int:
         """Number of rows, each of which holds `Task.per_row` samples."""
         return len(self._rows)

@@ -9,7 +9,7 @@ from typing import Any
 from vsr1_bench.generation.identity import LOADING
 from vsr1_bench.leaderboard.settings import row_key
 from vsr1_bench.registry import load_registry
-from vsr1_bench.scoring.coverage import limited, slice_note
+from vsr1_bench.scoring.coverage import limited, selection_note, slice_note
 from vsr1_bench.scoring.groups import score_members
 from vsr1_bench.scoring.shortcuts import OVER_ALL, without_empty_rates
 from vsr1_bench.store.run_folder import RunFolder
@@ -92,21 +92,25 @@ def current_score(document: dict[str, Any]) -> dict[str, Any]:
 
 def run_notes(run: RunFolder, include_path: Sequence[str] = ()) -> list[str]:
     """Why a run does not represent its whole benchmark; empty if it does."""
-    if (limit := limited(run)) is not None:
-        return [_partial(limit)]
+    if (part := _partial(run)) is not None:
+        return [part]
     note = slice_note(run, load_registry(include_path).tasks.get(run.spec().task.name))
     return [note] if note else []
 
 
-def _partial(limit: int) -> str:
-    return f"partial: the first {limit:,} samples"
+def _partial(run: RunFolder) -> str | None:
+    """Which samples a run asks, if it was told to ask only some."""
+    if (chosen := selection_note(run)) is not None:
+        return f"partial: {chosen}"
+    limit = limited(run)
+    return None if limit is None else f"partial: the first {limit:,} samples"
 
 
 def partial_note(one: Scored) -> str | None:
     """Why a document does not represent its whole benchmark; None if it does."""
     for run in one.runs:
-        if (limit := limited(run)) is not None:
-            return _partial(limit)
+        if (part := _partial(run)) is not None:
+            return part
     return one.sliced
 
 

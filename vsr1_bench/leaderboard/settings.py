@@ -16,7 +16,7 @@ ASPECTS = (
 )  # fmt: skip
 PRECISION = "precision"
 """One field for all of it; `unknown` for runs made before it was recorded."""
-_OF_SECTION = {"model": "weights", "task": "task version"}
+_OF_SECTION = {"model": "weights", "task": "task version", "selection": "data"}
 _SHORT = 12
 """Number of characters of a hash that are shown."""
 LOWER_IS_BETTER = frozenset({"lsr", "leakage", "no_description", "saw_but_wrong"})

@@ -6,7 +6,6 @@ Each class holds a group of flags, checks them, and makes the options that the e
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,36 +23,28 @@ from pydantic import (
     model_validator,
 )
 
-from vsr1_bench._util.flag_values import key_values, pieces, read_shard, scalar
+from vsr1_bench._util.flag_values import key_values, read_shard, scalar
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.answers import tag_pair
 from vsr1_bench.data.blind import parse_variants
 from vsr1_bench.data.dataset import DataOptions
+from vsr1_bench.data.selection import read_ids
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.costs import Spending, read_prices
 from vsr1_bench.generation.open import choose_backend
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.perception.reader import SELF, ReaderOptions
+from vsr1_bench.pipeline.gen_kwargs import sampling_fields, stop_strings
 from vsr1_bench.pipeline.plan import RunOptions
 from vsr1_bench.prompts.formats import DEFAULT_FORMAT
 from vsr1_bench.prompts.judge_prompts import get_prompt
+from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.store.environment import BASE_URL_VARIABLE
+from vsr1_bench.task import UserDataset
 
 PARALLEL = ("tensor_parallel_size", "data_parallel_size")
 BATCH = {"transformers": "batch_size", "vllm": "max_num_seqs", "openai": "concurrency"}
 """Each backend's name for `batch_size`."""
-ALIASES = {"max_gen_toks": "max_tokens", "max_new_tokens": "max_tokens", "until": "stop"}
-"""Names of lm-eval and Hugging Face -> fields of `gen_kwargs`."""
-KINDS: dict[str, type] = {
-    "temperature": float,
-    "top_p": float,
-    "top_k": int,
-    "min_p": float,
-    "repetition_penalty": float,
-    "max_tokens": int,
-    "min_pixels": int,
-    "max_pixels": int,
-}
 
 
 def read_tags(text: str) -> tuple[str, ...]:
@@ -66,30 +57,6 @@ def read_tags(text: str) -> tuple[str, ...]:
     for name in names:
         tag_pair(name)
     return names
-
-
-def stop_strings(given: str | Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Read the stop strings of `gen_kwargs`: `stop=END`, `stop=["END","STOP"]`, or a list.
-
-    Raises:
-        UsageError: a list that is not one of texts.
-    """
-    if isinstance(given, str):
-        typed = (piece.partition("=") for piece in pieces(given))
-        raw: Any = next(value for field, _, value in typed if field.strip() == name)
-    else:
-        raw = given[name]
-    listed = raw
-    if isinstance(raw, str):
-        if not raw.startswith("["):
-            return (raw,)
-        try:
-            listed = json.loads(raw)
-        except ValueError:
-            listed = None
-    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
-        raise UsageError(f'--gen_kwargs {name}={raw}: wanted a text, or a list ["…", "…"]')
-    return tuple(listed)
 
 
 def _native(value: Any) -> Any:
@@ -255,6 +222,8 @@ class RunFlags(JudgeFlags, ReaderFlags):
     model: PathText
     tasks: str
     limit: PositiveInt | None = None
+    samples: Annotated[tuple[str, ...], _read_text(read_ids, ",")] = ()
+    sample_seed: int | None = None
     output_path: UserPath = Path("runs")
     prompt: str = DEFAULT_FORMAT
     system_instruction: str | None = None
@@ -296,7 +265,8 @@ class RunFlags(JudgeFlags, ReaderFlags):
     @model_validator(mode="before")
     @classmethod
     def _endpoint(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Take the endpoint of backend `openai` from the environment unless it is given."""
+        """Take the endpoint of backend `openai` from the environment; refuse a share as limit."""
+        refuse_share(given.get("limit"), given)
         url = os.environ.get(BASE_URL_VARIABLE)
         if url and given.get("backend") == "openai" and not given.get("base_url"):
             return {**given, "base_url": url}
@@ -318,6 +288,11 @@ class RunFlags(JudgeFlags, ReaderFlags):
                 "--num_fewshot: vsr1-bench is zero-shot only, as the paper's tables are; drop the "
                 "flag"
             )
+        if self.sample_seed is not None and (self.samples or self.limit is None):
+            raise UsageError(
+                f"--sample_seed {self.sample_seed}: draws the samples of --limit N; "
+                + ("drop --samples" if self.samples else "give --limit, too")
+            )
         if self.use_cache:
             raise UsageError(
                 "--use_cache: the run folder is the cache; rerun with the same --output_path"
@@ -333,6 +308,8 @@ class RunFlags(JudgeFlags, ReaderFlags):
             prompt=self.prompt,
             system_instruction=self.system_instruction,
             limit=self.limit,
+            samples=self.samples,
+            sample_seed=self.sample_seed,
             shard=self.shard,
             data=DataOptions.from_flags(
                 self.data_root, self.offline, self.source, self.dataset, self.split
@@ -376,40 +353,29 @@ class RunFlags(JudgeFlags, ReaderFlags):
         Raises:
             UsageError: an unknown field or a value of the wrong kind.
         """
-        fields: dict[str, Any] = {"seed": self.seed, "n": self.num_samples}
-        sampled: Any = None
-        for given, value in self.gen_kwargs.items():
-            name = ALIASES.get(given, given)
-            if name == "do_sample":
-                if not isinstance(value, bool):
-                    raise UsageError(f"--gen_kwargs {given}={value}: wanted true or false")
-                sampled = value
-            elif name == "stop":
-                fields[name] = value
-            elif name not in KINDS:
-                known = (*KINDS, "stop")
-                raise UsageError(f"--gen_kwargs {given}: no such field; {nearest(given, known)}")
-            else:
-                fields[name] = _number(value, KINDS[name], given)
-        temperature = fields.get("temperature", 0.0)
-        if sampled is True and temperature == 0:
-            raise UsageError(
-                "--gen_kwargs do_sample=true: sampling needs a temperature above 0; add "
-                "temperature=…"
-            )
-        if sampled is False and temperature > 0:
-            raise UsageError(
-                f"--gen_kwargs do_sample=false contradicts temperature={temperature:g}; drop one"
-            )
-        return fields
+        return sampling_fields(self.gen_kwargs, self.seed, self.num_samples)
 
 
-def _number(value: Any, kind: type, name: str) -> Any:
-    number = not isinstance(value, bool) and isinstance(value, int | float)
-    if not number or not math.isfinite(value) or kind(value) != value:
-        wanted = "a whole number" if kind is int else "a number"
-        raise UsageError(f"--gen_kwargs {name}={value}: wanted {wanted}")
-    return kind(value)
+def refuse_share(limit: Any, given: Mapping[str, Any]) -> None:
+    """Refuse `--limit 0.1`, with the count that it would be.
+
+    Args:
+        limit: As typed.
+        given: The flags of a run: `tasks`, `include_path`.
+
+    Raises:
+        UsageError: the limit is a share.
+    """
+    if not isinstance(limit, float) or not 0 < limit < 1:
+        return
+    counts = {}
+    for task in resolve_tasks(str(given.get("tasks")), tuple(given.get("include_path") or ())):
+        stated = None if isinstance(task.source, UserDataset) else task.source.n
+        counts[task.name] = stated and max(1, round(limit * stated * task.per_row))
+    known = [f"{count} of {name}" for name, count in counts.items() if count]
+    would = f"; {limit:g} would be {', '.join(known[:5])}" if known else ""
+    first = next((count for count in counts.values() if count), 100)
+    raise UsageError(f"--limit {limit:g}: wanted a number of samples{would}: --limit {first}")
 
 
 def _refuse_key(url: str | None, flag: str, variable: str) -> None:

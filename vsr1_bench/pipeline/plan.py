@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from vsr1_bench.data.blind import NONE
 from vsr1_bench.data.dataset import DataOptions, TaskData, missing_data, open_data
+from vsr1_bench.data.selection import FACT, by_draw, by_ids, refuse_unknown_ids, selection_spec
 from vsr1_bench.errors import TaskError, UsageError
 from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import Spending
@@ -50,6 +52,10 @@ class RunOptions:
     prompt: str = DEFAULT_FORMAT
     system_instruction: str | None = None
     limit: int | None = None
+    samples: tuple[str, ...] = ()
+    """Ids of the samples to ask; empty = all."""
+    sample_seed: int | None = None
+    """Seed of a random draw of `limit` samples; None = the first ones."""
     shard: Shard = (0, 1)
     data: DataOptions = field(default_factory=DataOptions)
     include_path: tuple[str, ...] = ()
@@ -88,12 +94,13 @@ class RunOptions:
         return external_reader(self.reader, self.descriptions)
 
 
-def check_external(tasks: list[Task], *, changed: bool) -> None:
+def check_external(tasks: list[Task], *, changed: bool, selected: bool = False) -> None:
     """Refuse to ask external tasks in our ways.
 
     Args:
         tasks: What is asked.
         changed: Whether without images, or for descriptions.
+        selected: Whether other samples than the first ones.
 
     Raises:
         UsageError: names one of them.
@@ -103,6 +110,11 @@ def check_external(tasks: list[Task], *, changed: bool) -> None:
         raise UsageError(
             f"{external[0]}: --blind, --perception and --reader go with this project's own tasks; "
             "one of another harness is asked and scored in its own way only"
+        )
+    if external and selected:
+        raise UsageError(
+            f"{external[0]}: --samples and --sample_seed go with this project's own tasks; one of "
+            "another harness takes --limit"
         )
 
 
@@ -139,9 +151,11 @@ def plan(
             "prompt %r asks for no description: --prompt see_think, or --perception caption",
             fmt.name,
         )
-    check_external(tasks, changed=bool(options.blind) or options.descriptions is not None)
+    selection = selection_spec(options.samples, options.sample_seed)
+    changed = bool(options.blind) or options.descriptions is not None
+    check_external(tasks, changed=changed, selected=selection is not None)
     runs = []
-    for task, data in _open_tasks(tasks, options):
+    for task, data, facts in _selected(_open_tasks(tasks, options), options):
         sampling = usual
         words = (fmt.name, fmt.digest(task.native_prompt if fmt.name == "native" else None))
         if data.own is not None:
@@ -168,14 +182,40 @@ def plan(
             task=TaskSpec(name=task.name, version=task.spec_version),
             data=data.spec,
             engine=identity.engine,
+            selection=selection,
         )
         count = len(data) if options.limit is None else min(options.limit, len(data))
         total = len(range(options.shard[0], count, options.shard[1])) * sampling.n
         for variant in (NONE, *options.blind):
             one = spec.model_copy(update={"variant": variant})
             folder = RunFolder.of(options.output_path, one)
-            runs.append(TaskRun(task, data, one, folder, count, total, sampling))
+            runs.append(TaskRun(task, data, one, folder, count, total, sampling, facts=facts))
     return runs, model, backend
+
+
+def _selected(
+    opened: list[tuple[Task, TaskData]], options: RunOptions
+) -> Iterator[tuple[Task, TaskData, dict[str, Any]]]:
+    """Yield each task with the samples that the run asks, and what run.json records of them.
+
+    Raises:
+        UsageError: an id that no task has.
+    """
+    if not options.samples:
+        for task, data in opened:
+            if options.sample_seed is None:
+                yield task, data, {}
+            else:
+                chosen, facts = by_draw(data, options.sample_seed)
+                yield task, chosen, {FACT: facts}
+        return
+    found = [(task, data, *by_ids(data, options.samples)) for task, data in opened]
+    refuse_unknown_ids(options.samples, [(data, facts["ids"]) for _, data, _, facts in found])
+    for task, _, chosen, facts in found:
+        if len(chosen):
+            yield task, chosen, {FACT: facts}
+        else:
+            log.warning("skipped: task %s has none of the samples of --samples", task.name)
 
 
 def warn_of_format(model: ModelInfo, fmt: PromptFormat) -> None:

@@ -122,7 +122,7 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     writer = RunWriter(run.folder, shard=options.shard, force_unlock=options.force_unlock)
     stack.callback(writer.close)
     stack.enter_context(_discarding(run, shard_part(options.shard)))
-    facts = run_facts(backend, options.limit)
+    facts = run_facts(backend, options.limit) | run.facts
     if run.data.own is not None:  # part of its sampling is the task's; groups need ours
         facts["gen_kwargs"] = options.gen_kwargs
     provenance = Provenance(run.folder, run.spec, run.samples, facts)

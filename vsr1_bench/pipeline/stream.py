@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from vsr1_bench._util.closing import Closing
 from vsr1_bench._util.progress import progress_bar
@@ -59,6 +60,8 @@ class TaskRun:
     """Responses that were in the store already."""
     makers: list[Maker] = field(default_factory=list)
     """The commands that made them."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What run.json records of the selection of its samples."""
     digest: str = ""
     """Of the spec."""
 

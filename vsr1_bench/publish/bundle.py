@@ -77,7 +77,17 @@ SUFFIX = ".zst"
 GOLD_ANSWERS = ("answer", "extra")
 """Fields of a sample that reveal its answer: `extra` has alternatives and tolerances."""
 QUESTION = ("question", "choices")
-FACTS = ("backend", "created", "git", "limit", "samples", "schema", "updated", "versions")
+FACTS = (
+    "backend",
+    "created",
+    "git",
+    "limit",
+    "samples",
+    "schema",
+    "selection",
+    "updated",
+    "versions",
+)
 """Fields of `run.json` besides the spec. The command is left out: it contains paths and URLs."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -11,6 +11,7 @@ from typing import Any
 
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
+from vsr1_bench.data.selection import selected_again
 from vsr1_bench.errors import BenchError, StoreError, TaskError
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task, load_registry
@@ -73,7 +74,7 @@ def matching_data(
             f"{spec.data.fingerprint}; here {info.id} ({info.split}) has {data.n_rows} rows with "
             f"fingerprint {info.fingerprint}: give the data that the run names"
         )
-    return RunData(data, task, spec.task.name)
+    return RunData(selected_again(data, run), task, spec.task.name)
 
 
 def _task_of_rows(spec: RunSpec, include_path: Sequence[str]) -> Task:

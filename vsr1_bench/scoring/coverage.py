@@ -19,6 +19,22 @@ def limited(run: RunFolder) -> int | None:
     return int(limit) if limit is not None and int(meta["samples"]) >= int(limit) else None
 
 
+def selection_note(run: RunFolder) -> str | None:
+    """What a run asks other than the first samples, in words; None if it asks those or all.
+
+    Raises:
+        StoreError: run.json cannot be read.
+    """
+    selection = run.spec().selection
+    if selection is None:
+        return None
+    if selection.sample_seed is None:
+        return f"{run.wanted():,} samples chosen by their ids"
+    strata = run.meta().get("selection", {}).get("stratified_by")
+    how = f", stratified by {', '.join(map(str, strata))}" if strata else ""
+    return f"{run.wanted():,} samples drawn with seed {selection.sample_seed}{how}"
+
+
 def slice_note(run: RunFolder, task: Task | None) -> str | None:
     """A note that a run covers only a part of its benchmark's rows; None if it covers all.
 
@@ -27,7 +43,7 @@ def slice_note(run: RunFolder, task: Task | None) -> str | None:
     Raises:
         StoreError: run.json cannot be read.
     """
-    if task is None or limited(run) is not None:
+    if task is None or limited(run) is not None or run.spec().selection is not None:
         return None
     stated, here = _stated(task, run.spec()), run.wanted() // task.per_row
     if stated is None or here >= stated:

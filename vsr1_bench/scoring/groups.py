@@ -116,7 +116,10 @@ def _setting(group: Group, spec: RunSpec, judge: str, limit: int | None) -> str:
     model = spec.model.id if imported else spec.model.model_dump()
     prompt = [spec.prompt.format, spec.prompt.system]
     sampling = spec.sampling.model_dump() if spec.sampling else None
-    return canonical_json([model, spec.engine, sampling, prompt, spec.variant, judge, limit])
+    selection = [spec.selection.model_dump()] if spec.selection else []
+    return canonical_json(
+        [model, spec.engine, sampling, prompt, spec.variant, judge, limit, *selection]
+    )
 
 
 def _score(

@@ -12,7 +12,13 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from vsr1_bench.records import EncodedImage, ImagePlace, Message
 
@@ -110,6 +116,15 @@ class DataSpec(Strict):
     """Hash of every row's content, images included; the same however the rows came."""
 
 
+class SelectionSpec(Strict):
+    """Which samples of the data; one of the two (see `data.selection`)."""
+
+    sample_seed: int | None = None
+    """Seed of a random order of the samples, of which a run asks the first ones."""
+    sample_ids: str | None = None
+    """SHA-256 of the sorted ids that were asked for."""
+
+
 class RunSpec(Strict):
     """One model, one task, one way of asking."""
 
@@ -127,6 +142,16 @@ class RunSpec(Strict):
     """Responses per sample of an imported run."""
     engine: dict[str, bool | int | float | str | None] = {}
     """Further `--model_args` that can change an answer (`generation.identity`)."""
+    selection: SelectionSpec | None = None
+    """None = the first samples, in data order."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit what no run had when specs were first stored, so that they keep their hashes."""
+        document: dict[str, Any] = write(self)
+        if document["selection"] is None:
+            del document["selection"]
+        return document
 
     @property
     def responses_per_sample(self) -> int:

@@ -76,7 +76,7 @@ def test_positional_words_come_from_both(tmp_path: Path) -> None:
         ("limt: 3", "unknown key 'limt'; did you mean limit"),
         ("config: a.yaml", "unknown key 'config'"),
         ("help: true", "unknown key 'help'"),
-        ("limit: 0.1", "argument --limit/-L: '0.1': wanted a whole number"),
+        ("limit: 0.1", "--limit 0.1: wanted a number of samples; 0.1 would be 100 of demo"),
         ("offline: 3", "offline: 3: wanted true or false"),
         ("judge: yes", "judge: True: wanted a number or a text"),
         ("tasks: {a: [1]}\ninclude_path: [{a: 1}]", "include_path: {'a': 1}: wanted a text"),
