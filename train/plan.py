@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from itertools import product
 from typing import TYPE_CHECKING
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import UsageError
 
 from .recipe import AnyRecipe, Recipe
@@ -88,9 +89,7 @@ def describe_memory(recipe: Recipe | SftRecipe, world: int, cards: Cards | None 
 
 def _memory(recipe: Recipe | SftRecipe, cards: Cards | None, world: int) -> list[str]:
     if missing := [name for name in ("torch", "transformers") if not find_spec(name)]:
-        return [
-            f"memory: not counted without {', '.join(missing)}: pip install 'vsr1-bench[train]'"
-        ]
+        return [f"memory: not counted without {', '.join(missing)}: {install_command('train')}"]
     from .core.engine import read_ds_config
     from .core.memory import GB, Cards, budget_of, micro_of
     from .core.shapes import known_models, shape_of

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -83,7 +86,10 @@ class Ranks:
 
 def join_ranks() -> Ranks:
     """Set up torch.distributed through DeepSpeed: among torchrun's ranks, or alone."""
-    import deepspeed
+    with redirect_stdout(sys.stderr):  # its logger keeps the stream that it finds at import
+        import deepspeed
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     import torch
     import torch.distributed as dist
 

@@ -13,6 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     common.add_output_path(parser, "folder for runs, whose disk is checked (default: runs)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="also import the engines, which finds builds that do not fit, and takes longer",
+    )
     common.add_data(parser)
 
 
@@ -27,7 +32,8 @@ def execute(options: argparse.Namespace) -> int:
 
     # Unlike elsewhere, a data root that is not a folder is a finding, not an error.
     root = options.data_root or os.environ.get(DATA_ROOT_VARIABLE)
-    findings = diagnose(options.output_path, user_path(root) if root else None)
+    mirror = user_path(root) if root else None
+    findings = diagnose(options.output_path, mirror, deep=options.deep)
     if options.json:
         print(json.dumps([asdict(f) for f in findings], indent=1))
     else:

@@ -16,7 +16,7 @@ from types import ModuleType
 
 from vsr1_bench._util.terminal import plain_streams
 from vsr1_bench._util.version import __version__
-from vsr1_bench.cli.streams import keep_printing
+from vsr1_bench.cli.streams import keep_printing, quiet_libraries
 from vsr1_bench.cli.terminating import ended_by_sigterm
 from vsr1_bench.errors import (
     EXIT_FAILED,
@@ -56,7 +56,10 @@ COMMANDS = {
 QUIET = dict.fromkeys(
     ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "urllib3", "datasets", "fsspec"),
     logging.WARNING,
-) | {"filelock": logging.WARNING, "vllm": logging.ERROR}  # vllm warns of each missing GPU part
+)
+# They warn of each missing part of a GPU.
+QUIET |= {"filelock": logging.WARNING, "vllm": logging.ERROR}
+QUIET |= {"torch.utils.cpp_extension": logging.ERROR}
 MODULES = {"import": "import_"}
 
 
@@ -106,6 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     if argv is None:  # the whole process is this command
         keep_printing()
+        if not _wants_debug(sys.argv):
+            quiet_libraries()
     arguments = _one_spelling(sys.argv[1:] if argv is None else argv)
     with plain_streams():
         return _main(arguments)

@@ -51,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_seeing(parser)
     engine = parser.add_argument_group("engine")
     engine.add_argument(
-        "--backend", default="auto", help="auto (default), vllm, transformers, openai or scripted"
+        "--backend",
+        default="auto",
+        help="auto (default: vllm; transformers for a small model on a CPU), vllm, transformers, "
+        "openai or scripted",
     )
     engine.add_argument(
         "--base_url",

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from typing import IO, Any
 
 _GONE = frozenset({errno.EPIPE, errno.EIO})
@@ -56,6 +57,16 @@ def keep_printing() -> None:
     sys.stderr = _lasting(sys.stderr)
     if isinstance(sys.stderr, LastingStream):
         sys.stderr.dropped_at = _GONE | _FULL
+
+
+def quiet_libraries() -> None:
+    """Silence the warnings of other packages, in this process and in those that it starts.
+
+    Their deprecations, advice on NUMA and the like are not for users. Errors still appear.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    warnings.filterwarnings("ignore", module=r"(?!vsr1_bench\b)")
 
 
 def _lasting(stream: IO[str] | Any) -> Any:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench._util.paths import user_text
 from vsr1_bench._util.processes import OWN_PYTHON, die_with_parent
 from vsr1_bench.cli import common
@@ -203,7 +204,7 @@ def check_installed() -> None:
     """
     if missing := [name for name in NEEDED if not find_spec(name)]:
         raise UsageError(
-            f"training needs {', '.join(missing)}: pip install 'vsr1-bench[train]', and a vLLM "
+            f"training needs {', '.join(missing)}: {install_command('train')}, and a vLLM "
             "that fits this machine (vsr1-bench doctor)"
         )
 

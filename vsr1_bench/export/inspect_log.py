@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench._util.version import __version__
 from vsr1_bench.errors import UsageError
@@ -27,7 +28,7 @@ from vsr1_bench.publish.bundle import image_kind
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Part
 from vsr1_bench.store.journal import replacing
 
-MISSING_PACKAGE = "--format inspect needs inspect_ai: pip install 'vsr1-bench[inspect]'"
+MISSING_PACKAGE = f"--format inspect needs inspect_ai: {install_command('inspect')}"
 _MEDIA = {"png": "png", "jpg": "jpeg", "gif": "gif", "webp": "webp"}
 """Kinds of images that every browser shows; others are written as PNG."""
 _LARGEST = 4_194_304

@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench._util.memo import file_sha256
 from vsr1_bench.errors import ModelError, UsageError
 
@@ -145,7 +146,7 @@ def require_peft(what: str) -> None:
         UsageError: says how to get it.
     """
     if not find_spec("peft"):
-        raise UsageError(f"{what} needs peft: pip install peft (vsr1-bench[train] has it)")
+        raise UsageError(f"{what} needs peft: {install_command('train')}")
 
 
 def merge(model: Any, adapter: Adapter, base: str) -> Any:

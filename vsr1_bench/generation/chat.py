@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -18,7 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from vsr1_bench.answers.marks import split_channels
 from vsr1_bench.errors import ModelError
 from vsr1_bench.generation.images import decode
-from vsr1_bench.generation.models import ModelInfo
+from vsr1_bench.generation.models import EMBEDDED, ModelInfo
 from vsr1_bench.prompts.formats import to_chat
 from vsr1_bench.records import EncodedImage, ImagePlace, Request
 
@@ -61,10 +63,13 @@ class ChatRenderer:
                 model.path, trust_remote_code=trust_remote_code
             )
             self.sees = type(self.config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-            kind = AutoProcessor if self.sees else AutoTokenizer
-            self.processor: Any = kind.from_pretrained(
-                model.path, trust_remote_code=trust_remote_code
-            )
+            if model.id == EMBEDDED and model.path and find_spec("torchvision") is None:
+                self.processor: Any = _by_pillow(model.path)
+            else:
+                kind = AutoProcessor if self.sees else AutoTokenizer
+                self.processor = kind.from_pretrained(
+                    model.path, trust_remote_code=trust_remote_code
+                )
         except Exception as error:  # the library raises many kinds, all of them about this folder
             raise cannot_load(model, "transformers", error) from error
         self.tokenizer = self.processor.tokenizer if self.sees else self.processor
@@ -173,6 +178,30 @@ def reserved_tokens(config: Any, processor: Any, tokenizer: Any) -> tuple[str, .
             or token.content in named
             or (token.special and _SENSES.search(token.content))
         )
+    )
+
+
+def _by_pillow(path: Path) -> Any:
+    """The processor of the embedded model without torchvision, which transformers needs for videos.
+
+    Other models need torchvision: Pillow scales images to other pixels. The embedded model's images
+    are whole patches, so nothing is scaled.
+    """
+    from transformers import AutoImageProcessor
+    from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
+
+    class ImagesAlone(Qwen2_5_VLProcessor):
+        """The processor without its part for videos."""
+
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            if argument_name != "video_processor":
+                return super().check_argument_for_proper_class(argument_name, argument)
+
+    return ImagesAlone(
+        AutoImageProcessor.from_pretrained(path, backend="pil"),
+        AutoTokenizer.from_pretrained(path),
+        None,
+        chat_template=(path / "chat_template.jinja").read_text("utf-8"),
     )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import JudgeMissingError, UsageError
 from vsr1_bench.records import Sampling
 from vsr1_bench.store.environment import BASE_URL_VARIABLE
@@ -145,7 +146,7 @@ def connect_vllm(options: ConnectOptions) -> Connection:
             f"{flags.base_url} goes with {flags.role} 'openai', not 'vllm'; drop one of them"
         )
     if find_spec("vllm") is None:
-        raise JudgeMissingError(f"{flags.role} 'vllm' needs vLLM: pip install 'vsr1-bench[vllm]'")
+        raise JudgeMissingError(f"{flags.role} 'vllm' needs vLLM: {install_command('vllm')}")
     from vsr1_bench.generation.base import parse_backend_args
     from vsr1_bench.generation.devices import check_devices
     from vsr1_bench.generation.models import find_model

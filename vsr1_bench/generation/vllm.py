@@ -241,9 +241,10 @@ class VllmGenerator(Generator):
 
     def _settings(self, model: ModelInfo, *, trust_remote_code: bool) -> dict[str, Any]:
         """The engine's arguments."""
-        return engine_settings(
+        settings = engine_settings(
             model, self.args, self.renderer.sees, trust_remote_code=trust_remote_code
         )
+        return settings | {"use_tqdm_on_load": False}  # the run has its own bar
 
     def _completion(self, request: Request, output: Any) -> Completion:
         sampled = output.outputs[0]

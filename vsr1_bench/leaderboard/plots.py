@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench._util.look import COLOURS, SERIES, axis_range, plot_style
 from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.leaderboard.collect import Scored
@@ -74,7 +75,7 @@ def draw(
             figure.savefig(output, dpi=150, metadata=dated)
     except ImportError as error:
         raise UsageError(
-            "plots need matplotlib, which is not installed: pip install 'vsr1-bench[plots]'"
+            f"plots need matplotlib, which is not installed: {install_command('plots')}"
         ) from error
     except OSError as error:
         raise StoreError(f"{output}: {error.strerror or error}") from error

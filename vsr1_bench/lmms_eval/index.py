@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from vsr1_bench import harness
+from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.lmms_eval import NAME
 
@@ -28,9 +29,8 @@ _FIELD = re.compile(
 )
 _ITEM = re.compile(rb"^[ \t]*-[ \t]+([^\r\n]*)", re.MULTILINE)
 _KEPT_OUT = {"__pycache__", ".ipynb_checkpoints"}
-MISSING = (
-    "lmms-eval is not installed here; it needs a separate environment: "
-    "uv pip install --override overrides-lmms.txt 'vsr1-bench[lmms-eval]' (docs/lmms-eval.md)"
+MISSING = "lmms-eval is not installed here; it needs a separate environment: " + install_command(
+    "lmms-eval"
 )
 
 

@@ -25,7 +25,7 @@ from vsr1_bench.errors import GenerationError, UsageError
 from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.identity import identify
 from vsr1_bench.generation.models import find_model
-from vsr1_bench.generation.open import choose_backend, open_generator
+from vsr1_bench.generation.open import choose_backend, open_generator, suited_backend
 from vsr1_bench.lmms_eval.messages import read_messages, sampling_of
 from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.records import Generation, Request, Usage
@@ -81,8 +81,6 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
                 "or data_parallel_size=… (backend vllm)"
             )
         self._backend = choose_backend(backend, base_url)
-        if device is not None and self._backend == "transformers":
-            model_args["device"] = device
         script = model_args.get("script")
         self._info = find_model(
             model,
@@ -92,6 +90,10 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
             script=str(script) if script else None,
             trust_remote_code=trust_remote_code,
         )
+        own = {k: v for k, v in model_args.items() if k not in ("min_pixels", "max_pixels")}
+        self._backend = suited_backend(backend, self._backend, self._info, own)
+        if device is not None and self._backend == "transformers":
+            model_args["device"] = device
         self._sampling: dict[str, Any] = {"seed": int(seed)}
         for bound in ("min_pixels", "max_pixels"):
             if bound in model_args:

@@ -76,7 +76,8 @@ def estimate_runs(options: RunOptions) -> list[RunParts]:
         UsageError, TaskError, ModelError, StoreError: as `generate`, before anything is generated.
     """
     external = options.external_reader()
-    runs, model, backend = plan(options)
+    runs, model, options = plan(options)
+    backend = options.backend
     paid = options.spending if backend in PAID else None
     if paid is not None:
         paid.check(model.id)

@@ -31,7 +31,6 @@ from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.data.selection import read_ids
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.costs import Spending, read_prices
-from vsr1_bench.generation.open import choose_backend
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.perception.reader import SELF, ReaderOptions
 from vsr1_bench.pipeline.gen_kwargs import sampling_fields, stop_strings
@@ -43,8 +42,6 @@ from vsr1_bench.store.environment import BASE_URL_VARIABLE
 from vsr1_bench.task import UserDataset
 
 PARALLEL = ("tensor_parallel_size", "data_parallel_size")
-BATCH = {"transformers": "batch_size", "vllm": "max_num_seqs", "openai": "concurrency"}
-"""Each backend's name for `batch_size`."""
 
 
 def read_tags(text: str) -> tuple[str, ...]:
@@ -304,6 +301,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
             backend=self.backend,
             base_url=self.base_url,
             model_args=self.backend_args(),
+            batch_size=self.requests_at_once(),
             gen_kwargs=self.sampling_fields(),
             prompt=self.prompt,
             system_instruction=self.system_instruction,
@@ -328,24 +326,26 @@ class RunFlags(JudgeFlags, ReaderFlags):
         )
 
     def backend_args(self) -> dict[str, Any]:
-        """`model_args`, with `batch_size`, `device` and the like under the backend's own names.
-
-        Raises:
-            UsageError: a batch size that is not a number.
-        """
+        """`model_args`, with `device` and the like."""
         args = dict(self.model_args)
         for name in ("device", *PARALLEL):
             if (value := getattr(self, name)) is not None:
                 args[name] = value
-        if self.batch_size is not None and self.batch_size != "auto":
-            backend = choose_backend(self.backend, self.base_url)
-            if not self.batch_size.isdigit() or int(self.batch_size) < 1:
-                raise UsageError(
-                    f"--batch_size {self.batch_size}: wanted a whole number of at least 1, or auto"
-                )
-            if backend in BATCH:
-                args[BATCH[backend]] = int(self.batch_size)
         return args
+
+    def requests_at_once(self) -> int | None:
+        """`batch_size`; None = the backend's default.
+
+        Raises:
+            UsageError: it is not a number.
+        """
+        if self.batch_size is None or self.batch_size == "auto":
+            return None
+        if not self.batch_size.isdigit() or int(self.batch_size) < 1:
+            raise UsageError(
+                f"--batch_size {self.batch_size}: wanted a whole number of at least 1, or auto"
+            )
+        return int(self.batch_size)
 
     def sampling_fields(self) -> dict[str, Any]:
         """Fields of `Sampling`: `gen_kwargs`, `seed` and `num_samples`.

@@ -18,7 +18,7 @@ from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import Spending
 from vsr1_bench.generation.identity import identify
 from vsr1_bench.generation.models import ModelInfo, default_pixels, find_model
-from vsr1_bench.generation.open import choose_backend
+from vsr1_bench.generation.open import choose_backend, suited_backend
 from vsr1_bench.perception.reader import (
     SELF,
     Descriptions,
@@ -34,6 +34,8 @@ from vsr1_bench.store.run_folder import RunFolder, Shard
 from vsr1_bench.store.spec import ModelSpec, PromptSpec, RunSpec, SamplingSpec, TaskSpec
 from vsr1_bench.task import ExternalTask, Task, UserDataset
 
+BATCH = {"transformers": "batch_size", "vllm": "max_num_seqs", "openai": "concurrency"}
+"""Each backend's name for `batch_size`."""
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +49,8 @@ class RunOptions:
     backend: str = "auto"
     base_url: str | None = None
     model_args: dict[str, Any] = field(default_factory=dict)
+    batch_size: int | None = None
+    """Requests at the same time, under the name that the backend has for it (`BATCH`)."""
     gen_kwargs: dict[str, Any] = field(default_factory=dict)
     """Fields of `Sampling` that differ from its defaults."""
     prompt: str = DEFAULT_FORMAT
@@ -120,8 +124,12 @@ def check_external(tasks: list[Task], *, changed: bool, selected: bool = False) 
 
 def plan(
     options: RunOptions, model: ModelInfo | None = None
-) -> tuple[list[TaskRun], ModelInfo, str]:
-    """Resolve everything that a run needs, loading no weights; `model` as for `generate`."""
+) -> tuple[list[TaskRun], ModelInfo, RunOptions]:
+    """Resolve everything that a run needs, loading no weights; `model` as for `generate`.
+
+    Returns:
+        The runs, the model, and the options with their backend settled.
+    """
     tasks = resolve_tasks(options.tasks, options.include_path)
     if options.data.dataset and not any(isinstance(task.source, UserDataset) for task in tasks):
         raise UsageError(
@@ -140,7 +148,8 @@ def plan(
         trust_remote_code=options.trust_remote_code,
         adapter=options.adapter,
     )
-    identity = identify(backend, model, options.model_args)
+    options = settled(options, suited_backend(options.backend, backend, model, options.model_args))
+    identity = identify(options.backend, model, options.model_args)
     usual = make_sampling(options.gen_kwargs, model)
     if options.data.offline and (missing := missing_data(tasks, options.data)):
         raise TaskError("--offline, and data are missing:\n  " + "\n  ".join(missing))
@@ -190,7 +199,15 @@ def plan(
             one = spec.model_copy(update={"variant": variant})
             folder = RunFolder.of(options.output_path, one)
             runs.append(TaskRun(task, data, one, folder, count, total, sampling, facts=facts))
-    return runs, model, backend
+    return runs, model, options
+
+
+def settled(options: RunOptions, backend: str) -> RunOptions:
+    """The options with this backend, and its own name for the batch size."""
+    args = dict(options.model_args)
+    if options.batch_size is not None and backend in BATCH:
+        args[BATCH[backend]] = options.batch_size
+    return replace(options, backend=backend, model_args=args, batch_size=None)
 
 
 def _selected(

@@ -48,7 +48,8 @@ def generate(
         Interrupted: the engine, the disk or the user ended the run; says what is safe.
     """
     external = options.external_reader()
-    runs, model, backend = plan(options, model)
+    runs, model, options = plan(options, model)
+    backend = options.backend
     paid = backend in PAID and generator is None
     if paid:
         options.spending.check(model.id)

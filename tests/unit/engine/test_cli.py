@@ -18,7 +18,8 @@ from vsr1_bench.cli.main import parse as parse_words
 from vsr1_bench.cli.run import add_arguments, run_flags
 from vsr1_bench.errors import Interrupted, UsageError
 from vsr1_bench.generation.models import ModelInfo
-from vsr1_bench.pipeline.plan import make_sampling
+from vsr1_bench.generation.open import choose_backend
+from vsr1_bench.pipeline.plan import make_sampling, settled
 from vsr1_bench.store.environment import command_line
 
 HEAVY = ("torch", "transformers", "vllm", "datasets", "pandas", "scipy", "sympy", "openai", "numpy")
@@ -77,7 +78,8 @@ def gen_kwargs(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def model_args(options: argparse.Namespace) -> dict[str, Any]:
-    return run_flags(options).backend_args()
+    run = run_flags(options).run_options()
+    return settled(run, choose_backend(run.backend, run.base_url)).model_args
 
 
 def test_sampling_fields() -> None:

@@ -10,6 +10,7 @@ import pytest
 from scored import spec_of, stored_run, tasks_folder
 from tree import ROOT
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench._util.look import axis_range, plot_style
 from vsr1_bench.cli.main import main
 from vsr1_bench.leaderboard.collect import collect
@@ -166,7 +167,7 @@ def test_what_cannot_be_drawn(
     assert plot(runs, runs / "a.png") == 2
     said = capsys.readouterr().err.splitlines()
     assert said == ["vsr1-bench: plots need matplotlib, which is not installed: "
-                    "pip install 'vsr1-bench[plots]'"]  # fmt: skip
+                    f"{install_command('plots')}"]  # fmt: skip
 
 
 @pytest.mark.filterwarnings("error")

@@ -264,3 +264,22 @@ def test_batches_of_mixed_kinds_answer_as_one_by_one(shipped: tuple[Any, Any]) -
     together = generate(*shipped, prompts, max_tokens=128)
     alone = generate(*shipped, prompts, size=1, max_tokens=128)
     assert [r.token_ids for r in together] == [r.token_ids for r in alone]
+
+
+def test_pillow_gives_the_pixels_of_torchvision() -> None:
+    """Without torchvision, which `make demo` leaves out, the demo's images are read by Pillow."""
+    from transformers import AutoProcessor
+
+    from vsr1_bench.generation.chat import _by_pillow
+    from vsr1_bench.generation.images import decode
+
+    rows = [make_row("test", n) for n in range(3)]
+    images = [decode(EncodedImage(data=row["image"]), 1, 10**9) for row in rows]
+    text = ["<|vision_start|><|image_pad|><|vision_end|>How many?"] * 3
+    usual, other = (
+        processor(text=text, images=images, padding=True, return_tensors="pt")
+        for processor in (AutoProcessor.from_pretrained(weights_path()), _by_pillow(weights_path()))
+    )
+    assert usual.keys() == other.keys()
+    for name in usual:
+        torch.testing.assert_close(usual[name], other[name], rtol=0, atol=1e-6)

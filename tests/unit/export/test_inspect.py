@@ -17,6 +17,7 @@ from reports import HOSTILE, written_run
 from scored import spec_of, tasks_folder
 from seeing import answer, both, plugins, run_and_score
 
+from vsr1_bench._util.installing import install_command
 from vsr1_bench.scoring.runs import judge_and_score
 from vsr1_bench.store.run_folder import RunFolder, find_runs
 
@@ -190,5 +191,5 @@ def test_a_missing_extra_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without)
     done = here("export", run.path, "--format", "inspect", "-o", tmp_path / "out")
-    assert "pip install 'vsr1-bench[inspect]'" in error_line(done.returncode, 2, done.stderr)
+    assert install_command("inspect") in error_line(done.returncode, 2, done.stderr)
     assert not (tmp_path / "out").exists()
