@@ -87,7 +87,8 @@ class RuleJudge:
 
 
 JUDGE_FLAGS = Flags(
-    "judge", "--judge_model", "--judge_base_url", "--judge_args", "VSR1_JUDGE_API_KEY"
+    *("judge", "--judge_model", "--judge_base_url", "--judge_args"),
+    *("VSR1_JUDGE_API_KEY", "VSR1_JUDGE_HEADERS"),
 )
 
 

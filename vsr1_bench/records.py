@@ -116,8 +116,9 @@ class Message:
 class Sampling:
     """Sampling settings. Every field is always sent, because engines have different defaults.
 
-    The defaults are those of the authors' validation runs (Vision-SR1, section 3 of the settings):
-    greedy, 4,096 new tokens, 262,144 to 4,194,304 pixels per image.
+    The last four are sent only if they are set. The defaults are those of the authors' validation
+    runs (Vision-SR1, section 3 of the settings): greedy, 4,096 new tokens, 262,144 to 4,194,304
+    pixels per image.
     """
 
     temperature: float = 0.0
@@ -133,6 +134,12 @@ class Sampling:
     """Responses per sample; each has its own seed (`Request.seed`)."""
     min_pixels: int = 262_144
     max_pixels: int = 4_194_304
+    # Fields that only some backends have (`generation.further_fields`); None = not sent.
+    reasoning_effort: str | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    extra_body: str | None = None
+    """Further fields of the body of a request, as canonical JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,8 +139,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--judge_args",
         default="",
-        help="temperature, max_tokens, seed, and arguments of the backend (timeout, max_retries, "
-        "safety, thinking_budget, dtype, …): a=1,b=2",
+        help="temperature, max_tokens, seed; openai: reasoning_effort, extra_body={…}; and the "
+        "backend's arguments, listed by vsr1-bench ls model_args (timeout, max_retries, safety, "
+        "dtype, …): a=1,b=2",
     )
     group.add_argument(
         "--price_file",
@@ -231,7 +232,8 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reader_args",
         default="",
-        help="max_tokens, seed, and arguments of the backend (concurrency, timeout, …): a=1,b=2",
+        help="max_tokens, seed; openai: reasoning_effort, extra_body={…}; and arguments of the "
+        "backend, listed by vsr1-bench ls model_args (concurrency, timeout, …): a=1,b=2",
     )
 
 

@@ -92,7 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gen_kwargs",
         default="",
         help="temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, stop, min_pixels, "
-        "max_pixels: temperature=0.7,max_tokens=2048",
+        "max_pixels: temperature=0.7,max_tokens=2048; openai: reasoning_effort, extra_body={…}; "
+        "openai and vllm: presence_penalty, frequency_penalty",
     )
     sampling.add_argument("--seed", type=int, default=0, help="seed of all sampling (default: 0)")
     sampling.add_argument(

@@ -75,12 +75,24 @@ class TryAgainError(Exception):
 class CallingGenerator(Generator):
     """Answers from an endpoint; subclasses know the protocol."""
 
-    def __init__(self, name: str, url: str, key: str, args: CallArgs) -> None:
-        """Start the event loop; the endpoint is first called by the first request."""
+    def __init__(
+        self, name: str, url: str, key: str, args: CallArgs, secrets: tuple[str, ...] = ()
+    ) -> None:
+        """Start the event loop; the endpoint is first called by the first request.
+
+        Args:
+            name: The backend's.
+            url: The endpoint.
+            key: Its key; empty if it has none.
+            args: Arguments of the backend.
+            secrets: What messages must not quote, besides the key.
+        """
         self.url = url
         self.capacity = 2 * args.concurrency
         self._call_args = args
         self._key = key
+        # A shorter one is a placeholder and could be part of any word.
+        self._secrets = [one for one in (key, *secrets) if len(one) >= 8]
         self._done: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
         self._outstanding, self._closed = 0, False
         # Only the loop's thread uses the next four.
@@ -263,9 +275,9 @@ class CallingGenerator(Generator):
         return TryAgainError(reason, wait=wait)
 
     def _clean(self, text: str) -> str:
-        """A message of the endpoint as one short line, without the key and image data."""
-        if len(self._key) >= 8:  # a shorter one is a placeholder and could be part of any word
-            text = text.replace(self._key, "…")
+        """A message of the endpoint as one short line, without secrets and image data."""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
         return " ".join(_QUOTED_DATA.sub("…", text[:100_000]).split())[:300]
 
 

@@ -7,7 +7,7 @@ here, so that a typing error does not waste a generation.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import JudgeMissingError, UsageError
+from vsr1_bench.generation.further_fields import FIELDS, read_field
 from vsr1_bench.records import Sampling
 from vsr1_bench.store.environment import BASE_URL_VARIABLE
 
@@ -86,7 +87,7 @@ def connect_openai(options: ConnectOptions) -> Connection:
             f"{flags.role} 'openai' without {flags.base_url} is OpenAI's own endpoint, which needs "
             f"a key in {' or '.join(keys)}; another endpoint: {flags.base_url} http://HOST:PORT/v1"
         )
-    sampling, rest = split_args(options, {"max_tokens": 2048})
+    sampling, rest = split_args(options, {"max_tokens": 2048}, FIELDS)
     settings = {"vllm_fields": False, "concurrency": options.concurrency or 32} | rest
 
     from vsr1_bench.generation.base import parse_backend_args
@@ -178,9 +179,14 @@ def _decides(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_args(
-    options: ConnectOptions, defaults: Mapping[str, Any]
+    options: ConnectOptions, defaults: Mapping[str, Any], further: Sequence[str] = ()
 ) -> tuple[Sampling, dict[str, Any]]:
     """Split the arguments into sampling and arguments of the backend.
+
+    Args:
+        options: With the arguments.
+        defaults: Sampling of this kind of model.
+        further: The fields of `further_fields` that the backend has.
 
     Raises:
         UsageError: a sampling field has the wrong type.
@@ -190,7 +196,9 @@ def split_args(
     rest: dict[str, Any] = {}
     for name, value in options.args.items():
         kind = SAMPLING.get(name)
-        if kind is None:
+        if name in further:
+            sampling[name] = read_field(name, value, flag)
+        elif kind is None:
             rest[name] = value
         elif isinstance(value, bool) or not isinstance(value, int | float) or kind(value) != value:
             wanted = "a whole number" if kind is int else "a number"

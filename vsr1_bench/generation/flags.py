@@ -21,6 +21,10 @@ class Flags:
     """The flag of the backend's arguments, `NAME=VALUE,…`."""
     key_variable: str
     """Environment variable of an OpenAI-compatible endpoint's key."""
+    headers_variable: str
+    """Environment variable of the headers that its requests get."""
 
 
-RUN_FLAGS = Flags("backend", "--model", "--base_url", "--model_args", "OPENAI_API_KEY")
+RUN_FLAGS = Flags(
+    "backend", "--model", "--base_url", "--model_args", "OPENAI_API_KEY", "VSR1_HEADERS"
+)

@@ -38,6 +38,7 @@ from vsr1_bench.generation.chat_reply import (
     read_logprobs,
     read_message,
 )
+from vsr1_bench.generation.further_fields import body_fields, headers_of
 from vsr1_bench.generation.images import data_url
 from vsr1_bench.generation.models import ModelInfo, checked_url
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
@@ -84,14 +85,16 @@ class OpenAIGenerator(CallingGenerator):
         """Whether a byte order mark has been reported."""
         self._flags = model.flags
         url, key = checked_url(model.base_url or "", model.flags), checked_key(key_variable)
+        headers = headers_of(model.flags.headers_variable)
         self._client = openai.AsyncOpenAI(
             base_url=url,
             api_key=key or "none",  # many local servers need no key, but the client does
+            default_headers=headers,
             max_retries=0,
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),  # the rest: calls.py
             http_client=_http(url),
         )
-        super().__init__("openai", url, key, args)
+        super().__init__("openai", url, key, args, secrets=tuple(headers.values()))
 
     def _prepare(self, request: Request) -> list[dict[str, Any]]:
         return _chat(request)
@@ -133,7 +136,7 @@ class OpenAIGenerator(CallingGenerator):
         if request.json_schema is not None:
             schema = {"name": "reply", "schema": dict(request.json_schema), "strict": True}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return fields
+        return fields | body_fields(s)
 
     def _refused(self, request: Request, error: openai.APIStatusError) -> Completion:
         """Decide whether an HTTP error fails this call, this sample or the run.

@@ -348,6 +348,8 @@ def sampling_params(
         top_k=sampling.top_k,
         min_p=sampling.min_p,
         repetition_penalty=sampling.repetition_penalty,
+        presence_penalty=sampling.presence_penalty or 0.0,
+        frequency_penalty=sampling.frequency_penalty or 0.0,
         max_tokens=sampling.max_tokens,
         stop=list(sampling.stop),
         seed=seed if sampling.temperature > 0 else None,

@@ -17,6 +17,7 @@ from vsr1_bench.generation.base import NO_SCHEMA, Generator
 from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import BudgetSpentError, PaidCalls, Spending, cost_of
 from vsr1_bench.generation.estimates import Estimate, Seen, estimate_requests
+from vsr1_bench.generation.further_fields import given_fields
 from vsr1_bench.generation.tally import HOPELESS
 from vsr1_bench.judge import Item, Judged, JudgeRunner, Verdicts
 from vsr1_bench.judging import llm_parse
@@ -80,7 +81,7 @@ class LLMRunner(JudgeRunner):
             "prompt": self.prompt_hash,
             "sampling": [sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.seed],
             "told": dict(connection.settings),
-        }
+        } | given_fields(sampling)
         self._asks = hashlib.sha256(canonical_json(asks).encode()).hexdigest()
         """Digest of everything that affects a reply; its parser is not part of it."""
         decides = canonical_json([self._asks, llm_parse.VERSION])

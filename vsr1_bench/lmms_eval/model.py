@@ -164,7 +164,8 @@ class Vsr1(lmms):  # type: ignore[misc, unused-ignore]
             index = repeats.get(place, 0)
             repeats[place] = index + 1
             sample_id = f"{task}/{document}"
-            decides = [self._info.fingerprint, asdict(sampling), *self._identity]
+            fields = {n: v for n, v in asdict(sampling).items() if v is not None}
+            decides = [self._info.fingerprint, fields, *self._identity]
             digest = hashlib.sha256(canonical_json(decides).encode()).hexdigest()
             key = request_key(digest, sample_id, messages, images, index)
             keys.append(key)

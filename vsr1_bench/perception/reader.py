@@ -37,7 +37,8 @@ READERS = (SELF, *CONNECT)
 PAID = ("openai", "gemini")
 """Readers whose calls may cost money."""
 READER_FLAGS = Flags(
-    "reader", "--reader_model", "--reader_base_url", "--reader_args", "VSR1_READER_API_KEY"
+    *("reader", "--reader_model", "--reader_base_url", "--reader_args"),
+    *("VSR1_READER_API_KEY", "VSR1_READER_HEADERS"),
 )
 
 

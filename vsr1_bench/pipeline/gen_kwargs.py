@@ -9,6 +9,7 @@ from typing import Any
 
 from vsr1_bench._util.flag_values import pieces
 from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.further_fields import FIELDS, read_field
 
 ALIASES = {"max_gen_toks": "max_tokens", "max_new_tokens": "max_tokens", "until": "stop"}
 """Names of lm-eval and Hugging Face -> fields of `gen_kwargs`."""
@@ -69,8 +70,10 @@ def sampling_fields(gen_kwargs: Mapping[str, Any], seed: int, n: int) -> dict[st
             sampled = value
         elif name == "stop":
             fields[name] = value
+        elif name in FIELDS:
+            fields[name] = read_field(name, value, "--gen_kwargs")
         elif name not in KINDS:
-            known = (*KINDS, "stop")
+            known = (*KINDS, "stop", *FIELDS)
             raise UsageError(f"--gen_kwargs {given}: no such field; {nearest(given, known)}")
         else:
             fields[name] = _number(value, KINDS[name], given)

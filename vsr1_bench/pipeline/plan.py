@@ -16,6 +16,7 @@ from vsr1_bench.data.selection import FACT, by_draw, by_ids, refuse_unknown_ids,
 from vsr1_bench.errors import TaskError, UsageError
 from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import Spending
+from vsr1_bench.generation.further_fields import refuse_fields
 from vsr1_bench.generation.identity import identify
 from vsr1_bench.generation.models import ModelInfo, default_pixels, find_model
 from vsr1_bench.generation.open import choose_backend, suited_backend
@@ -151,6 +152,7 @@ def plan(
     options = settled(options, suited_backend(options.backend, backend, model, options.model_args))
     identity = identify(options.backend, model, options.model_args)
     usual = make_sampling(options.gen_kwargs, model)
+    refuse_fields(backend, usual)
     if options.data.offline and (missing := missing_data(tasks, options.data)):
         raise TaskError("--offline, and data are missing:\n  " + "\n  ".join(missing))
     if any(not isinstance(task.source, ExternalTask) for task in tasks):

@@ -72,7 +72,7 @@ class ModelSpec(Strict):
 
 
 class SamplingSpec(Strict):
-    """Backend-independent sampling, every field explicit (see `records.Sampling`)."""
+    """Sampling, every field explicit; the last four are omitted if not set (`records.Sampling`)."""
 
     temperature: Annotated[float, Field(ge=0, le=2)]
     top_p: Annotated[float, Field(gt=0, le=1)]
@@ -85,6 +85,16 @@ class SamplingSpec(Strict):
     n: Annotated[int, Field(ge=1)]
     min_pixels: Annotated[int, Field(ge=1)]
     max_pixels: Annotated[int, Field(ge=1)]
+    reasoning_effort: str | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    extra_body: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit what no run had when specs were first stored, so that they keep their hashes."""
+        document: dict[str, Any] = write(self)
+        return {name: value for name, value in document.items() if value is not None}
 
 
 class PromptSpec(Strict):
