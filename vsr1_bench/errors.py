@@ -45,6 +45,10 @@ class GenerationError(BenchError):
     exit_code = EXIT_INCOMPLETE
 
 
+class BatchPendingError(GenerationError):
+    """Requests are in batches that are not finished; the same command collects them."""
+
+
 class ModelError(BenchError):
     """The model cannot be loaded at all (missing folder, bad weights, refused key)."""
 

@@ -157,6 +157,12 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         help="stop before model, judges and readers together cost more than this",
     )
     group.add_argument(
+        "--batch",
+        action="store_true",
+        help="ask the endpoints of OpenAI and Gemini by their batch service, which costs half: "
+        "submit and exit with 75; the same command collects (docs/judges.md)",
+    )
+    group.add_argument(
         "--dry_run",
         action="store_true",
         help="print the number of calls, tokens and the cost; call no model",

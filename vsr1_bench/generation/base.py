@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +24,17 @@ NO_SCHEMA = "this backend has no structured output (json_schema)"
 """Why a backend without structured output fails a request that wants it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where the responses of some requests are stored, and so the record of their batches."""
+
+    folder: Path
+    name: str
+    """What tells this record from others in the folder."""
+    stored: Container[str]
+    """Keys of the responses that are stored there."""
+
+
 class Generator(Closing):
     """Turns requests into completions, each as it finishes, in any order.
 
@@ -32,6 +44,10 @@ class Generator(Closing):
 
     capacity: int = 1
     """Requests worth having submitted at once; more only hold memory."""
+    by_batch: bool = False
+    """Whether completions come by `--batch`, so that their time says nothing."""
+    home: Callable[[Request], Home] | None = None
+    """Says where a response will be stored. Only batches ask, which outlive this process."""
     on_arrival: Callable[[Completion], None] | None = None
     """Called with each completion as soon as it arrives, in the thread that received it. Only
     backends whose completions can wait for the reader of `completions` (endpoints) call it."""
@@ -51,6 +67,10 @@ class Generator(Closing):
     @abstractmethod
     def close(self) -> None:
         """Free the engine; outstanding requests are dropped. Safe to call twice."""
+
+    def submitted(self, request: Request) -> bool:
+        """Whether an earlier command has submitted and paid for a request (`--batch`)."""
+        return False
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Answer all requests, reading them no further ahead than `capacity`."""

@@ -20,24 +20,31 @@ import random
 import re
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from traceback import format_tb
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
 
 from vsr1_bench.errors import BenchError, GenerationError, ModelError, UsageError
 from vsr1_bench.generation.base import PACE, BackendArgs, Generator, NotInSpec, failed
-from vsr1_bench.generation.bounded import RefusedReplyError
+from vsr1_bench.generation.batch_book import BatchBook
+from vsr1_bench.generation.bounded import Intercept, RefusedReplyError
 from vsr1_bench.generation.images import ImageError
 from vsr1_bench.records import Completion, Request, Usage
 
+if TYPE_CHECKING:
+    from vsr1_bench.generation.batch import BatchService
+
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 LONGEST_WAIT = 120.0
 """Seconds. An endpoint that asks for a longer wait ends the run, which can be resumed later."""
@@ -75,6 +82,9 @@ class TryAgainError(Exception):
 class CallingGenerator(Generator):
     """Answers from an endpoint; subclasses know the protocol."""
 
+    intercept: Intercept | None = None
+    """Answers the client's requests instead of the endpoint (`batch`)."""
+
     def __init__(
         self, name: str, url: str, key: str, args: CallArgs, secrets: tuple[str, ...] = ()
     ) -> None:
@@ -95,6 +105,8 @@ class CallingGenerator(Generator):
         self._secrets = [one for one in (key, *secrets) if len(one) >= 8]
         self._done: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
         self._outstanding, self._closed = 0, False
+        self._books: dict[tuple[Path, str], BatchBook] = {}
+        """Open batches, by where they are recorded."""
         # Only the loop's thread uses the next four.
         self._calls: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(args.concurrency)
@@ -118,6 +130,17 @@ class CallingGenerator(Generator):
     _lost: type[Exception]
     """What the client raises if there is no connection, or if it breaks."""
 
+    _refusal: type[Exception]
+    """What the client raises for a reply that is an HTTP error."""
+
+    @abstractmethod
+    def _refusal_of(self, error: Any) -> tuple[int, str]:
+        """Status and message of such a reply."""
+
+    @abstractmethod
+    def batches(self) -> BatchService:
+        """The endpoint's batch service, by the same client."""
+
     @abstractmethod
     async def _send(self, request: Request, prepared: Any) -> Completion:
         """Call once and read the reply.
@@ -135,8 +158,68 @@ class CallingGenerator(Generator):
     async def _close_client(self) -> None:
         """Close the client's connections."""
 
+    def _intercepted(self, request: Any) -> tuple[int, bytes] | None:
+        return None if self.intercept is None else self.intercept(request)
+
+    def send_once(self, request: Request) -> Completion:
+        """Send a request, wait for the reply and read it, without retries.
+
+        Raises:
+            ImageError, UnicodeEncodeError: the request cannot be written.
+            TryAgainError: a retry may succeed.
+            BenchError: every other request would fail, too.
+        """
+        prepared = self._prepare(request)
+        return self._wait(self._send(request, prepared))
+
+    def call_service(self, call: Coroutine[Any, Any, Result], seconds: float) -> Result:
+        """Make one call of the batch service, and wait for its result.
+
+        Raises:
+            GenerationError: it does not answer, or the call may succeed later.
+            ModelError: it refuses the call.
+        """
+        return self._wait(self._served(call, seconds))
+
+    async def _served(self, call: Coroutine[Any, Any, Result], seconds: float) -> Result:
+        try:
+            async with asyncio.timeout(seconds):
+                return await call
+        except TimeoutError:
+            raise GenerationError(
+                f"endpoint {self.url}: no answer of its batch service in {seconds:g} s"
+            ) from None
+        except RefusedReplyError as error:
+            raise ModelError(f"endpoint {self.url}: {error}") from None
+        except self._refusal as error:
+            status, reason = self._refusal_of(error)
+            kind = GenerationError if status >= 500 or status in RETRIED_STATUS else ModelError
+            hint = "; without --batch each request is a call" if status in (404, 405) else ""
+            raise kind(
+                f"endpoint {self.url}: its batch service refused a call (HTTP {status}: "
+                f"{self._clean(reason)}){hint}"
+            ) from None
+        except self._lost as error:
+            reason = type(error.__cause__ or error).__name__
+            raise GenerationError(
+                f"endpoint {self.url}: the connection to its batch service failed ({reason})"
+            ) from None
+
+    def _wait(self, call: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
     def submit(self, request: Request) -> None:
-        """Start a call as soon as a slot is free."""
+        """Start a call as soon as a slot is free.
+
+        Raises:
+            UsageError: the request is in a batch that was submitted by an earlier command.
+        """
+        if self.home is not None:
+            home = self.home(request)
+            place = home.folder, home.name
+            if place not in self._books:
+                self._books[place] = BatchBook(home)
+            self._books[place].refuse_single(request.key)
         self._outstanding += 1
         self._loop.call_soon_threadsafe(self._start, request)
 

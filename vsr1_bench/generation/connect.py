@@ -50,6 +50,8 @@ class ConnectOptions:
     concurrency: int | None = None
     dry_run: bool = False
     """No call will be made: a missing key is not an error, and no model is downloaded."""
+    batch: bool = False
+    """Endpoints are asked by their batch service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def connect_openai(options: ConnectOptions) -> Connection:
     def connect() -> Generator:
         shared = os.environ.get(KEY_VARIABLE) and not os.environ.get(flags.key_variable)
         variable = KEY_VARIABLE if shared else flags.key_variable  # the one that an error names
-        return OpenAIGenerator(model, args, key_variable=variable)
+        return by_batch(OpenAIGenerator(model, args, key_variable=variable), options.batch)
 
     return Connection(model.id, model.fingerprint, connect, sampling, _decides(settings))
 
@@ -128,7 +130,10 @@ def connect_gemini(options: ConnectOptions) -> Connection:
     args = parse_backend_args(GeminiArgs, "gemini", settings, flags)
     mark = endpoint_mark(url, model)
     info = ModelInfo(model, mark, verified=False, base_url=url or None, flags=flags)
-    connect = partial(GeminiGenerator, info, args)
+
+    def connect() -> Generator:
+        return by_batch(GeminiGenerator(info, args), options.batch)
+
     return Connection(model, mark, connect, sampling, _decides(settings))
 
 
@@ -168,6 +173,17 @@ def connect_vllm(options: ConnectOptions) -> Connection:
         settings["dtype"] = dtype
     connect = partial(VllmGenerator, model, args)
     return Connection(model.id, model.fingerprint, connect, sampling, _decides(settings))
+
+
+def by_batch(generator: Generator, wanted: bool) -> Generator:
+    """Let an endpoint answer by its batch service, if that is wanted."""
+    if not wanted:
+        return generator
+    from vsr1_bench.generation.batch import BatchGenerator
+    from vsr1_bench.generation.calls import CallingGenerator
+
+    assert isinstance(generator, CallingGenerator)
+    return BatchGenerator(generator)
 
 
 CONNECT = {"openai": connect_openai, "gemini": connect_gemini, "vllm": connect_vllm}

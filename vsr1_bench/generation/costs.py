@@ -200,9 +200,16 @@ class Spending:
             return 0.0
         return price.most(self.prompt_bound(model, request), request.sampling.max_tokens)
 
-    def hold(self, most: float) -> bool:
-        """Reserve what a call can cost at most; False if that could exceed the limit."""
-        if self.max_cost is not None and self.spent + self._held + most > self.max_cost:
+    def hold(self, most: float, *, paid: bool = False) -> bool:
+        """Reserve what a call can cost at most; False if that could exceed the limit.
+
+        A call that is paid for already is reserved in any case.
+        """
+        if (
+            not paid
+            and self.max_cost is not None
+            and self.spent + self._held + most > self.max_cost
+        ):
             return False
         self._held += most
         return True
@@ -279,6 +286,8 @@ class PaidCalls:
         self._who = who
         self._most: dict[str, float] = {}
         """Per key of a call that is under way: the most that it can cost."""
+        self._paid: Callable[[Request], bool] = lambda request: False
+        """Whether an earlier command has paid for a request already."""
         self._waiting: deque[Request] = deque()
         """Requests that could not be afforded while others were under way, and retries."""
 
@@ -287,10 +296,12 @@ class PaidCalls:
 
         It ends when there are no more requests, or when the next one could not be afforded.
         """
-        if (request := self._following()) is None:
+        if (first := next(self._requests, None)) is None:
             return
-        first = [request]
-        for completion in open().serve(lambda: first.pop() if first else self._following()):
+        self._waiting.append(first)
+        generator = open()
+        self._paid = generator.submitted
+        for completion in generator.serve(self._following):
             most = self._most.pop(completion.key)
             yield (
                 completion,
@@ -315,7 +326,7 @@ class PaidCalls:
         if request is None:
             return None
         most = self._spending.most(self._model, request)
-        if not self._spending.hold(most):
+        if not self._spending.hold(most, paid=self._paid(request)):
             self._waiting.appendleft(request)
             return None
         self._most[request.key] = most

@@ -8,7 +8,7 @@ block as its reason. A refused key or an unknown model stops the run.
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import httpx
 from google import genai
@@ -30,6 +30,9 @@ from vsr1_bench.generation.calls import (
 from vsr1_bench.generation.images import encoded
 from vsr1_bench.generation.models import ModelInfo, checked_url
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
+
+if TYPE_CHECKING:
+    from vsr1_bench.generation.batch import BatchService
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 ENDPOINT = "https://generativelanguage.googleapis.com"
@@ -74,6 +77,7 @@ class GeminiGenerator(CallingGenerator):
     """Answers from Gemini."""
 
     _lost = httpx.HTTPError
+    _refusal = errors.APIError
 
     def __init__(self, model: ModelInfo, args: GeminiArgs) -> None:
         """Start the event loop; the endpoint is first called by the first request.
@@ -91,6 +95,7 @@ class GeminiGenerator(CallingGenerator):
         self._http: httpx.AsyncClient = bounded_client(
             "httpx",
             url,
+            self._intercepted,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # the rest: calls.py
             limits=httpx.Limits(max_connections=1000, max_keepalive_connections=1000),
         )
@@ -100,6 +105,15 @@ class GeminiGenerator(CallingGenerator):
             http_options=types.HttpOptions(base_url=url, httpx_async_client=self._http),
         )
         super().__init__("gemini", url, key, args)
+
+    def _refusal_of(self, error: errors.APIError) -> tuple[int, str]:
+        return error.code, str(error.message or error.status or "")
+
+    def batches(self) -> BatchService:
+        """Gemini's batch service."""
+        from vsr1_bench.generation.gemini_batch import GeminiBatches
+
+        return GeminiBatches(self._client, self.model)
 
     async def _close_client(self) -> None:
         await self._client.aio.aclose()
@@ -163,8 +177,8 @@ class GeminiGenerator(CallingGenerator):
             TryAgainError: a retry may succeed.
             BenchError: every other sample would fail, too.
         """
-        status = error.code
-        reason = f"HTTP {status}: {self._clean(str(error.message or error.status or ''))}"
+        status, message = self._refusal_of(error)
+        reason = f"HTTP {status}: {self._clean(message)}"
         if status == 401 or (status == 403 and not self._answered) or _about_the_key(error):
             raise self._fatal(f"refused the key in {key_variable()} ({reason})")
         if status == 404:

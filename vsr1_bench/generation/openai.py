@@ -7,13 +7,13 @@ key, an unknown model, a missing endpoint or one that asks for a very long wait 
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import openai
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from vsr1_bench.generation.base import EXTRA, InSpec, NotInSpec, failed
-from vsr1_bench.generation.bounded import bounded_client
+from vsr1_bench.generation.bounded import Intercept, bounded_client
 from vsr1_bench.generation.calls import (
     CONNECT_SECONDS,
     GONE_STATUS,
@@ -43,6 +43,9 @@ from vsr1_bench.generation.images import data_url
 from vsr1_bench.generation.models import ModelInfo, checked_url
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
 
+if TYPE_CHECKING:
+    from vsr1_bench.generation.batch import BatchService
+
 log = logging.getLogger(__name__)
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -69,6 +72,7 @@ class OpenAIGenerator(CallingGenerator):
     """Answers from an endpoint."""
 
     _lost = openai.APIConnectionError
+    _refusal = openai.APIStatusError
 
     def __init__(
         self, model: ModelInfo, args: OpenAIArgs, *, key_variable: str = KEY_VARIABLE
@@ -92,12 +96,24 @@ class OpenAIGenerator(CallingGenerator):
             default_headers=headers,
             max_retries=0,
             timeout=openai.Timeout(None, connect=CONNECT_SECONDS),  # the rest: calls.py
-            http_client=_http(url),
+            http_client=_http(url, self._intercepted),
         )
         super().__init__("openai", url, key, args, secrets=tuple(headers.values()))
 
     def _prepare(self, request: Request) -> list[dict[str, Any]]:
         return _chat(request)
+
+    def _refusal_of(self, error: openai.APIStatusError) -> tuple[int, str]:
+        body = error.body
+        if isinstance(body, dict):  # `message` of OpenAI and vLLM, `detail` of FastAPI
+            body = body.get("message") or body.get("detail")
+        return error.status_code, str(body or error.message)
+
+    def batches(self) -> BatchService:
+        """OpenAI's batch service, which some other endpoints have, too."""
+        from vsr1_bench.generation.openai_batch import OpenAIBatches
+
+        return OpenAIBatches(self._client)
 
     async def _close_client(self) -> None:
         await self._client.close()
@@ -145,10 +161,8 @@ class OpenAIGenerator(CallingGenerator):
             TryAgainError: a retry may succeed.
             BenchError: every other sample would fail, too.
         """
-        status, body = error.status_code, error.body
-        if isinstance(body, dict):  # `message` of OpenAI and vLLM, `detail` of FastAPI
-            body = body.get("message") or body.get("detail")
-        reason = f"HTTP {status}: {self._clean(str(body or error.message))}"
+        status, message = self._refusal_of(error)
+        reason = f"HTTP {status}: {self._clean(message)}"
         # Hosts that moderate prompts refuse one sample by 403; before any answer it means the key.
         if status == 401 or (status == 403 and not self._answered):
             trouble = "refused the key" if self._key else "wants a key"
@@ -233,12 +247,12 @@ class OpenAIGenerator(CallingGenerator):
         return _Reply.model_validate(fields)
 
 
-def _http(url: str) -> Any:
+def _http(url: str, intercept: Intercept) -> Any:
     """A bounded client of the HTTP package that this version of openai uses."""
     kinds = (base.__module__.partition(".")[0] for base in openai.DefaultAsyncHttpxClient.__mro__)
     kind = next(name for name in kinds if name.startswith("httpx"))
     limits = openai.DEFAULT_CONNECTION_LIMITS
-    return bounded_client(kind, url, timeout=None, limits=limits)
+    return bounded_client(kind, url, intercept, timeout=None, limits=limits)
 
 
 class _Choice(BaseModel):

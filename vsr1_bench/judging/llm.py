@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vsr1_bench import answers
 from vsr1_bench.errors import BenchError, JudgeError
-from vsr1_bench.generation.base import NO_SCHEMA, Generator
+from vsr1_bench.generation.base import NO_SCHEMA, Generator, Home
 from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import BudgetSpentError, PaidCalls, Spending, cost_of
 from vsr1_bench.generation.estimates import Estimate, Seen, estimate_requests
@@ -189,6 +189,12 @@ class LLMRunner(JudgeRunner):
                 self._prompts.clear()
                 self.close()
 
+    def _home(self, request: Request) -> Home:
+        """Where the record of batches of this judge is: beside its replies."""
+        assert self._journal is not None
+        path = self._journal.path
+        return Home(path.parent, f"-{path.stem}", self._journal.held)
+
     def _drain(self) -> Iterator[Judged]:
         while self._free:
             yield self._free.popleft()
@@ -197,6 +203,7 @@ class LLMRunner(JudgeRunner):
         if self._generator is None:
             self._generator = self._connection.open()
             self._generator.on_arrival = self._arrived
+        self._generator.home = self._home if self._journal is not None else None
         return self._generator
 
     def _requests(self, items: Iterable[Item]) -> Iterator[Request | None]:
@@ -205,7 +212,8 @@ class LLMRunner(JudgeRunner):
             request = self._consider(item)
             if request is not None:
                 yield request
-            while self._prompts and time.monotonic() > self._until:
+            by_batch = self._generator is not None and self._generator.by_batch
+            while self._prompts and time.monotonic() > self._until and not by_batch:
                 yield None
 
     def _consider(self, item: Item) -> Request | None:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.errors import BenchError, Interrupted
+from vsr1_bench.generation.base import Generator, Home
 from vsr1_bench.generation.connect import Connection
 from vsr1_bench.generation.costs import PaidCalls, Spending
 from vsr1_bench.generation.tally import Tally
@@ -98,7 +99,7 @@ class Readings:
         messages = reading_messages(sample, description, images=reader.images, system=reader.system)
         return Request(key, messages, self._sampling, (), sample.id, index, stage="reading")
 
-    def keep(self, request: Request, completion: Completion, seconds: float) -> None:
+    def keep(self, request: Request, completion: Completion, seconds: float | None) -> None:
         """Store a reading."""
         source, hashed = self._asked.pop(request.key)
         output = output_fields(request, completion, seconds)
@@ -115,6 +116,10 @@ class Readings:
         spec = self.reader.model_dump(mode="json")
         self._folder.note_reader(self.reader.label, self.digest, spec)
         self._noted = True
+
+    def home(self, part: str) -> Home:
+        """Where the record of batches of this reader is."""
+        return Home(self._folder.path, f"-reader-{self.digest[:8]}{part}", self._done)
 
     def close(self) -> None:
         """Sync and close the journal.
@@ -196,7 +201,7 @@ class SecondPass:
         return self._caption(sample, request)
 
     def keep(
-        self, sample: Sample, request: Request, completion: Completion, seconds: float
+        self, sample: Sample, request: Request, completion: Completion, seconds: float | None
     ) -> Request | None:
         """Store a caption or a reading; return the request that follows."""
         if request.stage == "reading":
@@ -288,13 +293,22 @@ def read_runs(
                     pending[request.key] = (readings, request, time.monotonic())
                     yield request
 
+        engine: list[Generator] = []
+
+        def opening() -> Generator:
+            engine.append(stack.enter_context(connection.open()))
+            engine[0].home = lambda request: pending[request.key][0].home(part)
+            return engine[0]
+
+        part = shard_part(shard)
         paid = spending if spending and reader.name in PAID else Spending()
         calls = PaidCalls(missing(), paid, reader.model, f"reader {reader.label}")
         try:
             with bar:
-                for completion, _ in calls.serve(lambda: stack.enter_context(connection.open())):
+                for completion, _ in calls.serve(opening):
                     readings, request, since = pending.pop(completion.key)
-                    readings.keep(request, completion, time.monotonic() - since)
+                    seconds = None if engine[0].by_batch else time.monotonic() - since
+                    readings.keep(request, completion, seconds)
                     bar.update()
                 calls.check()
         except (KeyboardInterrupt, BenchError) as error:

@@ -152,6 +152,7 @@ class JudgeFlags(_ThinkingFlags):
     max_cost: Annotated[float, Field(ge=0, lt=1e12)] | None = None
 
     dry_run: bool = False
+    batch: bool = False
 
     def judge_options(self, labels: Path | None = None) -> JudgeOptions:
         """The options of judges; `labels` is the file of judge `labels`.
@@ -174,9 +175,10 @@ class JudgeFlags(_ThinkingFlags):
             concurrency=self.judge_concurrency,
             prompt=self.judge_prompt,
             args=self.judge_args,
-            spending=Spending(prices, self.max_cost, currency=currency),
+            spending=Spending(prices, self.max_cost, currency=currency, batch=self.batch),
             thinking_tags=self.thinking_tags,
             dry_run=self.dry_run,
+            batch=self.batch,
         )
 
 
@@ -188,6 +190,7 @@ class ReaderFlags(_ThinkingFlags):
     reader_base_url: str | None = None
     reader_args: Annotated[dict[str, Any], _mapping("--reader_args")] = {}
     dry_run: bool = False
+    batch: bool = False
 
     def reader_options(self, spending: Spending | None = None) -> ReaderOptions:
         """The options of the reader; `spending` is that of the judges, which bounds both.
@@ -210,6 +213,7 @@ class ReaderFlags(_ThinkingFlags):
             spending=spending or Spending(),
             thinking_tags=self.thinking_tags,
             dry_run=self.dry_run,
+            batch=self.batch,
         )
 
 
@@ -323,6 +327,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
             spending=spending or Spending(),
             blind=parse_variants(self.blind),
             dry_run=self.dry_run,
+            batch=self.batch,
         )
 
     def backend_args(self) -> dict[str, Any]:

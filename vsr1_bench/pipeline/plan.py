@@ -80,6 +80,8 @@ class RunOptions:
     """Variants of blind runs for each task."""
     dry_run: bool = False
     """Nothing will be generated: no weights are downloaded."""
+    batch: bool = False
+    """A model behind a URL is asked by the endpoint's batch service."""
 
     @property
     def descriptions(self) -> Descriptions | None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 
 from vsr1_bench.errors import BenchError, Interrupted
 from vsr1_bench.generation.base import Generator
-from vsr1_bench.generation.connect import Connection
+from vsr1_bench.generation.connect import Connection, by_batch
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.open import PAID, open_generator
 from vsr1_bench.perception.reader import SELF, ReaderSpec, self_reader
@@ -64,14 +64,14 @@ def generate(
                         known = runs[0].spec.model
                         at = f" in {known.precision_label}" if known.precision else ""
                         log.info("loading %s by %s%s", model.id, backend, at)
-                        engine = stack.enter_context(
-                            open_generator(
-                                backend,
-                                model,
-                                options.model_args,
-                                trust_remote_code=options.trust_remote_code,
-                            )
+                        engine = open_generator(
+                            backend,
+                            model,
+                            options.model_args,
+                            trust_remote_code=options.trust_remote_code,
                         )
+                        engine = by_batch(engine, options.batch and backend in PAID)
+                        stack.enter_context(engine)
                     stream.run(engine, options.spending if paid else None, model.id)
         except (KeyboardInterrupt, BenchError) as error:
             safe = sum(one.safe for one in opened)

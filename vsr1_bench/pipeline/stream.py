@@ -19,7 +19,7 @@ from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.data.blind import NONE, open_variant
 from vsr1_bench.data.dataset import TaskData
 from vsr1_bench.errors import GenerationError, TaskError
-from vsr1_bench.generation.base import Generator
+from vsr1_bench.generation.base import Generator, Home
 from vsr1_bench.generation.costs import PaidCalls, Spending
 from vsr1_bench.generation.tally import Tally
 from vsr1_bench.perception.second_pass import SecondPass
@@ -27,7 +27,7 @@ from vsr1_bench.pipeline.key_memo import KeyMemo
 from vsr1_bench.prompts.formats import OWN, build_messages, get_format
 from vsr1_bench.records import Completion, Request, Sample, Sampling
 from vsr1_bench.store.provenance import Maker
-from vsr1_bench.store.run_folder import RunFolder, Shard
+from vsr1_bench.store.run_folder import RunFolder, Shard, shard_part
 from vsr1_bench.store.spec import RunSpec, request_key
 from vsr1_bench.store.writer import RunWriter, generation_of
 from vsr1_bench.task import Task
@@ -145,6 +145,7 @@ class Stream(Closing):
         self._limit, self._shard, self._progress = limit, shard, progress
         self._pending: dict[str, _Pending] = {}
         self._following: deque[_Pending] = deque()
+        self._by_batch = False
         self._missing = self._first_pass()
         passes = sum(opened.run.total * (2 if opened.second else 1) for opened in runs)
         self._bar = progress_bar(passes, "generate", "resp", shown=progress)
@@ -173,6 +174,7 @@ class Stream(Closing):
             BudgetSpentError: the cost limit is reached; every call under way has finished.
             StoreError: a journal cannot be written.
         """
+        self._by_batch, generator.home = generator.by_batch, self._home
         if spending is None:
             for completion in generator.serve(self._next):
                 self._acknowledge(completion)
@@ -186,8 +188,17 @@ class Stream(Closing):
         pending = self._following.popleft() if self._following else next(self._missing, None)
         if pending is None:
             return None
-        self._pending[pending.request.key] = replace(pending, since=time.monotonic())
+        kept = replace(pending, since=time.monotonic())
+        if self._by_batch and pending.of.second is None:  # thousands wait: without their images
+            request = replace(kept.request, images=())
+            kept = replace(kept, request=request, sample=replace(kept.sample, images=()))
+        self._pending[pending.request.key] = kept
         return pending.request
+
+    def _home(self, request: Request) -> Home:
+        """Where the record of a request's batch is."""
+        of = self._pending[request.key].of
+        return Home(of.run.folder.path, shard_part(self._shard), of.writer.finished)
 
     def _follow(self, of: OpenRun, sample: Sample, request: Request | None) -> None:
         if request is not None:
@@ -267,7 +278,7 @@ class Stream(Closing):
         if pending is None:
             raise GenerationError(f"the engine answered {completion.key!r}, which nobody asked")
         opened, sample, request = pending.of, pending.sample, pending.request
-        seconds = time.monotonic() - pending.since
+        seconds = None if self._by_batch else time.monotonic() - pending.since
         if completion.error is not None:
             log.debug("%s %s: %s", opened.run.task.name, request.sample_id, completion.error)
         self._bar.set_description(opened.run.task.name, refresh=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.data.blind import NONE
-from vsr1_bench.errors import BenchError, DamagedRunError, StoreError, UsageError
+from vsr1_bench.errors import BatchPendingError, BenchError, DamagedRunError, StoreError, UsageError
 from vsr1_bench.harness import harness_names, scorer_of
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.judging.choose import JudgeChoice
@@ -265,11 +265,19 @@ def judge_and_score_runs(
     Raises:
         DamagedRunError: see `each_run`.
         JudgeError, ModelError, GenerationError: a judge cannot continue; verdicts so far are safe.
+        BatchPendingError: verdicts of some runs come by batch; all other runs are scored.
     """
     documents: list[dict[str, Any]] = []
+    pending: list[str] = []
     paths = pool.include_path
 
     def work(run: RunFolder) -> None:
+        try:
+            judge_one(run)
+        except BatchPendingError as error:  # the others' batches are submitted meanwhile
+            pending.append(f"{run.path}: {error}")
+
+    def judge_one(run: RunFolder) -> None:
         judge = judges[run.spec().task.name]
         if judge.usable:
             document = judge_and_score(run, judge.spec, paths, progress=progress, pool=pool)
@@ -279,6 +287,8 @@ def judge_and_score_runs(
 
     # The gain over blind runs is part of the other runs' scores.
     done = each_run(blind_first(runs), work, skip)
+    if pending:
+        raise BatchPendingError("; ".join(pending))
     counted = {document["judge"] for document in documents}
     return documents + score_groups([run for run in runs if run in done], paths, judges=counted)
 

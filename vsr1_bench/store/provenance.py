@@ -114,6 +114,8 @@ def discard_if_empty(run: RunFolder, part: str) -> None:
     answers = [run.path / f"{kind}{part}.jsonl" for kind in _ANSWERS]
     if any(path.exists() and path.stat().st_size for path in answers):
         return
+    if any(run.path.glob(".batches*")):  # of requests that are under way
+        return
     mine = [*answers, run.path / f"samples{part}.jsonl", run.path / f".lock{part}"]
     meta, readers = run.path / "run.json", run.path / "readers"
     with suppress(OSError):  # an empty folder that cannot be removed stays

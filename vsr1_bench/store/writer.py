@@ -79,7 +79,9 @@ class RunWriter:
         self._open.close()
 
 
-def output_fields(request: Request, completion: Completion, seconds: float) -> dict[str, Any]:
+def output_fields(
+    request: Request, completion: Completion, seconds: float | None
+) -> dict[str, Any]:
     """The fields of `records.Output` for a finished or failed request."""
     return {
         "key": request.key,
@@ -89,11 +91,11 @@ def output_fields(request: Request, completion: Completion, seconds: float) -> d
         "finish_reason": completion.finish_reason,
         "usage": completion.usage,
         "error": completion.error,
-        "seconds": round(seconds, 4),
+        "seconds": None if seconds is None else round(seconds, 4),
         "created": utc_now(),
     }
 
 
-def generation_of(request: Request, completion: Completion, seconds: float) -> Generation:
+def generation_of(request: Request, completion: Completion, seconds: float | None) -> Generation:
     """The journal line of a finished or failed request."""
     return Generation(**output_fields(request, completion, seconds))
