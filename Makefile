@@ -45,7 +45,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## install into .venv, or update it
 
-demo: $(READY)  ## evaluate the embedded tiny model on the demo suite (any CPU, about 1.4 GB)
+demo: $(READY)  ## evaluate the embedded tiny model on the demo suite (any CPU, about 1.5 GB)
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo --limit 100
 	$(BIN)/vsr1-bench view runs -o runs/report
 

@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = re.compile(r" [+~-] |(Downloading| Downloaded) ")
+"""A line of uv for one package; not shown."""
 MOST_LINES = 40
 """Of one command's output; the lines before are counted."""
 
@@ -49,15 +51,17 @@ def run(command: str, where: Path, environment: dict[str, str]) -> tuple[str, fl
     """
     start = time.monotonic()
     done = subprocess.run(
-        command, shell=True, cwd=where, env=environment, text=True,
+        command, shell=True, cwd=where, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     seconds = time.monotonic() - start
+    text = done.stdout.decode("utf-8", "replace")
     if done.returncode:
-        sys.exit(f"`{command}` exited with {done.returncode} after {seconds:.0f} s:\n{done.stdout}")
+        sys.exit(f"`{command}` exited with {done.returncode} after {seconds:.0f} s:\n{text}")
     # A bar rewrites its line: what it showed last is what stays.
-    printed = "\n".join(line.rpartition("\r")[2] for line in done.stdout.split("\n"))
-    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", printed).replace(str(where), "."), seconds
+    printed = "\n".join(line.rpartition("\r")[2] for line in text.split("\n"))
+    printed = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", printed).replace(str(where), ".")
+    return "\n".join(line for line in printed.split("\n") if not PACKAGE.match(line)), seconds
 
 
 def main() -> None:

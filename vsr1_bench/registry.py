@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import logging
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ TASKS = "vsr1_bench.tasks"
 JUDGES = "vsr1_bench.judges"
 
 ALL = "all"
+SPLITS = ("val", "validation", "test", "testmini", "mini", "dev", "full", "standard", "image")
+"""Ends of the names that other harnesses give to tasks."""
 
 
 @dataclass
@@ -165,7 +168,7 @@ def get_task(name: str, include_path: Sequence[str | Path] = ()) -> Task:
         return harness.task(name, [*map(str, include_path)])
     registry = load_registry(include_path)
     if name not in registry.tasks:
-        close = nearest(name, tuple(registry.tasks))
+        close = _known_as(name, registry)
         raise UsageError(f"unknown task {name!r}; {close} (one of your own: --include_path DIR)")
     return registry.tasks[name]
 
@@ -194,6 +197,26 @@ def get_judge(name: str, include_path: Sequence[str | Path] = ()) -> RuleJudge:
     return judge
 
 
+def _known_as(name: str, registry: Registry) -> str:
+    """What to type instead of an unknown task, worded as the end of an error line."""
+    every = "all of them: vsr1-bench ls tasks"
+    if name.lower() in ("list", "list_tasks", "help", "?"):
+        return every
+    known = {_plain(one): one for one in (*registry.suites(), *registry.tasks)}
+    if ours := known.get(_plain(name)):
+        return f"here it is {ours} ({every})"
+    # `mmmu_val`, `MathVista_MINI`, `pope_full`: other harnesses name the split, too.
+    stem, _, split = name.rpartition("_")
+    if split.lower() in SPLITS and (ours := known.get(_plain(stem))):
+        return f"here it is {ours}, whose split is fixed; lmms-eval's own is lmms_eval/{name}"
+    return f"{nearest(name, tuple(known.values()))} ({every})"
+
+
+def _plain(name: str) -> str:
+    """A name without what tools write differently: case, hyphens, underscores."""
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
 def resolve_tasks(names: str, include_path: Sequence[str | Path] = ()) -> list[Task]:
     """Turn `a,suite,pattern*` into tasks, each once, in the order given.
 
@@ -217,10 +240,7 @@ def resolve_tasks(names: str, include_path: Sequence[str | Path] = ()) -> list[T
         else:
             matches = fnmatch.filter(registry.with_rows(), name)
         if not matches:
-            known = (*registry.tasks, *suites)
-            raise UsageError(
-                f"unknown task {name!r}; {nearest(name, known)} (all of them: vsr1-bench ls tasks)"
-            )
+            raise UsageError(f"unknown task {name!r}; {_known_as(name, registry)}")
         chosen.update({n: registry.tasks[n] for n in matches})
     if not chosen:
         raise UsageError("no task given; name some with --tasks a,b (vsr1-bench ls tasks)")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util import flag_values
+from vsr1_bench._util.columns import fit_markdown, terminal_width
 from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli.stored import print_skipped
 
@@ -258,7 +259,7 @@ def print_scores(documents: Sequence[dict[str, Any]]) -> None:
     """Print the table of score documents."""
     from vsr1_bench.leaderboard import render
 
-    print(render(list(documents), "markdown"))
+    print(fit_markdown(render(list(documents), "markdown"), terminal_width()))
 
 
 def print_estimates(rows: Sequence[EstimateRow], currency: str) -> None:

@@ -30,7 +30,7 @@ from vsr1_bench.errors import (
 
 COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
-    "ls": "list tasks, judges, prompts, recipes, runs or backend arguments",
+    "ls": "list tasks, suites, groups, judges, prompts, recipes, runs or backend arguments",
     "validate": "check that a task accepts its gold answer and rejects an empty one",
     "judge": "judge stored responses again, without generating",
     "perceive": "let another model answer from stored descriptions, without the image",
@@ -50,6 +50,7 @@ COMMANDS = {
     "train": "train a model (cold start, or self-reward GRPO) and export it",
     "loop": "evaluate, train, evaluate again on the same samples, and compare",
     "doctor": "list what works on this machine and how to fix the rest",
+    "completion": "print a script that completes commands and flags in a shell",
 }
 
 # Libraries that log a line for every call.
@@ -188,6 +189,12 @@ def parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     """
     arguments = _without_config(_one_spelling(arguments))
     module, parser, named = _command(arguments)
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    if not flags >= {word.partition("=")[0] for word in arguments if word.startswith("--")}:
+        from vsr1_bench.cli.habits import refuse_habits
+
+        name = "run" if not named else arguments[0]
+        refuse_habits(name, flags, arguments[named:])
     return module, parser.parse_args(arguments[named:])
 
 
@@ -218,8 +225,13 @@ def _command(arguments: list[str]) -> tuple[ModuleType, argparse.ArgumentParser,
         name = "run"
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}; {nearest(name, tuple(COMMANDS))}")
-    module = importlib.import_module(f"vsr1_bench.cli.{MODULES.get(name, name)}")
     parser = _Parser(prog=f"vsr1-bench {name}", description=COMMANDS[name], allow_abbrev=False)
+    return declare(parser, name), parser, named
+
+
+def declare(parser: argparse.ArgumentParser, name: str) -> ModuleType:
+    """Give a parser the flags of a command, and return the command's module."""
+    module = importlib.import_module(f"vsr1_bench.cli.{MODULES.get(name, name)}")
     module.add_arguments(parser)
     parser.add_argument(
         "--verbosity",
@@ -234,7 +246,7 @@ def _command(arguments: list[str]) -> tuple[ModuleType, argparse.ArgumentParser,
         metavar="FILE.yaml",
         help="read flags from this file, named as here without dashes; typed flags take precedence",
     )
-    return module, parser, named
+    return module
 
 
 def _dispatch(arguments: list[str]) -> int:

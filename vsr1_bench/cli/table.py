@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsr1_bench._util.columns import fit_markdown, terminal_width
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import show_sound
@@ -142,7 +143,7 @@ def _print_long(options: argparse.Namespace, runs: list[RunFolder]) -> None:
         raise UsageError("--results: reported rows have no samples; use --layout wide")
     documents = [one.document for one in _chosen(options, stored_scores(options, runs))]
     documents.sort(key=lambda d: (d["task"], d["model"], d["judge"], d["spec_hash"]))
-    print(render(documents, options.format, by=options.by))
+    _print(options, render(documents, options.format, by=options.by))
 
 
 def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
@@ -167,7 +168,11 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     add_averages(grid, wanted, reported, groups)
     if not wanted.row_per_task:
         mark_best(grid, options.include_path, progress=common.shows_progress(options))
-    print(write_grid(grid, wanted, options.format, intervals=options.intervals))
+    _print(options, write_grid(grid, wanted, options.format, intervals=options.intervals))
+
+
+def _print(options: argparse.Namespace, text: str) -> None:
+    print(fit_markdown(text, terminal_width()) if options.format == "markdown" else text)
 
 
 def _available(options: argparse.Namespace, scored: list[Scored]) -> str:

@@ -267,6 +267,14 @@ def _launch(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def recipe_keys() -> set[str]:
+    """The keys of the recipes of both trainers."""
+    from vsr1_bench.train.recipe import Recipe
+    from vsr1_bench.train.sft_recipe import SftRecipe
+
+    return {*Recipe.model_fields, *SftRecipe.model_fields}
+
+
 def recipe_rows() -> list[tuple[str, str, str]]:
     """Name, objective (or `sft`) and description of each built-in recipe (for `ls recipes`)."""
     from vsr1_bench.train.recipe import built_in

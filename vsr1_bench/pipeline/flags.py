@@ -34,6 +34,7 @@ from vsr1_bench.generation.costs import Spending, read_prices
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.perception.reader import SELF, ReaderOptions
 from vsr1_bench.pipeline.gen_kwargs import sampling_fields, stop_strings
+from vsr1_bench.pipeline.other_tools import refuse_other_forms
 from vsr1_bench.pipeline.plan import RunOptions
 from vsr1_bench.prompts.formats import DEFAULT_FORMAT
 from vsr1_bench.prompts.judge_prompts import get_prompt
@@ -298,6 +299,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
             raise UsageError(
                 "--use_cache: the run folder is the cache; rerun with the same --output_path"
             )
+        refuse_other_forms(self.model, self.model_args, self.backend, self.base_url)
         return RunOptions(
             model=self.model,
             tasks=self.tasks,

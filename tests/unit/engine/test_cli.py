@@ -137,7 +137,7 @@ def test_an_unexpected_error_is_one_line(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("of\nall things")
 
-    monkeypatch.setattr("vsr1_bench.registry.load_registry", fail)
+    monkeypatch.setattr("vsr1_bench.cli.ls.load_registry", fail)
     assert main(["ls", "tasks"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "unexpected ZeroDivisionError: of all things" in error
