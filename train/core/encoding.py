@@ -7,6 +7,7 @@ processor. Images are decoded only for the micro-batch that needs their pixels.
 from __future__ import annotations
 
 import inspect
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
@@ -35,6 +36,8 @@ PROMPTS_TOGETHER = 16
 """Prompts whose responses are cut into micro-batches together."""
 CACHED_SHARE = 8
 """One part in so many of the memory of this machine holds the encoded prompts of a step."""
+MARKS = 16
+"""Maximum tokens of a prompt around an image, such as Qwen's `<|vision_start|>`."""
 DISTINCT, COPIES = "distinct_grids", "copies"
 """Our names for inputs of a batch of images: the grids of the distinct images `(M, 3)`, whose
 pixels alone are in the batch, and which of them each image of the rows is, `(images,)`."""
@@ -169,19 +172,24 @@ class Encoder:
             raise ValueError(f"a prompt of {places} image tokens and {features} image features")
 
     def fits(self, request: Request, limit: int) -> bool:
-        """Whether a prompt has at most `limit` tokens; decodes no image if a bound is enough.
+        """Whether a prompt has at most `limit` tokens.
+
+        Reads no image if a bound is enough, and decodes none if its size is.
 
         Raises:
-            ImageError: an image that must be measured cannot be decoded.
+            ImageError: an image has no readable header, or must be decoded and cannot be.
+            ValueError: the processor refuses an image of that size.
         """
         words = self._words(request)
         if words > limit or not request.images:
             return words <= limit
-        if self.renderer.config.model_type.startswith(("qwen2_vl", "qwen2_5_vl")):
-            # A token is 28 x 28 pixels. The slack covers rounding and the start and end tokens.
-            each = request.sampling.max_pixels // 784 + 64
-            if words + each * len(request.images) <= limit:
-                return True
+        marks = MARKS * len(request.images)
+        most = self._most_image_tokens(request)
+        if most is not None and words + most + marks <= limit:
+            return True
+        expected = words + self._image_tokens(request)
+        if abs(expected - limit) > marks:
+            return expected < limit
         return bool(self.encode(request)["input_ids"].shape[1] <= limit)
 
     def estimate(self, request: Request) -> int:
@@ -189,11 +197,38 @@ class Encoder:
 
         Raises:
             ImageError: an image without a readable header.
+            ValueError: the processor refuses an image of that size.
         """
+        return self._words(request) + self._image_tokens(request)
+
+    def _most_image_tokens(self, request: Request) -> int | None:
+        """Maximum number of tokens of a prompt's images, of any size; None = unknown.
+
+        Qwen's processors round the sides to whole tokens. They allow an aspect ratio of at most
+        200, with which the sides of P pixels add up to at most 14.3 sqrt(P).
+        """
+        if not self.renderer.config.model_type.startswith(("qwen2_vl", "qwen2_5_vl", "qwen3_vl")):
+            return None
+        vision = self.renderer.config.vision_config
+        side = vision.patch_size * vision.spatial_merge_size  # of a token, in pixels
+        own = self.renderer.processor.image_processor.size["shortest_edge"]
+        pixels = max(own, request.sampling.max_pixels)
+        each = pixels // side**2 + math.ceil(14.3 * math.sqrt(pixels) / side)
+        return int(each * len(request.images))
+
+    def _image_tokens(self, request: Request) -> int:
+        """Number of tokens of a prompt's images, by the processor's own arithmetic on their sizes.
+
+        Tokens around an image may be missing, at most `MARKS`.
+        """
+        if not request.images:
+            return 0
         low, high = request.sampling.min_pixels, request.sampling.max_pixels
-        sizes = (fit(*image_size(image), low, high) for image in request.images)
-        # Qwen's 28 x 28 pixels per token; others are close.
-        return self._words(request) + sum(width * height // 784 for width, height in sizes)
+        sizes = [fit(*image_size(image), low, high) for image in request.images]
+        counts = self.renderer.processor._get_num_multimodal_tokens(
+            image_sizes=[(height, width) for width, height in sizes]
+        )
+        return int(sum(counts.num_image_tokens))
 
     def _words(self, request: Request) -> int:
         """Number of a prompt's tokens without its images."""
