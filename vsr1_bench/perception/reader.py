@@ -22,7 +22,9 @@ from vsr1_bench.generation.flags import Flags
 from vsr1_bench.prompts.formats import (
     CAPTION,
     CAPTION_VERSION,
+    DEFAULT_FORMAT,
     FORMATS,
+    THINK,
     ImageOrder,
     reader_hash,
     wording_hash,
@@ -87,9 +89,11 @@ class ReaderSpec(Strict):
         return SELF if self.name == SELF else f"{self.name}:{self.model}"
 
     @property
-    def images(self) -> ImageOrder:
-        """The layout of its prompt."""
-        return "end" if self.prompt_hash == reader_hash("end") else "mark"
+    def layout(self) -> tuple[ImageOrder, str]:
+        """Where the first pass had its images, and the tag around the reasoning."""
+        layouts = {(f.images, f.thinking) for f in FORMATS.values()}
+        known = {reader_hash(*layout): layout for layout in layouts}
+        return known.get(self.prompt_hash, ("mark", THINK))
 
     def digest(self) -> str:
         """Hash over every field."""
@@ -109,7 +113,7 @@ def self_reader(
     """
     if spec.sampling is None:
         raise UsageError("responses made elsewhere can only be read by another model: --reader …")
-    images = FORMATS[spec.prompt.format].images if spec.prompt.format in FORMATS else "mark"
+    asked = FORMATS.get(spec.prompt.format, FORMATS[DEFAULT_FORMAT])
     return ReaderSpec(
         name=SELF,
         model=spec.model.id,
@@ -117,7 +121,7 @@ def self_reader(
         verified=spec.model.verified,
         sampling=_greedy_spec(Sampling(**spec.sampling.model_dump())),
         told={},
-        prompt_hash=reader_hash(images),
+        prompt_hash=reader_hash(asked.images, asked.thinking),
         system=spec.prompt.system,
         descriptions=descriptions,
         caption_hash=_caption_hash(descriptions),

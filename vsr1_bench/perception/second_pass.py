@@ -96,7 +96,10 @@ class Readings:
             return None
         self._asked[key] = (source, description_hash(description))
         reader = self.reader
-        messages = reading_messages(sample, description, images=reader.images, system=reader.system)
+        images, thinking = reader.layout
+        messages = reading_messages(
+            sample, description, images=images, thinking=thinking, system=reader.system
+        )
         return Request(key, messages, self._sampling, (), sample.id, index, stage="reading")
 
     def keep(self, request: Request, completion: Completion, seconds: float | None) -> None:

@@ -55,6 +55,12 @@ CAPTION_REASONER = (
     "First provide an internal step-by-step reasoning within <think> </think> tags, then provide a "
     "single word or phrase answer in \\boxed{}."
 )
+THINK = "think"
+"""The tag around the reasoning, in the authors' prompts."""
+# The released 2026 code gives Qwen3-VL a format reward of 0 (zli12321/Vision-SR1, issue 14): the
+# tokenizers of Qwen3 have `<think>` as one token, which their Instruct models do not write. They
+# write `<thinking>` if they are asked to (QwenLM/Qwen3-VL, issue 1663).
+THINK_QWEN3 = "thinking"
 # This project's own words: the paper's models describe unasked.
 CAPTION = (
     "Describe the image in detail, so that somebody who cannot see it could answer the question "
@@ -95,6 +101,8 @@ class PromptFormat:
     """Where images are; the 2025 layout puts the only one at the end."""
     separator: Literal[" ", "\n"] = " "
     """Between question and wording. A space also selects the trimming of the paper's template."""
+    thinking: str = THINK
+    """The tag around the reasoning, in both passes."""
 
     @property
     def describes(self) -> bool:
@@ -110,6 +118,11 @@ class PromptFormat:
         if self.images != "mark":
             words += f"\0images {self.images}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def with_tag(words: str, thinking: str) -> str:
+    """A prompt that asks for its reasoning in another tag than `THINK`."""
+    return words.replace(f"<{THINK}>", f"<{thinking}>").replace(f"</{THINK}>", f"</{thinking}>")
 
 
 _DIRECT = repr(sorted(DIRECT.items()))
@@ -140,6 +153,18 @@ FORMATS = {
             *("cot_2025", 1, COT, "cot as the 2025 code asks"),
             fits="Vision-R1 of the 2025 code",
             images="end",
+        ),
+        PromptFormat(
+            *("see_think_qwen3", 1, with_tag(SEE_THINK_2026, THINK_QWEN3)),
+            f"see_think_2026 with <{THINK_QWEN3}>, for models that do not write <{THINK}>",
+            fits="Qwen3-VL Instruct, as a start",
+            thinking=THINK_QWEN3,
+        ),
+        PromptFormat(
+            *("cot_qwen3", 1, with_tag(COT, THINK_QWEN3)),
+            f"cot with <{THINK_QWEN3}>, for models that do not write <{THINK}>",
+            fits="Qwen3-VL Instruct, as a start",
+            thinking=THINK_QWEN3,
         ),
         PromptFormat(*("direct", 1, _DIRECT, "the answer alone, by answer type"), separator="\n"),
         PromptFormat("native", 1, _DIRECT, "the benchmark's own wording", separator="\n"),
@@ -323,7 +348,12 @@ def own_messages(sample: Sample, system: str | None) -> tuple[Message, ...]:
 
 
 def reading_messages(
-    sample: Sample, description: str, *, images: ImageOrder = "mark", system: str | None = None
+    sample: Sample,
+    description: str,
+    *,
+    images: ImageOrder = "mark",
+    thinking: str = THINK,
+    system: str | None = None,
 ) -> tuple[Message, ...]:
     """Write the second-pass message: description and question, never the image (appendix B.2).
 
@@ -331,19 +361,20 @@ def reading_messages(
         sample: The question.
         description: The first pass's description; stripped, as in both layouts.
         images: Where the first pass had its images.
+        thinking: The tag around the reasoning.
         system: System message.
     """
     # Not str.format, because of the braces of \boxed{}; not two replacements in sequence, because
     # question and description may contain the other's name in braces.
-    before, after = CAPTION_REASONER.split("{question}")
+    before, after = with_tag(CAPTION_REASONER, thinking).split("{question}")
     before = before.replace("{description}", well_formed(description).strip())
     return _conversation([f"{before}{question_unseen(sample, images)}{after}"], system)
 
 
-def reader_hash(images: ImageOrder) -> str:
+def reader_hash(images: ImageOrder, thinking: str = THINK) -> str:
     """Hash of the second-pass prompt in a layout."""
-    words = CAPTION_REASONER if images == "mark" else f"{CAPTION_REASONER}\0images {images}"
-    return wording_hash(READER_VERSION, words)
+    words = with_tag(CAPTION_REASONER, thinking)
+    return wording_hash(READER_VERSION, words if images == "mark" else f"{words}\0images {images}")
 
 
 def merge_text(parts: list[Part]) -> list[Part]:

@@ -251,19 +251,27 @@ def test_the_second_pass_of_both_layouts(
 def test_a_model_reads_in_the_layout_it_was_asked_in(tmp_path: Path) -> None:
     """Another layout is another reader: its readings are not taken for each other's."""
     readers = {}
-    for name in ("see_think", "see_think_2025", "direct"):
+    for name in ("see_think", "see_think_2025", "direct", "see_think_qwen3"):
         asked = SPEC.prompt.model_copy(update={"format": name})
         readers[name] = self_reader(SPEC.model_copy(update={"prompt": asked}), "response")
-    assert [r.images for r in readers.values()] == ["mark", "end", "mark"]
-    assert readers["see_think"].digest() != readers["see_think_2025"].digest()
+    assert [r.layout for r in readers.values()] == [
+        *(("mark", "think"), ("end", "think"), ("mark", "think"), ("mark", "thinking"))
+    ]
+    assert len({reader.digest() for reader in readers.values()}) == 3
     sample = row_sample("<image>\nHow many?", 1)
-    for name, question in (("see_think_2025", "\nHow many?"), ("see_think", "How many?")):
+    for name, question in (
+        ("see_think_2025", "\nHow many?"),
+        ("see_think", "How many?"),
+        ("see_think_qwen3", "How many?"),
+    ):
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir()
         with closing(Readings(folder, readers[name])) as readings:
             request = readings.request(sample, "source", 0, "dots")
         assert request is not None
-        assert f"Question: {question}\nYou" in str(request.messages[0].content[0])
+        text = str(request.messages[0].content[0])
+        assert f"Question: {question}\nYou" in text
+        assert f"within <{readers[name].layout[1]}> </" in text
 
 
 def test_braces_in_a_question_are_not_filled_in() -> None:

@@ -15,6 +15,7 @@ from vsr1_bench.prompts.formats import (
     SEE_THINK,
     build_messages,
     get_format,
+    reader_hash,
     reading_messages,
     to_chat,
 )
@@ -72,6 +73,20 @@ def test_the_second_pass_sees_no_image_and_survives_braces() -> None:
     assert isinstance(text, str)
     assert text.startswith("Text description: {question} two \\boxed{dots}\nQuestion: Which one?")
     assert text.count("Which one?") == 1 and "A. red\nB. blue" in text
+
+
+@pytest.mark.parametrize("name", ["see_think", "cot"])
+def test_the_formats_for_qwen3_ask_for_thinking_in_both_passes(name: str) -> None:
+    """Its Instruct models write `<thinking>`, and never `<think>`, which is one token of theirs."""
+    asked, plain = get_format(f"{name}_qwen3"), get_format(name.replace("think", "think_2026"))
+    assert asked.wording.replace("thinking>", "think>") == plain.wording
+    assert "<think>" not in asked.wording and "<thinking> </thinking>" in asked.wording
+    (message,) = reading_messages(CHOICE, "a <think> tag", thinking=asked.thinking)
+    text = str(message.content[0])
+    assert "within <thinking> </thinking> tags" in text and "a <think> tag" in text
+    (known,) = reading_messages(CHOICE, "a <think> tag")
+    assert text.replace("<thinking> </thinking>", "<think> </think>") == known.content[0]
+    assert reader_hash("mark", asked.thinking) not in (reader_hash("mark"), reader_hash("end"))
 
 
 def test_a_system_message_goes_first() -> None:
