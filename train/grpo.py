@@ -9,7 +9,8 @@ Deviations from the paper (Vision-SR1, arXiv:2508.19652) and from the code relea
    description (theirs passes the whole response to the reader, answer included). A missing box is
    wrong (theirs grades the text "None").
 4. The format reward checks the response as it is; theirs first deletes white space around `<`, `>`
-   and `/`.
+   and `/`. Ours takes `<thinking>` for `<think>`, and thinking that the chat template has opened
+   for the reasoning. With Qwen3-VL theirs is always 0 (see `prompts.formats.THINK_QWEN3`).
 5. Technical failures (engine, judge, endpoint) are excluded and counted; theirs score 0.
 6. If a recipe does not set `reader`, the second pass is greedy if it only measures, and sampled if
    the gradient reaches it. The 2025 code samples it, the 2026 code decodes it greedily; the recipes
@@ -45,6 +46,7 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import Generator
+from vsr1_bench.generation.families import check_trainable
 from vsr1_bench.generation.models import find_model
 from vsr1_bench.generation.open import choose_backend, open_generator, open_syncable
 from vsr1_bench.judging.open import open_judge
@@ -58,7 +60,7 @@ from .core.ranks import TrainError, seed_all
 from .core.session import Session, train_safely
 from .recipe import Recipe
 from .rl.objectives import advantages_of, rows_of
-from .rl.prompts import TrainingData
+from .rl.prompts import TrainingData, advise_on_tags
 from .rl.rollouts import Rollout, collect, note_rollouts
 from .rl.sync_check import CANDIDATES, SyncCheck
 from .rl.updates import Updater
@@ -99,7 +101,9 @@ class Trainer(Session):
         self.ranks.on_all_ranks(self._check)
         backend = choose_backend(recipe.backend, None)
         self.model = self.ranks.rank0_first(
-            lambda: find_model(recipe.model, backend=backend, offline=recipe.offline)
+            lambda: check_trainable(
+                find_model(recipe.model, backend=backend, offline=recipe.offline), backend
+            )
         )
         banned = banned_tokens(self.model)
         engine_args = {"dtype": recipe.dtype} | recipe.engine_args
@@ -110,6 +114,8 @@ class Trainer(Session):
                 backend, self.model, engine_args, banned=banned, sleep_level=recipe.sleep_level
             )
         )
+        if self.ranks.first:
+            advise_on_tags(recipe, self.generator.renderer)
         self.encoder = Encoder(self.generator.renderer)
         # The evaluator's pixel bounds, unless the recipe has some.
         names = ("temperature", "max_tokens", "min_pixels", "max_pixels")
@@ -209,6 +215,7 @@ class Trainer(Session):
                 self.judge,
                 step=self.progress.step * recipe.filter_tries + attempt,
                 reader=self.reader,
+                opened=self.generator.renderer.opened,
             )
             metrics.seconds("generate", collected.first_seconds)
             metrics.seconds("read", collected.second_seconds)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from vsr1_bench.data.dataset import fingerprint_of
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.chat import ChatRenderer
+from vsr1_bench.generation.families import check_trainable
 from vsr1_bench.generation.models import ModelInfo, find_model
 from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.prompts.formats import get_format
@@ -161,7 +162,9 @@ def starting_model(recipe: SftRecipe, ranks: Ranks) -> ModelInfo:
 
     def find() -> ModelInfo:
         if recipe.model != UNTRAINED:
-            return find_model(recipe.model, backend="transformers", offline=recipe.offline)
+            return check_trainable(
+                find_model(recipe.model, backend="transformers", offline=recipe.offline)
+            )
         folder = recipe.output_dir / "untrained"
         if not folder.is_dir():
             make_untrained(folder, recipe.seed)

@@ -30,20 +30,19 @@ if TYPE_CHECKING:
 
 Micro = TypeVar("Micro")
 
-# An image placeholder without an image would crash the trainer's forward pass.
-VISION_TOKENS = (
-    "image_token_id video_token_id vision_start_token_id vision_end_token_id vision_token_id"
-).split()
-
 
 def banned_tokens(model: ModelInfo) -> tuple[int, ...]:
-    """The placeholder tokens of images and videos, which must never be sampled."""
+    """The placeholder tokens of images and videos, which must never be sampled.
+
+    One without an image would crash the trainer's forward pass.
+    """
     from transformers import AutoConfig
+
+    from vsr1_bench.generation.chat import media_ids
 
     config = AutoConfig.from_pretrained(model.path)
     vocabulary = config.get_text_config().vocab_size
-    tokens = {getattr(config, name, None) for name in VISION_TOKENS}
-    return tuple(sorted(t for t in tokens if isinstance(t, int) and t < vocabulary))
+    return tuple(sorted(token for token in media_ids(config) if token < vocabulary))
 
 
 def read_ds_config(recipe: Training) -> dict[str, Any]:

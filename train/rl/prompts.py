@@ -12,7 +12,8 @@ from pathlib import Path
 
 from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
 from vsr1_bench.errors import TaskError, UsageError
-from vsr1_bench.prompts.formats import build_messages, get_format
+from vsr1_bench.generation.chat import ChatRenderer
+from vsr1_bench.prompts.formats import THINK, build_messages, get_format
 from vsr1_bench.records import Request, Sample, Sampling
 from vsr1_bench.registry import get_task
 from vsr1_bench.task import Task
@@ -100,6 +101,20 @@ class TrainingData:
         """The first-pass prompt of a sample."""
         messages = build_messages(sample, self._format, native=self.task.native_prompt)
         return Request("", messages, self._sampling, sample.images, sample.id)
+
+
+def advise_on_tags(recipe: Recipe, renderer: ChatRenderer) -> None:
+    """Warn if a model may never write the tag that the prompt asks for (Qwen3's Instruct models).
+
+    It is one token of theirs, which they have learnt not to write.
+    """
+    one_token = f"<{THINK}>" in renderer.tokenizer.get_added_vocab()
+    if one_token and not renderer.opened and f"<{THINK}>" in recipe.format.wording:
+        log.warning(
+            "the tokenizer of %s has <%s> as one token, which Qwen3's Instruct models do not "
+            "write; if reward/format stays at 0, give prompt=%s_qwen3",
+            *(recipe.model, THINK, "see_think" if recipe.format.describes else "cot"),
+        )
 
 
 def training_task(recipe: Recipe) -> Task:

@@ -10,6 +10,10 @@ truncated earns 0, because the policy is responsible for it.
 | `format` | the first response is description, think, box, and nothing else |
 | `description_accuracy` | the judge accepts the answer of the second pass, without the image |
 | `description_format` | the second response is think, box, and nothing else |
+
+The reasoning is in `<think>` or in `<thinking>`. Some chat templates open a tag, so that a response
+begins inside it: `…</think> <description>…` (Qwen3-VL Thinking). Such thinking may be in place of
+the reasoning that the form asks for, or before it.
 """
 
 from __future__ import annotations
@@ -26,25 +30,50 @@ from vsr1_bench.records import Completion, Sample, Stage
 
 Components = Mapping[str, float | None]
 
-_TAG = re.compile(r"</?(?:description|think)>")
-_FIRST = re.compile(
-    r"\s*<description>(?P<d>.*?)</description>\s*<think>.*?</think>\s*(?P<box>\\boxed\{.*\})\s*",
-    re.DOTALL,
-)
-_SECOND = re.compile(r"\s*<think>.*?</think>\s*(?P<box>\\boxed\{.*\})\s*", re.DOTALL)
+_TAG = re.compile(r"</?(?:description|think(?:ing)?)>")
+_DESCRIPTION = r"\s*<description>(?P<description>.*?)</description>"
+_REASONING = r"\s*<(?P<tag>think(?:ing)?)>.*?</(?P=tag)>"
+_BOX = r"\s*(?P<box>\\boxed\{.*\})\s*"
 
 
-def format_first(text: str) -> float:
-    r"""1 if a response is `<description>…</description> <think>…</think> \boxed{…}` and no more."""
-    match = _FIRST.fullmatch(text)
-    complete = match is not None and match["d"].strip() and _one_box(match["box"])
-    return float(bool(complete) and len(_TAG.findall(text)) == 4)
+def format_first(text: str, opened: str = "") -> float:
+    r"""1 if a response is `<description>…</description> <think>…</think> \boxed{…}` and no more.
+
+    Args:
+        text: The response.
+        opened: The tag with which the chat template begins it; empty = none.
+    """
+    return _has_form(text, opened, _DESCRIPTION)
 
 
-def format_second(text: str) -> float:
-    r"""1 if a response is `<think>…</think> \boxed{…}` and no more (also prompt `cot`)."""
-    match = _SECOND.fullmatch(text)
-    return float(match is not None and _one_box(match["box"]) and len(_TAG.findall(text)) == 2)
+def format_second(text: str, opened: str = "") -> float:
+    r"""1 if a response is `<think>…</think> \boxed{…}` and no more (also prompt `cot`).
+
+    Args:
+        text: The response.
+        opened: See `format_first`.
+    """
+    return _has_form(text, opened, "")
+
+
+def _has_form(text: str, opened: str, start: str) -> float:
+    """1 if a response is `start`, reasoning and a box; or that after thinking that was opened."""
+    found = _matches(start + _REASONING + _BOX, text)
+    if opened and not found:
+        thought, _, rest = text.partition(opened.replace("<", "</"))
+        forms = (start + _BOX, start + _REASONING + _BOX)
+        found = not _TAG.search(thought) and any(_matches(form, rest) for form in forms)
+    return float(found)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether a pattern matches a whole text, with one pair of tags for each of its blocks."""
+    match = re.fullmatch(pattern, text, re.DOTALL)
+    if match is None or not _one_box(match["box"]):
+        return False
+    parts = match.groupdict()
+    blocks = len(parts.keys() & {"description", "tag"})
+    return parts.get("description", "-").strip() != "" and len(_TAG.findall(text)) == 2 * blocks
 
 
 def _one_box(text: str) -> bool:

@@ -117,6 +117,7 @@ def collect(
     *,
     step: int,
     reader: Generator | None = None,
+    opened: str = "",
 ) -> Collected:
     """Sample, read and judge the responses to a step's prompts.
 
@@ -127,6 +128,7 @@ def collect(
         judge: Judges the answers.
         step: Part of the seed, so that steps sample differently.
         reader: Another model that reads the descriptions; None = the policy itself.
+        opened: The tag with which the policy's chat template begins a response.
 
     Raises:
         GenerationError: the engine cannot continue.
@@ -161,7 +163,7 @@ def collect(
                 _take_reading(rollout, completion, grading)
         second_end = time.monotonic()
     for key, rollout in rollouts.items():
-        _reward(key, rollout, grading, recipe)
+        _reward(key, rollout, grading, recipe, (opened, "" if reader else opened))
     everything = list(rollouts.values())
     n = recipe.samples_per_prompt
     return Collected(
@@ -221,7 +223,12 @@ def _reading_request(rollout: Rollout, recipe: Recipe) -> Request | None:
         return None
     return Request(
         f"{response.key} read",
-        reading_messages(rollout.sample, rollout.description, images=recipe.format.images),
+        reading_messages(
+            rollout.sample,
+            rollout.description,
+            images=recipe.format.images,
+            thinking=recipe.format.thinking,
+        ),
         replace(rollout.request.sampling, temperature=recipe.reading_temperature),
         sample_id=f"{rollout.sample.id} read",
         index=rollout.request.index,
@@ -235,27 +242,33 @@ def _take_reading(rollout: Rollout, completion: Completion, grading: Grading) ->
     grading.submit(completion.key, rollout.sample, completion, "reading")
 
 
-def _form(completion: Completion, check: Callable[[str], float]) -> float | None:
+def _form(completion: Completion, check: Callable[[str, str], float], opened: str) -> float | None:
     """The format component of a response; None if it failed."""
     if completion.error is not None:
         return None
-    return float(completion.finish_reason != "length" and check(completion.text))
+    return float(completion.finish_reason != "length" and check(completion.text, opened))
 
 
-def _reward(key: str, rollout: Rollout, grading: Grading, recipe: Recipe) -> None:
-    """Fill in the components, the reward and the reasons of a judged rollout."""
+def _reward(
+    key: str, rollout: Rollout, grading: Grading, recipe: Recipe, opened: tuple[str, str]
+) -> None:
+    """Fill in the components, the reward and the reasons of a judged rollout.
+
+    `opened` has the tags that the templates have opened, of the first pass and of the second.
+    """
     response, reading = rollout.response, rollout.reading
     first = format_first if recipe.format.describes else format_second
     seen, reason = None, ""
     if reading is not None:
-        seen, form = grading.verdicts[reading.key], _form(reading, format_second)
+        seen, form = grading.verdicts[reading.key], _form(reading, format_second, opened[1])
         reason = grading.reasons[reading.key]
     elif response.error is not None:
         form, reason = None, "generation failed"
     else:
         seen = form = 0.0
         reason = "truncated" if rollout.truncated else "no description"
-    rollout.components = {"accuracy": grading.verdicts[key], "format": _form(response, first)}
+    told = _form(response, first, opened[0])
+    rollout.components = {"accuracy": grading.verdicts[key], "format": told}
     rollout.reasons["accuracy"] = grading.reasons[key]
     if recipe.reads:
         rollout.components |= {"description_accuracy": seen, "description_format": form}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,17 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from vsr1_bench.answers.marks import split_channels
 from vsr1_bench.errors import ModelError
+from vsr1_bench.generation.families import unknown_family
 from vsr1_bench.generation.images import decode
 from vsr1_bench.generation.models import EMBEDDED, ModelInfo
 from vsr1_bench.prompts.formats import to_chat
-from vsr1_bench.records import EncodedImage, ImagePlace, Request
+from vsr1_bench.records import EncodedImage, ImagePlace, Message, Request
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SENSES = re.compile(r"(?i)image|video|vision|audio|img")
+_OPENED = re.compile(r"(<think(?:ing)?>)\s*\Z")
 
 ImageKey = tuple[EncodedImage, int, int]
 """An image, and the least and most pixels it is scaled to."""
@@ -71,7 +74,8 @@ class ChatRenderer:
                     model.path, trust_remote_code=trust_remote_code
                 )
         except Exception as error:  # the library raises many kinds, all of them about this folder
-            raise cannot_load(model, "transformers", error) from error
+            unknown = None if trust_remote_code else unknown_family(model)
+            raise unknown or cannot_load(model, "transformers", error) from error
         self.tokenizer = self.processor.tokenizer if self.sees else self.processor
         self.keeps_marks = split_channels(self.tokenizer.all_special_tokens)
         """Whether special tokens stay in the text, because they mark its channels."""
@@ -83,6 +87,26 @@ class ChatRenderer:
         self._images: WeakValueDictionary[ImageKey, Image] = WeakValueDictionary()
         """Decoded images that a request holds: the samples of a prompt share them."""
         self.reserved = reserved_tokens(self.config, self.processor, self.tokenizer)
+
+    @cached_property
+    def opened(self) -> str:
+        """The tag with which the chat template begins a response (`<think>`); often empty.
+
+        It belongs to the prompt: responses do not contain it.
+        """
+        found = _OPENED.search(self._prompt((Message("user", ("-",)),)))
+        return found[1] if found else ""
+
+    def _prompt(self, messages: tuple[Message, ...]) -> str:
+        """The chat template's text for messages, with the beginning of the response."""
+        chat: list[dict[str, Any]] = to_chat(messages)
+        if not self.sees:
+            chat = [
+                {"role": m.role, "content": "".join(p for p in m.content if isinstance(p, str))}
+                for m in messages
+            ]
+        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return str(text)
 
     def render(self, request: Request) -> Prompt:
         """Apply the chat template and decode the images, in the order of their placeholders.
@@ -99,13 +123,7 @@ class ChatRenderer:
         for message in request.messages:
             self.refuse_reserved(part for part in message.content if isinstance(part, str))
         images = [self._decoded(image, request) for image in _shown(request)]
-        chat: list[dict[str, Any]] = to_chat(request.messages)
-        if not self.sees:
-            chat = [
-                {"role": m.role, "content": "".join(p for p in m.content if isinstance(p, str))}
-                for m in request.messages
-            ]
-        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = self._prompt(request.messages)
         if request.prompt_limit is not None and not images:
             text = self._cut(text, request.prompt_limit)
         return Prompt(request, text, images)
@@ -163,11 +181,7 @@ def reserved_tokens(config: Any, processor: Any, tokenizer: Any) -> tuple[str, .
     """
     if processor is tokenizer:
         return ()
-    ids = {
-        value
-        for name, value in vars(config).items()
-        if isinstance(value, int) and _SENSES.search(name) and name.endswith(("_id", "_index"))
-    }
+    ids = media_ids(config)
     names = ("image_token", "video_token", "audio_token")
     named = {getattr(processor, name, None) for name in names}
     return tuple(
@@ -203,6 +217,15 @@ def _by_pillow(path: Path) -> Any:
         None,
         chat_template=(path / "chat_template.jinja").read_text("utf-8"),
     )
+
+
+def media_ids(config: Any) -> set[int]:
+    """The ids of tokens that a model's configuration names for images, videos and sounds."""
+    return {
+        value
+        for name, value in vars(config).items()
+        if isinstance(value, int) and _SENSES.search(name) and name.endswith(("_id", "_index"))
+    }
 
 
 def cannot_load(model: ModelInfo, library: str, error: Exception) -> ModelError:

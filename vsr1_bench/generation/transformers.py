@@ -160,12 +160,13 @@ class TransformersGenerator(Generator):
     def _encode(self, prompts: list[Prompt]) -> Any:
         """Tokenize to a left-padded batch: input_ids and attention_mask (B, T), and pixels."""
         texts = [p.text for p in prompts]
-        images = [image for p in prompts for image in p.images]
         if self.renderer.sees:
+            # By prompt, because some processors (Gemma 3) refuse one list for all of them.
+            images = [p.images for p in prompts] if any(p.images for p in prompts) else None
             # Pass on everything that the processor returns: without mm_token_type_ids the
             # positions of image tokens are wrong, and no error is raised.
             return self.renderer.processor(
-                text=texts, images=images or None, padding=True, return_tensors="pt"
+                text=texts, images=images, padding=True, return_tensors="pt"
             )
         return self.tokenizer(texts, padding=True, return_tensors="pt", add_special_tokens=False)
 

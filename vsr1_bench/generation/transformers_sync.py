@@ -52,7 +52,7 @@ class SyncableTransformers(TransformersGenerator, SyncableGenerator):
             added = torch.tensor([list(tokens)], device=self.model.device)  # (1, C)
             length = inputs["input_ids"].shape[1]
             fill = {"input_ids": added, "attention_mask": torch.ones_like(added)}
-            for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            for name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
                 if name in inputs:
                     more = fill.get(name, torch.zeros_like(added))
                     inputs[name] = torch.cat([inputs[name], more.to(inputs[name])], dim=1)

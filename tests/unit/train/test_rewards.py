@@ -78,9 +78,38 @@ def test_format_of_the_second_pass(text: str, wanted: int) -> None:
     assert format_second(text) == wanted
 
 
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        # Qwen3-VL Instruct: it writes `<thinking>`, because `<think>` is one token of another use.
+        ("<description> d </description> <thinking> t </thinking> \\boxed{2}", 1, 0),
+        ("<thinking> t </thinking> \\boxed{2}", 0, 1),
+        ("<thinking> t </think> \\boxed{2}", 0, 0),
+        ("<thinking> <think> t </think> </thinking> \\boxed{2}", 0, 0),
+        # Qwen3-VL Thinking: its chat template ends with `<think>`.
+        ("t\n</think>\n\n<description> d </description> \\boxed{2}", "opened", 0),
+        (f"t\n</think>\n\n{FINE}", "opened", 0),
+        ("t\n</think>\n\n\\boxed{2}", 0, "opened"),
+        ("t </think> <think> u </think> \\boxed{2}", 0, "opened"),
+        (FINE, 1, 0),
+        ("t \\boxed{2}", 0, 0),
+        ("\\boxed{2}", 0, 0),
+        ("t </thinking> \\boxed{2}", 0, 0),
+        ("t </think> so \\boxed{2}", 0, 0),
+        ("t <description> d </description> </think> \\boxed{2}", 0, 0),
+        ("t </think> <description> </description> \\boxed{2}", 0, 0),
+    ],
+)
+def test_format_with_the_tags_of_qwen3(text: str, first: int | str, second: int | str) -> None:
+    for check, wanted in ((format_first, first), (format_second, second)):
+        assert check(text) == (wanted == 1)
+        assert check(text, "<think>") == bool(wanted)
+
+
 @given(st.text(alphabet="<>/\\boxed{}thinkdescr ", max_size=200))
 def test_format_takes_any_text(text: str) -> None:
-    assert format_first(text) in (0, 1) and format_second(text) in (0, 1)
+    for opened in ("", "<think>"):
+        assert format_first(text, opened) in (0, 1) and format_second(text, opened) in (0, 1)
 
 
 def parts(*values: float | None) -> dict[str, float | None]:
@@ -302,6 +331,24 @@ def test_the_second_pass_is_in_the_layout_of_the_first() -> None:
             collect(engine, [(0, asked, PROMPT)], recipe(prompt=prompt), judge, step=1)  # type: ignore[arg-type]
         texts = {str(r.messages[0].content[0]) for r in engine.asked if r.key.endswith("read")}
         assert all(f"\nQuestion: {wanted}\nYou are provided" in text for text in texts) and texts
+
+
+def test_thinking_that_a_template_opens_and_the_tags_of_a_format_reach_the_rewards() -> None:
+    def answer(request: Request) -> Completion:
+        return said(request, texts[request.key.endswith("read")])
+
+    texts = ("t </think> <description> d </description> \\boxed{2}", "t </think> \\boxed{2}")
+    told = recipe(samples_per_prompt=2, prompt="see_think_qwen3")
+    for opened, wanted in (("<think>", 1.0), ("", 0.0)):
+        engine = Echo(answer)
+        with open_judge("string_match") as judge:
+            prompts = [(0, SAMPLE, PROMPT)]
+            found = collect(engine, prompts, told, judge, step=1, opened=opened)  # type: ignore[arg-type]
+        for rollout in found.groups[0]:
+            assert rollout.components["format"] == wanted
+            assert rollout.components["description_format"] == wanted
+        readings = [str(r.messages) for r in engine.asked if r.key.endswith("read")]
+        assert all("<thinking> </thinking>" in text for text in readings) and len(readings) == 2
 
 
 def test_whose_tokens_get_which_advantage() -> None:
