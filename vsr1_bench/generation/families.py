@@ -39,8 +39,8 @@ def unknown_family(model: ModelInfo) -> ModelError | None:
     if kind is None or kind in CONFIG_MAPPING_NAMES:
         return None
     return ModelError(
-        f"model {model.id!r} is of type {kind!r}, which this transformers does not know; give its "
-        f"transformers form (often NAME-hf), or --trust_remote_code; tested: {_names()}"
+        f"model {model.id!r} cannot be loaded: this transformers does not know type {kind!r}; give "
+        f"its transformers form (often NAME-hf), or --trust_remote_code; tested: {_names()}"
     )
 
 

@@ -53,7 +53,7 @@ def test_a_type_that_transformers_does_not_know_is_named(tmp_path: Path) -> None
     """Such as InternVL's own form, of which there is one for transformers, too."""
     with pytest.raises(ModelError) as error:
         ChatRenderer(model_of(tmp_path, "internvl_chat"))
-    assert "type 'internvl_chat', which this transformers does not know" in line(error.value)
+    assert "this transformers does not know type 'internvl_chat'" in line(error.value)
     assert "NAME-hf" in str(error.value) and "Qwen3-VL" in str(error.value)
 
 
