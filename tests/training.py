@@ -25,6 +25,9 @@ SMALL: dict[str, Any] = {
     "save_every": 1000,
 }
 
+EAGER: dict[str, Any] = {"max_model_len": 512, "enforce_eager": True}
+"""Arguments of a vLLM that starts quickly: it compiles nothing."""
+
 
 def small_recipe(folder: Path, **changes: Any) -> Recipe:
     """`tiny/decoupled` with tiny batches and transformers rollouts."""

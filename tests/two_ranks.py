@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.training import EAGER
+
 TWO: dict[str, Any] = {
     "prompts_per_step": 2,
     "minibatch_prompts": 2,
@@ -29,7 +31,7 @@ TWO: dict[str, Any] = {
 WAYS: dict[str, dict[str, Any]] = {
     "zero2": {"deepspeed": "zero2"},
     "zero3": {"gradient_checkpointing": True},
-    "vllm": {"deepspeed": "zero3", "backend": "vllm", "engine_args": {"max_model_len": 512}},
+    "vllm": {"deepspeed": "zero3", "backend": "vllm", "engine_args": EAGER},
 }
 
 SFT: dict[str, Any] = {"dataset": ("tiny/glances",), "schedule_steps": 3}

@@ -23,7 +23,7 @@ pytest.importorskip("vllm", reason="backend vllm is not installed here")
 from safetensors.torch import load_file  # noqa: E402
 
 from tests.cli import cli, command, error_line  # noqa: E402
-from tests.training import metrics, settings, small_recipe, small_sft, trainer  # noqa: E402
+from tests.training import EAGER, metrics, settings, small_recipe, small_sft, trainer  # noqa: E402
 from tests.tree import ROOT  # noqa: E402
 from tests.two_ranks import HUB_ID, KILLED, REFUSED, SFT, TWO, WAYS  # noqa: E402
 from vsr1_bench.generation.models import ModelInfo  # noqa: E402
@@ -89,7 +89,7 @@ def test_the_engines_sleep_and_share_of_memory_may_change_on_resume(
     ten_steps: Path, tmp_path: Path
 ) -> None:
     changes: dict[str, Any] = {"sleep_level": 1}
-    changes["engine_args"] = {"max_model_len": 512, "gpu_memory_utilization": 0.4}
+    changes["engine_args"] = EAGER | {"gpu_memory_utilization": 0.4}
     run = tmp_path / "run"
     shutil.copytree(ten_steps, run)
     shutil.rmtree(run / "checkpoints/step-000010")

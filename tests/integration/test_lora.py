@@ -17,7 +17,15 @@ peft = pytest.importorskip("peft")
 
 from adapters import plain_tiny  # noqa: E402
 from cli import here  # noqa: E402
-from training import metrics, settings, small_recipe, small_sft, trainer, weights  # noqa: E402
+from training import (  # noqa: E402
+    EAGER,
+    metrics,
+    settings,
+    small_recipe,
+    small_sft,
+    trainer,
+    weights,
+)
 
 from vsr1_bench.errors import UsageError  # noqa: E402
 from vsr1_bench.generation.adapters import find_adapter, merge  # noqa: E402
@@ -217,7 +225,7 @@ def test_the_vision_tower_can_be_a_target(tmp_path: Path) -> None:
 
 def test_vllm_rollouts_get_merged_weights(tmp_path: Path) -> None:
     pytest.importorskip("vllm")
-    changes = GRPO | LORA | {"backend": "vllm", "engine_args": {"max_model_len": 512}}
+    changes = GRPO | LORA | {"backend": "vllm", "engine_args": EAGER}
     with trainer(small_recipe(tmp_path / "run", **changes)) as t:
         t.run()
     for record in metrics(tmp_path / "run"):

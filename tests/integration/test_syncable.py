@@ -37,7 +37,7 @@ def engine(request: pytest.FixtureRequest, reference: Any) -> Iterator[SyncableG
     args: dict[str, Any] = {"dtype": "float32", "batch_size": 16}
     if request.param == "vllm":
         pytest.importorskip("vllm", reason="backend vllm is not installed here")
-        args = {"dtype": "float32", "max_model_len": 1024}
+        args = {"dtype": "float32", "max_model_len": 1024, "enforce_eager": True}
     with open_syncable(request.param, tiny(), args, banned=banned_ids(reference)) as generator:
         yield generator
     gc.collect()
