@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from vsr1_bench._util.flag_values import command_words
 from vsr1_bench.errors import StoreError, UsageError, nearest
 from vsr1_bench.generation.estimates import Estimate
+from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.judging.choose import JudgeChoice, choose_judges
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.judging.runs import estimate_items, estimate_run
@@ -179,7 +180,10 @@ def evaluate(
     if flags.get("help"):
         raise UsageError("evaluate(help=…): help(evaluate), or vsr1-bench run --help")
     with typed_as(["run", *command_words(given)]):
-        outcome = run_evaluation(RunFlags.of(given))
+        run_flags = RunFlags.of(given)
+        judging = run_flags.judge_options()
+        with closing_account(judging.spending):
+            outcome = run_evaluation(run_flags, judging)
     for line in unread_notices(outcome.documents or ()):
         notice(line)
     return replace(load_runs(*sorted(run.path for run in outcome.runs)), complete=outcome.complete)
@@ -196,17 +200,22 @@ class Evaluation:
     """Whether every response is there and has its verdict."""
 
 
-def run_evaluation(flags: RunFlags) -> Evaluation:
+def run_evaluation(flags: RunFlags, judging: JudgeOptions | None = None) -> Evaluation:
     """Generate what is missing, judge and score; warnings go to standard error.
+
+    Args:
+        flags: What to run.
+        judging: The options of judges, whose `spending` then holds what was spent; None = `flags`
+            make them.
 
     Raises:
         UsageError, TaskError, ModelError, StoreError: before anything is generated.
         Interrupted: generation ended before its end; says what is safe.
         JudgeError: a judge cannot continue; verdicts so far are safe.
     """
-    judging = flags.judge_options()
+    judging = judging or flags.judge_options()
     options = flags.run_options(judging.spending)
-    with closing_account(judging.spending), JudgePool(options.include_path, judging) as pool:
+    with JudgePool(options.include_path, judging) as pool:
         tasks = resolve_tasks(options.tasks, options.include_path)
         # Before generation: a missing key or a typing error must not cost a run.
         judges: dict[str, JudgeChoice] = {}

@@ -354,6 +354,31 @@ def test_the_limit_bounds_what_is_submitted(tmp_path: Path) -> None:
         assert code == 0 and len(generated(tmp_path)) == 4, err
 
 
+def test_a_batch_that_is_listed_late_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The endpoint has accepted it, but the reply is lost and the first list lacks it."""
+    runs, path = sums(tmp_path, box(5), box(6))
+    with BatchServer(says(INCORRECT)) as server:
+        words = ("judge", runs, "--include_path", path, *flags(OPENAI, server))
+        assert killed_at(server, "after:create", words) == (True, True)
+        hidden, server.jobs = server.jobs, {}
+
+        def at(now: str) -> None:
+            if now == "after:list":
+                server.jobs = hidden
+
+        server.on_step = at
+        waits: list[float] = []
+        monkeypatch.setattr(batch, "SETTLING_SECONDS", 600.0)
+        monkeypatch.setattr(batch.time, "sleep", waits.append)
+        assert "of 2 requests is in_progress" in here(*words).stderr
+        assert server.calls.count("list") == 2 and 500 < max(waits) <= 600
+        server.finish()
+        assert here(*words).returncode == 0
+        paid_once(server, 2)
+
+
 def test_what_is_in_a_batch_is_not_asked_singly(tmp_path: Path) -> None:
     runs, path = sums(tmp_path, box(5), box(6))
     with BatchServer(says(INCORRECT)) as server:

@@ -54,7 +54,7 @@ def test_the_account_counts_model_and_judge(tmp_path: Path) -> None:
         assert code == 0, err
         # (60 · 10 + 40 · 1 + 10 · 100) / 1e6 · 6, and 2000 / 1e6 for each call of the judge
         assert spent(err) == [
-            "spent: model m: 6 calls, 600 tokens in (240 cached), 60 out, 0.0098 EUR",
+            "spent: model m: 6 calls, 600 tokens in (240 cached), 60 out, 0.009840 EUR",
             "spent: judge openai[j]: 6 calls, 600 tokens in (240 cached), 60 out, 0.0120 EUR",
             "spent in all: 0.0218 EUR",
         ]

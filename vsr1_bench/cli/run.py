@@ -140,16 +140,22 @@ def run_flags(options: argparse.Namespace) -> RunFlags:
 def execute(options: argparse.Namespace) -> int:
     """Run everything; the exit code is 75 if any response is missing or unscored."""
     from vsr1_bench.api import estimate_evaluation, run_evaluation
+    from vsr1_bench.pipeline.report import closing_account
 
+    flags = run_flags(options)
+    judging = flags.judge_options()
     if options.dry_run:
-        flags = run_flags(options)
-        common.print_estimates(estimate_evaluation(flags), flags.judge_options().spending.currency)
+        common.print_estimates(estimate_evaluation(flags), judging.spending.currency)
         return EXIT_DONE
-    done = run_evaluation(run_flags(options))
-    if done.documents is not None:
-        common.print_scores(done.documents)
-        where = " ".join(str(run.path) for run in done.runs)
-        print(f"\nstored in: {where}", file=sys.stderr)
-        print(f"again, without the model: vsr1-bench table {options.output_path}", file=sys.stderr)
-        common.print_unread(done.documents)
+    with closing_account(judging.spending):
+        done = run_evaluation(flags, judging)
+        if done.documents is not None:
+            common.print_scores(done.documents)
+            where = " ".join(str(run.path) for run in done.runs)
+            print(f"\nstored in: {where}", file=sys.stderr)
+            print(
+                f"again, without the model: vsr1-bench table {options.output_path}",
+                file=sys.stderr,
+            )
+            common.print_unread(done.documents)
     return EXIT_DONE if done.complete else EXIT_INCOMPLETE

@@ -144,8 +144,9 @@ class Account:
 
 
 def money(amount: float, currency: str) -> str:
-    """An amount with its currency."""
-    return f"{amount:.4f} {currency}".rstrip()
+    """An amount with its currency; small ones have more digits."""
+    digits = 6 if 0 < amount < 0.01 else 4
+    return f"{amount:.{digits}f} {currency}".rstrip()
 
 
 @dataclass(slots=True)
@@ -183,12 +184,14 @@ class Spending:
     def prompt_bound(self, model: str, request: Request) -> int:
         """Upper bound of the tokens of a prompt.
 
-        No token is shorter than a byte, so the bytes of the text bound its tokens. Images have a
-        bound of their own (`Price.image`).
+        No token is shorter than a byte, so the bytes of the text bound its tokens, those of a
+        schema and of an extra body included. Images have a bound of their own (`Price.image`).
         """
         price = self.price(model)
         parts = [part for message in request.messages for part in message.content]
         text = "".join(part for part in parts if isinstance(part, str))
+        text += json.dumps(dict(request.json_schema)) if request.json_schema else ""
+        text += request.sampling.extra_body or ""
         images = sum(isinstance(part, ImagePlace) for part in parts)
         each = price.image if price else IMAGE_TOKENS
         return OVERHEAD_TOKENS + len(text.encode("utf-8", "replace")) + images * each
