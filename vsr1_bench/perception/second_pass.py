@@ -61,7 +61,6 @@ class Readings:
         """
         self.reader, self.digest = reader, reader.digest()
         self.tally = Tally("readings")
-        self._sampling = Sampling(**reader.sampling.model_dump())
         stored = folder.perceptions().items()
         mine = (key for key, one in stored if one.error is None and one.reader == self.digest)
         self._done = set(mine)
@@ -95,12 +94,7 @@ class Readings:
         if key in self._done or key in self._asked:
             return None
         self._asked[key] = (source, description_hash(description))
-        reader = self.reader
-        images, thinking = reader.layout
-        messages = reading_messages(
-            sample, description, images=images, thinking=thinking, system=reader.system
-        )
-        return Request(key, messages, self._sampling, (), sample.id, index, stage="reading")
+        return reading_request(self.reader, sample, key, description, index)
 
     def keep(self, request: Request, completion: Completion, seconds: float | None) -> None:
         """Store a reading."""
@@ -247,6 +241,18 @@ class SecondPass:
 def caption_key(spec_digest: str, sample: Sample, messages: Sequence[Message]) -> str:
     """Key of a separately requested description; its prompt is part of the messages."""
     return request_key(f"{spec_digest} caption", sample.id, messages, sample.images, 0)
+
+
+def reading_request(
+    reader: ReaderSpec, sample: Sample, key: str, description: str, index: int = 0
+) -> Request:
+    """The request of a reader for one description."""
+    images, thinking = reader.layout
+    messages = reading_messages(
+        sample, description, images=images, thinking=thinking, system=reader.system
+    )
+    sampling = Sampling(**reader.sampling.model_dump())
+    return Request(key, messages, sampling, (), sample.id, index, stage="reading")
 
 
 def read_runs(

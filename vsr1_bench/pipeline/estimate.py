@@ -18,11 +18,11 @@ from vsr1_bench.perception.reader import (
     perception_key,
     self_reader,
 )
-from vsr1_bench.perception.second_pass import caption_key, stored_descriptions
+from vsr1_bench.perception.second_pass import caption_key, reading_request, stored_descriptions
 from vsr1_bench.pipeline.plan import RunOptions, plan
 from vsr1_bench.pipeline.stream import TaskRun, requests_of
-from vsr1_bench.prompts.formats import describe_messages, reading_messages
-from vsr1_bench.records import Output, Request, Sample, Sampling, Stage
+from vsr1_bench.prompts.formats import describe_messages
+from vsr1_bench.records import Output, Request, Sample, Stage
 from vsr1_bench.store.run_folder import RunFolder, Shard
 
 CANDIDATE_CHARACTERS = 2000
@@ -164,12 +164,11 @@ def _add_readings(
     source = missing.captions if missing.describing == "caption" else missing.answers
     limit = missing.run.sampling.max_tokens
     length = min(described.mean() or limit, limit)
-    sampling = Sampling(**reader.sampling.model_dump())
 
     def future(tokens: float) -> Iterator[Request]:
         for request in source:
             sample = missing.samples[request.sample_id]
-            yield _reading(sample, "x" * round(4 * tokens), request.key, reader, sampling)
+            yield reading_request(reader, sample, request.key, "x" * round(4 * tokens))
 
     usual = _priced(future(length), spending, reader.model, seen)
     bound = _priced(future(limit), spending, reader.model, seen)
@@ -201,7 +200,7 @@ def estimate_readings(
         spending: The prices; None = its calls cost nothing.
         shard: The part of the run.
     """
-    digest, sampling = reader.digest(), Sampling(**reader.sampling.model_dump())
+    digest = reader.digest()
     stored = {k: one for k, one in folder.perceptions().items() if one.reader == digest}
     found = Readings(Estimate(), Seen(), [])
     _count(stored.values(), found.seen)
@@ -209,18 +208,11 @@ def estimate_readings(
     for sample, source, _, description in stored_descriptions(folder, reader, shard):
         key = perception_key(source, digest, description)
         if (key not in stored or stored[key].error is not None) and key not in requests:
-            requests[key] = _reading(sample, description, key, reader, sampling)
+            requests[key] = reading_request(reader, sample, key, description)
             found.unjudged.append((replace(sample, images=()), key, "reading"))
     paid = spending if reader.name in (SELF, *PAID_READERS) else None
     found.estimate = _priced(requests.values(), paid, reader.model, found.seen)
     return found
-
-
-def _reading(
-    sample: Sample, description: str, key: str, reader: ReaderSpec, sampling: Sampling
-) -> Request:
-    messages = reading_messages(sample, description, images=reader.images, system=reader.system)
-    return Request(key, messages, sampling, (), sample.id, stage="reading")
 
 
 def _priced(
