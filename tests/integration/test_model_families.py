@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,7 +24,7 @@ pytest.importorskip("deepspeed", reason="the train extra is not installed here")
 from PIL import Image  # noqa: E402
 
 from tests.models import by_key, demo_requests  # noqa: E402
-from tests.random_models import FAMILIES, write  # noqa: E402
+from tests.random_models import FAMILIES, THINKING, write  # noqa: E402
 from tests.training import metrics, small_recipe, small_sft, trainer  # noqa: E402
 from vsr1_bench.generation.base import Generator  # noqa: E402
 from vsr1_bench.generation.chat import ChatRenderer  # noqa: E402
@@ -149,6 +150,22 @@ def test_the_format_reward_is_not_zero(trained: Trained) -> None:
     for line in trained.rollouts:
         if line["components"]["format"]:
             assert "<think>" in line["said"] and line["description"]
+
+
+def test_tags_that_are_special_tokens_stay_in_its_replies(trained: Trained, tmp_path: Path) -> None:
+    """As tokens they would be dropped with the end of the turn, and with them the format reward."""
+    shutil.copytree(trained.model, tmp_path / "special")
+    file = tmp_path / "special/tokenizer.json"
+    words = json.loads(file.read_text())
+    for token in words["added_tokens"]:
+        token["special"] |= token["content"] in THINKING
+    file.write_text(json.dumps(words))
+    model = find_model(str(file.parent), backend="transformers")
+    with TransformersGenerator(model, TransformersArgs(dtype="float32")) as generator:
+        assert generator.renderer.keeps_marks
+        for key, completion in answered(generator).items():
+            assert completion.text == trained.answers[key].text
+            assert "</think>" in completion.text and "<|im_end|>" not in completion.text
 
 
 def test_it_answers_alike_alone_in_a_batch_and_in_the_synced_engine(

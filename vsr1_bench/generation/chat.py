@@ -77,7 +77,7 @@ class ChatRenderer:
             unknown = None if trust_remote_code else unknown_family(model)
             raise unknown or cannot_load(model, "transformers", error) from error
         self.tokenizer = self.processor.tokenizer if self.sees else self.processor
-        self.keeps_marks = split_channels(self.tokenizer.all_special_tokens)
+        self.keeps_marks = split_channels(special_tokens(self.tokenizer))
         """Whether special tokens stay in the text, because they mark its channels."""
         if self.processor.chat_template is None and self.tokenizer.chat_template is None:
             raise ModelError(f"model {model.id!r} has no chat template; use an instruction model")
@@ -217,6 +217,16 @@ def _by_pillow(path: Path) -> Any:
         None,
         chat_template=(path / "chat_template.jinja").read_text("utf-8"),
     )
+
+
+def special_tokens(tokenizer: Any) -> set[str]:
+    """The tokens that decoding drops from a text: the named ones, and those that its file marks."""
+    try:
+        added = tokenizer.added_tokens_decoder.values()
+    except NotImplementedError:  # of mistral-common, which names all of them
+        added = ()
+    marked = (token.content for token in added if token.special)
+    return {*tokenizer.all_special_tokens, *marked}
 
 
 def media_ids(config: Any) -> set[int]:
