@@ -16,6 +16,7 @@ from servers import chat, gemini
 
 from judges import GEMINI, OPENAI, PROTOCOLS, Protocol, box, outcomes, sums, verdicts
 from vsr1_bench.generation import batch
+from vsr1_bench.judging.llm_replies import Reply, ReplyJournal
 
 pytestmark = pytest.mark.usefixtures("judge_keys")
 
@@ -332,6 +333,58 @@ def test_a_killed_generation_is_collected(tmp_path: Path, step: str) -> None:
         assert done.returncode == 0, done.stderr
         paid_once(server, 4)
     assert len(generated(tmp_path)) == 4
+
+
+@PROTOCOLS
+def test_a_kill_in_the_middle_of_collecting(
+    tmp_path: Path, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some replies are stored and some are not; the rest is collected, and nothing asked again."""
+    runs, path = sums(tmp_path, *(box(n) for n in range(5, 11)))
+    with BatchServer(says(INCORRECT)) as server:
+        words = ("judge", runs, "--include_path", path, *flags(protocol, server))
+        assert here(*words).returncode == 75
+        server.finish()
+        add, stored = ReplyJournal.add, []
+
+        def dying(self: ReplyJournal, key: str, reply: Reply) -> None:
+            add(self, key, reply)
+            stored.append(key)
+            if len(stored) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        child = os.fork()
+        if child == 0:
+            try:
+                monkeypatch.setattr(ReplyJournal, "add", dying)
+                here(*words)
+            finally:
+                os._exit(99)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        [replies] = runs.glob("*/*/replies/*.jsonl")
+        assert len(replies.read_text().splitlines()) == 3
+        done = here(*words)
+        assert done.returncode == 0, done.stderr
+        assert f"spent: judge {protocol.judge}[m]: 3 calls" in done.stderr
+        paid_once(server, 6)
+    assert len(outcomes(runs)) == 6 and not list(runs.rglob(".batches*"))
+
+
+def test_a_schema_that_is_refused_goes_into_another_batch_as_tags(tmp_path: Path) -> None:
+    runs, path = sums(tmp_path, box(5), box(6))
+
+    def answer(key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "response_format" in body:
+            return 400, {"error": {"message": "response_format is not supported"}}
+        return 200, chat("<judgment>incorrect</judgment>")
+
+    with BatchServer(answer) as server:
+        for code in (75, 75, 0):
+            found, err = run_judge(runs, path, *flags(OPENAI, server))
+            assert found == code, err
+            server.finish()
+        assert [len(job.lines) for job in server.jobs.values()] == [2, 2]
+    assert set(outcomes(runs).values()) == {"incorrect"}
 
 
 def test_the_limit_bounds_what_is_submitted(tmp_path: Path) -> None:

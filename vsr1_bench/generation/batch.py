@@ -173,12 +173,15 @@ class BatchGenerator(Generator):
 
         try:
             take()
-            for completion in self._finished():
+            for completion, batch in self._finished():
                 yield completion
+                # The consumer has stored it, and may ask the same again in another form.
+                if batch is not None:
+                    batch.waiting.discard(completion.key)
                 take()
             for book in self._books.values():
-                if batch := book.planned():
-                    self._submit(book, batch)
+                if planned := book.planned():
+                    self._submit(book, planned)
             if self._failures or self._sent:
                 words = "; ".join([*self._failures, *self._sent])
                 raise BatchPendingError(f"{words}; run the same command later to collect it")
@@ -246,10 +249,10 @@ class BatchGenerator(Generator):
         book.submitted(batch, remote.id)
         self._sent.append(f"batch {remote.id} of {count:,} requests is submitted")
 
-    def _finished(self) -> Iterator[Completion]:
-        """Yield the results of the batches that have ended."""
+    def _finished(self) -> Iterator[tuple[Completion, Batch | None]]:
+        """Yield the results of the batches that have ended, each with its batch."""
         while self._ready:
-            yield self._ready.popleft()
+            yield self._ready.popleft(), None
         visited: set[str] = set()
         while left := [one for one in self._awaited.values() if one[1].name not in visited]:
             book, batch = left[0]
@@ -267,9 +270,11 @@ class BatchGenerator(Generator):
             else:
                 yield from self._collect(book, batch, remote)
             while self._ready:
-                yield self._ready.popleft()
+                yield self._ready.popleft(), None
 
-    def _collect(self, book: BatchBook, batch: Batch, remote: RemoteBatch) -> Iterator[Completion]:
+    def _collect(
+        self, book: BatchBook, batch: Batch, remote: RemoteBatch
+    ) -> Iterator[tuple[Completion, Batch | None]]:
         """Yield the results of one batch; what got none goes into the next batch."""
         again: dict[str, str] = {}
         wanted = {key for key in batch.waiting if key in self._awaited}
@@ -283,8 +288,7 @@ class BatchGenerator(Generator):
                 again[result.key] = str(error)
                 continue
             self._awaited.pop(result.key)
-            yield completion  # stored when the consumer asks for the next
-            batch.waiting.discard(result.key)
+            yield completion, batch
         again |= dict.fromkeys(wanted, f"the batch is {remote.status}, and has no result for it")
         yield from self._again(book, batch, again)
         # A key that this command does not ask for stays, unless it is stored.
@@ -293,7 +297,7 @@ class BatchGenerator(Generator):
 
     def _again(
         self, book: BatchBook, batch: Batch, reasons: dict[str, str]
-    ) -> Iterator[Completion]:
+    ) -> Iterator[tuple[Completion, Batch | None]]:
         """Put requests without a result into the next batch, or give them up."""
         lines = {self._key(line): line for line in book.lines(batch)} if reasons else {}
         for key, reason in reasons.items():
@@ -301,7 +305,7 @@ class BatchGenerator(Generator):
             batch.waiting.discard(key)
             tries = batch.tries.get(key, 0) + 1
             if tries >= MOST_TRIES or key not in lines:
-                yield failed(_blank(key), reason)
+                yield failed(_blank(key), reason), None
             elif full := book.add(key, lines[key], tries):
                 self._submit(book, full)
 
