@@ -28,6 +28,7 @@ def example() -> Row:
 
 TASK = Task(
     name="clevr_count",
+    title="CLEVR count",
     version="1.1",
     source=Source(HUB_ID, "test", images=IMAGE_COLUMNS, n=200),
     to_sample=to_sample,

@@ -9,6 +9,7 @@ from vsr1_bench.tiny.scenes import FINGERPRINT, make_row, to_sample
 
 TASK = Task(
     name="demo",
+    title="Demo",
     version=1,
     source=Procedural(partial(make_row, "test"), 1000, FINGERPRINT, images=("image",)),
     train=Procedural(partial(make_row, "train"), 100_000, FINGERPRINT, images=("image",)),

@@ -10,6 +10,7 @@ from vsr1_bench.tiny.scenes import to_sample
 
 TASK = Task(
     name="demo_prior",
+    title="Demo, prior",
     version=1,
     source=Procedural(partial(make_prior_row, "test"), 1000, PRIOR_FINGERPRINT, images=("image",)),
     train=Procedural(

@@ -29,6 +29,7 @@ def example() -> Row:
 
 TASK = Task(
     name="gsm8k",
+    title="GSM8K",
     version="1.1",
     source=Source("openai/gsm8k", config="main", split="test", n=1319),
     to_sample=to_sample,

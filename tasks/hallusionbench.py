@@ -64,6 +64,7 @@ def example() -> Row:
 def _task(split: str, n: int, **copies: Copy) -> Task:
     return Task(
         name=f"hallusionbench_{split}",
+        title=f"HallusionBench ({split.replace('_', '-')})",
         version="1.1",
         source=Source("lmms-lab/HallusionBench", split, images=("image",), n=n),
         to_sample=to_sample,
@@ -82,9 +83,9 @@ def _task(split: str, n: int, **copies: Copy) -> Task:
 
 IMAGE = _task("image", 951, paper=problem_copy("zli12321/hallusionbench"))
 TEXT = _task("non_image", 178)
-AACC = Metric("aAcc")
 QACC = Metric("qAcc", "all_correct_by", ("question",))
 FACC = Metric("fAcc", "all_correct_by", ("figure",), only=(("shown", ("yes",)),))
 EASY = Metric("easy", "all_correct_by", ("question",), only=(("visual_input", ("0", "1")),))
 HARD = Metric("hard", "all_correct_by", ("question",), only=(("visual_input", ("2",)),))
-GROUP = Group("hallusionbench", (IMAGE.name, TEXT.name), metrics=(AACC, QACC, FACC, EASY, HARD))
+METRICS = (Metric("aAcc"), QACC, FACC, EASY, HARD)
+GROUP = Group("hallusionbench", (IMAGE.name, TEXT.name), (), METRICS, "HallusionBench")

@@ -31,6 +31,7 @@ def example() -> Row:
 
 TASK = Task(
     name="math500",
+    title="MATH-500",
     version="1.1",
     source=Source("HuggingFaceH4/MATH-500", split="test", n=500),
     to_sample=to_sample,

@@ -73,6 +73,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mathverse",
+    title="MathVerse",
     version="1.1",
     source=Source("AI4Math/MathVerse", "testmini", "testmini", images=("image",), n=3940),
     to_sample=to_sample,

@@ -15,6 +15,7 @@ def text_example() -> Row:
 
 TASK = Task(
     name="mathverse_text_only",
+    title="MathVerse (text only)",
     version="1.1",
     source=Source("AI4Math/MathVerse", "testmini_text_only", "testmini_text_only", n=788),
     to_sample=to_sample,

@@ -45,6 +45,7 @@ def example() -> Row:
 def _task(name: str, split: str, n: int, suites: tuple[str, ...], **copies: Copy) -> Task:
     return Task(
         name=name,
+        title="MATH-Vision" if split == "test" else f"MATH-Vision ({split})",
         version="1.1",
         source=Source("MathLLMs/MathVision", split=split, images=("decoded_image",), n=n),
         to_sample=to_sample,

@@ -58,6 +58,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mathvista",
+    title="MathVista",
     version="1.1",
     source=Source("AI4Math/MathVista", "testmini", images=("decoded_image",), n=1000),
     to_sample=to_sample,

@@ -38,6 +38,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmlu_pro",
+    title="MMLU-Pro",
     version="1.1",
     source=Source("TIGER-Lab/MMLU-Pro", "test", n=12_032),
     to_sample=to_sample,

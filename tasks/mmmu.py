@@ -59,6 +59,7 @@ LMMS_EVAL = Source("lmms-lab-encoder/MMMU", "validation", images=COLUMNS, n=900)
 PAPER = Source("zli12321/MMMU", "test", images=IMAGE_COLUMNS, n=895)
 TASK = Task(
     name="mmmu",
+    title="MMMU",
     version="1.1",
     source=Source("MMMU/MMMU", "validation", tuple(SUBJECTS), images=COLUMNS, n=900),
     to_sample=to_sample,

@@ -63,6 +63,7 @@ def example() -> Row:
 def _task(name: str, config: str, what: str, **copies: Copy) -> Task:
     return Task(
         name=name,
+        title=f"MMMU-Pro ({what})",
         version=2,
         source=Source("MMMU/MMMU_Pro", "test", config, images=("image", *COLUMNS), n=1730),
         to_sample=to_sample,
@@ -92,4 +93,4 @@ VISION = _task(
 ALL = (FOUR.name, TEN.name, VISION.name)
 OFFICIAL = GroupMean("official_overall", ALL[1:], False, "mean of 10 options and vision")
 PAPER = GroupMean("paper_weighted", ALL, True, "all three, pooled (Vision-SR1 paper)")
-GROUP = Group("mmmu_pro", ALL, means=(OFFICIAL, PAPER))
+GROUP = Group("mmmu_pro", ALL, means=(OFFICIAL, PAPER), title="MMMU-Pro")

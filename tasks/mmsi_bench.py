@@ -44,6 +44,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmsi_bench",
+    title="MMSI-Bench",
     version="1.1",
     source=Source("RunsenXu/MMSI-Bench", "test", images=("images",), n=1000),
     to_sample=to_sample,

@@ -44,6 +44,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmstar",
+    title="MMStar",
     version="1.1",
     source=Source("Lin-Chen/MMStar", "val", images=("image",), n=1500),
     to_sample=to_sample,

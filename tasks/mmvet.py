@@ -43,6 +43,7 @@ def example() -> Row:
 
 TASK = Task(
     name="mmvet",
+    title="MM-Vet",
     version=1,
     source=Source("whyu/mm-vet", split="test", images=("image",)),
     to_sample=to_sample,

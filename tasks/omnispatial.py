@@ -47,6 +47,7 @@ def example() -> Row:
 PATHS = Source("pangyyyyy/OmniSpatial", "test", images=("image_path",))
 TASK = Task(
     name="omnispatial",
+    title="OmniSpatial",
     version="1.1",
     source=Source("nv-njb/OmniSpatial-Test", "test", images=("image",), n=1533),
     to_sample=to_sample,

@@ -40,6 +40,7 @@ PARTS = {
 }
 TASK = Task(
     name="mllm_test",
+    title="MLLM test set",
     version="2.1",
     source=Source("zli12321/MLLM_test", "test", images=IMAGE_COLUMNS),
     to_sample=to_sample,

@@ -30,6 +30,7 @@ def example() -> Row:
 LMMS_EVAL = Source("lmms-lab-encoder/RealWorldQA", "test", images=("image",), n=765)
 TASK = Task(
     name="realworldqa",
+    title="RealWorldQA",
     version="1.1",
     source=Source("xai-org/RealworldQA", "test", images=("image",), n=765),
     to_sample=to_sample,

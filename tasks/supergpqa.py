@@ -38,6 +38,7 @@ def example() -> Row:
 LMMS_EVAL = Source("lmms-lab-encoder/SuperGPQA", "test", n=26_529)
 TASK = Task(
     name="supergpqa",
+    title="SuperGPQA",
     version="1.1",
     source=Source("m-a-p/SuperGPQA", "train", n=26_529),  # its only split; no training rows
     to_sample=to_sample,

@@ -50,6 +50,7 @@ def example() -> Row:
 def _task(name: str, with_fact: bool, what: str) -> Task:
     return Task(
         name=name,
+        title="ViLP-F" if with_fact else "ViLP-P",
         version="1.1",
         source=Source("ViLP/ViLP", "train", images=IMAGES, n=300),
         to_sample=partial(to_samples, with_fact=with_fact),

@@ -65,6 +65,7 @@ def example() -> Row:
 
 TASK = Task(
     name="visnumbench",
+    title="VisNumBench",
     version="1.1",
     source=Source("GML-FMGroup/VisNumBench", split="train", images=("image",), n=1913),
     to_sample=to_sample,

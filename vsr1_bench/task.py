@@ -142,6 +142,8 @@ class Task:
 
     copies: Mapping[str, Copy] = field(default_factory=dict)
     """Other publications of the same rows, chosen by `--source NAME`: `lmms_eval`, `paper`, …"""
+    title: str = ""
+    """Its name in a paper's table; empty = `name`."""
 
 
 def part_of(task: Task, sample: Sample) -> str:
@@ -170,6 +172,8 @@ class Group:
     means: tuple[GroupMean, ...] = ()
     metrics: tuple[Metric, ...] = ()
     """Metrics over the samples of all tasks as one set: the tasks are splits of one benchmark."""
+    title: str = ""
+    """Its name in a paper's table; empty = `name`."""
 
 
 def numbered_images(row: Row, columns: Sequence[str]) -> tuple[EncodedImage, ...]:

@@ -115,7 +115,7 @@ class Page:
             self.files(block.text)
         elif block.language == "text":
             self.output(block.text)
-        elif block.language in ("json", "yaml") and block.name:
+        elif block.language in ("json", "toml", "yaml") and block.name:
             if block.language == "json":
                 json.loads(block.text)
             path = self.folder / block.name

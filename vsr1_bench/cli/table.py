@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from vsr1_bench.leaderboard.collect import Scored
     from vsr1_bench.leaderboard.mixups import MixUp
     from vsr1_bench.leaderboard.reported import ReportedTable
+    from vsr1_bench.leaderboard.wide import Grid, Wanted
+    from vsr1_bench.registry import Registry
     from vsr1_bench.store.run_folder import RunFolder
 
 FORMATS = ("markdown", "csv", "latex", "html", "json")
@@ -69,7 +72,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: the first that exists) with those of --judge or the task's own, and explain the "
         "change",
     )
+    add_paper(parser)
     common.add_include_path(parser)
+
+
+def add_paper(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a table for a paper."""
+    group = parser.add_argument_group("a table for a paper (--format latex)")
+    group.add_argument(
+        "--names",
+        type=user_path,
+        metavar="FILE.toml",
+        help="names to show, in any format but json: sections [models], [tasks], [metrics], "
+        '[settings] with lines NAME = "name to show"',
+    )
+    group.add_argument("--caption", default="", metavar="TEXT", help="caption of the table")
+    group.add_argument("--label", default="", metavar="NAME", help="label to refer to the table")
+    group.add_argument("--source", action="store_true", help="also the column source")
+    group.add_argument(
+        "--members", action="store_true", help="also the columns of tasks whose group has one"
+    )
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +109,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Read score files and print them; nothing is judged or scored again."""
+    _refuse_paper_flags(options)
     if options.explain_diff:
         return _explain(*options.explain_diff, judge=options.judge)
     show = _delta if options.delta else _print_long if options.layout == "long" else _print_wide
@@ -150,7 +173,6 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.leaderboard.averages import add_averages
     from vsr1_bench.leaderboard.marking import mark_best
     from vsr1_bench.leaderboard.wide import Wanted, build_grid
-    from vsr1_bench.leaderboard.writing import write_grid
     from vsr1_bench.registry import load_registry
 
     scored = stored_scores(options, runs)
@@ -168,11 +190,61 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     add_averages(grid, wanted, reported, groups)
     if not wanted.row_per_task:
         mark_best(grid, options.include_path, progress=common.shows_progress(options))
-    _print(options, write_grid(grid, wanted, options.format, intervals=options.intervals))
+    _print(options, _written(options, grid, wanted, registry))
 
 
 def _print(options: argparse.Namespace, text: str) -> None:
     print(fit_markdown(text, terminal_width()) if options.format == "markdown" else text)
+
+
+def _written(options: argparse.Namespace, grid: Grid, wanted: Wanted, registry: Registry) -> str:
+    """The wide table in its format; LaTeX is laid out for a paper.
+
+    Raises:
+        UsageError: a file of names that cannot be used.
+    """
+    from vsr1_bench.leaderboard.names import Names, load_names, renamed, unused
+    from vsr1_bench.leaderboard.paper import PaperOptions, paper_sheet
+    from vsr1_bench.leaderboard.rendering import latex
+    from vsr1_bench.leaderboard.writing import write_grid
+
+    names = load_names(options.names) if options.names else Names()
+    if missing := unused(names, grid):
+        shown = ", ".join(sorted(missing))
+        print(f"vsr1-bench: {options.names}: not in this table: {shown}", file=sys.stderr)
+    if options.format != "latex":
+        named = renamed(grid, wanted, names) if options.names and options.format != "json" else grid
+        return write_grid(named, wanted, options.format, intervals=options.intervals)
+    titles = {name: task.title for name, task in registry.tasks.items()}
+    titles |= {name: group.title for name, group in registry.groups.items()}
+    paper = PaperOptions(
+        options.caption,
+        options.label,
+        options.source,
+        options.members,
+        names,
+        {name: title for name, title in titles.items() if title},
+        {name: group.tasks for name, group in registry.groups.items()},
+    )
+    return latex(paper_sheet(grid, wanted, paper, intervals=options.intervals))
+
+
+def _refuse_paper_flags(options: argparse.Namespace) -> None:
+    """Refuse flags of a paper's table where they would do nothing.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    latex_only = options.format != "latex" or options.layout == "long"
+    for name in ("caption", "label", "source", "members"):
+        if getattr(options, name) and latex_only:
+            raise UsageError(f"--{name} goes with --format latex and --layout wide")
+    if options.names and options.layout == "long":
+        raise UsageError("--names goes with --layout wide")
+    if options.label and not options.caption:
+        raise UsageError(f"--label {options.label}: a label refers to a caption; give --caption")
+    if not re.fullmatch(r"[\w:.+/-]*", options.label):
+        raise UsageError(f"--label {options.label!r}: wanted letters, digits and : . + / -")
 
 
 def _available(options: argparse.Namespace, scored: list[Scored]) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -15,6 +16,8 @@ from vsr1_bench.leaderboard.sheet import Cell, Entry, Sheet, one_line
 _SUPERSCRIPT = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹˒")
 _SIGNS = "†‡§¶‖"
 """Footnote signs of the long table; the remark that explains a sign begins with it."""
+HEADING = 12
+"""Characters of a line of a heading in LaTeX."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _LATEX = {
@@ -122,16 +125,17 @@ def csv_table(sheet: Sheet) -> str:
                 notes += [remark for remark in sheet.remarks if heading in sheet.numbers
                           and remark[:1] in _SIGNS and remark[:1] in value]  # fmt: skip
                 continue
-            cells.append(_number(value.value))
-            cells += [_number(value.low), _number(value.high)] if sheet.intervals else []
+            bounds = [value.low, value.high] if sheet.intervals else []
+            cells += [_number(one, value.digits) for one in (value.value, *bounds)]
             marks += [f"{heading}: {value.mark}"] if value.mark else []
             notes += [f"{heading}: {sheet.notes[n - 1]}" for n in value.notes]
         writer.writerow([*cells, csv_text("; ".join(marks)), csv_text("; ".join(notes))])
     return out.getvalue().rstrip("\n")
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}".rstrip("0").rstrip(".")
+def _number(value: float | None, digits: int) -> str:
+    """A number with the digits that every other format shows; only JSON is not rounded."""
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def latex_text(text: str) -> str:
@@ -140,41 +144,113 @@ def latex_text(text: str) -> str:
 
 
 def latex(sheet: Sheet) -> str:
-    r"""Write a booktabs tabular in a table; needs \usepackage{booktabs} and, for notes, nothing."""
+    r"""Write a booktabs tabular with siunitx columns in a table float.
 
-    def cell(value: Cell) -> str:
-        if isinstance(value, str):
-            return latex_text(value)
-        text = latex_text(value.text)
-        text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}"}.get(
-            value.mark, text
-        )
-        if sheet.intervals and value.interval:
-            text += rf" {{\scriptsize [{latex_text(value.interval)}]}}"
-        if value.notes:
-            text += rf"\textsuperscript{{{','.join(map(str, value.notes))}}}"
-        return text
-
-    columns = "".join({"left": "l", "right": "r"}[side] for side in _alignment(sheet))
+    The document needs \usepackage{booktabs} and \usepackage{siunitx}.
+    """
+    kinds = [_column_type(sheet, place) for place in range(len(sheet.headings))]
     lines = [
-        r"% \usepackage{booktabs}",
-        r"\begin{table}",
+        r"% \usepackage{booktabs,siunitx}",
+        rf"\begin{{{_float(sheet)}}}",
         r"\centering",
-        rf"\begin{{tabular}}{{{columns}}}",
+        *([rf"\caption{{{latex_text(sheet.caption)}}}"] if sheet.caption else []),
+        *([rf"\label{{{sheet.label}}}"] if sheet.label else []),
+        *([r"\footnotesize\setlength{\tabcolsep}{3pt}"] if _float(sheet) != "table" else []),
+        r"\sisetup{detect-weight=true}",
+        rf"\begin{{tabular}}{{{''.join(kind.text for kind in kinds)}}}",
         r"\toprule",
-        " & ".join(map(latex_text, sheet.headings)) + r" \\",
+        " & ".join(
+            _stacked(heading) if kind.number else latex_text(heading)
+            for heading, kind in zip(sheet.headings, kinds, strict=True)
+        )
+        + r" \\",
         r"\midrule",
-        *(_latex_row([cell(value) for value in row]) for row in sheet.rows),
-        r"\bottomrule",
-        r"\end{tabular}",
     ]
+    for number, row in enumerate(sheet.rows):
+        if number in sheet.sections:
+            lines += [r"\midrule"] if number else []
+            name = latex_text(sheet.sections[number])
+            lines.append(rf"\multicolumn{{{len(row)}}}{{l}}{{\emph{{{name}}}}} \\")
+        cells = [_latex_cell(sheet, cell, kind) for cell, kind in zip(row, kinds, strict=True)]
+        lines.append(_latex_row(cells))
+    lines += [r"\bottomrule", r"\end{tabular}"]
     below = [
         *(rf"\textsuperscript{{{n}}} {latex_text(note)}" for n, note in enumerate(sheet.notes, 1)),
         *map(latex_text, sheet.remarks),
     ]
     if below:
         lines += [r"\par\smallskip", r"{\footnotesize\raggedright", *_broken(below), "}"]
-    return "\n".join([*lines, r"\end{table}"])
+    return "\n".join([*lines, rf"\end{{{_float(sheet)}}}"])
+
+
+def _stacked(heading: str) -> str:
+    """A heading above numbers, its words in lines of about the same length."""
+    lines: list[str] = []
+    for word in heading.split():
+        if lines and len(lines[-1]) + len(word) < HEADING:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    text = r"\\".join(map(latex_text, lines))
+    return rf"{{\shortstack{{{text}}}}}" if len(lines) > 1 else f"{{{text}}}"
+
+
+def _float(sheet: Sheet) -> str:
+    """A wide table spans both columns of a page."""
+    return "table*" if len(sheet.headings) > 8 else "table"
+
+
+@dataclass(frozen=True, slots=True)
+class _LatexColumn:
+    text: str
+    """Its type in the tabular."""
+    number: bool = False
+    whole: int = 0
+    """Digits before the decimal point."""
+    after: str = ""
+    """The widest text after a number."""
+
+
+def _column_type(sheet: Sheet, place: int) -> _LatexColumn:
+    """A siunitx column for numbers, else a left-aligned one."""
+    entries = [row[place] for row in sheet.rows if isinstance(row[place], Entry)]
+    texts = [
+        entry.text for entry in entries if isinstance(entry, Entry) and entry.value is not None
+    ]
+    if not texts:
+        return _LatexColumn("r" if entries else "l")
+    whole = max(len(text.lstrip("-").partition(".")[0]) for text in texts)
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    sign = "-" if any(text.startswith("-") for text in texts) else ""
+    after = max((_after(sheet, e) for e in entries if isinstance(e, Entry)), key=len)
+    space = f",table-space-text-post={{{after}}}" if after else ""
+    return _LatexColumn(f"S[table-format={sign}{whole}.{decimals}{space}]", True, whole, after)
+
+
+def _after(sheet: Sheet, entry: Entry) -> str:
+    """What follows a number: its interval and the numbers of its notes."""
+    if entry.value is None:
+        return ""
+    interval = rf" \scriptsize [{latex_text(entry.interval)}]"
+    notes = rf"\textsuperscript{{{','.join(map(str, entry.notes))}}}" if entry.notes else ""
+    return (interval if sheet.intervals and entry.interval else "") + notes
+
+
+def _latex_cell(sheet: Sheet, value: Cell, kind: _LatexColumn) -> str:
+    if isinstance(value, str):
+        text = latex_text(value)
+        return f"{{{text}}}" if kind.number else text
+    if value.value is None:
+        notes = rf"\textsuperscript{{{','.join(map(str, value.notes))}}}" if value.notes else ""
+        return f"{{--{notes}}}"
+    after = _after(sheet, value)
+    if value.mark == "second":  # siunitx has no underline: the same width by hand
+        missing = kind.whole - len(value.text.partition(".")[0])
+        pad = rf"\phantom{{{'0' * missing}}}" if missing > 0 else ""
+        space = after or (rf"\phantom{{{kind.after}}}" if kind.after else "")
+        return rf"{{{pad}\underline{{{value.text}}}{space}}}"
+    bold = r"\bfseries " if value.mark == "best" else ""
+    return f"{bold}{value.text}" + (f"{{{after}}}" if after else "")
 
 
 def _latex_row(cells: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Mark = str
@@ -56,6 +56,11 @@ class Sheet:
     """Whether each remark is a paragraph in markdown, rather than a line."""
     about: tuple[str, ...] = ()
     """Headings of text columns that a page shows below the name of the row."""
+    caption: str = ""
+    label: str = ""
+    """For LaTeX, as are the caption and the sections."""
+    sections: Mapping[int, str] = field(default_factory=dict)
+    """Number of a row from 0 -> the heading above it."""
 
 
 @dataclass(slots=True)

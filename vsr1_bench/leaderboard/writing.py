@@ -29,8 +29,8 @@ def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
     rows: list[tuple[Cell, ...]] = []
     for row in sorted(grid.rows, key=lambda row: row.kind != "measured"):
         lead = [row.model, row.setting or "–", *([row.task] if with_task else [])]
-        cells = [_entry(row.cells.get(column), notes) for column in grid.columns]
-        means = [_entry(row.averages.get(name), notes) for name in grid.averages]
+        cells = [entry(row.cells.get(column), notes) for column in grid.columns]
+        means = [entry(row.averages.get(name), notes) for name in grid.averages]
         rows.append((*lead, *cells, *means, *([row.kind] if both else []), row.source))
     headings = (
         "model",
@@ -54,7 +54,8 @@ def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
     )
 
 
-def _entry(cell: GridCell | None, notes: Footnotes) -> Entry:
+def entry(cell: GridCell | None, notes: Footnotes) -> Entry:
+    """A cell that is ready to be written; its notes get numbers."""
     if cell is None:
         return Entry(None)
     return Entry(cell.value, cell.low, cell.high, notes.number(cell.notes), cell.mark, cell.digits)

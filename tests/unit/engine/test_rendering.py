@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from browsing import NARROW, WIDE, chromium, tab
+from cli import here
 from hypothesis import given
 from hypothesis import strategies as st
 from tree import ROOT
@@ -52,7 +53,7 @@ def test_no_cell_of_a_csv_is_a_formula(name: str) -> None:
     assert [len(row) for row in rows] == [6, 6]
     for cell in (*rows[0], *rows[1]):
         assert not cell or cell[0] not in "=+-@\t\r\n"
-    assert rows[1][1:4] == ["50", "40", "60"]
+    assert rows[1][1:4] == ["50.0", "40.0", "60.0"]
 
 
 @given(st.text(max_size=30))
@@ -63,7 +64,14 @@ def test_no_text_at_all_is_a_formula(text: str) -> None:
 
 def test_negative_numbers_in_a_csv_stay_numbers() -> None:
     made = csv_table(Sheet(("model", "gain"), (("m", Entry(-1.25)),)))
-    assert made.splitlines() == ["model,gain,marks,notes", "m,-1.25,,"]
+    assert made.splitlines() == ["model,gain,marks,notes", "m,-1.2,,"]
+
+
+def test_a_csv_has_one_rule_for_digits() -> None:
+    """Those of every other format: one decimal of percentages, four of a task's own unit."""
+    rows = (("m", Entry(10.0, 5.25, 20.0), Entry(33.857142)), ("n", Entry(0.5, digits=4), Entry(7)))
+    made = csv_table(Sheet(("model", "a", "b"), rows, intervals=True)).splitlines()
+    assert made[1:] == ["m,10.0,5.2,20.0,33.9,,,,", "n,0.5000,,,7.0,,,,"]
 
 
 @pytest.mark.parametrize(
@@ -134,26 +142,52 @@ def test_a_name_is_no_latex(name: str) -> None:
 def test_latex_is_booktabs_and_marks() -> None:
     rows = (("a", Entry(1.0, mark="best")), ("[b]", Entry(2.0, mark="second")), ("c", Entry(None)))
     made = latex(Sheet(("model", "x_y"), rows, ("note",)))
-    for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\textbf{1.0}", r"\underline{2.0}"):
+    for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\bfseries 1.0", r"\underline{2.0}"):
         assert word in made
-    assert r"model & x\_y \\" in made and "{}[b] &" in made and r"c & -- \\" in made
+    assert r"model & {x\_y} \\" in made and "{}[b] &" in made and r"c & {--} \\" in made
+
+
+def test_latex_aligns_digits() -> None:
+    rows = (
+        ("a", Entry(100.0)),
+        ("b", Entry(5.1, mark="second")),
+        ("c", Entry(-61.0, notes=(1, 2))),
+    )
+    made = latex(Sheet(("model", "x"), rows, ("why", "how")))
+    column = r"S[table-format=-3.1,table-space-text-post={\textsuperscript{1,2}}]"
+    assert rf"\begin{{tabular}}{{l{column}}}" in made
+    assert r"b & {\phantom{00}\underline{5.1}\phantom{\textsuperscript{1,2}}} \\" in made
+    assert r"c & -61.0{\textsuperscript{1,2}} \\" in made
+
+
+def compiled(body: str, folder: Path) -> None:
+    """Compile a table, or skip where LaTeX or siunitx is not installed."""
+    if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
+        pytest.skip("no pdflatex on this machine (Debian: texlive-science)")
+    if subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, check=False).returncode:
+        pytest.skip("no siunitx on this machine (Debian: texlive-science)")
+    document = (
+        "\\documentclass{article}\\usepackage{booktabs,siunitx}"
+        f"\\begin{{document}}\n{body}\n\\end{{document}}"
+    )
+    (folder / "t.tex").write_text(document)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("flags", [("--tasks", "paper"), ("--columns", "task,lsr")], ids=str)
+def test_the_papers_table_compiles(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    words = ("--results", ROOT / "results" / "paper", "--format", "latex", *flags)
+    told = here("table", *words, "--caption", "50 % of _all_ & more", "--label", "tab:all")
+    assert told.returncode == 0, told.stderr
+    compiled(told.stdout, tmp_path)
 
 
 def test_latex_compiles(tmp_path: Path) -> None:
-    if shutil.which("pdflatex") is None:
-        pytest.skip("no pdflatex on this machine")
-    names = [name for name in HOSTILE if name.isascii()]
-    body = latex(sheet(*names))
-    document = (
-        "\\documentclass{article}\\usepackage{booktabs}"
-        f"\\begin{{document}}\n{body}\n\\end{{document}}"
-    )
-    (tmp_path / "t.tex").write_text(document)
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:]
+    compiled(latex(sheet(*(name for name in HOSTILE if name.isascii()))), tmp_path)
 
 
 class Page(HTMLParser):
