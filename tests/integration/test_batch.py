@@ -303,7 +303,11 @@ def test_images_are_sent_as_in_single_calls(tmp_path: Path) -> None:
         server.finish()
         done = here(*words)
         assert done.returncode == 0, done.stderr
+        single = [word for word in words if word != "--batch"]
+        done = here(*single)  # the same run, of which nothing is missing
+        assert done.returncode == 0 and "3 of 3" in done.stderr and "spent" not in done.stderr
         paid_once(server, 3)
+    assert len(list(tmp_path.glob("runs/*/*"))) == 1
 
 
 def test_a_lower_limit_loses_nothing(tmp_path: Path) -> None:
