@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-from vsr1_bench.answers import read_answer, read_options
 from vsr1_bench.data.problem_rows import problem_copy
 from vsr1_bench.records import AnswerType, EncodedImage, Sample
 from vsr1_bench.task import Copy, Row, Source, Task, example_image, interleave
@@ -35,6 +34,8 @@ def to_sample(row: Row) -> Sample:
     answer_type: AnswerType = "math"
     options = None
     if row["question_type"] == "multi-choice" and not SEVERAL_LETTERS.fullmatch(answer):
+        from vsr1_bench.answers import read_answer, read_options
+
         answer_type = "choice"
         options = read_options(with_options)
         gold = read_answer(answer, "choice", options) or gold

@@ -5,7 +5,6 @@ The images come first; the options are in the question.
 
 from __future__ import annotations
 
-from vsr1_bench.answers import read_options
 from vsr1_bench.data.problem_rows import problem_copy
 from vsr1_bench.records import LETTERS, Sample
 from vsr1_bench.task import Row, Source, Task, example_image, interleave
@@ -13,6 +12,8 @@ from vsr1_bench.task import Row, Source, Task, example_image, interleave
 
 def to_sample(row: Row) -> Sample:
     """Map a row; if its options are ambiguous, any letter is an answer."""
+    from vsr1_bench.answers import read_options
+
     question, images = interleave(row["question"].strip(), tuple(row["images"]))
     gold = row["answer"].strip()
     choices = read_options(row["question"])

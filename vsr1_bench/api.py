@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.flag_values import command_words
+from vsr1_bench._util.trackers import check_trackers
 from vsr1_bench.errors import StoreError, UsageError, nearest
 from vsr1_bench.generation.estimates import Estimate
 from vsr1_bench.judge import JudgeOptions
@@ -28,6 +29,7 @@ from vsr1_bench.pipeline.run import generate
 from vsr1_bench.records import Generation, Judgment, Sample
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.scoring.runs import judge_and_score_runs, unread_notices, unscored
+from vsr1_bench.scoring.tracking import log_scores
 from vsr1_bench.store.environment import typed_as
 from vsr1_bench.store.provenance import precision_of
 from vsr1_bench.store.run_folder import RunFolder, find_runs, stored_judge
@@ -215,6 +217,7 @@ def run_evaluation(flags: RunFlags, judging: JudgeOptions | None = None) -> Eval
     """
     judging = judging or flags.judge_options()
     options = flags.run_options(judging.spending)
+    check_trackers(flags.loggers, "--loggers", "scores are always in the run folder")
     with JudgePool(options.include_path, judging) as pool:
         tasks = resolve_tasks(options.tasks, options.include_path)
         # Before generation: a missing key or a typing error must not cost a run.
@@ -240,6 +243,7 @@ def run_evaluation(flags: RunFlags, judging: JudgeOptions | None = None) -> Eval
             print(f"this shard is generated; when all are, {then}", file=sys.stderr)
         else:
             documents = judge_and_score_runs(folders, judges, pool, progress=options.progress)
+            log_scores(flags.loggers, folders, documents, options.output_path)
             complete = not (failed or skipped or unscored(documents))
             return Evaluation(folders, tuple(documents), complete)
         return Evaluation(folders, None, not (failed or skipped))

@@ -12,11 +12,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vsr1_bench.errors import UsageError
+from vsr1_bench._util.trackers import TRACKERS, check_trackers, open_tracker
 from vsr1_bench.store.journal import Journal, read_journal, write_atomic
 
 from .ranks import Ranks
@@ -95,13 +95,8 @@ def check_loggers(names: Iterable[str]) -> None:
     Raises:
         UsageError: names the first one, and how to install it.
     """
-    for name in names:
-        spec = find_spec(name)
-        if spec is None or spec.origin is None:  # no origin: a folder `wandb` of earlier runs
-            raise UsageError(
-                f"loggers: {name} is not installed; pip install {name}, or remove it from the list "
-                "(metrics are always in metrics.jsonl, which `vsr1-bench view` shows)"
-            )
+    kept = "metrics are always in metrics.jsonl, which `vsr1-bench view` shows"
+    check_trackers(names, "loggers", kept)
 
 
 def open_loggers(
@@ -140,15 +135,15 @@ def open_loggers(
             board.flush()  # a step before a checkpoint is never repeated
 
         loggers.append(draw)
-    if "wandb" in recipe.loggers:
-        import wandb
-
-        name = folder / "wandb-run"
+    for tracker in (name for name in TRACKERS if name in recipe.loggers):
+        name = folder / f"{tracker}-run"
         if not (step and name.is_file()):
             write_atomic(name, secrets.token_hex(4))
         # A resumed run continues its curves; wandb ignores steps that it already has.
-        options: Any = {"id": name.read_text(), "resume": "allow", "config": settings}
-        run: Any = wandb.init(project="vsr1-bench", dir=str(folder), **options)
-        stack.callback(run.finish)
-        loggers.append(lambda r: run.log(r, step=int(r["step"])))
+        log = open_tracker(tracker, name.read_text(), settings, folder, stack)
+        loggers.append(partial(_log_step, log))
     return loggers
+
+
+def _log_step(log: Callable[..., object], record: dict[str, float]) -> None:
+    log(record, step=int(record["step"]))

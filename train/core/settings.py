@@ -110,7 +110,7 @@ class Training(BaseModel):
     """Steps between checkpoints."""
     keep_last: Positive = 2
     """Number of checkpoints that are kept."""
-    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    loggers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Other places that get the metrics, beside metrics.jsonl."""
 
     @model_validator(mode="after")

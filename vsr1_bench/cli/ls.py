@@ -13,7 +13,7 @@ from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.errors import UsageError
 from vsr1_bench.harness import find_harness, harness_names
-from vsr1_bench.registry import load_registry
+from vsr1_bench.registry import Registry, load_registry
 
 if TYPE_CHECKING:
     from vsr1_bench.task import Task
@@ -68,6 +68,10 @@ def _text(cell: Any) -> str:
     return (cell if isinstance(cell, str) else " ".join(cell or ())) or "–"
 
 
+def _known(options: argparse.Namespace) -> Registry:
+    return load_registry(options.include_path, judges=False)
+
+
 def _tasks(options: argparse.Namespace) -> Table:
     if options.source is not None:
         harness = find_harness(options.source)
@@ -75,7 +79,7 @@ def _tasks(options: argparse.Namespace) -> Table:
         names = [(f"{harness.name}/{e.name}", e.kind, list(e.members)) for e in entries]
         return ("task", "kind", "tasks of a tag"), names
     headers = ("task", "version", "n", "answers", "judge", "suites", "license", "what")
-    tasks = sorted(load_registry(options.include_path).tasks.items())
+    tasks = sorted(_known(options).tasks.items())
     return headers, [
         (
             *(t.name, str(t.version), _rows(t), t.answer_type or "mixed", t.judge),
@@ -86,13 +90,13 @@ def _tasks(options: argparse.Namespace) -> Table:
 
 
 def _suites(options: argparse.Namespace) -> Table:
-    registry = load_registry(options.include_path)
+    registry = _known(options)
     suites = {n: names for n, names in registry.suites().items() if n not in registry.groups}
     return ("suite", "n", "tasks"), [(name, len(names), names) for name, names in suites.items()]
 
 
 def _groups(options: argparse.Namespace) -> Table:
-    groups = sorted(load_registry(options.include_path).groups.items())
+    groups = sorted(_known(options).groups.items())
     rows = [(n, list(g.tasks), [mean.name for mean in g.means]) for n, g in groups]
     return ("group", "tasks", "overall numbers"), rows
 

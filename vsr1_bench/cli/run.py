@@ -116,6 +116,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     common.add_force_unlock(rest)
     rest.add_argument(
+        "--loggers",
+        metavar="NAME,…",
+        help="also send the scores to wandb or trackio, as one run per command",
+    )
+    rest.add_argument(
         "--log_samples",
         "-s",
         action="store_true",

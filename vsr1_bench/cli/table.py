@@ -177,7 +177,7 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
 
     scored = stored_scores(options, runs)
     words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
-    registry = load_registry(options.include_path)
+    registry = load_registry(options.include_path, judges=False)
     wanted = Wanted(words, options.by, task_names(options), own_judges(options))
     reported = reported_tables(options)
     grid = build_grid(scored, wanted, reported)
@@ -257,7 +257,7 @@ def own_judges(options: argparse.Namespace) -> dict[str, str]:
     """Task -> its own judge."""
     from vsr1_bench.registry import load_registry
 
-    tasks = load_registry(options.include_path).tasks
+    tasks = load_registry(options.include_path, judges=False).tasks
     return {name: task.judge for name, task in tasks.items()}
 
 
@@ -267,7 +267,7 @@ def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
         return None
     from vsr1_bench.registry import load_registry, resolve_tasks
 
-    registry = load_registry(options.include_path)
+    registry = load_registry(options.include_path, judges=False)
     names: dict[str, None] = {}
     for word in (word.strip() for word in options.tasks.split(",") if word.strip()):
         if word in registry.groups:

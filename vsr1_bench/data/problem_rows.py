@@ -20,7 +20,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from vsr1_bench.answers import is_bare_quantity, is_date, read_answer, read_options, same_text, tidy
 from vsr1_bench.errors import RowError
 from vsr1_bench.records import LETTERS, AnswerType, EncodedImage, ImagePlace, Sample
 from vsr1_bench.task import ROW_NUMBER, Copy, Row, Source, interleave_all
@@ -135,6 +134,8 @@ def problem_sample(
             kind, gold, choices = "text", str(answer), texts
         written = _holds(problem, texts)
     else:
+        from vsr1_bench.answers import read_options
+
         kind, gold, choices = read_kind(str(answer).strip(), read_options(problem))
         written = True
     marked = (problem,) if written else (problem, *texts)
@@ -169,6 +170,8 @@ def _of_column(
     Raises:
         RowError: one option, more options than letters, or a gold that is none of them.
     """
+    from vsr1_bench.answers import same_text, tidy
+
     texts = tuple(option for option in options if option is not None)
     listed = f"{len(texts)} options ({', '.join(map(_short, texts[:5]))}{', …' * (len(texts) > 5)})"
     if not 2 <= len(texts) <= len(LETTERS):
@@ -191,6 +194,8 @@ def _of_column(
 
 def _holds(problem: str, options: tuple[str, ...]) -> bool:
     """Whether a problem contains all options in order, each after its letter or number."""
+    from vsr1_bench.answers import read_options, same_text
+
     written = read_options(problem)
     if written is not None and len(written) == len(options):
         return all(map(same_text, written, options))
@@ -226,6 +231,8 @@ def read_kind(
     Returns:
         The kind, the gold answer (a choice's is a capital letter), and a choice's options.
     """
+    from vsr1_bench.answers import is_bare_quantity, is_date, read_answer, same_text, tidy
+
     lone = _LONE.fullmatch(tidy(answer))
     written = [] if lone else [same_text(answer, option) for option in options or ()]
     if options and any(written):
@@ -328,6 +335,8 @@ def open_question(sample: Sample, gold: str) -> Sample:
 
     `extra["alternatives"]` has all of them, for judges that read it.
     """
+    from vsr1_bench.answers import is_bare_quantity
+
     golds = read_list(gold) if gold.startswith(("['", '["')) else (gold.strip(),)
     numbers = all(map(is_bare_quantity, golds))
     kind: AnswerType = "number" if numbers else "text"

@@ -95,6 +95,10 @@ def _read_text(read: Callable[[str], Any], joint: str = "") -> BeforeValidator:
     return BeforeValidator(from_any)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 PathText = Annotated[str, BeforeValidator(_read_path)]
 UserPath = Annotated[Path, BeforeValidator(_read_path)]
 
@@ -253,6 +257,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
     offline: bool = False
     include_path: tuple[PathText, ...] = ()
     predict_only: bool = False
+    loggers: Annotated[tuple[Literal["wandb", "trackio"], ...], _read_text(_names, ",")] = ()
     shard: Annotated[tuple[int, int], _read_text(read_shard, "/")] = (0, 1)
     force_unlock: bool = False
     verbosity: Annotated[

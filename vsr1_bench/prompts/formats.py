@@ -22,7 +22,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vsr1_bench.answers import well_formed
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.records import LETTERS, ImagePlace, Message, Part, Sample
 
@@ -367,6 +366,8 @@ def reading_messages(
     # Not str.format, because of the braces of \boxed{}; not two replacements in sequence, because
     # question and description may contain the other's name in braces.
     before, after = with_tag(CAPTION_REASONER, thinking).split("{question}")
+    from vsr1_bench.answers import well_formed  # takes half of the time of `ls` to import
+
     before = before.replace("{description}", well_formed(description).strip())
     return _conversation([f"{before}{question_unseen(sample, images)}{after}"], system)
 

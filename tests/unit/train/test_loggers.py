@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("torch")
 
 from tests.training import small_recipe
+from vsr1_bench._util import trackers
 from vsr1_bench.errors import UsageError
-from vsr1_bench.train.core import metrics
 from vsr1_bench.train.core.metrics import open_loggers
 from vsr1_bench.train.core.ranks import Ranks
 
@@ -73,7 +73,7 @@ def test_a_logger_that_is_not_here_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: Any
 ) -> None:
     """Also where the folder of earlier runs, `wandb`, could be taken for the package."""
-    monkeypatch.setattr(metrics, "find_spec", lambda name: found)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: found)
     with pytest.raises(UsageError, match=r"loggers: wandb is not installed; pip install") as error:
         log(tmp_path, "wandb", TOLD)
     assert "\n" not in str(error.value)
