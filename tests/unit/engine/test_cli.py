@@ -134,7 +134,7 @@ def test_a_wrong_batch_size() -> None:
 def test_an_unexpected_error_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of\nall things")
 
     monkeypatch.setattr("vsr1_bench.cli.ls.load_registry", fail)
