@@ -91,7 +91,7 @@ def _memory(recipe: Recipe | SftRecipe, cards: Cards | None, world: int) -> list
     if missing := [name for name in ("torch", "transformers") if not find_spec(name)]:
         return [f"memory: not counted without {', '.join(missing)}: {install_command('train')}"]
     from .core.engine import read_ds_config
-    from .core.memory import GB, Cards, budget_of, micro_of
+    from .core.memory import GB, Cards, budget_of, measurable, micro_of
     from .core.shapes import known_models, shape_of
 
     shape = shape_of(recipe.model)
@@ -99,6 +99,11 @@ def _memory(recipe: Recipe | SftRecipe, cards: Cards | None, world: int) -> list
         return [
             f"memory: not counted, because the shape of {recipe.model} is not known: give a "
             f"folder, or one of {', '.join(known_models())}"
+        ]
+    if not measurable(shape.config):
+        return [
+            f"memory: not counted, because images of type {shape.config.model_type} are not "
+            f"measured; those of Qwen-VL are ({shape.parameters:,} parameters)"
         ]
     stage = read_ds_config(recipe).get("zero_optimization", {}).get("stage", 0)
     micro = micro_of(recipe, shape)

@@ -65,6 +65,12 @@ class Budget:
         return self.moments[self.worst]
 
 
+def measurable(config: Any) -> bool:
+    """Whether a micro-batch of a model can be measured: a Qwen-VL, or a model without images."""
+    vision = getattr(config, "vision_config", None)
+    return vision is None or getattr(vision, "spatial_merge_size", None) is not None
+
+
 def micro_of(recipe: Training, shape: Shape) -> MicroBatch:
     """The micro-batch at the limit: rows with an image of `max_pixels` and the longest response.
 

@@ -308,3 +308,14 @@ def test_the_hardware_table_is_what_the_script_prints(page: str) -> None:
         assert f"\n{row}\n" in shown
     for model in script["MODELS"]:
         assert f"\n| {model.removeprefix('Qwen/')} | full |" in shown
+
+
+@pytest.mark.parametrize("family", ["internvl", "gemma3"])
+def test_memory_of_images_that_are_not_measured_is_not_counted(tmp_path: Path, family: str) -> None:
+    from tests.random_models import FAMILIES
+
+    config, _ = FAMILIES[family]()
+    config.save_pretrained(tmp_path)
+    (line,) = describe_memory(load_recipe(RECIPE, [f"model={tmp_path}"]), 1).splitlines()
+    assert line.startswith(f"memory: not counted, because images of type {family} are not measured")
+    assert f"({parameters(str(tmp_path)):,} parameters)" in line
