@@ -174,11 +174,11 @@ class Stream(Closing):
             BudgetSpentError: the cost limit is reached; every call under way has finished.
             StoreError: a journal cannot be written.
         """
-        self._by_batch, generator.home = generator.by_batch, self._home
         if spending is None:
             for completion in generator.serve(self._next):
                 self._acknowledge(completion)
             return
+        self._by_batch, generator.home = generator.by_batch, self._home
         calls = PaidCalls(iter(self._next, _NEVER), spending, model, f"model {model}")
         for completion, _ in calls.serve(lambda: generator):
             self._acknowledge(completion)
