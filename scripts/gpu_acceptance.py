@@ -324,7 +324,7 @@ class Acceptance:
         return self.checks
 
     def _doctor(self) -> Check:
-        output = self._call([sys.executable, "-m", "vsr1_bench", "doctor"])
+        output = self._call([sys.executable, "-m", "vsr1_bench", "doctor", "--deep"])
         wanted = ("backend transformers", "backend vllm", "GPU")
         told = [" ".join(line.split()) for line in output.splitlines()]
         found = [line for line in told if line[2:].strip().startswith(wanted)]
