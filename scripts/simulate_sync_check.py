@@ -205,7 +205,7 @@ def train(fault: str, folder: Path, backend: str, steps: int, seed: int) -> None
     told: dict[str, Any] = {"error": None, "metrics": []}
     with open_syncable(backend, model, {"dtype": "bfloat16"} | other, banned=()) as generator:
         encoder = Encoder(generator.renderer)
-        check = SyncCheck(generator, encoder, prompts)
+        check = SyncCheck(generator, encoder, prompts, ranks)
         answers = list(generator.generate([request for _, request in prompts[:2]]))
         requests = {request.key: request for _, request in prompts}
         rows = [TrainRow(requests[a.key], a.token_ids or (), ()) for a in answers]

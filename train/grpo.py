@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING
 from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.families import check_trainable
+from vsr1_bench.generation.flags import PERCEPTION_FLAGS, ROLLOUT_FLAGS
 from vsr1_bench.generation.models import find_model
 from vsr1_bench.generation.open import choose_backend, open_generator, open_syncable
 from vsr1_bench.judging.open import open_judge
@@ -55,6 +56,7 @@ from vsr1_bench.store.journal import Journal
 
 from .core.encoding import Encoder, TrainRow, dummy_rows
 from .core.engine import TrainingEngine, banned_tokens
+from .core.loading import attention_of
 from .core.metrics import StepMetrics, forget_after
 from .core.ranks import TrainError, seed_all
 from .core.session import Session, train_safely
@@ -102,7 +104,10 @@ class Trainer(Session):
         backend = choose_backend(recipe.backend, None)
         self.model = self.ranks.rank0_first(
             lambda: check_trainable(
-                find_model(recipe.model, backend=backend, offline=recipe.offline), backend
+                find_model(
+                    recipe.model, backend=backend, offline=recipe.offline, flags=ROLLOUT_FLAGS
+                ),
+                backend,
             )
         )
         banned = banned_tokens(self.model)
@@ -122,7 +127,7 @@ class Trainer(Session):
         sampling = make_sampling({n: v for n in names if (v := getattr(recipe, n))}, self.model)
         self.data = self.ranks.rank0_first(lambda: TrainingData(recipe, self.encoder, sampling))
         candidates = self.data.draw(0, min(CANDIDATES, len(self.data.data))).requests
-        self.sync_check = SyncCheck(self.generator, self.encoder, candidates)
+        self.sync_check = SyncCheck(self.generator, self.encoder, candidates, self.ranks)
         self.generator.sleep()  # until the first sync, so that the trainer has its memory
         self.engine = TrainingEngine(
             recipe, self.model, self.generator.renderer, self.ranks, banned
@@ -132,8 +137,12 @@ class Trainer(Session):
         self.judge: JudgeRunner = stack.enter_context(judge)
         self.reader: Generator | None = None
         if recipe.objective == "external_perception":
-            url = recipe.perception_base_url
-            model = find_model(recipe.perception_model or "", backend="openai", base_url=url)
+            model = find_model(
+                recipe.perception_model or "",
+                backend="openai",
+                base_url=recipe.perception_base_url,
+                flags=PERCEPTION_FLAGS,
+            )
             reader = open_generator("openai", model, recipe.perception_args)
             self.reader = stack.enter_context(reader)
         # After the engine has started, because it reseeds every random generator.
@@ -156,6 +165,7 @@ class Trainer(Session):
                 f"minibatch_prompts={recipe.minibatch_prompts} does not divide over {world} "
                 "ranks; give a multiple"
             )
+        attention_of(recipe)
         self.judges = validation_judges(recipe)
 
     def start(self) -> None:

@@ -102,7 +102,7 @@ def run_loop(
         LoopError: a stage has stopped; with its exit code.
         StoreError: the folder cannot be written, or another process writes to it.
     """
-    recipe = read(options)
+    *_, recipe = read(options)
     folder = options.output_path
     lock = Lock(folder / ".lock")
     try:
@@ -126,8 +126,8 @@ def run_loop(
         lock.release()
 
 
-def read(options: LoopOptions) -> Recipe | SftRecipe:
-    """The recipe of the rounds.
+def read(options: LoopOptions) -> list[Recipe | SftRecipe]:
+    """The recipes that a loop trains; that of the rounds is the last one.
 
     Raises:
         UsageError: the recipe or a key is unknown, or the loop sets the key itself.
@@ -137,9 +137,8 @@ def read(options: LoopOptions) -> Recipe | SftRecipe:
         raise UsageError("output_dir: the loop sets it; give the folder by --output_path DIR")
     if options.start and "model" in keys:
         raise UsageError(f"model= and --start {options.start}: give one of them")
-    if options.start:
-        load_sft_recipe(options.start)
-    return load_any_recipe(options.recipe, options.settings)
+    start: list[Recipe | SftRecipe] = [load_sft_recipe(options.start)] if options.start else []
+    return [*start, load_any_recipe(options.recipe, options.settings)]
 
 
 def _claim(path: Path, identity: dict[str, Any]) -> None:

@@ -43,6 +43,21 @@ def test_a_corrupt_image_is_left_out_and_counted(tmp_path: Path) -> None:
     assert "image cannot be decoded" in broken[0]["error"]
 
 
+def test_a_wrong_setting_is_named_as_the_recipe_names_it(tmp_path: Path) -> None:
+    """Before anything is loaded, and not as a flag of an evaluation."""
+    flash = "flash_attention_2"
+    for changes, said in (
+        ({"attention": flash}, f"^attention={flash}: flash attention needs a GPU"),
+        ({"engine_args": {"attn_implementation": flash}}, "^engine_args attn_implementation"),
+        ({"engine_args": {"batch_sise": 8}}, "^engine_args batch_sise: .*batch_size"),
+    ):
+        with (
+            pytest.raises(UsageError, match=said),
+            trainer(small_recipe(tmp_path, dtype="bfloat16", deepspeed="zero2", **changes)),
+        ):
+            pass
+
+
 def test_overlong_prompts_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = counting_rows(tmp_path / "rows", 4)
     lines = rows.read_text().splitlines()

@@ -25,7 +25,7 @@ from safetensors.torch import load_file  # noqa: E402
 from tests.cli import cli, command, error_line  # noqa: E402
 from tests.training import EAGER, metrics, settings, small_recipe, small_sft, trainer  # noqa: E402
 from tests.tree import ROOT  # noqa: E402
-from tests.two_ranks import HUB_ID, KILLED, REFUSED, SFT, TWO, WAYS  # noqa: E402
+from tests.two_ranks import HUB_ID, KILLED, PUBLISHED, REFUSED, SFT, TWO, WAYS  # noqa: E402
 from vsr1_bench.generation.models import ModelInfo  # noqa: E402
 from vsr1_bench.generation.transformers_args import TransformersArgs  # noqa: E402
 from vsr1_bench.generation.transformers_sync import SyncableTransformers  # noqa: E402
@@ -266,6 +266,63 @@ def test_a_cold_start_on_two_ranks_is_that_of_one(two_ranks: Path, tmp_path: Pat
         assert ours["tokens_learnt"] == theirs["tokens_learnt"]
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
         assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+
+
+def test_no_rank_holds_a_second_whole_copy_while_a_model_loads(two_ranks: Path) -> None:
+    """The first one reads policy and reference, and sends one parameter after another."""
+    for way in ("zero2", "zero3"):
+        first, other = (
+            json.loads((two_ranks / way / f"loaded-{rank}.json").read_text()) for rank in (0, 1)
+        )
+        assert (first["read"], other["read"]) == (2, 0)
+        assert first["total"] == other["total"] > 5 * other["largest"]
+        if way == "zero2":
+            assert other["whole"] == other["total"] and other["kept"] == 2 * other["total"]
+            continue
+        assert other["whole"] == other["largest"]
+        for rank in (first, other):  # halves of both models, each parameter rounded up
+            assert rank["kept"] == pytest.approx(rank["total"], rel=1e-3)
+
+
+def published(folder: Path, world: int, two: Path) -> Path:
+    """One step in the published shape on so many ranks."""
+    if world == 1:
+        return steps_here(small_recipe(folder, **PUBLISHED))
+    if world == 2:
+        return two / "published"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.two_ranks", str(folder), str(world)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_published_shape_on_one_two_and_four_ranks(two_ranks: Path, tmp_path: Path) -> None:
+    """In bfloat16, where another division of the work rounds otherwise."""
+    runs = [published(tmp_path / str(world), world, two_ranks) for world in (1, 2, 4)]
+    told = [one for run in runs for one in metrics(run)]
+    assert [one["step"] for one in told] == [1, 1, 1]
+    for run, world, one in zip(runs, (1, 2, 4), told, strict=True):
+        assert one["proof/mismatch_mean"] <= one["proof/bound"] == 0.3 and one["proof/distance"] > 0
+        assert 0 < one["kl"] < 1e-3  # of the later minibatches: the policy has left the reference
+        assert one["ratio_max"] > 1 and one["length/second"] > 0
+        assert one["grad_norm"] == pytest.approx(told[0]["grad_norm"], rel=0.2)
+        journals = [run / f"rollouts/rank-{rank}.jsonl" for rank in range(world)]
+        said = [[json.loads(line) for line in file.read_text().splitlines()] for file in journals]
+        assert {len(lines) for lines in said} == {16 * 2 // world}
+        asked = sorted((line["sample_id"], line["index"]) for lines in said for line in lines)
+        if world == 1:
+            alone, before = asked, exported(run)
+        assert asked == alone
+        ours = exported(run)
+        assert {value.dtype for value in ours.values()} == {torch.bfloat16}
+        assert max(float((ours[n] - before[n]).abs().max()) for n in ours) < 1e-2
 
 
 def test_a_run_killed_on_two_ranks_continues_the_trajectory(two_ranks: Path) -> None:

@@ -27,7 +27,7 @@ from training import (  # noqa: E402
     weights,
 )
 
-from vsr1_bench.errors import UsageError  # noqa: E402
+from vsr1_bench.errors import StoreError, UsageError  # noqa: E402
 from vsr1_bench.generation.adapters import find_adapter, merge  # noqa: E402
 from vsr1_bench.train import sft  # noqa: E402
 from vsr1_bench.train.core import lora  # noqa: E402
@@ -142,6 +142,21 @@ def test_an_export_refuses_what_does_not_apply(tmp_path: Path) -> None:
         export(tmp_path / "full", tmp_path / "out", adapter=True)
     with ExitStack() as stack:
         sft_trainer(tmp_path / "lora", stack, max_steps=1).run()
+    (states,) = (tmp_path / "lora" / "checkpoints").rglob("*model_states.pt")
+    whole = states.read_bytes()
+    held = torch.load(states, weights_only=False)
+    held["module"].popitem()
+    torch.save(held, states)
+    (mark,) = states.parents[1].glob("complete.json")
+    listed = mark.read_text()
+    told = json.loads(listed)
+    told["files"][states.relative_to(mark.parent).as_posix()] = states.stat().st_size
+    mark.write_text(json.dumps(told))
+    with ExitStack() as stack, pytest.raises(StoreError, match="adapters 1 are missing") as error:
+        sft_trainer(tmp_path / "lora", stack)
+    assert "\n" not in str(error.value) and "removing this one" in str(error.value)
+    mark.write_text(listed)
+    states.write_bytes(whole)
     (mark,) = (tmp_path / "lora" / "checkpoints").glob("step-*/complete.json")
     mark.write_text(json.dumps(json.loads(mark.read_text()) | {"model": "other"}))
     with pytest.raises(UsageError, match="an adapter of other weights than tiny has now"):

@@ -208,3 +208,37 @@ def test_a_step_encodes_each_prompt_once(tmp_path: Path, monkeypatch: pytest.Mon
         t.step(StepMetrics())
         assert t.encoder._bytes == 0
     assert len(made) == 20 and set(made.values()) == {1}
+
+
+def test_responses_to_a_prompt_stay_together_and_lose_nothing() -> None:
+    """Loss and gradient are those of the cut by length alone, in fewer passes of the tower."""
+    model, encoder = qwen2_5(), Encoder(ChatRenderer(tiny()))
+    rows = rows_on([r for r in demo_requests(6) if r.images], 4)
+    prompt = max(encoder.encode(row.request)["input_ids"].shape[1] for row in rows)
+    tokens = 4 * (prompt + 6)
+    encoder._shares = False
+    by_length = encoder.microbatches(rows, tokens, len(rows))["image"]
+    encoder._shares = True
+    by_prompt = encoder.microbatches(rows, tokens, len(rows))["image"]
+
+    def total(cut: Sequence[Sequence[TrainRow]]) -> tuple[float, dict[str, Tensor], int]:
+        loss, gradients, passes = 0.0, dict[str, Tensor](), 0
+        for micro in cut:
+            batch = encoder.collate(micro)
+            model.zero_grad()
+            share = score_batch(Scorer(model), batch, temperature=1.0, bans=False)[0].sum()
+            share.backward()
+            loss += float(share.detach())
+            passes += len({row.request.sample_id for row in micro})
+            for name, parameter in model.named_parameters():
+                if parameter.grad is not None:
+                    gradients[name] = gradients.get(name, 0) + parameter.grad
+        return loss, gradients, passes
+
+    before, wanted, many = total(by_length)
+    after, found, few = total(by_prompt)
+    assert len(by_prompt) == len(by_length) and few < many
+    assert after == pytest.approx(before, rel=1e-5)
+    for name, gradient in found.items():
+        error = float((gradient - wanted[name]).abs().max())
+        assert error <= 1e-4 * float(wanted[name].abs().max()) + 1e-6, name

@@ -179,7 +179,7 @@ class Checkpoints:
 
         Raises:
             UsageError: it is of another recipe, of other rows, or of another number of ranks.
-            StoreError: files that its mark lists are missing or truncated.
+            StoreError: files that its mark lists are missing, truncated, or of another model.
         """
         paths = self.complete()
         if not paths:
@@ -202,9 +202,19 @@ class Checkpoints:
                 f"{self._ranks.world} at stage {engine.stage}; start it as before, or export the "
                 "weights and continue from them in another output_dir"
             )
-        engine.load_states(path)
-        load_random_state(path / f"rank-{self._ranks.rank}.pt")
+        self._ranks.on_all_ranks(lambda: self._read(path, engine))
         return Progress(**{name: mark[name] for name in asdict(Progress())})
+
+    def _read(self, path: Path, engine: TrainingEngine) -> None:
+        """Read this rank's part."""
+        try:
+            engine.load_states(path)
+            load_random_state(path / f"rank-{self._ranks.rank}.pt")
+        except Exception as error:  # the libraries raise many kinds, all about these files
+            raise StoreError(
+                f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}; continue from an "
+                "earlier checkpoint by removing this one, or give another output_dir"
+            ) from error
 
     def _check_rows(self, path: Path, mark: dict[str, Any]) -> None:
         """Compare the rows with those of a checkpoint.

@@ -23,6 +23,8 @@ from vsr1_bench.generation.images import fit, image_size
 from vsr1_bench.records import ImagePlace, Message, Request, Sampling
 from vsr1_bench.task import example_image
 
+from .packing import pack
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -121,7 +123,7 @@ class Encoder:
 
     def encode(self, request: Request) -> dict[str, Any]:
         """The processor's output for a prompt."""
-        bare = replace(request, key="", index=0, sampling=replace(request.sampling, seed=0))
+        bare = _bare(request)
         with self._one:  # `batches` encodes in a thread
             known = self._kept.get(bare)
             if known is None:
@@ -314,6 +316,8 @@ class Encoder:
 
         Kinds are separate: a batch without images gives the vision tower no gradients, and ZeRO
         requires this to happen on all ranks at once. A row that is too long gets its own batch.
+        Rows are sorted by length, and among similar lengths by prompt: the vision tower runs once
+        per prompt of a micro-batch.
 
         Args:
             rows: In the order of their prompts.
@@ -325,17 +329,20 @@ class Encoder:
         for kind in KINDS:
             of_kind = [row for row in rows if row.kind == kind]
             for start in range(0, len(of_kind), window):
-                packed: list[list[TrainRow]] = []
-                for row in sorted(of_kind[start : start + window], key=self._size):
-                    if not packed or self._size(row) * (len(packed[-1]) + 1) > tokens:
-                        packed.append([])
-                    packed[-1].append(row)
-                cut[kind] += packed
+                together = of_kind[start : start + window]
+                shared = kind == "image" and self._shares
+                prompts = [_bare(row.request) if shared else n for n, row in enumerate(together)]
+                cut[kind] += pack(together, list(map(self._size, together)), prompts, tokens)
         return cut
 
     def _size(self, row: TrainRow) -> int:
         prompt = row.prompt_tokens or self.encode(row.request)["input_ids"].shape[1]
         return int(prompt + len(row.tokens))
+
+
+def _bare(request: Request) -> Request:
+    """A prompt without what differs between its responses."""
+    return replace(request, key="", index=0, sampling=replace(request.sampling, seed=0))
 
 
 def shares_images(renderer: ChatRenderer) -> bool:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.generation.attention import attention_settings, set_attention
 from vsr1_bench.generation.models import ModelInfo
 
 from . import lora
 from .flops import FlopCount, peak_of
+from .loading import load, spread
 from .ranks import Ranks, TrainError
 from .settings import DS_CONFIGS, Training
 
@@ -90,7 +90,7 @@ class TrainingEngine:
         ranks: Ranks,
         banned: tuple[int, ...] = (),
     ) -> None:
-        """Load the model and start DeepSpeed.
+        """Load the model and start DeepSpeed; all ranks call.
 
         Raises:
             ModelError: the model cannot be loaded.
@@ -108,36 +108,24 @@ class TrainingEngine:
             self.reference = self._start_reference(self._load())
 
     def _load(self) -> Any:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
-        from vsr1_bench.generation.chat import cannot_load
-
+        """The first weights, for `_spread`."""
         from .logprobs import Scorer
 
-        kind = AutoModelForImageTextToText if self.renderer.sees else AutoModelForCausalLM
-        attention, device = self.recipe.attention, "cuda" if torch.cuda.is_available() else "cpu"
-        settings = attention_settings(attention, self.recipe.dtype, device, "attention")
-        try:
-            policy = kind.from_pretrained(
-                self.model_info.path,
-                dtype=getattr(torch, self.recipe.dtype),
-                use_safetensors=True,
-                **settings,
-            )
-            set_attention(policy, attention, device)
-        except Exception as error:  # the library raises many kinds, all about this folder
-            raise cannot_load(self.model_info, "transformers", error) from error
+        policy = load(self.recipe, self.model_info, self.renderer, self.ranks)
         return Scorer(policy, self.banned, lockstep=self.stage == 3)
+
+    def _spread(self, scorer: Any) -> None:
+        """Send the first rank's weights to all, at stage 3 in parts."""
+        spread(scorer, self.ranks, self.config if self.stage == 3 else None)
 
     def _start_reference(self, scorer: Any) -> Any:
         """Freeze a model; at stage 3 DeepSpeed partitions it."""
         import deepspeed
-        import torch
 
         scorer.requires_grad_(False).eval()
+        self._spread(scorer)
         if self.stage < 3:
-            return scorer.to("cuda" if torch.cuda.is_available() else "cpu")
+            return scorer
         keys = ("zero_optimization", "bf16", "train_micro_batch_size_per_gpu")
         engine, *_ = deepspeed.initialize(
             model=scorer, config={key: self.config[key] for key in keys}
@@ -158,8 +146,11 @@ class TrainingEngine:
             layers = lora.linear_layers(scorer.policy, part_of, parts, self.model_info.id)
             lora.add_adapters(scorer.policy, recipe, layers)
             scorer.register_state_dict_post_hook(lora.keep_adapters)
+            scorer.register_load_state_dict_post_hook(lora.check_adapters)
         kind: Any = deepspeed.ops.adam.DeepSpeedCPUAdam if recipe.cpu_adam else torch.optim.AdamW
-        optimizer = kind(decay_groups(scorer, recipe), lr=recipe.lr, betas=recipe.betas)
+        groups = decay_groups(scorer, recipe)
+        self._spread(scorer)
+        optimizer = kind(groups, lr=recipe.lr, betas=recipe.betas)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
         engine, *_ = deepspeed.initialize(
             model=scorer, optimizer=optimizer, lr_scheduler=scheduler, config=self.config
@@ -309,10 +300,12 @@ class TrainingEngine:
             raise self._save_errors[0]
 
     def load_states(self, folder: Path) -> None:
-        """Read what `save_states` wrote; with LoRA the other weights are those of the base."""
-        self.engine.load_checkpoint(
-            str(folder), tag="deepspeed", load_module_strict=self.recipe.lora_rank is None
-        )
+        """Read what `save_states` wrote; with LoRA the other weights are those of the base.
+
+        Raises:
+            Exception: of many kinds: files that cannot be read, or that do not fit this model.
+        """
+        self.engine.load_checkpoint(str(folder), tag="deepspeed")
 
     def save_model(self, folder: Path) -> None:
         """Write the weights as a plain Hugging Face folder; all ranks call, the first one writes.

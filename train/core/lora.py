@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsr1_bench.errors import UsageError
+from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.generation.adapters import CONFIG, WEIGHTS
 
 from .settings import Training
@@ -128,6 +128,23 @@ def keep_adapters(module: Any, state: dict[str, Any], prefix: str, metadata: Any
     """
     for name in [name for name in state if not is_adapter(name)]:
         del state[name]
+
+
+def check_adapters(module: Any, keys: Any) -> None:
+    """Check that a `load_state_dict()` filled each adapter and nothing else, as a hook of it.
+
+    Frozen weights may be missing: they are those of the base model.
+
+    Raises:
+        StoreError: an adapter is missing or has no place.
+    """
+    missing, odd = [n for n in keys.missing_keys if is_adapter(n)], list(keys.unexpected_keys)
+    if missing or odd:
+        raise StoreError(
+            f"of the parameters of its adapters {len(missing)} are missing and {len(odd)} have no "
+            f"place in this model, first {min(missing + odd)}"
+        )
+    keys.missing_keys.clear()
 
 
 def write_adapter(policy: Any, state: dict[str, Tensor], folder: Path) -> None:

@@ -169,8 +169,8 @@ def budget_of(recipe: Training, shape: Shape, cards: Cards) -> Budget:
     }
     resident = sum(parts[name] for name in ("weights", "gradients", "optimizer", "reference"))
     moments = {
-        # The second model is loaded whole beside the states of the first one.
-        "loading": max(whole, resident - parts["reference"] + whole * bool(parts["reference"])),
+        # Parameters come one by one; at stage 3 each is whole until it is divided.
+        "loading": resident + (size * shape.largest if stage == 3 else 0),
         "update": resident + parts["gathered weights"] + micro.peak,
         # AdamW's temporary copy of the second moments.
         "step": resident + (0.0 if offloaded[1] else 4 * trained / (world if stage else 1)),
@@ -181,7 +181,8 @@ def budget_of(recipe: Training, shape: Shape, cards: Cards) -> Budget:
         for moment in _awake(recipe):
             moments[moment] += parts["engine"]
         moments["sync"] = resident + whole + size * shape.largest
-    host = world * (whole + (optimizer if offloaded[1] else 0) + (divided if offloaded[0] else 0))
+    # The first rank alone reads the weights.
+    host = whole + world * ((optimizer if offloaded[1] else 0) + divided * offloaded[0])
     return Budget(parts, moments, host)
 
 

@@ -49,23 +49,27 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def on_all_ranks(self, act: Callable[[], object]) -> None:
+    def on_all_ranks(self, act: Callable[[], T]) -> T:
         """Do something on every rank; if it fails on one, all of them end.
+
+        Returns:
+            This rank's result.
 
         Raises:
             BenchError: on the first rank, which reports for all.
             SystemExit: on the others; with code 0, because a launcher kills all ranks when the
                 first one fails, perhaps before rank 0 has reported.
         """
+        results: list[T] = []
         failure: BenchError | None = None
         try:
-            act()
+            results.append(act())
         except BenchError as error:
             failure = error
         own = (str(failure), failure.exit_code) if failure else None
         failures = [(rank, *other) for rank, other in enumerate(self.gather(own)) if other]
         if not failures:
-            return
+            return results[0]
         if not self.first:
             raise SystemExit(EXIT_DONE)
         rank, reason, code = failures[0]
@@ -79,9 +83,8 @@ class Ranks:
         Raises:
             BenchError, SystemExit: as `on_all_ranks`, if the first rank fails.
         """
-        results: list[T] = []
-        self.on_all_ranks(lambda: results.append(act()) if self.first else None)
-        return results[0] if results else act()
+        done = self.on_all_ranks(lambda: [act()] if self.first else [])
+        return done[0] if done else act()
 
 
 def join_ranks() -> Ranks:

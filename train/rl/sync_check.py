@@ -27,9 +27,9 @@ from vsr1_bench.generation.images import ImageError
 from vsr1_bench.prompts.formats import reading_messages
 from vsr1_bench.records import Request, Sample
 
-from ..core.encoding import KINDS, Encoder, TrainRow
+from ..core.encoding import KINDS, Encoder, Kind, TrainRow
 from ..core.engine import TrainingEngine, part_of
-from ..core.ranks import TrainError
+from ..core.ranks import Ranks, TrainError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,9 +91,13 @@ class SyncCheck:
     """A probe batch, and what engine and trainer held at the last check."""
 
     def __init__(
-        self, generator: SyncableGenerator, encoder: Encoder, prompts: Sequence[Prompt]
+        self,
+        generator: SyncableGenerator,
+        encoder: Encoder,
+        prompts: Sequence[Prompt],
+        ranks: Ranks,
     ) -> None:
-        """Let the engine, which holds the first weights, answer a few prompts.
+        """Let the engine, which holds the first weights, answer a few prompts; all ranks call.
 
         The engine may sleep afterwards, until the first sync.
 
@@ -101,17 +105,24 @@ class SyncCheck:
             generator: The rollouts' engine.
             encoder: Makes the trainer's batches.
             prompts: Samples with their first-pass prompts, the same on every rank.
+            ranks: The ranks that train together.
 
         Raises:
-            GenerationError: no prompt could be answered.
+            GenerationError: on one rank no prompt of a kind could be answered.
         """
-        self._generator = generator
-        rows = _answered(generator, probes_of(encoder, prompts))
+        self._generator, self._ranks = generator, ranks
+        probes = probes_of(encoder, prompts)
+        rows, reasons = ranks.on_all_ranks(lambda: _answered(generator, probes))
+        # Ranks score the probe together, so all of them need the same kinds of batches.
+        answered = {kind for kinds in ranks.gather({row.kind for row in rows}) for kind in kinds}
+        ranks.on_all_ranks(lambda: _require(answered - {row.kind for row in rows}, reasons))
         by_kind = [[row for row in rows if row.kind == kind] for kind in KINDS]
         self.rows = [row for kind in by_kind for row in kind]  # in the order of the batches
         self._batches = [encoder.collate(kind) for kind in by_kind if kind]
-        self._engine_before = self._engine_logprobs()
-        self._first = by_layer(generator.checksums())
+        self._engine_before, sums = ranks.on_all_ranks(
+            lambda: (self._engine_logprobs(), generator.checksums())
+        )
+        self._first = by_layer(sums)
         self._sent: dict[str, Tensor] = {}
         self._warned = 0.0
 
@@ -168,7 +179,10 @@ class SyncCheck:
         Raises:
             SyncError: on any rank, the engine does not hold the trainer's weights.
         """
-        trainer, engine = self._trainer_logprobs(), self._engine_logprobs()
+        trainer = self._trainer_logprobs()
+        engine, sums = self._ranks.on_all_ranks(
+            lambda: (self._engine_logprobs(), self._generator.checksums() if self._sent else {})
+        )
         mismatch = Mismatch.of([abs(a - b) for a, b in zip(trainer, engine, strict=True)])
         moved = max(abs(a - b) for a, b in zip(trainer, self._before, strict=True))
         reason = None
@@ -179,7 +193,7 @@ class SyncCheck:
             )
         elif moved > MOVED and not self._sent:
             reason = "the sync read none of the trainer's weights"
-        elif wrong := self._wrong_layers():
+        elif wrong := self._wrong_layers(by_layer(sums)):
             reason = (
                 f"the engine holds other weights than the trainer in {len(wrong)} of "
                 f"{len(self.layers)} compared groups of parameters, first {wrong[0]}"
@@ -200,7 +214,7 @@ class SyncCheck:
                     "sampled from these weights"
                 )
 
-        self._engine.ranks.on_all_ranks(stop)
+        self._ranks.on_all_ranks(stop)
         self._warn(mismatch, step)
         self._before, self._engine_before = trainer, engine
         return {
@@ -211,15 +225,16 @@ class SyncCheck:
             "proof/bound": self.bound,
         }
 
-    def _wrong_layers(self) -> list[str]:
+    def _wrong_layers(self, held: Mapping[str, int]) -> list[str]:
         """The compared groups of parameters in which the engine does not hold what was sent.
 
+        `held` is what it holds, by layer.
         At the first sync, a group that the engine has changed but stores in another form is not
         compared any more.
         """
         if not self._sent:  # the engine has read nothing: its log-probs show it
             return []
-        sent, held = self._sent_layers(), by_layer(self._generator.checksums())
+        sent = self._sent_layers()
         wrong = {key for key in self.layers if sent.get(key) != held.get(key)}
         if not self._checked:
             stale = {key for key in wrong if held.get(key) == self._first[key]}
@@ -267,8 +282,13 @@ def probes_of(encoder: Encoder, prompts: Sequence[Prompt]) -> list[Request]:
     return [replace(request, key=f"probe {i}") for i, request in enumerate(probes)]
 
 
-def _answered(generator: SyncableGenerator, probes: Sequence[Request]) -> list[TrainRow]:
+def _answered(
+    generator: SyncableGenerator, probes: Sequence[Request]
+) -> tuple[list[TrainRow], set[str]]:
     """Greedy answers to the probes, in pairs, until there are enough tokens.
+
+    Returns:
+        The answers, and why others failed.
 
     Raises:
         GenerationError: no probe could be answered.
@@ -280,10 +300,28 @@ def _answered(generator: SyncableGenerator, probes: Sequence[Request]) -> list[T
             break
         if tokens := answers[request.key].token_ids:
             rows.append(TrainRow(request, tokens, ()))
+    reasons = {answer.error for answer in answers.values() if answer.error}
     if not rows:
-        reasons = {answer.error for answer in answers.values()}
-        raise GenerationError(f"no probe prompt could be answered: {reasons}")
-    return rows
+        raise GenerationError(f"no probe prompt could be answered: {_first(reasons)}")
+    return rows, reasons
+
+
+def _require(lacking: set[Kind], reasons: set[str]) -> None:
+    """Refuse an engine that answered no probe of a kind which another rank's engine answers.
+
+    Raises:
+        GenerationError: names the kind and a reason.
+    """
+    for kind in sorted(lacking):
+        prompts = "with images" if kind == "image" else "without images"
+        raise GenerationError(
+            f"no probe prompt {prompts} could be answered on this rank, but on others: "
+            f"{_first(reasons)}; its engine or its GPU may be at fault"
+        )
+
+
+def _first(reasons: set[str]) -> str:
+    return min(reasons, default="empty answers")
 
 
 def by_layer(sums: Mapping[str, int]) -> dict[str, int]:

@@ -104,12 +104,13 @@ def execute(options: argparse.Namespace) -> int:
     from vsr1_bench.cli.train import check_installed
     from vsr1_bench.pipeline.plan import check_external
     from vsr1_bench.registry import resolve_tasks
-    from vsr1_bench.train.loop import run_loop
+    from vsr1_bench.train.loop import read, run_loop
 
     chosen = loop_options(options)
     tasks = resolve_tasks(chosen.tasks, chosen.include_path)
     check_external(tasks, changed=bool(chosen.blind or chosen.perception))
-    check_installed()
+    for recipe in read(chosen):
+        check_installed(recipe)
     summary, incomplete = run_loop(chosen)
     print(summary.read_text("utf-8"), end="")
     print(f"\nsummary: {summary}; models: {chosen.output_path / 'models'}", file=sys.stderr)

@@ -21,6 +21,7 @@ from vsr1_bench.errors import EXIT_DONE, EXIT_INTERRUPTED, BenchError, UsageErro
 
 if TYPE_CHECKING:
     from vsr1_bench.train.core.session import Session
+    from vsr1_bench.train.core.settings import Training
     from vsr1_bench.train.recipe import Recipe
     from vsr1_bench.train.sft_recipe import SftRecipe
 
@@ -159,18 +160,13 @@ def _recipe(options: argparse.Namespace) -> Recipe | SftRecipe:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from vsr1_bench.generation.adapters import require_peft
-    from vsr1_bench.train.core.metrics import check_loggers
     from vsr1_bench.train.recipe import Recipe
 
     launcher = os.environ.get("TORCHELASTIC_RUN_ID", "")
     if launcher.startswith(LAUNCHED):  # of `--nproc`: ends with its launcher, even by SIGKILL
         die_with_parent(int(launcher.removeprefix(LAUNCHED)))
     recipe = _recipe(options)
-    check_installed()
-    check_loggers(recipe.loggers)
-    if recipe.lora_rank is not None:
-        require_peft("lora_rank")
+    check_installed(recipe)
     if options.nproc and "RANK" not in os.environ:
         return _launch(options)
     if isinstance(recipe, Recipe):
@@ -196,17 +192,23 @@ def what_was_done(trainer: Session) -> str:
     return f"trained nothing: the checkpoint has {here} steps already, max_steps is {wanted}"
 
 
-def check_installed() -> None:
-    """Refuse to train without the libraries of training.
+def check_installed(recipe: Training) -> None:
+    """Refuse to train a recipe without the libraries that it needs.
 
     Raises:
         UsageError: names what is missing and how to get it.
     """
+    from vsr1_bench.generation.adapters import require_peft
+    from vsr1_bench.train.core.metrics import check_loggers
+
     if missing := [name for name in NEEDED if not find_spec(name)]:
         raise UsageError(
             f"training needs {', '.join(missing)}: {install_command('train')}, and a vLLM "
             "that fits this machine (vsr1-bench doctor)"
         )
+    check_loggers(recipe.loggers)
+    if recipe.lora_rank is not None:
+        require_peft("lora_rank")
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""The names of a model's options on the command line, for messages about them.
+"""The names of a model's options, on the command line or in a recipe, for messages about them.
 
-The model of a run, a judge and a reader are opened by the same code but have different flags. The
-code that finds a wrong value names the flag that the user typed.
+The models of a run, a judge, a reader and a training are opened by the same code but have different
+flags. The code that finds a wrong value names the flag that the user typed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class Flags:
     """The flags of one role."""
 
     role: str
-    """`backend` (of a run), `judge` or `reader`."""
+    """`backend` (of a run), `judge`, `reader` or `rollouts` (of a training)."""
     model: str
     base_url: str
     args: str
@@ -28,3 +28,16 @@ class Flags:
 RUN_FLAGS = Flags(
     "backend", "--model", "--base_url", "--model_args", "OPENAI_API_KEY", "VSR1_HEADERS"
 )
+ROLLOUT_FLAGS = Flags(
+    "rollouts", "model", "base_url", "engine_args", "OPENAI_API_KEY", "VSR1_HEADERS"
+)
+"""Keys of a recipe, for the engine of its rollouts."""
+PERCEPTION_FLAGS = Flags(
+    "reader",
+    "perception_model",
+    "perception_base_url",
+    "perception_args",
+    "OPENAI_API_KEY",
+    "VSR1_HEADERS",
+)
+"""Keys of a recipe, for another model that reads its descriptions."""

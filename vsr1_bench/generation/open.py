@@ -106,7 +106,7 @@ def open_generator(
         UsageError: the backend does not take an argument in `--model_args`.
         ModelError: the model cannot be loaded.
     """
-    args: Any = parse_backend_args(arguments_of(backend), backend, model_args)
+    args: Any = parse_backend_args(arguments_of(backend), backend, model_args, model.flags)
     if backend == "scripted":
         from vsr1_bench.generation.scripted import ScriptedGenerator
 
@@ -145,7 +145,7 @@ def open_syncable(
         UsageError: the backend does not take an argument in `model_args`, or `sleep_level`.
         ModelError: the model cannot be loaded.
     """
-    args: Any = parse_backend_args(arguments_of(backend), backend, model_args)
+    args: Any = parse_backend_args(arguments_of(backend), backend, model_args, model.flags)
     if backend == "vllm":
         from vsr1_bench.generation.vllm_sync import SLEEP_LEVEL, SyncableVllm
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli import error_line, here
 
 from vsr1_bench.errors import UsageError
+from vsr1_bench.generation import adapters
 from vsr1_bench.train import loop
 from vsr1_bench.train.loop import LoopError, LoopOptions, run_loop
 from vsr1_bench.train.loop_summary import before_and_after
@@ -151,6 +153,20 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     with pytest.raises(UsageError, match=said):
         run_loop(options(tmp_path, **changes), done)
     assert not done.run and not (tmp_path / "loop.json").exists()
+
+
+@pytest.mark.parametrize("what", ["rounds", "start"])
+def test_what_is_not_installed_is_named_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    pytest.importorskip("deepspeed", reason="the train extra is not installed here")
+    monkeypatch.setattr(adapters, "find_spec", lambda name: None)
+    start = tmp_path / "start.toml"
+    start.write_text('extends = "tiny/cold_start"\nlora_rank = 4\nmodel = "tiny"\nfreeze = []\n')
+    words = ["tiny/vision_sr1", "--start", start] if what == "start" else [start]
+    done = here("loop", *words, "--tasks", "demo", "--output_path", tmp_path / "out")
+    assert "lora_rank needs peft: " in error_line(done.returncode, 2, done.stderr)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_table_has_what_each_side_measured() -> None:

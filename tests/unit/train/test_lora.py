@@ -13,7 +13,7 @@ pytest.importorskip("peft")
 from adapters import plain_tiny  # noqa: E402
 from training import small_sft  # noqa: E402
 
-from vsr1_bench.errors import UsageError  # noqa: E402
+from vsr1_bench.errors import StoreError, UsageError  # noqa: E402
 from vsr1_bench.generation.adapters import find_adapter, merge  # noqa: E402
 from vsr1_bench.train.core import lora  # noqa: E402
 from vsr1_bench.train.core.engine import part_of  # noqa: E402
@@ -92,6 +92,26 @@ def test_merged_and_written_weights_are_those_of_peft(tmp_path: Path, dtype: Any
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     plain = dict(plain_tiny().to(dtype).named_parameters())
     assert all((ours[name] - plain[name]).abs().max() > 1e-2 for name in ours)
+
+
+def test_stored_adapters_must_be_those_of_the_model(tmp_path: Path) -> None:
+    """A base weight may be missing, an adapter may not, and nothing may be left over."""
+    policy = adapted(tmp_path)
+    policy.register_state_dict_post_hook(lora.keep_adapters)
+    policy.register_load_state_dict_post_hook(lora.check_adapters)
+    state = policy.state_dict()
+    assert state and all(map(lora.is_adapter, state))
+    assert not any(policy.load_state_dict(state))
+    name, *_ = sorted(state)
+    moved = {key.replace("layers.0.", "layers.9."): value for key, value in state.items()}
+    for wrong, said in (
+        ({k: v for k, v in state.items() if k != name}, f"1 are missing and 0 .* first {name}"),
+        (state | {"other.lora_A.x": state[name]}, "0 are missing and 1 have no place"),
+        (moved, "14 are missing and 14 have no place"),
+    ):
+        with pytest.raises(StoreError, match=said) as error:
+            policy.load_state_dict(wrong)
+        assert "\n" not in str(error.value)
 
 
 def test_a_part_without_linear_layers_is_refused() -> None:

@@ -17,11 +17,13 @@ pytest.importorskip("transformers", reason="the local extra is not installed her
 from PIL import Image  # noqa: E402
 
 from tests.models import demo_requests, tiny  # noqa: E402
+from vsr1_bench.errors import GenerationError  # noqa: E402
 from vsr1_bench.generation.checksums import checksum  # noqa: E402
 from vsr1_bench.generation.open import open_syncable  # noqa: E402
-from vsr1_bench.records import EncodedImage, Sample  # noqa: E402
+from vsr1_bench.records import Completion, EncodedImage, Sample  # noqa: E402
 from vsr1_bench.train.core.encoding import Encoder  # noqa: E402
 from vsr1_bench.train.core.logprobs import Scorer, score_batch  # noqa: E402
+from vsr1_bench.train.core.ranks import Ranks, TrainError  # noqa: E402
 from vsr1_bench.train.rl import sync_check  # noqa: E402
 from vsr1_bench.train.rl.sync_check import (  # noqa: E402
     BOUNDS,
@@ -37,6 +39,17 @@ UPDATE = 1e-3
 SQUARE = "layers.0.self_attn.o_proj.weight"
 
 
+class TwoRanks(Ranks):
+    """This process as the first of two ranks, of which the second does as told."""
+
+    def __init__(self, *others: Any) -> None:
+        super().__init__(0, 2)
+        object.__setattr__(self, "others", iter(others))
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, next(self.others, value)]
+
+
 class PlainTrainer:
     """What the check uses of a `TrainingEngine`: fp32 weights, of which the model holds copies."""
 
@@ -46,7 +59,6 @@ class PlainTrainer:
         load = AutoModelForImageTextToText.from_pretrained
         self.scorer = Scorer(load(tiny().path, dtype=getattr(torch, dtype)).eval())
         self.recipe = type("Recipe", (), {"dtype": dtype})
-        self.ranks = type("Ranks", (), {"on_all_ranks": staticmethod(lambda act: act())})
         self._own = list(self.scorer.policy.parameters())
         self._whole = [p.detach().float() for p in self._own]
         self._noise = torch.Generator().manual_seed(1)
@@ -91,7 +103,7 @@ def check(
     monkeypatch.setattr(sync_check, "TOKENS", 24)
     monkeypatch.setattr(sync_check, "ENOUGH_TOKENS", 24)
     first = {name: value.clone() for name, value in trainer.weights()}
-    made = SyncCheck(generator, Encoder(generator.renderer), demo_prompts(3))
+    made = SyncCheck(generator, Encoder(generator.renderer), demo_prompts(3), TwoRanks())
     made.bind(trainer)  # type: ignore[arg-type]
     yield made
     generator.sync(first.items())
@@ -198,13 +210,64 @@ def test_faults_of_an_engine_that_packs_its_matrices(
     monkeypatch.setattr(sync_check, "TOKENS", 24)
     first = {name: value.clone() for name, value in trainer.weights()}
     packed: Any = Packed(generator)
-    check = SyncCheck(packed, Encoder(generator.renderer), demo_prompts(2))
+    check = SyncCheck(packed, Encoder(generator.renderer), demo_prompts(2), TwoRanks())
     check.bind(trainer)  # type: ignore[arg-type]
     assert "language layer 1 bias" in check.layers and "language layer 1" not in check.layers
     said = "first language layer 1 bias" if change is one_stale_layer else "differ by .* on average"
     with pytest.raises(SyncError, match=f"step 1 failed.*{said}"):
         steps(check, packed, trainer, change)
     generator.sync(first.items())
+
+
+class Blind:
+    """An engine that fails on every prompt with images, or on every prompt."""
+
+    def __init__(self, generator: Any, *, words: bool) -> None:
+        self.generator, self.words = generator, words
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.generator, name)
+
+    def generate(self, requests: Any) -> Any:
+        for request in requests:
+            if self.words and not request.images:
+                yield from self.generator.generate([request])
+            else:
+                yield Completion(request.key, finish_reason="error", error="no image for me")
+
+
+def test_an_engine_that_fails_on_one_rank_ends_all(
+    generator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the others would wait for it in the first collective."""
+    monkeypatch.setattr(sync_check, "TOKENS", 4)
+    encoder, prompts = Encoder(generator.renderer), demo_prompts(1)
+    both, words = {"image", "text"}, {"text"}
+
+    def made(ranks: Ranks, engine: Any) -> SyncCheck:
+        return SyncCheck(engine, encoder, prompts, ranks)
+
+    with pytest.raises(GenerationError, match="no probe prompt could be answered: no image for me"):
+        made(TwoRanks(), Blind(generator, words=False))
+    with pytest.raises(
+        GenerationError, match=r"no probe prompt with images .* on this rank.* no image for me;"
+    ) as error:
+        made(TwoRanks(None, both), Blind(generator, words=True))
+    assert "\n" not in str(error.value)
+    # The other rank fails: on all probes, on those with images, or on scoring its own answers.
+    failure = ("no image for me", 1)
+    for told in ((failure,), (None, words, failure), (None, both, None, failure)):
+        with pytest.raises(TrainError, match="rank 1: no image for me"):
+            made(TwoRanks(*told), generator)
+    assert [row.kind for row in made(TwoRanks(), Blind(generator, words=True)).rows] == ["text"]
+
+
+def test_an_engine_that_cannot_score_on_one_rank_ends_all(
+    check: SyncCheck, generator: Any, trainer: PlainTrainer
+) -> None:
+    check._ranks = TwoRanks(("vLLM died", 1))
+    with pytest.raises(TrainError, match="rank 1: vLLM died"):
+        steps(check, generator, trainer, none, 0)
 
 
 def test_a_layer_that_the_first_sync_stores_in_another_form_is_not_compared(
@@ -237,7 +300,7 @@ def test_a_few_large_differences_only_warn(
     with caplog.at_level(logging.WARNING):
         told = steps(check, generator, trainer, none)
     assert [one["proof/mismatch_max"] > 2 * check.bound for one in told] == [False, *[True] * 3]
-    assert sum("single tokens may" in line for line in caplog.messages) == 2  # 2.5, then 2.6
+    assert sum("single tokens may" in line for line in caplog.messages) == 2  # 2.5 and 2.6
     assert all("\n" not in line for line in caplog.messages)
 
 
