@@ -1,6 +1,6 @@
 r"""Write a Qwen2.5-VL with random weights in real sizes, to measure speed and memory offline.
 
-    python scripts/random_qwen.py OUT [--size 3b|7b] [--layers N]
+    python scripts/random_qwen.py OUT [--size 3b|7b] [--layers N] [--untied]
 
 Tokenizer, chat template and processor are the embedded model's, so its recipes run on it; its
 answers are noise. Then, say:
@@ -24,18 +24,20 @@ SIZES = {
 VOCABULARY = {"3b": 151_936, "7b": 152_064}
 
 
-def config_of(name: str, layers: int | None = None) -> Any:
+def config_of(name: str, layers: int | None = None, *, untied: bool = False) -> Any:
     """The configuration of a real model's size, with the embedded model's special tokens.
 
     Args:
         name: One of `SIZES`.
         layers: Of the language model and of the tower; None = the real numbers.
+        untied: Give the head its own weights, as 7B has them.
     """
     from transformers import Qwen2_5_VLConfig
 
     from vsr1_bench.tiny import weights_path
 
     size = SIZES[name]
+    tied = bool(size["tied"]) and not untied
     small = Qwen2_5_VLConfig.from_pretrained(weights_path())
     text = small.text_config.to_dict() | {
         "vocab_size": VOCABULARY[name],
@@ -50,7 +52,7 @@ def config_of(name: str, layers: int | None = None) -> Any:
             "rope_theta": 1e6,
             "mrope_section": [16, 24, 24],
         },
-        "tie_word_embeddings": bool(size["tied"]),
+        "tie_word_embeddings": tied,
         "layer_types": None,
     }
     vision = small.vision_config.to_dict() | {
@@ -65,7 +67,7 @@ def config_of(name: str, layers: int | None = None) -> Any:
     return Qwen2_5_VLConfig(
         text_config=text,
         vision_config=vision,
-        tie_word_embeddings=bool(size["tied"]),
+        tie_word_embeddings=tied,
         **{token: getattr(small, token) for token in named},
     )
 
@@ -78,6 +80,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", choices=tuple(SIZES), default="3b")
     parser.add_argument("--layers", type=int, help="fewer layers than the real model, to try it")
+    parser.add_argument("--untied", action="store_true", help="a head with its own weights")
     args = parser.parse_args()
     import torch
     from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
@@ -90,7 +93,8 @@ def main() -> int:
     processor = AutoProcessor.from_pretrained(weights_path())
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    model = Qwen2_5_VLForConditionalGeneration(config_of(args.size, args.layers))
+    config = config_of(args.size, args.layers, untied=args.untied)
+    model = Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     save(model, processor, args.out)
