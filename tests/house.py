@@ -26,7 +26,7 @@ ORDER = (
     ("scoring",),
     ("publish", "leaderboard", "lmms_eval"),
     ("api",),
-    ("imports", "compare"),
+    ("imports", "compare", "audit"),
     ("report",),
     ("train",),
     ("export", "tools"),

@@ -32,6 +32,7 @@ COMMANDS = {
     "run": "generate, judge, score and print the table (implied when no command is named)",
     "ls": "list tasks, suites, groups, judges, prompts, recipes, runs or backend arguments",
     "validate": "check that a task accepts its gold answer and rejects an empty one",
+    "audit": "check a benchmark's rows: priors, duplicates, contradictions, impossible golds",
     "judge": "judge stored responses again, without generating",
     "perceive": "let another model answer from stored descriptions, without the image",
     "score": "compute scores from stored verdicts",

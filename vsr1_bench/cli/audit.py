@@ -1,0 +1,62 @@
+"""`vsr1-bench audit`: what a benchmark's rows give away, repeat or contradict."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from vsr1_bench.cli import common
+from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, TaskError
+
+FINDINGS = 8
+"""How many findings of a task are printed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "tasks", nargs="+", metavar="TASK", help="tasks, suites or patterns; `all` for every task"
+    )
+    parser.add_argument(
+        "--training", action="store_true", help="audit the rows that the task states for training"
+    )
+    common.add_limit(parser)
+    common.add_output_path(parser, "folder for the pages (default: audits)", "audits")
+    common.add_data(parser)
+    common.add_include_path(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Audit each task; print what was found and where the page is."""
+    from vsr1_bench.audit.audit import AuditOptions, audit_task, write_audit
+    from vsr1_bench.audit.page import NOTHING
+    from vsr1_bench.pipeline.flags import refuse_share
+    from vsr1_bench.registry import resolve_tasks
+
+    names = ",".join(options.tasks)
+    refuse_share(options.limit, {"tasks": names, "include_path": options.include_path})
+    wanted = AuditOptions(
+        data=common.data_options(options),
+        output=options.output_path,
+        training=options.training,
+        limit=options.limit,
+        progress=common.shows_progress(options),
+    )
+    tasks = resolve_tasks(names, options.include_path)
+    failed = 0
+    for task in tasks:
+        try:
+            audit = audit_task(task, wanted)
+        except TaskError as error:
+            if len(tasks) == 1:
+                raise
+            failed += 1
+            print(f"vsr1-bench: skipped: {error}", file=sys.stderr)
+            continue
+        _, page, _ = write_audit(audit, options.output_path)
+        print(f"{audit.task}: {audit.n:,} items; {page}")
+        for line in audit.findings[:FINDINGS] or (NOTHING,):
+            print(f"  - {line}")
+        if len(audit.findings) > FINDINGS:
+            print(f"  and {len(audit.findings) - FINDINGS} more on the page")
+    return EXIT_FAILED if failed == len(tasks) else EXIT_DONE
