@@ -103,9 +103,13 @@ def load_registry(include_path: Sequence[str | Path] = (), *, judges: bool = Tru
         UsageError: a folder is missing, a file does not import, or a name is taken.
     """
     # Each folder once, however it is spelled: a second import would be another object.
-    folders = (*included_folders(), *include_path)
-    places = tuple(dict.fromkeys(str(Path(p).resolve()) for p in folders))
+    places = tuple(dict.fromkeys(str(Path(p).resolve()) for p in _folders(include_path)))
     return _load(places, (TASKS, JUDGES) if judges else (TASKS,))
+
+
+def _folders(include_path: Sequence[str | Path]) -> list[str]:
+    """The folders of plug-ins that the environment and the flag name."""
+    return [*included_folders(), *map(str, include_path)]
 
 
 @lru_cache(maxsize=8)
@@ -167,7 +171,7 @@ def get_task(name: str, include_path: Sequence[str | Path] = ()) -> Task:
         UsageError: no task has this name; the nearest ones are offered.
     """
     if (harness := harness_of(name)) is not None:
-        return harness.task(name, [*map(str, include_path)])
+        return harness.task(name, _folders(include_path))
     registry = load_registry(include_path)
     if name not in registry.tasks:
         close = _known_as(name, registry)
@@ -232,7 +236,7 @@ def resolve_tasks(names: str, include_path: Sequence[str | Path] = ()) -> list[T
         if not name:
             continue
         if (harness := harness_of(name)) is not None:
-            external = harness.tasks(name, [*map(str, include_path)])
+            external = harness.tasks(name, _folders(include_path))
             chosen.update({task.name: task for task in external})
             continue
         if name in registry.tasks:

@@ -14,6 +14,7 @@ from vsr1_bench.cli import common
 from vsr1_bench.errors import UsageError
 from vsr1_bench.harness import find_harness, harness_names
 from vsr1_bench.registry import Registry, load_registry
+from vsr1_bench.store.environment import included_folders
 
 if TYPE_CHECKING:
     from vsr1_bench.task import Task
@@ -75,7 +76,7 @@ def _known(options: argparse.Namespace) -> Registry:
 def _tasks(options: argparse.Namespace) -> Table:
     if options.source is not None:
         harness = find_harness(options.source)
-        entries = harness.entries([*map(str, options.include_path)])
+        entries = harness.entries([*included_folders(), *map(str, options.include_path)])
         names = [(f"{harness.name}/{e.name}", e.kind, list(e.members)) for e in entries]
         return ("task", "kind", "tasks of a tag"), names
     headers = ("task", "version", "n", "answers", "judge", "suites", "license", "what")

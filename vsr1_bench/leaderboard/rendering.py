@@ -146,17 +146,17 @@ def latex_text(text: str) -> str:
 def latex(sheet: Sheet) -> str:
     r"""Write a booktabs tabular with siunitx columns in a table float.
 
-    The document needs \usepackage{booktabs} and \usepackage{siunitx}.
+    The document needs \usepackage{booktabs}, and \usepackage{siunitx} for columns of numbers.
     """
     kinds = [_column_type(sheet, place) for place in range(len(sheet.headings))]
     lines = [
-        r"% \usepackage{booktabs,siunitx}",
+        rf"% \usepackage{{booktabs{',siunitx' if any(kind.number for kind in kinds) else ''}}}",
         rf"\begin{{{_float(sheet)}}}",
         r"\centering",
         *([rf"\caption{{{latex_text(sheet.caption)}}}"] if sheet.caption else []),
         *([rf"\label{{{sheet.label}}}"] if sheet.label else []),
         *([r"\footnotesize\setlength{\tabcolsep}{3pt}"] if _float(sheet) != "table" else []),
-        r"\sisetup{detect-weight=true}",
+        *([r"\sisetup{detect-weight=true}"] if any(kind.number for kind in kinds) else []),
         rf"\begin{{tabular}}{{{''.join(kind.text for kind in kinds)}}}",
         r"\toprule",
         " & ".join(

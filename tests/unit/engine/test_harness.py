@@ -268,3 +268,14 @@ def test_a_run_of_a_harness_that_is_gone_names_it(tmp_path: Path) -> None:
     assert score_groups([run]) == []
     with pytest.raises(UsageError, match="unknown task 'sums/doubles'"):
         score_run(run, "sums")
+
+
+def test_folders_of_the_environment_reach_a_harness(
+    offered: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    offered("sums = {module}:HARNESS")
+    monkeypatch.setenv("VSR1_INCLUDE_PATH", str(tmp_path))
+    (more := tmp_path / "more").mkdir()
+    for task in (get_task("sums/doubles", [more]), *resolve_tasks("sums/doubles", [more])):
+        assert isinstance(task.source, ExternalTask)
+        assert task.source.include_path == (str(tmp_path), str(more))
