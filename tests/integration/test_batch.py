@@ -374,6 +374,24 @@ def test_a_kill_in_the_middle_of_collecting(
     assert len(outcomes(runs)) == 6 and not list(runs.rglob(".batches*"))
 
 
+@PROTOCOLS
+def test_a_finished_batch_without_results_is_not_asked_again(
+    tmp_path: Path, protocol: Protocol
+) -> None:
+    runs, path = sums(tmp_path, box(5), box(6))
+    with BatchServer(says(INCORRECT)) as server:
+        judging = flags(protocol, server)
+        run_judge(runs, path, *judging)
+        server.finish()
+        [job] = server.jobs.values()
+        late, job.files = job.files, {}
+        code, err = run_judge(runs, path, *judging)
+        assert "has no results yet" in error_line(code, 75, err) and len(server.jobs) == 1
+        job.files = late
+        assert run_judge(runs, path, *judging)[0] == 0
+        paid_once(server, 2)
+
+
 def test_a_schema_that_is_refused_goes_into_another_batch_as_tags(tmp_path: Path) -> None:
     runs, path = sums(tmp_path, box(5), box(6))
 

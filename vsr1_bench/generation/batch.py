@@ -38,6 +38,8 @@ SETTLING_SECONDS = 10.0
 """How long after the request to run a batch it must be listed, if the endpoint has received it."""
 MOST_TRIES = 3
 """Batches that a request can be in before its failure is final."""
+COMPLETE = ("completed", "succeeded")
+"""A batch with this status has results, and was paid for."""
 REMOTE_SECONDS = 900.0
 """Longest time of one call to the batch service; files are large."""
 
@@ -267,6 +269,10 @@ class BatchGenerator(Generator):
                 self._awaited = {k: v for k, v in self._awaited.items() if v[1] is not batch}
                 reason = remote.reason or remote.status
                 self._failures.append(f"batch {remote.id} failed, and is not paid for: {reason}")
+            elif remote.status in COMPLETE and not remote.results:
+                self._failures.append(
+                    f"batch {remote.id} is {remote.status}, but has no results yet"
+                )
             else:
                 yield from self._collect(book, batch, remote)
             while self._ready:
