@@ -134,6 +134,12 @@ class SelectionSpec(Strict):
     sample_ids: str | None = None
     """SHA-256 of the sorted ids that were asked for."""
 
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit the one that is not used."""
+        document: dict[str, Any] = write(self)
+        return {name: value for name, value in document.items() if value is not None}
+
 
 class RunSpec(Strict):
     """One model, one task, one way of asking."""

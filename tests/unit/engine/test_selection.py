@@ -98,7 +98,7 @@ def test_a_larger_limit_continues_a_draw(asking: Asking) -> None:
     table = here("table", asking.runs, "--include_path", asking.flags[5]).stdout
     for note in ("12 samples drawn with seed 3", "5 samples drawn with seed 4", "first 5 samples"):
         assert f"partial: {note}" in table.replace("the first", "first")
-    assert "sample_seed=3" in table and "sample_seed=4" in table
+    assert "sample_seed=3" in table and "sample_seed=4" in table and "sample_ids" not in table
     told = here("table", "--explain_diff", *(run.path for run in find_runs(asking.runs)[:2]))
     assert "selection.sample_seed" in told.stdout
 
