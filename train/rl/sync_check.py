@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.base import SyncableGenerator
-from vsr1_bench.generation.images import ImageError
 from vsr1_bench.prompts.formats import reading_messages
 from vsr1_bench.records import Request, Sample
 
@@ -262,8 +261,8 @@ class SyncCheck:
 def probes_of(encoder: Encoder, prompts: Sequence[Prompt]) -> list[Request]:
     """The requests of a probe: the smallest prompts, those with images first, and without images.
 
-    Only headers of images are read. A prompt whose images have none comes last and only
-    without them; its rollouts will report them.
+    Only headers of images are read. A prompt whose images have none, or are refused by the
+    processor, comes last and only without them; its rollouts will report them.
     """
     sized: list[tuple[bool, float, int, Request]] = []
     for place, (_, prompt) in enumerate(prompts):
@@ -272,7 +271,7 @@ def probes_of(encoder: Encoder, prompts: Sequence[Prompt]) -> list[Request]:
         small = replace(prompt, sampling=replace(sampling, max_pixels=most))
         try:
             sized.append((not prompt.images, encoder.estimate(small), place, small))
-        except ImageError:
+        except ValueError:  # no header (`ImageError`), or sides that the processor refuses
             sized.append((True, math.inf, place, small))
     probes: list[Request] = []
     for _, size, place, small in sorted(sized, key=lambda entry: entry[:3])[:PROMPTS]:
