@@ -63,7 +63,7 @@ test: $(STAMP)  ## run the whole test suite
 	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)
 
 test-lmms-eval: $(LMMS)/.synced  ## test lmms-eval both ways, in a separate environment (.lmms)
-	HF_HUB_OFFLINE=1 $(LMMS)/bin/python -m pytest tests/lmms $(PYTEST_ARGS)
+	HF_HUB_OFFLINE=1 $(LMMS)/bin/python -m pytest $(SHARED_OUT) tests/lmms $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff, formatting, mypy --strict, the order of the rooms
 	$(BIN)/ruff check .
@@ -143,7 +143,7 @@ $(LMMS)/.synced: pyproject.toml setup.py overrides-lmms.txt | $(UV)
 	@test -x $(LMMS)/bin/python || $(UV) venv --quiet --no-python-downloads \
 	  --python $(TOOL)/bin/python $(LMMS)
 	$(UV) pip install --python $(LMMS)/bin/python --override overrides-lmms.txt \
-	  --editable '.[lmms-eval]' pytest hypothesis
+	  --editable '.[lmms-eval]' pytest pytest-xdist hypothesis
 	@touch $@
 
 $(LMMS)/.engine: $(LMMS)/.synced

@@ -154,6 +154,7 @@ def _write(
     told: list[dict[str, Any]] = []
     held: list[dict[str, Any]] = []
     size = 0
+    recorded = False
 
     def write_held() -> None:
         nonlocal held, size
@@ -170,11 +171,12 @@ def _write(
         detail = _step(step, rollouts, recipe)
         held.append(detail)
         told.append(_told(detail))
+        recorded = recorded or _has_advantages(detail)
         size += grows
     if held:
         write_held()
     notices = [] if recipe else ["recipe.json is missing or cannot be read"]
-    if rollouts.paths and not any(_has_advantages(one) for one in held):
+    if rollouts.paths and not recorded:
         notices.append("advantages were not recorded by the version that trained this")
     document = {
         "schema": SCHEMA,

@@ -40,7 +40,7 @@ def write(path: Path, records: list[dict[str, Any]]) -> None:
 def test_curves_and_groups_of_rollouts(tmp_path: Path) -> None:
     folder, _ = view(tmp_path, [], [trained(tmp_path / "run")])
     index = data(folder, "train-0")
-    assert index["steps"] == [0, 1, 2, 3]
+    assert index["steps"] == [0, 1, 2, 3] and index["notices"] == []
     assert index["metrics"]["reward/total"] == [None, 0.1, 0.2, 0.3]
     titles = {panel["title"]: panel["metrics"] for panel in index["panels"]}
     assert titles["validation, %"] == ["validation/demo"] and titles["loss"] == ["loss"]

@@ -60,8 +60,8 @@ export function leaderboard(overview: Overview): HTMLElement {
     h(
       "p",
       { class: "muted" },
-      "Values in percent; bars are 95 % intervals on the scale under each heading. Bold is the best and " +
-        "underlined the second best, only where a paired test says so. A hollow bar is not ranked.",
+      "Values in percent; bars are 95 % intervals on the scale under each heading. Bold is the best, " +
+        "underlined the second best. A hollow bar is not ranked.",
     ),
   );
 }
