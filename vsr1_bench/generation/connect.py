@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import JudgeMissingError, UsageError
-from vsr1_bench.generation.further_fields import FIELDS, read_field
+from vsr1_bench.generation.further_fields import FIELDS, headers_of, read_field
 from vsr1_bench.records import Sampling
 from vsr1_bench.store.environment import BASE_URL_VARIABLE
 
@@ -89,6 +89,7 @@ def connect_openai(options: ConnectOptions) -> Connection:
             f"{flags.role} 'openai' without {flags.base_url} is OpenAI's own endpoint, which needs "
             f"a key in {' or '.join(keys)}; another endpoint: {flags.base_url} http://HOST:PORT/v1"
         )
+    headers_of(flags.headers_variable)  # a wrong one must not waste a generation
     sampling, rest = split_args(options, {"max_tokens": 2048}, FIELDS)
     settings = {"vllm_fields": False, "concurrency": options.concurrency or 32} | rest
 

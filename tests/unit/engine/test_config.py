@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from cli import plugins
 
 from vsr1_bench.cli.config import as_yaml, with_config
-from vsr1_bench.cli.main import main, parse, parser_of
+from vsr1_bench.cli.main import COMMANDS, main, parse, parser_of
 from vsr1_bench.errors import UsageError
 from vsr1_bench.pipeline.flags import RunFlags
 from vsr1_bench.registry import get_task
@@ -97,6 +99,29 @@ def test_what_is_wrong_is_one_line(
     assert main(["run", "--model", "m", "--tasks", "demo", f"--config={file}"]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_takes_one(name: str, tmp_path: Path) -> None:
+    """A file with every flag of the command, by its default, says what no flag says."""
+    parser = parser_of(name)
+    defaults = {
+        action.dest: action.default
+        for action in parser._actions
+        if isinstance(action.default, str | int) and action.default != argparse.SUPPRESS
+    }
+    file = tmp_path / "flags.yaml"
+    file.write_text(yaml.safe_dump(defaults))
+    needed = [word for action in parser._actions if action.required for word in _example(action)]
+    read = parser.parse_args(with_config(parser, [*needed, "--config", str(file)]))
+    assert vars(read) == vars(parser.parse_args(needed))
+
+
+def _example(action: argparse.Action) -> list[str]:
+    if not action.option_strings and action.nargs in ("*", "?"):
+        return []
+    value = str(next(iter(action.choices))) if action.choices else "x"
+    return [f"{action.option_strings[0]}={value}"] if action.option_strings else [value]
 
 
 def test_only_one_file(file: Path) -> None:

@@ -147,3 +147,11 @@ def test_wrong_headers_are_refused_without_their_values(
     with pytest.raises(BenchError, match=r"^VSR1_HEADERS: ") as error:
         headers_of("VSR1_HEADERS")
     assert "a\x07b" not in str(error.value)
+
+
+def test_a_judges_headers_are_read_before_anything_is_generated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VSR1_JUDGE_HEADERS", "no header")
+    with pytest.raises(UsageError, match="VSR1_JUDGE_HEADERS: wanted"):
+        CONNECT["openai"](ConnectOptions(JUDGE_FLAGS, model="m", base_url="http://h/v1"))
