@@ -61,7 +61,7 @@ from .core.metrics import StepMetrics, forget_after
 from .core.ranks import TrainError, seed_all
 from .core.session import Session, train_safely
 from .recipe import Recipe
-from .rl.objectives import advantages_of, rows_of
+from .rl.objectives import Moments, advantages_of, batch_moments, rows_of
 from .rl.prompts import TrainingData, advise_on_tags
 from .rl.rollouts import Rollout, collect, note_rollouts
 from .rl.sync_check import CANDIDATES, SyncCheck
@@ -94,6 +94,8 @@ class Trainer(Session):
     """A GRPO run: both engines, data, judge, checkpoints and journals."""
 
     shown, rate = "reward/total", ("tokens", "generate", "read")
+    batch: Moments | None = None
+    """With `normalize_batch`: the moments of the current step's advantages."""
 
     def __init__(self, recipe: Recipe, stack: ExitStack, accept_changed_data: bool = False) -> None:
         """Start everything; `stack` closes what is opened."""
@@ -209,6 +211,7 @@ class Trainer(Session):
         recipe, world = self.recipe, self.ranks.world
         share = recipe.prompts_per_step // world
         kept: list[Group] = []
+        sampled: list[tuple[Group, bool]] = []
         failures: list[str | None] = []
         tries = recipe.filter_tries if recipe.filter_groups else 1
         for attempt in range(tries):
@@ -237,18 +240,32 @@ class Trainer(Session):
                     kept.append(group)
                 if recipe.filter_groups:
                     metrics.add("filter/kept_share", useful, 1)
+                sampled.append((group, taken))
                 failures += [rollout.failure for rollout in group]
-                first, visual = advantages_of(group, recipe)
-                for place, rollout in enumerate(group):
-                    metrics.count("tokens", rollout.tokens)
-                    told = (first[place], visual[place] if visual else None)
-                    self.journal.append(
-                        rollout.journal(self.progress.step + 1, dropped=not taken, advantages=told)
-                    )
             if min(self.ranks.gather(len(kept))) >= share:
                 break
+        self.batch = self._moments(kept)
+        for group, taken in sampled:
+            self._note(group, taken, metrics)
         self._check_failures(failures, metrics)
         return kept
+
+    def _moments(self, groups: list[Group]) -> Moments | None:
+        """The moments of the step's advantages, alike on all ranks; None without the key."""
+        if not self.recipe.normalize_batch:
+            return None
+        own = [a for g in groups for a in advantages_of(g, self.recipe)[0] if a is not None]
+        return batch_moments([a for rank in self.ranks.gather(own) for a in rank])
+
+    def _note(self, group: Group, taken: bool, metrics: StepMetrics) -> None:
+        """Journal a group with its advantages."""
+        first, visual = advantages_of(group, self.recipe, self.batch)
+        for place, rollout in enumerate(group):
+            metrics.count("tokens", rollout.tokens)
+            told = (first[place], visual[place] if visual else None)
+            self.journal.append(
+                rollout.journal(self.progress.step + 1, dropped=not taken, advantages=told)
+            )
 
     def _check_failures(self, failures: list[str | None], metrics: StepMetrics) -> None:
         """Stop if too few responses can be used, alike on all ranks.
@@ -276,9 +293,8 @@ class Trainer(Session):
         """Turn groups into training rows, cut into minibatches."""
         recipe = self.recipe
         for group in groups:
-            both = advantages_of(group, recipe)
-            known = [a for advantages in both for a in advantages or () if a is not None]
-            metrics.mean("zero_variance_share", [float(not any(known))])
+            metrics.mean("zero_variance_share", [float(not any(_known(group, recipe, None)))])
+            known = _known(group, recipe, self.batch)
             metrics.mean("advantage/abs", map(abs, known))
             if known:
                 metrics.peak("advantage/max", max(known))
@@ -289,7 +305,7 @@ class Trainer(Session):
             [
                 row
                 for group in groups[each * i : each * (i + 1)]
-                for row in rows_of(group, recipe, self.encoder.tokenizer)
+                for row in rows_of(group, recipe, self.encoder.tokenizer, self.batch)
             ]
             for i in range(count)
         ]
@@ -318,6 +334,12 @@ class Trainer(Session):
             return
         if progress.best_score is None or mean > progress.best_score:
             progress.best_score, progress.best_step = mean, progress.step
+
+
+def _known(group: Group, recipe: Recipe, batch: Moments | None) -> list[float]:
+    """All advantages of a group."""
+    both = advantages_of(group, recipe, batch)
+    return [a for advantages in both for a in advantages or () if a is not None]
 
 
 def in_reach(group: Group, recipe: Recipe) -> bool:

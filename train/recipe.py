@@ -71,6 +71,8 @@ class Recipe(Training):
         }
     )
     """`multi_advantage`: weights of the components' advantages."""
+    normalize_batch: bool = False
+    """`multi_advantage`: normalise the weighted sums again, over a step's responses (GDPO)."""
     judge: str | None = None
     """The judge of the answers; None = the task's judge."""
     perception_model: str | None = None
@@ -112,24 +114,32 @@ class Recipe(Training):
     """`filter_groups`: kept groups have a mean accuracy below this."""
     filter_tries: Positive = 20
     """`filter_groups`: maximum rounds of rollouts per step."""
+    overlong_tokens: Positive | None = None
+    """Punish the last so many tokens before `max_tokens` by 0 to -1, component `overlong` (DAPO's
+    soft overlong punishment); None = not."""
 
     # The loss
     clip_low: NonNegative = 0.2
-    """PPO's lower clip range: ratios below 1 - `clip_low`."""
+    """PPO's lower clip range: ratios below 1 - `clip_low`. The papers of `gspo` and `cispo` have
+    other ranges: 3e-4 and 4e-4, and no lower bound (1 or more)."""
     clip_high: NonNegative = 0.3
     """PPO's upper clip range: ratios above 1 + `clip_high`."""
     dual_clip: Annotated[float, Field(gt=1)] | None = 3.0
-    """Bound of the ratio of tokens with a negative advantage; None = no bound."""
+    """Bound of the ratio of tokens with a negative advantage; None = no bound. Not in `cispo`."""
     beta: NonNegative = 1e-2
     """Weight of the KL to the frozen first model; 0 keeps no such model in memory."""
-    aggregation: Literal["grpo", "dr_grpo", "dapo", "bnpo"] = "dapo"
-    """How token losses become one loss (names as in TRL)."""
+    aggregation: Literal["grpo", "dr_grpo", "dapo", "bnpo", "gspo", "cispo"] = "dapo"
+    """How token losses become one loss (names as in TRL). `gspo` is `grpo` with the ratio and the
+    clip of whole responses; `cispo` is `dapo` with clipped ratios as weights without a gradient."""
     scale_rewards: bool = True
     """Divide advantages by the group's standard deviation."""
     mask_truncated: bool = False
     """Exclude truncated responses from the loss; their reward is 0 in any case."""
     importance_cap: NonNegative = 2.0
     """Maximum weight that corrects the engine's log-probs to the trainer's; 0 = no correction."""
+    importance_mode: Literal["token_truncate", "sequence_mask"] = "token_truncate"
+    """What happens above `importance_cap` (names as in TRL): weights of tokens are truncated, or
+    whole responses are masked by the product of their tokens' weights."""
 
     # Updates
     minibatch_prompts: Positive = 128
@@ -175,10 +185,24 @@ class Recipe(Training):
             raise ValueError(f"schedule {self.schedule} needs schedule_steps")
         if self.eval_every and not self.eval_tasks:
             raise ValueError(f"eval_every {self.eval_every} needs eval_tasks")
-        unknown = set(self.component_weights) - set(COMPONENTS)
-        if unknown:
-            raise ValueError(f"component_weights {sorted(unknown)}: known are {COMPONENTS}")
+        self._rewards_well()
         return self
+
+    def _rewards_well(self) -> None:
+        """Refuse components without a weight, and weights without a component."""
+        known = (*COMPONENTS, *(("overlong",) if self.overlong_tokens else ()))
+        unknown = set(self.component_weights) - set(known)
+        if unknown:
+            raise ValueError(f"component_weights {sorted(unknown)}: known are {known}")
+        if self.objective != "multi_advantage":
+            if self.normalize_batch:
+                raise ValueError(f"normalize_batch goes with multi_advantage, not {self.objective}")
+        elif set(known) - set(COMPONENTS) - set(self.component_weights):
+            raise ValueError("overlong_tokens: give component_weights a weight for overlong, too")
+        if self.overlong_tokens and self.overlong_tokens > self.max_tokens:
+            raise ValueError(
+                f"overlong_tokens {self.overlong_tokens} is more than max_tokens {self.max_tokens}"
+            )
 
     def _reads_well(self) -> None:
         """Refuse an impossible second pass."""

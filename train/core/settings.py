@@ -32,6 +32,13 @@ NOT_TRAINING = frozenset(
 )
 
 
+# Settings that older checkpoints lack: those were trained with the default. The default is not in
+# the hash of a recipe, so that recipes without these settings keep theirs.
+LATER = frozenset(
+    "lora_rank lora_alpha lora_target importance_mode overlong_tokens normalize_batch".split()
+)
+
+
 class Training(BaseModel):
     """Settings of every trainer: the model, the updates, the run."""
 
@@ -153,10 +160,11 @@ class Training(BaseModel):
     def changed(self, other: Mapping[str, Any]) -> list[str]:
         """Settings that affect the training and differ from a stored recipe, as `key: a -> b`."""
         mine = self.model_dump(mode="json")
+        theirs = {key: self._default(key) for key in LATER} | dict(other)
         return [
-            f"{key}: {other.get(key)!r} -> {mine[key]!r}"
+            f"{key}: {theirs.get(key)!r} -> {mine[key]!r}"
             for key in mine
-            if key not in NOT_TRAINING and mine[key] != other.get(key)
+            if key not in NOT_TRAINING and mine[key] != theirs.get(key)
         ]
 
     def digest(self) -> str:
@@ -164,7 +172,10 @@ class Training(BaseModel):
         kept = {
             key: value
             for key, value in self.model_dump(mode="json").items()
-            # Absent adapters are left out, so that recipes without them keep their hash.
-            if key not in NOT_TRAINING and not (key.startswith("lora_") and value is None)
+            if key not in NOT_TRAINING and not (key in LATER and value == self._default(key))
         }
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+    def _default(self, key: str) -> Any:
+        field = type(self).model_fields.get(key)
+        return field.default if field else None

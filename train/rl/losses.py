@@ -1,8 +1,9 @@
 """The loss per token: clipped policy gradient, KL to a reference, and the aggregation.
 
-All tensors are `(B, T)` or flat `(N,)` over response tokens; every formula is elementwise. The
-weights of `token_weight` contain the mean over the whole minibatch. The sum over micro-batches and
-ranks is therefore the minibatch's loss, for any division into micro-batches.
+All tensors are `(B, T)` or flat `(N,)` over response tokens. Every formula is elementwise, except
+those that get the number of each token's sequence, `(N,)`. The weights of `token_weight` contain
+the mean over the whole minibatch. The sum over micro-batches and ranks is therefore the minibatch's
+loss, for any division into micro-batches.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-Aggregation = Literal["grpo", "dr_grpo", "dapo", "bnpo"]
+Aggregation = Literal["grpo", "dr_grpo", "dapo", "bnpo", "gspo", "cispo"]
 
 KL_CLAMP = 10.0
 LOG_RATIO_CLAMP = 20.0
@@ -52,6 +53,45 @@ def policy_loss(
     return loss
 
 
+def cispo_loss(
+    logprobs: Tensor, old: Tensor, advantages: Tensor, *, low: float, high: float
+) -> Tensor:
+    """CISPO's loss of each token: `-sg(clip(ratio, 1 - low, 1 + high)) A log p`.
+
+    The clipped ratio is a weight without a gradient (`sg`), so that every token keeps its gradient
+    (MiniMax-M1, arXiv:2506.13585, eqs 4 and 5). The paper has no lower bound: `low` of at least 1.
+
+    Args:
+        logprobs: Log-probs of the policy that is trained.
+        old: Log-probs of the policy before the updates.
+        advantages: One per token.
+        low: Weights are at least 1 - low.
+        high: Weights are at most 1 + high.
+    """
+    import torch
+
+    ratio = torch.exp((logprobs - old).clamp(-LOG_RATIO_CLAMP, LOG_RATIO_CLAMP))
+    return -ratio.clamp(1 - low, 1 + high).detach() * advantages * logprobs
+
+
+def sequence_means(values: Tensor, sequence: Tensor) -> Tensor:
+    """The mean over each token's sequence, `(N,)`, with gradients.
+
+    `policy_loss` of the means of both log-probs is GSPO's: its ratio is the length-normalised
+    ratio of the sequences (arXiv:2507.18071, eqs 5 and 7).
+
+    Args:
+        values: Log-probs, `(N,)`.
+        sequence: Number of each token's sequence, from 0, `(N,)`.
+    """
+    import torch
+
+    zeros = values.new_zeros(int(sequence.max()) + 1)
+    sums = zeros.index_add(0, sequence, values)
+    counts = zeros.index_add(0, sequence, torch.ones_like(values))
+    return (sums / counts.clamp(min=1))[sequence]
+
+
 def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     """Estimate KL(policy || reference) of each token: `exp(d) - d - 1`, d = reference - policy.
 
@@ -76,6 +116,25 @@ def importance_weights(old: Tensor, sampled: Tensor, cap: float) -> Tensor:
     return torch.exp((old - sampled).clamp(max=LOG_RATIO_CLAMP)).clamp(max=cap).detach()
 
 
+def masked_importance_weights(old: Tensor, sampled: Tensor, sequence: Tensor, cap: float) -> Tensor:
+    """Importance weights of whole sequences, 0 for those above the cap (TRL's `sequence_mask`).
+
+    The weight of a sequence is the product of its tokens' p/q. A sequence that the trainer finds
+    more than `cap` times as likely as the engine is masked: its tokens have no policy gradient.
+
+    Args:
+        old: Log-probs p of the trainer, with the weights that sampled, `(N,)`.
+        sampled: Log-probs q of the engine that sampled, `(N,)`.
+        sequence: Number of each token's sequence, from 0, `(N,)`.
+        cap: Maximum weight.
+    """
+    import torch
+
+    sums = old.new_zeros(int(sequence.max()) + 1).index_add(0, sequence, old - sampled)
+    weights = torch.exp(sums.clamp(max=LOG_RATIO_CLAMP))
+    return weights.masked_fill(weights > cap, 0.0)[sequence].detach()
+
+
 def objective(
     token_losses: Tensor, weights: Tensor, correction: Tensor, kl: Tensor, beta: float
 ) -> Tensor:
@@ -97,9 +156,9 @@ class Totals:
 def token_weight(length: int, totals: Totals, how: Aggregation, longest: int) -> float:
     """The weight of each token of a response in the sum that is the minibatch's loss.
 
-    `grpo`: mean over a response, then over responses. `dr_grpo`: sum over all, divided by responses
-    times the length limit (arXiv:2503.20783). `dapo`: mean over the tokens of all ranks. `bnpo`:
-    mean over this rank's tokens, then over ranks.
+    `grpo` and `gspo`: mean over a response, then over responses. `dr_grpo`: sum over all, divided
+    by responses times the length limit (arXiv:2503.20783). `dapo` and `cispo`: mean over the tokens
+    of all ranks. `bnpo`: mean over this rank's tokens, then over ranks.
 
     Args:
         length: Number of the response's tokens in the loss.
@@ -109,8 +168,10 @@ def token_weight(length: int, totals: Totals, how: Aggregation, longest: int) ->
     """
     divisor = {
         "grpo": totals.sequences * max(1, length),
+        "gspo": totals.sequences * max(1, length),
         "dr_grpo": totals.sequences * longest,
         "dapo": totals.tokens,
+        "cispo": totals.tokens,
         "bnpo": totals.local_tokens * totals.ranks,
     }[how]
     return 1.0 / max(1, divisor)

@@ -23,6 +23,7 @@ no advantage.
 from __future__ import annotations
 
 import math
+import statistics
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -86,8 +87,28 @@ def weighted_advantages(
     ]
 
 
-def advantages_of(group: Sequence[Rollout], recipe: Recipe) -> tuple[Advantages, Advantages | None]:
+Moments = tuple[float, float]
+"""Mean and unbiased standard deviation."""
+
+
+def batch_moments(sums: Sequence[float]) -> Moments:
+    """The moments of the advantages of all responses of a step, for GDPO's last normalisation."""
+    if len(sums) < 2:
+        return 0.0, 0.0
+    return statistics.fmean(sums), statistics.stdev(sums)
+
+
+def advantages_of(
+    group: Sequence[Rollout], recipe: Recipe, batch: Moments | None = None
+) -> tuple[Advantages, Advantages | None]:
     """Advantages of a prompt's responses.
+
+    Args:
+        group: The responses.
+        recipe: The objective and its weights.
+        batch: `multi_advantage` with `normalize_batch`: the moments of the step's advantages. They
+            are normalised to `(A - mean) / (std + EPSILON)` (GDPO, arXiv:2601.05242, eq 6; its
+            weights are those of eq 7). None = not.
 
     Returns:
         Those of the first pass and, for `decoupled`, those of the visual reward.
@@ -97,17 +118,28 @@ def advantages_of(group: Sequence[Rollout], recipe: Recipe) -> tuple[Advantages,
         components = {
             name: [r.components[name] for r in group] for name in recipe.component_weights
         }
-        return weighted_advantages(components, recipe.component_weights, scale=scale), None
+        sums = weighted_advantages(components, recipe.component_weights, scale=scale)
+        if batch is not None:
+            mean, deviation = batch
+            sums = [None if a is None else (a - mean) / (deviation + EPSILON) for a in sums]
+        return sums, None
     first, *visual = (
         group_advantages([weigh(r.components, weights) for r in group], scale=scale)
-        for weights in reward_parts(recipe.objective, recipe.format_weight)
+        for weights in reward_parts(
+            recipe.objective, recipe.format_weight, overlong=recipe.overlong_tokens is not None
+        )
     )
     return first, visual[0] if visual else None
 
 
-def rows_of(group: Sequence[Rollout], recipe: Recipe, tokenizer: Any) -> list[TrainRow]:
-    """The training rows of a prompt's responses; a response without an advantage gives none."""
-    first, visual = advantages_of(group, recipe)
+def rows_of(
+    group: Sequence[Rollout], recipe: Recipe, tokenizer: Any, batch: Moments | None = None
+) -> list[TrainRow]:
+    """The training rows of a prompt's responses; a response without an advantage gives none.
+
+    `batch`: see `advantages_of`.
+    """
+    first, visual = advantages_of(group, recipe, batch)
     rows: list[TrainRow] = []
 
     def add(request: Request, completion: Completion, terms: list[Term]) -> None:

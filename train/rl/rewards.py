@@ -11,6 +11,8 @@ truncated earns 0, because the policy is responsible for it.
 | `description_accuracy` | the judge accepts the answer of the second pass, without the image |
 | `description_format` | the second response is think, box, and nothing else |
 
+`overlong` (recipe key `overlong_tokens`) is from 0 to -1: see `overlong_penalty`.
+
 The reasoning is in `<think>` or in `<thinking>`. Some chat templates open a tag, so that a response
 begins inside it: `…</think> <description>…` (Qwen3-VL Thinking). Such thinking may be in place of
 the reasoning that the form asks for, or before it.
@@ -86,16 +88,31 @@ def _one_box(text: str) -> bool:
     return False
 
 
-def reward_parts(objective: str, alpha: float) -> tuple[Mapping[str, float], ...]:
+def overlong_penalty(length: int, longest: int, margin: int) -> float:
+    """DAPO's soft overlong punishment of a response (arXiv:2503.14476, eq 13), from 0 to -1.
+
+    Args:
+        length: Tokens of the response, |y|.
+        longest: Maximum tokens of a response, L_max.
+        margin: The last tokens before it, L_cache, in which the punishment grows.
+    """
+    return -min(max(length - (longest - margin), 0) / margin, 1.0)
+
+
+def reward_parts(
+    objective: str, alpha: float, *, overlong: bool = False
+) -> tuple[Mapping[str, float], ...]:
     """Weights of the components in an objective's rewards; `alpha` is the weight of the format.
 
+    `overlong` adds the punishment of that name to the reward of the answer (DAPO, section 3.4).
     `decoupled` has two rewards, r_ans and r_vis (paper v2, eqs 3 and 4); the others have one (paper
     v1 and its code). `multi_advantage` trains on the components; its reward is only logged.
     """
+    shaped = {"overlong": 1.0} if overlong else {}
     if objective == "decoupled":
         seen = {"description_accuracy": 1.0, "description_format": alpha}
-        return {"accuracy": 1.0, "format": alpha}, seen
-    answered = {"accuracy": 1 - alpha, "format": alpha}
+        return {"accuracy": 1.0, "format": alpha} | shaped, seen
+    answered = {"accuracy": 1 - alpha, "format": alpha} | shaped
     return (answered if objective == "answer_only" else answered | {"description_accuracy": 1.0},)
 
 
@@ -107,7 +124,8 @@ def weigh(components: Components, weights: Mapping[str, float]) -> float | None:
 
 def total_reward(components: Components, objective: str, alpha: float) -> float | None:
     """The reward as one number, for the journal and the curves; scalar objectives train on it."""
-    parts = [weigh(components, weights) for weights in reward_parts(objective, alpha)]
+    weights = reward_parts(objective, alpha, overlong="overlong" in components)
+    parts = [weigh(components, each) for each in weights]
     return None if None in parts else sum(part for part in parts if part is not None)
 
 

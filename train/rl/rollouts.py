@@ -21,7 +21,14 @@ from vsr1_bench.records import Completion, Request, Sample
 
 from ..core.metrics import StepMetrics
 from ..recipe import Recipe
-from .rewards import Grading, format_first, format_second, grading_by, total_reward
+from .rewards import (
+    Grading,
+    format_first,
+    format_second,
+    grading_by,
+    overlong_penalty,
+    total_reward,
+)
 
 
 @dataclass(slots=True)
@@ -249,6 +256,16 @@ def _form(completion: Completion, check: Callable[[str, str], float], opened: st
     return float(completion.finish_reason != "length" and check(completion.text, opened))
 
 
+def _overlong(rollout: Rollout, margin: int, recipe: Recipe) -> float | None:
+    """The component `overlong` of the first pass; None if it failed."""
+    if rollout.response.error is not None:
+        return None
+    length = len(rollout.response.token_ids or ())
+    longest = recipe.max_tokens
+    # The engine's own limit may have truncated it earlier; it is overlong all the same.
+    return overlong_penalty(longest if rollout.truncated else length, longest, margin)
+
+
 def _reward(
     key: str, rollout: Rollout, grading: Grading, recipe: Recipe, opened: tuple[str, str]
 ) -> None:
@@ -273,4 +290,6 @@ def _reward(
     if recipe.reads:
         rollout.components |= {"description_accuracy": seen, "description_format": form}
         rollout.reasons["description_accuracy"] = reason
+    if recipe.overlong_tokens:
+        rollout.components["overlong"] = _overlong(rollout, recipe.overlong_tokens, recipe)
     rollout.reward = total_reward(rollout.components, recipe.objective, recipe.format_weight)

@@ -15,7 +15,17 @@ from ..core.encoding import PROMPTS_TOGETHER, Batch, Encoder, Kind, Micro, Train
 from ..core.engine import TrainingEngine
 from ..core.metrics import StepMetrics
 from ..recipe import Recipe
-from .losses import Totals, importance_weights, kl_k3, objective, policy_loss, token_weight
+from .losses import (
+    Totals,
+    cispo_loss,
+    importance_weights,
+    kl_k3,
+    masked_importance_weights,
+    objective,
+    policy_loss,
+    sequence_means,
+    token_weight,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,67 +133,100 @@ class Updater:
         kl = torch.zeros_like(logprobs)  # (N,)
         if recipe.beta:
             kl = kl_k3(logprobs, _concatenated([r.reference for r in micro], now))  # (N,), >= 0
-        correction = torch.ones_like(now)  # (N,), engine -> trainer, no gradient
-        if recipe.importance_cap:
-            correction = importance_weights(old, sampled, recipe.importance_cap)  # (N,)
+        correction = self._correction(micro, old, sampled)  # (N,), engine -> trainer, no gradient
         loss = logprobs.sum() * 0.0  # (), so that a dummy row reaches every parameter too
         has_kl = torch.zeros_like(now, dtype=torch.bool)  # (N,), tokens whose KL is in the loss
         for part in PARTS:
-            weights, advantages = self._shares(micro, part, totals[part], now)  # (N,), (N,)
+            # (N,) each
+            weights, advantages, sequence = self._shares(micro, part, totals[part], now)
             in_part = weights > 0  # (N,), a part covers some of the N tokens
             if not in_part.any():
                 continue
-            clipped = policy_loss(
-                logprobs,
-                old,
-                advantages,
-                low=recipe.clip_low,
-                high=recipe.clip_high,
-                dual=recipe.dual_clip,
-            )  # (N,)
+            surrogate = self._surrogate(logprobs, old, advantages, sequence)  # (N,)
             own_kl = kl.masked_fill(has_kl, 0.0)  # (N,), each token's KL counts once
             has_kl = has_kl | in_part
-            loss = loss + objective(clipped, weights, correction, own_kl, recipe.beta)  # ()
-            stats = self._stats(now, old, sampled, advantages)
+            loss = loss + objective(surrogate, weights, correction, own_kl, recipe.beta)  # ()
+            stats = self._stats(now, old, sampled, advantages, sequence)
+            if recipe.importance_cap:
+                stats["mismatch/capped_share"] = self._capped(correction).float()
             stats |= {"kl": kl.detach(), "entropy": entropy}
             self._log(metrics, "" if part == "answer" else f"{part}/", stats, in_part)
         return loss
 
+    def _correction(self, micro: Micro, old: Tensor, sampled: Tensor) -> Tensor:
+        """Weights that correct the engine's log-probs to the trainer's, `(N,)`."""
+        import torch
+
+        cap = self._recipe.importance_cap
+        if not cap:
+            return torch.ones_like(old)
+        if self._recipe.importance_mode == "token_truncate":
+            return importance_weights(old, sampled, cap)
+        lengths = torch.tensor([len(row.tokens) for row in micro], device=old.device)
+        rows = torch.arange(len(micro), device=old.device).repeat_interleave(lengths)  # (N,)
+        return masked_importance_weights(old, sampled, rows, cap)
+
+    def _capped(self, correction: Tensor) -> Tensor:
+        """Tokens whose importance weight is truncated or masked, `(N,)`."""
+        if self._recipe.importance_mode == "sequence_mask":
+            return correction == 0
+        return correction >= self._recipe.importance_cap
+
+    def _surrogate(
+        self, logprobs: Tensor, old: Tensor, advantages: Tensor, sequence: Tensor
+    ) -> Tensor:
+        """The policy-gradient loss of each token, `(N,)`; see `losses`."""
+        recipe = self._recipe
+        bounds = {"low": recipe.clip_low, "high": recipe.clip_high}
+        if recipe.aggregation == "cispo":
+            return cispo_loss(logprobs, old, advantages, **bounds)
+        if recipe.aggregation == "gspo":
+            logprobs, old = sequence_means(logprobs, sequence), sequence_means(old, sequence)
+        return policy_loss(logprobs, old, advantages, **bounds, dual=recipe.dual_clip)
+
     def _shares(
         self, micro: Micro, part: str, totals: Totals, like: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Weights and advantages of a micro-batch's tokens in one part, `(N,)` each; 0 outside."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights, advantages and sequences of a micro-batch's tokens in one part, `(N,)` each.
+
+        Outside the part all are 0. A sequence is the tokens that an advantage applies to.
+        """
         import torch
 
         weights, advantages = torch.zeros_like(like), torch.zeros_like(like)
+        sequence = torch.zeros_like(like, dtype=torch.long)
         recipe, place = self._recipe, 0
-        for row in micro:
+        for number, row in enumerate(micro, start=1):
             for term in row.terms:
                 if term.part == part:
                     start, end = term.span
+                    sequence[place + start : place + end] = number
                     each = token_weight(end - start, totals, recipe.aggregation, recipe.max_tokens)
                     weights[place + start : place + end] = term.weight * each
                     advantages[place + start : place + end] = term.advantage
             place += len(row.tokens)
-        return weights, advantages
+        return weights, advantages, sequence
 
     def _stats(
-        self, now: Tensor, old: Tensor, sampled: Tensor, advantages: Tensor
+        self, now: Tensor, old: Tensor, sampled: Tensor, advantages: Tensor, sequence: Tensor
     ) -> dict[str, Tensor]:
         """Statistics of the update, `(N,)` each."""
         recipe = self._recipe
-        ratio = (now - old).exp()
+        log_ratio = now - old
+        if recipe.aggregation == "gspo":
+            log_ratio = sequence_means(log_ratio, sequence)
+        ratio = log_ratio.exp()
+        low, high = ratio < 1 - recipe.clip_low, ratio > 1 + recipe.clip_high
+        if recipe.aggregation != "cispo":  # which clips whatever the sign of the advantage
+            low, high = low & (advantages < 0), high & (advantages > 0)
         stats = {
             "ratio": ratio,
-            "clip/low_share": ((ratio < 1 - recipe.clip_low) & (advantages < 0)).float(),
-            "clip/high_share": ((ratio > 1 + recipe.clip_high) & (advantages > 0)).float(),
+            "clip/low_share": low.float(),
+            "clip/high_share": high.float(),
             "mismatch/mean": (old - sampled).abs(),
         }
-        if recipe.dual_clip is not None:
+        if recipe.dual_clip is not None and recipe.aggregation != "cispo":
             stats["clip/dual_share"] = ((ratio > recipe.dual_clip) & (advantages < 0)).float()
-        if recipe.importance_cap:
-            over = (old - sampled).exp() > recipe.importance_cap
-            stats["mismatch/capped_share"] = over.float()
         return stats
 
     @staticmethod

@@ -18,15 +18,21 @@ from vsr1_bench.train.core.metrics import StepMetrics  # noqa: E402
 from vsr1_bench.train.recipe import Recipe  # noqa: E402
 from vsr1_bench.train.rl.losses import (  # noqa: E402
     Totals,
+    cispo_loss,
     importance_weights,
     kl_k3,
-    objective,
+    masked_importance_weights,
     policy_loss,
+    sequence_means,
     token_weight,
 )
 from vsr1_bench.train.rl.updates import PARTS, Updater  # noqa: E402
 
+PROMPT = Request("", (), Sampling())
 LOW, HIGH, LONGEST = 0.2, 0.3, 9
+BATCHES = range(20)
+AGGREGATIONS = ("grpo", "dr_grpo", "dapo", "bnpo", "gspo", "cispo")
+MODES = ("token_truncate", "sequence_mask")
 
 
 def random_batch(seed: int) -> dict[str, Any]:
@@ -49,26 +55,78 @@ def random_batch(seed: int) -> dict[str, Any]:
 
 
 def our_loss(
-    batch: dict[str, Any], how: Any, *, beta: float, dual: float | None, cap: float
+    batch: dict[str, Any],
+    how: Any,
+    *,
+    beta: float,
+    dual: float | None,
+    cap: float,
+    mode: Any = "token_truncate",
 ) -> tuple[float, Any]:
+    """The loss that the trainer computes of the batch's rows, and its gradient `(5, 7)`."""
+    recipe = Recipe(
+        model="tiny",
+        task="demo",
+        objective="summed",
+        aggregation=how,
+        beta=beta,
+        clip_low=1.0 if how == "cispo" else LOW,
+        clip_high=HIGH,
+        dual_clip=dual,
+        importance_cap=cap,
+        importance_mode=mode,
+        max_tokens=LONGEST,
+    )
+    rows, kept = [], batch["mask"].bool()
+    for i, length in enumerate(batch["lengths"].int().tolist()):
+        term = Term("answer", 1.0, float(batch["advantages"][i]), (0, length))
+        old, reference = batch["old"][i, :length], batch["reference"][i, :length]
+        sampled = tuple(batch["sampled"][i, :length].tolist())
+        rows.append(TrainRow(PROMPT, (1,) * length, sampled, None, (term,), old, reference))
+    table = Table(batch["now"][kept].clone())
+    updater = Updater(recipe, Engine(table), Lines(), {})  # type: ignore[arg-type]
+    loss = loss_of(updater, rows, {part: updater._totals(rows, part) for part in PARTS})
+    (gradient,) = torch.autograd.grad(loss, table.values)
+    return float(loss.detach()), torch.zeros_like(batch["now"]).masked_scatter(kept, gradient)
+
+
+def written_out(
+    batch: dict[str, Any], how: str, *, beta: float, dual: float | None, cap: float, mode: str
+) -> tuple[float, Any]:
+    """The same from the papers' formulas, one token after another."""
     now = batch["now"].clone().requires_grad_()
-    mask, lengths = batch["mask"], batch["lengths"]
-    tokens = int(mask.sum())
-    totals = Totals(sequences=5, tokens=tokens, local_tokens=tokens, ranks=1)
-    each = [token_weight(int(length), totals, how, LONGEST) for length in lengths]
-    weights = torch.tensor(each, dtype=torch.float64)[:, None] * mask
-    correction = torch.ones_like(now)
-    if cap:
-        correction = importance_weights(batch["old"], batch["sampled"], cap)
-    advantages = batch["advantages"][:, None].expand_as(now)
-    losses = policy_loss(now, batch["old"], advantages, low=LOW, high=HIGH, dual=dual)
-    loss = objective(losses, weights, correction, kl_k3(now, batch["reference"]), beta)
-    (gradient,) = torch.autograd.grad(loss, now)
-    return float(loss.detach()), gradient
+    lengths = batch["lengths"].int().tolist()
+    tokens, total = sum(lengths), torch.zeros(())
+    for i, length in enumerate(lengths):
+        a = float(batch["advantages"][i])
+        logs = [now[i, t] - batch["old"][i, t] for t in range(length)]
+        gaps = [float(batch["old"][i, t] - batch["sampled"][i, t]) for t in range(length)]
+        product = math.exp(sum(gaps))
+        divisor = {
+            "grpo": 5 * length,
+            "gspo": 5 * length,
+            "dr_grpo": 5 * LONGEST,
+        }.get(how, tokens)
+        for t in range(length):
+            ratio = torch.exp(sum(logs) / length if how == "gspo" else logs[t])
+            if how == "cispo":
+                gain = min(float(ratio.detach()), 1 + HIGH) * a * now[i, t]
+            else:
+                gain = torch.minimum(ratio * a, ratio.clamp(1 - LOW, 1 + HIGH) * a)
+                if dual is not None and a < 0:
+                    gain = torch.maximum(gain, torch.tensor(dual * a).double())
+            weight = min(math.exp(gaps[t]), cap)
+            if mode == "sequence_mask":
+                weight = product if product <= cap else 0.0
+            d = batch["reference"][i, t] - now[i, t]
+            kl = torch.exp(d) - d - 1
+            total = total + ((weight if cap else 1.0) * -gain + beta * kl) / divisor
+    (gradient,) = torch.autograd.grad(total, now)
+    return float(total.detach()), gradient
 
 
 def trl_loss(
-    batch: dict[str, Any], how: str, *, beta: float, dual: float | None, cap: float
+    batch: dict[str, Any], how: str, *, beta: float, dual: float | None, cap: float, mode: str
 ) -> tuple[float, Any]:
     """The loss of TRL's GRPOTrainer, run on a stand-in for the trainer."""
     trl = pytest.importorskip("trl", reason="trl is a development dependency")
@@ -79,12 +137,12 @@ def trl_loss(
         aux_loss_enabled=False,
         top_entropy_quantile=1.0,
         off_policy_mask_threshold=None,
-        importance_sampling_level="token",
+        importance_sampling_level="sequence" if how == "gspo" else "token",
         beta=beta,
         args=SimpleNamespace(use_bias_correction_kl=False, delta=dual, steps_per_generation=1),
-        loss_type=how,
+        loss_type="grpo" if how == "gspo" else how,
         epsilon_low=LOW,
-        epsilon_high=HIGH,
+        epsilon_high=1 + HIGH if how == "cispo" else HIGH,  # there it is the bound itself
         use_vllm=bool(cap),
         vllm_importance_sampling_correction=bool(cap),
         model=SimpleNamespace(training=True),
@@ -105,26 +163,84 @@ def trl_loss(
         "num_items_in_batch": mask.sum(),
     }
     if cap:
-        # TRL's `token_truncate`, from its _generate_and_score_completions.
-        ratio = torch.exp((batch["old"] - batch["sampled"]) * mask)
-        inputs["importance_sampling_ratio"] = ratio.clamp(max=cap)
+        # From its _generate_and_score_completions.
+        gaps = (batch["old"] - batch["sampled"]) * mask
+        if mode == "sequence_mask":
+            ratio = torch.exp(gaps.sum(dim=-1, keepdim=True))
+            inputs["importance_sampling_ratio"] = ratio.masked_fill(ratio > cap, value=0.0)
+        else:
+            inputs["importance_sampling_ratio"] = torch.exp(gaps).clamp(max=cap)
     loss = trl.GRPOTrainer._compute_loss(trainer, trainer.model, inputs)
     (gradient,) = torch.autograd.grad(loss, now)
     return float(loss.detach()), gradient
 
 
-@pytest.mark.parametrize("how", ["grpo", "dr_grpo", "dapo", "bnpo"])
+@pytest.mark.parametrize("how", AGGREGATIONS)
 @pytest.mark.parametrize(
-    ("beta", "dual", "cap"), [(0.0, None, 0.0), (0.04, None, 0.0), (0.04, 3.0, 0.0), (0.04, 3, 2)]
+    ("beta", "dual", "cap", "mode"),
+    [
+        (0.0, None, 0.0, MODES[0]),
+        (0.04, 3.0, 0.0, MODES[0]),
+        (0.04, 3.0, 2.0, MODES[0]),
+        (0.04, 3.0, 2.0, MODES[1]),
+    ],
 )
-def test_loss_and_gradient_are_trls(how: str, beta: float, dual: float | None, cap: float) -> None:
-    for seed in range(3):
+@pytest.mark.parametrize("other", [written_out, trl_loss])
+def test_loss_and_gradient_are_those_of_the_papers_and_of_trl(
+    other: Any, how: str, beta: float, dual: float | None, cap: float, mode: str
+) -> None:
+    largest = 0.0
+    for seed in BATCHES:
         batch = random_batch(seed)
-        ours, our_gradient = our_loss(batch, how, beta=beta, dual=dual, cap=cap)
-        theirs, their_gradient = trl_loss(batch, how, beta=beta, dual=dual, cap=cap)
+        settings: Any = {"beta": beta, "dual": dual, "cap": cap, "mode": mode}
+        ours, our_gradient = our_loss(batch, how, **settings)
+        theirs, their_gradient = other(batch, how, **settings)
         assert ours == pytest.approx(theirs, abs=1e-6)
-        assert torch.allclose(our_gradient, their_gradient, atol=1e-6)
-        assert our_gradient.abs().max() > 1e-3
+        assert torch.allclose(our_gradient, their_gradient, atol=1e-6, rtol=0)
+        largest = max(largest, float(our_gradient.abs().max()))
+    assert largest > 1e-3
+
+
+def test_new_losses_by_hand() -> None:
+    """Two responses: ratios 2 and 1/2, and 4; with A = 1 and A = -1."""
+    now = torch.tensor([2.0, 0.5, 4.0]).log().requires_grad_()
+    zero, sequence = torch.zeros(3), torch.tensor([1, 1, 2])
+    assert sequence_means(now, sequence).exp().tolist() == pytest.approx([1.0, 1.0, 4.0])
+    advantages = torch.tensor([1.0, 1.0, -1.0])
+    loss = cispo_loss(now, zero, advantages, low=0.2, high=0.3)
+    weights = [1.3, 0.8, 1.3]
+    assert torch.autograd.grad(loss.sum(), now)[0].tolist() == pytest.approx(
+        [-weights[0], -weights[1], weights[2]]  # a gradient beyond the clip, too
+    )
+    # p/q of the first response is 3 x 0.5, that of the second 4: above the cap of 2.
+    sampled = -torch.tensor([3.0, 0.5, 4.0]).log()
+    masked = masked_importance_weights(zero, sampled, sequence, 2.0)
+    assert masked.tolist() == pytest.approx([1.5, 1.5, 0.0]) and not masked.requires_grad
+
+
+def test_statistics_follow_the_ratio_of_the_loss() -> None:
+    """With `gspo` the ratio is that of the response; masked responses are counted."""
+    batch = random_batch(0) | {"advantages": torch.ones(5).double()}
+    for how, mode in (("gspo", MODES[1]), ("cispo", MODES[0]), ("dapo", MODES[0])):
+        recipe = Recipe(
+            model="tiny",
+            task="demo",
+            objective="summed",
+            aggregation=how,  # type: ignore[arg-type]
+            importance_mode=mode,  # type: ignore[arg-type]
+        )
+        updater = Updater(recipe, Engine(Table(torch.zeros(1))), Lines(), {})  # type: ignore[arg-type]
+        now, old = batch["now"][0], batch["old"][0]
+        sequence = torch.ones(7, dtype=torch.long)
+        stats = updater._stats(now, old, batch["sampled"][0], -torch.ones(7), sequence)
+        ratio = (now - old).mean().exp().expand(7) if how == "gspo" else (now - old).exp()
+        assert torch.allclose(stats["ratio"], ratio)
+        high = ratio > 1.3 if how == "cispo" else torch.zeros(7)
+        assert stats["clip/high_share"].tolist() == high.float().tolist()
+        assert ("clip/dual_share" in stats) == (how != "cispo")
+        weights = torch.tensor([0.0, 1.0, 2.0])
+        capped = [True, False, False] if mode == MODES[1] else [False, False, True]
+        assert updater._capped(weights).tolist() == capped
 
 
 def test_clipping_by_hand() -> None:
@@ -167,8 +283,9 @@ def test_token_weights_by_hand() -> None:
     totals = Totals(4, 20, 10, 2)
     found = {
         how: [token_weight(n, totals, how, 16) for n in (2, 8)]  # type: ignore[arg-type]
-        for how in ("grpo", "dr_grpo", "dapo", "bnpo")
+        for how in AGGREGATIONS
     }
+    assert found["gspo"] == found["grpo"] and found["cispo"] == found["dapo"]
     assert found["grpo"] == pytest.approx([1 / 8, 1 / 32])
     assert found["dr_grpo"] == pytest.approx([1 / 64] * 2)
     assert found["dapo"] == pytest.approx([1 / 20] * 2)
@@ -192,6 +309,7 @@ class Engine:
     def __init__(self, table: Table) -> None:
         self.engine = table
         self.ranks = SimpleNamespace(world=1, gather=lambda value: [value])
+        self.work = SimpleNamespace(of=lambda batch: 0.0)
 
 
 class Lines:

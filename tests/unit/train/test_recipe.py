@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from cli import here
 
 from vsr1_bench.errors import UsageError
 from vsr1_bench.train.core.curves import curves_figure, draw_curves
-from vsr1_bench.train.core.settings import DS_CONFIGS
+from vsr1_bench.train.core.settings import DS_CONFIGS, LATER, NOT_TRAINING
 from vsr1_bench.train.plan import describe
 from vsr1_bench.train.recipe import Recipe, built_in, load_recipe
 from vsr1_bench.train.sft_recipe import load_any_recipe
@@ -175,6 +176,13 @@ def test_settings_go_last_and_keep_their_types() -> None:
             ],
             "reader_prompt_tokens: prompts of another model are not cut here",
         ),
+        (["normalize_batch=true"], "normalize_batch goes with multi_advantage, not summed"),
+        (["overlong_tokens=161"], "overlong_tokens 161 is more than max_tokens 160"),
+        (
+            ["objective=multi_advantage", "overlong_tokens=16"],
+            "overlong_tokens: give component_weights a weight for overlong, too",
+        ),
+        (["component_weights={overlong=1.0}"], "component_weights ['overlong']: known are"),
         (["prompt=see_thing"], "unknown prompt 'see_thing'; did you mean see_think"),
     ],
 )
@@ -210,6 +218,21 @@ def test_only_what_changes_the_training_is_a_change() -> None:
     assert other.changed(stored) == ["lr: 1e-06 -> 1.0"] and other.digest() != first.digest()
     asleep = {"sleep_level": 1, "engine_args": {"gpu_memory_utilization": 0.3}}
     assert first.model_copy(update=asleep).changed(stored) == []
+
+
+def test_checkpoints_older_than_a_setting_were_trained_with_its_default() -> None:
+    """They resume, and a recipe without the setting keeps its hash."""
+    recipe = Recipe(model="tiny", task="demo", objective="summed")
+    old = recipe.model_dump(mode="json")
+    for key in LATER:
+        del old[key]
+    assert recipe.changed(old) == []
+    hashed = {key: value for key, value in old.items() if key not in NOT_TRAINING}
+    text = json.dumps(hashed, sort_keys=True)
+    assert recipe.digest() == hashlib.sha256(text.encode()).hexdigest()
+    other = recipe.model_copy(update={"importance_mode": "sequence_mask"})
+    assert other.changed(old) == ["importance_mode: 'token_truncate' -> 'sequence_mask'"]
+    assert other.digest() != recipe.digest()
 
 
 def test_the_plan_says_what_a_step_takes() -> None:

@@ -7,6 +7,7 @@ import statistics
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from vsr1_bench.train.recipe import Recipe
 from vsr1_bench.train.rl.objectives import (
     EPSILON,
     advantages_of,
+    batch_moments,
     description_span,
     group_advantages,
     rows_of,
@@ -27,6 +29,7 @@ from vsr1_bench.train.rl.rewards import (
     format_first,
     format_second,
     grading_by,
+    overlong_penalty,
     reward_parts,
     total_reward,
     weigh,
@@ -168,6 +171,78 @@ def test_components_are_normalised_before_they_are_summed() -> None:
     assert found == pytest.approx([0.9 * z, -0.9 * z])
     rewards["format"] = [0, None]
     assert weighted_advantages(rewards, {"accuracy": 1.0, "format": 0.1})[1] is None
+
+
+def test_gdpo_normalises_over_the_batch_last() -> None:
+    """GDPO, eqs 4, 6 and 7, written out in numpy, on 20 random batches of 3 groups."""
+    weights = {"accuracy": 1.0, "format": 0.1, "description_accuracy": 0.7}
+    told = recipe(objective="multi_advantage", component_weights=weights, normalize_batch=True)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        drawn = rng.integers(0, 2, (3, 5, 3)).astype(float)  # groups, responses, components
+        scale = drawn.std(axis=1, ddof=1, keepdims=True) + EPSILON
+        sums = ((drawn - drawn.mean(axis=1, keepdims=True)) / scale) @ [*weights.values()]
+        wanted = (sums - sums.mean()) / (sums.std(ddof=1) + EPSILON)
+        groups = [
+            [
+                rollout_of(dict(zip(weights, map(float, response), strict=True)))
+                for response in group
+            ]
+            for group in drawn
+        ]
+        own = [a for g in groups for a in advantages_of(g, told)[0] if a is not None]
+        batch = batch_moments(own)
+        found = [advantages_of(group, told, batch)[0] for group in groups]
+        assert np.allclose(np.array(found, dtype=float), wanted, rtol=0, atol=1e-6)
+        assert np.abs(wanted).max() > 0.5
+    groups[0][0].components["format"] = None  # excluded: no share of the moments, no advantage
+    assert advantages_of(groups[0], told, batch)[0][0] is None
+    assert batch_moments([]) == (0.0, 0.0)
+
+
+def rollout_of(components: dict[str, float | None]) -> Rollout:
+    return Rollout(SAMPLE, PROMPT, Completion("k"), components=components)
+
+
+def test_overlong_responses_are_punished_as_in_dapo() -> None:
+    """Eq 13: 0 up to L_max - L_cache, then linear, -1 at L_max; and TRL's function."""
+    assert [overlong_penalty(n, 100, 20) for n in (0, 80, 85, 90, 100)] == pytest.approx(
+        [0, 0, -0.25, -0.5, -1]
+    )
+    assert overlong_penalty(101, 100, 20) == -1
+    trl = pytest.importorskip("trl.rewards", reason="trl is a development dependency")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        longest = int(rng.integers(2, 200))
+        margin = int(rng.integers(1, longest + 1))
+        theirs = trl.get_soft_overlong_punishment(longest, margin)
+        for length in rng.integers(0, longest + 5, 20).tolist():
+            wanted = theirs([[0] * length])[0]
+            assert overlong_penalty(length, longest, margin) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_punishment_is_part_of_every_reward() -> None:
+    """Responses have 3 tokens; the limit is 4 and the margin 2. One is truncated."""
+    told = recipe(max_tokens=4, overlong_tokens=2)
+    group, _ = collected(told)
+    assert [r.components["overlong"] for r in group] == [-0.5, -0.5, -0.5, -1.0, None]
+    assert [r.reward for r in group] == pytest.approx([1.5, 0.6, 0.4, -1.0, None], nan_ok=True)
+    answers, _ = advantages_of(group, told)
+    wanted = group_advantages([r.reward for r in group])
+    assert answers == pytest.approx(wanted)
+    told = recipe(objective="decoupled", max_tokens=4, overlong_tokens=2)
+    answers, visual = advantages_of(group, told)
+    plain = advantages_of(group, recipe(objective="decoupled"))
+    assert visual == plain[1] and answers != plain[0]
+    weights = {"accuracy": 1.0, "overlong": 0.5}
+    told = recipe(
+        objective="multi_advantage", component_weights=weights, overlong_tokens=2, max_tokens=4
+    )
+    assert advantages_of(group, told)[0] == pytest.approx(
+        weighted_advantages(
+            {name: [r.components[name] for r in group] for name in weights}, weights
+        )
+    )
 
 
 SAMPLE = Sample("s", ("How many?",), "2", "number")
