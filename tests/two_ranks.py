@@ -1,12 +1,12 @@
 """Under torchrun, in one start: ZeRO-2 and ZeRO-3 by transformers rollouts, at last ZeRO-3 by vLLM.
 
-Each notes what its ranks had in memory while the model was loaded.
+The first two note what their ranks had in memory while the model was loaded.
 
 The first ZeRO-3 is as strict as a large model makes it: every parameter is in pieces, gathered for
 each use and let go after it, and ranks differ in how many pieces their log-probs are computed.
-Between them runs whose second checkpoint one of the ranks cannot write, a run that was killed
-before (if FOLDER/killed is there), a step on rows of a hub (if HF_ENDPOINT names one), and a
-cold start.
+Between them a step in the published shape, runs whose second checkpoint one of the ranks cannot
+write, a run that was killed before (if FOLDER/killed is there), a step on rows of a hub (if
+HF_ENDPOINT names one), and a cold start.
 
 python -m torch.distributed.run --standalone --nproc_per_node 2 -m tests.two_ranks FOLDER
 python -m tests.two_ranks FOLDER 4      # the published shape alone, on four ranks

@@ -127,16 +127,16 @@ def _spread_buffers(module: nn.Module, ranks: Ranks) -> None:
     """Also those that are not stored, which DeepSpeed neither sends nor moves."""
     import torch
 
-    moved: dict[int, Tensor] = {}
+    moved: dict[int, tuple[Tensor, Tensor]] = {}  # the old ones, too, so that each id is its own
     for part in module.modules():
         for name, buffer in part._buffers.items():
             if buffer is None:
                 continue
             if id(buffer) not in moved:
                 own = torch.empty_like(buffer, device=_device()) if buffer.is_meta else buffer
-                moved[id(buffer)] = own.to(_device()).contiguous()
-                _broadcast(moved[id(buffer)], ranks)
-            part._buffers[name] = moved[id(buffer)]
+                moved[id(buffer)] = buffer, own.to(_device()).contiguous()
+                _broadcast(moved[id(buffer)][1], ranks)
+            part._buffers[name] = moved[id(buffer)][1]
 
 
 def _sent(module: nn.Module, ranks: Ranks) -> Iterator[Any]:
