@@ -7,6 +7,7 @@ between them are left to the CUDA context and to fragments.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -284,7 +285,7 @@ def _shares(
         arguments = getattr(recipe, "engine_args", {}) | {
             "gpu_memory_utilization": min(largest, DEFAULT_SHARE)
         }
-        listed = ", ".join(f"{key} = {value}" for key, value in arguments.items())
+        listed = ", ".join(f"{k} = {json.dumps(v)}" for k, v in arguments.items())
         yield (
             [*settings, f"engine_args='{{ {listed} }}'"],
             recipe.model_copy(update={"engine_args": arguments}),

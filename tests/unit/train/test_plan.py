@@ -238,6 +238,18 @@ def test_the_named_settings_make_it_fit(model: str) -> None:
 
 
 @pytest.mark.usefixtures("measured")
+def test_the_named_engine_arguments_can_be_given_back() -> None:
+    """Whatever their types: a truth value is `true`, and text is quoted."""
+    own = "{ gpu_memory_utilization = 0.9, enforce_eager = true, kv_cache_dtype = 'fp8' }"
+    recipe = load_recipe(RECIPE, [f"engine_args={own}"])
+    settings = fitting(recipe, shape(SEVEN), Cards(4, 80))
+    assert settings and settings[-1].startswith("engine_args=")
+    given = load_recipe(RECIPE, shlex.split(" ".join(settings))).engine_args
+    assert given["gpu_memory_utilization"] < 0.9
+    assert given | {"gpu_memory_utilization": 0.9} == recipe.engine_args
+
+
+@pytest.mark.usefixtures("measured")
 def test_more_cards_and_larger_ones_never_fit_less() -> None:
     recipe, model = load_recipe(RECIPE), shape(SEVEN)
     fit = {
