@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ from vsr1_bench.registry import load_registry
 from vsr1_bench.tiny.scenes import make_row, to_sample
 
 MAX_TOKENS = 64
+BOUND = 1.05
+"""Largest ratio of our way to the bare engine."""
 PLUGIN = '''
 """Demo scenes, as many as a benchmark wants."""
 from vsr1_bench.task import Procedural, Task
@@ -133,6 +136,15 @@ def compare(
     times = interleave(ways, rounds, lambda: reset(llm))
     print(f"\n{n} image requests of {most_tokens} tokens, median of {rounds} interleaved rounds:\n")
     show(times, **{"tokens/s": lambda one: f"{one.result / one.seconds:.0f}"})
+    bare_way, stored = times
+    wall, used = (
+        statistics.median(ours / theirs for ours, theirs in zip(*pair, strict=True))
+        for pair in ((stored.wall, bare_way.wall), (stored.cpu, bare_way.cpu))
+    )
+    held = "held" if wall <= BOUND else "exceeded"
+    print(
+        f"median ratio of a round: {wall:.2f} wall, {used:.2f} CPU; bound on wall {BOUND}: {held}"
+    )
 
 
 def stream(generator: VllmGenerator, n: int, home: Path) -> None:

@@ -80,6 +80,7 @@ def test_scores_follow_the_weights_and_no_cache_remembers(
     wanted = by_key(list(reference.generate(requests)))
     for key, completion in by_key(list(engine.generate(requests))).items():
         assert completion.token_ids == wanted[key].token_ids
+        assert completion.text == wanted[key].text
         assert completion.logprobs == pytest.approx(wanted[key].logprobs, abs=1e-4)
     engine.sync((n, v) for n, v in _first_weights().items())
     assert gap(engine.score(texts(engine)), old) < 1e-4

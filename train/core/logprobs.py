@@ -63,6 +63,10 @@ class Scorer(nn.Module):
             Log-probabilities and entropies in nats, fp32, `(N,)` each; entropies have no gradient.
         """
         inputs = self._with_features(inputs)
+        if self.policy.config.get_text_config()._attn_implementation == "sdpa":
+            # Padding is on the right, where no token attends to it; torch's fast kernels of causal
+            # attention take no mask.
+            inputs.pop("attention_mask", None)
         hidden = self.policy.base_model(**inputs, use_cache=False).last_hidden_state  # (B, T, H)
         picked = hidden[rows, columns]  # (N, H)
         passes = torch.tensor(-(-len(targets) // CHUNK))

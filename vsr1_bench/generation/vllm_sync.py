@@ -109,6 +109,7 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
             max_tokens=1,
             temperature=0.0,
             prompt_logprobs=0,
+            detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         scores: dict[str, tuple[float, ...]] = {}
