@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("vllm", reason="backend vllm is not installed here")
 
 from tests.models import tiny
-from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
+from vsr1_bench.errors import UsageError
+from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, check_formats
 from vsr1_bench.generation.vllm_sync import SyncableVllm
 
 
@@ -83,3 +84,10 @@ def test_given_batch_sizes_take_precedence(resolve: Any) -> None:
         found = generator.engine.vllm_config.scheduler_config
         assert (found.max_num_seqs, found.max_num_batched_tokens) == (7, 2048)
         assert generator.capacity == 9
+
+
+@pytest.mark.parametrize("name", ["kv_cache_dtype", "quantization"])
+def test_unknown_formats_are_refused_with_a_list_before_loading(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--model_args {name}=fp7: backend 'vllm' knows .*fp8"):
+        check_formats(VllmArgs(**{name: "fp7"}))
+    check_formats(VllmArgs(**{name: "fp8"}))

@@ -88,7 +88,7 @@ class Session:
         progress = self.progress
         self.start()
         bar = progress_bar(self.steps, self.label, "step", shown=self.ranks.first)
-        bar.update(progress.step)
+        bar.skip(progress.step)
         saving = 0.0
         with bar:
             while progress.step < self.steps:

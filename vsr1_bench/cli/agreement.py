@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import Skipped, sound_runs
-from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
+from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, StoreError
 
 if TYPE_CHECKING:
     from vsr1_bench.scoring.agreement import Agreement
@@ -38,7 +39,8 @@ def execute(options: argparse.Namespace) -> int:
     from itertools import combinations
 
     from vsr1_bench.scoring.agreement import compare, document, named_judges
-    from vsr1_bench.store.judge_names import LABELS, label_file
+    from vsr1_bench.store.environment import COMMAND
+    from vsr1_bench.store.judge_names import LABELS, label_file, name_in_run
 
     skipped = Skipped()
     runs = sound_runs(options.runs, skipped, deep=True)
@@ -47,7 +49,17 @@ def execute(options: argparse.Namespace) -> int:
     if len(runs) > 1 and all(label_file(names) for names in judged):
         known.add(LABELS)  # each run's own file
     names = named_judges(options.judges, known)
-    agreements = [compare(runs, first, second) for first, second in combinations(names, 2)]
+    complete = []
+    for run, stored in zip(runs, judged, strict=True):
+        lacking = [name for name in names if name_in_run(name, stored) not in stored]
+        if not lacking:
+            complete.append(run)
+            continue
+        again = shlex.join([COMMAND, "judge", str(run.path), "--judge", lacking[0]])
+        skipped.note(f"{run.path}: not judged by {', '.join(lacking)}; run: {again}")
+    if not complete:
+        raise StoreError(f"no run is judged by all of {', '.join(names)}")
+    agreements = [compare(complete, first, second) for first, second in combinations(names, 2)]
     if options.json:
         print(json.dumps([document(one) for one in agreements], indent=1))
     else:

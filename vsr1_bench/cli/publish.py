@@ -9,7 +9,7 @@ from functools import partial
 from vsr1_bench._util.paths import user_text
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import Skipped, sound_runs
-from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE
+from vsr1_bench.errors import EXIT_DONE, EXIT_INCOMPLETE, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also put what is published beside it as parquet, which the hub's viewer shows",
     )
+    parser.add_argument(
+        "--remove",
+        metavar="RUN,…",
+        help="instead of publishing, take these runs out of TARGET; the others stay. On the hub, "
+        "earlier commits still have them",
+    )
     parser.add_argument("--model", metavar="NAME", help="publish the runs under this model name")
     common.add_data(parser)
     common.add_include_path(parser)
@@ -47,8 +53,15 @@ def execute(options: argparse.Namespace) -> int:
     """Publish, and print how to download."""
     from vsr1_bench.data.dataset import DataOptions
     from vsr1_bench.publish.pack import PackOptions
-    from vsr1_bench.publish.publishing import publish
+    from vsr1_bench.publish.publishing import publish, unpublish
 
+    if options.remove is not None:
+        names = [name.strip() for name in options.remove.split(",") if name.strip()]
+        if not names or options.runs != common.DEFAULT_RUNS:
+            raise UsageError("--remove RUN,…: wanted names of published runs, and no other RUNS")
+        target, gone = unpublish(names, options.to)
+        print(f"{target}: without {', '.join(gone)}", file=sys.stderr)
+        return EXIT_DONE
     skipped = Skipped()
     runs = sound_runs(options.runs, skipped, deep=True)
     packing = PackOptions(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, BenchError, UsageError
+from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, BenchError, UsageError
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.settings import Difference
@@ -78,7 +78,7 @@ def execute(options: argparse.Namespace) -> int:
     elif not rerun.unknown:
         print("\nNothing that is recorded would differ.", file=out)
     if options.dry_run:
-        return EXIT_DONE
+        return EXIT_FAILED if rerun.unknown else EXIT_DONE
     if rerun.missing:
         raise UsageError(
             f"{run.path}: its command executes code; check the code, then allow it with "

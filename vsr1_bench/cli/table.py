@@ -6,7 +6,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,6 +188,8 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
         raise UsageError(f"{what}: no score has that; available: {_available(options, scored)}")
     groups = {name: group.tasks for name, group in registry.groups.items()}
     add_averages(grid, wanted, reported, groups)
+    for line in _not_shown(options, scored, wanted, grid):
+        print(f"vsr1-bench: not shown: {line}", file=sys.stderr)
     if not wanted.row_per_task:
         mark_best(grid, options.include_path, progress=common.shows_progress(options))
     _print(options, _written(options, grid, wanted, registry))
@@ -245,6 +247,24 @@ def _refuse_paper_flags(options: argparse.Namespace) -> None:
         raise UsageError(f"--label {options.label}: a label refers to a caption; give --caption")
     if not re.fullmatch(r"[\w:.+/-]*", options.label):
         raise UsageError(f"--label {options.label!r}: wanted letters, digits and : . + / -")
+
+
+def _not_shown(
+    options: argparse.Namespace, scored: list[Scored], wanted: Wanted, grid: Grid
+) -> Iterator[str]:
+    """Wanted columns that no score fills, and tasks that are named and have none."""
+    filled = {column.metric for column in grid.columns}
+    filled |= {name for one in scored for name in one.document["metrics"]}
+    empty = [word for word in wanted.columns if word not in {"task", "metric", *filled}]
+    if empty:
+        there = _available(options, scored)
+        yield f"column {', '.join(empty)}: no score has it; available: {there}"
+    if options.tasks is not None and not wanted.row_per_task:
+        named = [word.strip() for word in options.tasks.split(",") if word.strip()]
+        shown = {column.task for column in grid.columns}
+        absent = [task for task in wanted.tasks or () if task in named and task not in shown]
+        if absent:
+            yield f"{', '.join(absent)}: no scores"
 
 
 def _available(options: argparse.Namespace, scored: list[Scored]) -> str:

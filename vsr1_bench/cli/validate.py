@@ -36,7 +36,7 @@ def execute(options: argparse.Namespace) -> int:
 
     data = common.data_options(options)
     tasks = resolve_tasks(options.tasks, options.include_path)
-    unsound = 0
+    unsound = generated = unread = 0
     for task in tasks:
         try:
             result = validate_task(
@@ -48,9 +48,11 @@ def execute(options: argparse.Namespace) -> int:
             )
         except TaskError as error:
             unsound += 1
+            unread += 1
             print(f"FAIL {task.name}: {error}")
             continue
         unsound += bool(result.faults)
+        generated += result.generated
         if result.faults:
             print(f"FAIL {task.name}: {len(result.faults)} faults ({result.source})")
         else:
@@ -66,5 +68,8 @@ def execute(options: argparse.Namespace) -> int:
             print("\n".join(f"     | {line}" for line in result.prompt.splitlines()))
             print("     with the chat template of Qwen2.5-VL:")
             print("\n".join(f"     | {line}" for line in result.chat.split("\n")))
-    print(f"{len(tasks) - unsound} of {len(tasks)} tasks are sound")
+    real = len(tasks) - generated - unread
+    where = f"{real} on rows of their data sets, {generated} on a generated row"
+    where += f", {unread} not read" if unread else ""
+    print(f"{len(tasks) - unsound} of {len(tasks)} tasks are sound ({where})")
     return EXIT_FAILED if unsound else EXIT_DONE

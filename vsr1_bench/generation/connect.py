@@ -78,16 +78,18 @@ def connect_openai(options: ConnectOptions) -> Connection:
     """
     flags = options.flags
     given = options.base_url or os.environ.get(BASE_URL_VARIABLE)
+    keys = (flags.key_variable, "OPENAI_API_KEY")
+    unpaid = not (given or options.dry_run or any(os.environ.get(name) for name in keys))
+    key = f"a key in {' or '.join(keys)}"
     if not options.model:
         raise JudgeMissingError(
             f"{flags.role} 'openai' needs {flags.model} NAME, and {flags.base_url} "
-            "http://HOST:PORT/v1 unless it is OpenAI's"
+            "http://HOST:PORT/v1 unless it is OpenAI's" + f", which needs {key}" * unpaid
         )
-    keys = (flags.key_variable, "OPENAI_API_KEY")
-    if not (given or options.dry_run or any(os.environ.get(name) for name in keys)):
+    if unpaid:
         raise JudgeMissingError(
             f"{flags.role} 'openai' without {flags.base_url} is OpenAI's own endpoint, which needs "
-            f"a key in {' or '.join(keys)}; another endpoint: {flags.base_url} http://HOST:PORT/v1"
+            f"{key}; another endpoint: {flags.base_url} http://HOST:PORT/v1"
         )
     headers_of(flags.headers_variable)  # a wrong one must not waste a generation
     sampling, rest = split_args(options, {"max_tokens": 2048}, FIELDS)
@@ -146,14 +148,14 @@ def connect_vllm(options: ConnectOptions) -> Connection:
         UsageError: an argument that cannot be used.
     """
     flags = options.flags
-    if not options.model:
-        raise JudgeMissingError(f"{flags.role} 'vllm' needs {flags.model}: a folder or a hub id")
+    missing = [] if options.model else [f"{flags.model}: a folder or a hub id"]
+    missing += [] if find_spec("vllm") else [f"vLLM: {install_command('vllm')}"]
     if options.base_url:
         raise UsageError(
             f"{flags.base_url} goes with {flags.role} 'openai', not 'vllm'; drop one of them"
         )
-    if find_spec("vllm") is None:
-        raise JudgeMissingError(f"{flags.role} 'vllm' needs vLLM: {install_command('vllm')}")
+    if missing or not options.model:
+        raise JudgeMissingError(f"{flags.role} 'vllm' needs {', and '.join(missing)}")
     from vsr1_bench.generation.base import parse_backend_args
     from vsr1_bench.generation.devices import check_devices
     from vsr1_bench.generation.models import find_model

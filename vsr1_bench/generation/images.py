@@ -45,32 +45,36 @@ def decode(image: EncodedImage, min_pixels: int, max_pixels: int) -> Image:
     from PIL import Image as Pil
     from PIL import ImageOps, UnidentifiedImageError
 
+    file = f" ({image.path.name})" if image.path else ""
     try:
         data = image.read()
     except OSError as error:
-        raise ImageError(f"image cannot be read: {type(error).__name__}") from error
+        raise ImageError(f"image cannot be read: {type(error).__name__}{file}") from error
     if not data:
-        raise ImageError("image is empty (0 bytes)")
+        raise ImageError(f"image is empty, 0 bytes{file}")
     try:
         opened = Pil.open(io.BytesIO(data))
         if opened.format not in FORMATS:
-            raise ImageError(f"an image of format {opened.format}; wanted one of {sorted(FORMATS)}")
+            wanted = ", ".join(sorted(FORMATS))
+            raise ImageError(f"an image of format {opened.format}; wanted one of {wanted}{file}")
         if opened.width * opened.height > MAX_SOURCE_PIXELS:
             raise ImageError(
                 f"image of {opened.width} x {opened.height} pixels is over the bound of "
-                f"{MAX_SOURCE_PIXELS}"
+                f"{MAX_SOURCE_PIXELS}{file}"
             )
         opened.load()
         rgb = _to_rgb(ImageOps.exif_transpose(opened))
     except ImageError:
         raise
     except Pil.DecompressionBombError as error:
-        raise ImageError(f"image is over the bound of {MAX_SOURCE_PIXELS} pixels") from error
+        raise ImageError(f"image is over the bound of {MAX_SOURCE_PIXELS} pixels{file}") from error
     except UnidentifiedImageError as error:  # its own message names an object in memory
-        reason = f"image cannot be decoded: no known format, it begins with {data[:12]!r}"
+        reason = f"image cannot be decoded: no known format, it begins with {data[:12]!r}{file}"
         raise ImageError(reason) from error
     except Exception as error:  # untrusted bytes: a decoder's bug must fail this image only
-        raise ImageError(f"image cannot be decoded: {type(error).__name__}: {error}") from error
+        raise ImageError(
+            f"image cannot be decoded: {type(error).__name__}: {error}{file}"
+        ) from error
     width, height = fit(rgb.width, rgb.height, min_pixels, max_pixels)
     if (width, height) == rgb.size:
         return rgb

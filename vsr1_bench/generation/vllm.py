@@ -11,14 +11,14 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import PositiveInt
 
-from vsr1_bench.errors import GenerationError
+from vsr1_bench.errors import GenerationError, UsageError
 from vsr1_bench.generation.adapters import merged_folder
 from vsr1_bench.generation.base import (
     EXTRA,
@@ -31,6 +31,7 @@ from vsr1_bench.generation.base import (
     failed,
 )
 from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.pixel_budget import PixelBudget, default_budget
 from vsr1_bench.generation.precision import precision_of
@@ -107,6 +108,7 @@ class VllmGenerator(Generator):
         check_devices("vllm", args, flags=model.flags)
         self.args = args
         prepare_environment(args)
+        check_formats(args, model.flags)
         from vllm.engine.arg_utils import EngineArgs
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.llm_engine import LLMEngine
@@ -297,6 +299,28 @@ def prepare_environment(args: VllmArgs) -> None:
         # oneDNN keeps a compiled kernel for each of the last 1,024 shapes. Prompts have ever new
         # shapes, so the memory of a long run would keep growing.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+
+
+def check_formats(args: VllmArgs, flags: Flags = RUN_FLAGS) -> None:
+    """Refuse formats of weights and of the KV cache that vLLM does not know; loads nothing.
+
+    Raises:
+        UsageError: lists those that it knows.
+    """
+    if args.quantization is not None:
+        from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+
+        _refuse_unknown(flags, "quantization", args.quantization, QUANTIZATION_METHODS)
+    if args.kv_cache_dtype is not None:
+        from vllm.config.cache import CacheDType
+
+        _refuse_unknown(flags, "kv_cache_dtype", args.kv_cache_dtype, get_args(CacheDType))
+
+
+def _refuse_unknown(flags: Flags, name: str, given: str, known: Sequence[str]) -> None:
+    if given not in known:
+        listed = ", ".join(sorted(known))
+        raise UsageError(f"{flags.args} {name}={given}: backend 'vllm' knows {listed}")
 
 
 def engine_settings(

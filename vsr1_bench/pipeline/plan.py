@@ -262,14 +262,18 @@ def _open_tasks(tasks: list[Task], options: RunOptions) -> list[tuple[Task, Task
         TaskError: the data of a named task, or of all tasks, are missing.
     """
     named = {name.strip() for name in options.tasks.split(",")}
-    opened, missing = [], []
+    opened: list[tuple[Task, TaskData]] = []
+    wanted: list[TaskError] = []
+    missing: list[TaskError] = []
     for task in tasks:
         try:
             opened.append((task, open_data(task, options.data)))
         except TaskError as error:
-            if task.name in named:
-                raise
-            missing.append(error)
+            (wanted if task.name in named else missing).append(error)
+    if wanted:
+        if len(wanted) == 1:
+            raise wanted[0]
+        raise TaskError("data are missing:\n  " + "\n  ".join(map(str, wanted)))
     if not opened:
         raise missing[0]
     for absent in missing:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from vsr1_bench.generation.costs import Spending
@@ -39,6 +40,16 @@ def report_responses(run: TaskRun) -> None:
         notice(f"{name}: {count} samples skipped: {reason}")
 
 
+def _alike(reasons: Mapping[str, int]) -> dict[str, int]:
+    """Count reasons that differ only in the file of an image as one, with the first file."""
+    counts: dict[str, tuple[str, int]] = {}
+    for reason, count in reasons.items():
+        kind = re.sub(r" \([^()]*\)$", "", reason) if "image" in reason else reason
+        first, before = counts.get(kind, (reason, 0))
+        counts[kind] = first, before + count
+    return dict(counts.values())
+
+
 def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
     """Print the most frequent reasons why requests of one kind failed."""
     count = tally.finished + tally.failed if total is None else total
@@ -48,7 +59,7 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
             "--perception caption"
         )
     what = "" if tally.what == "responses" else f" {tally.what}"
-    reasons = sorted(tally.reasons.items(), key=lambda pair: -pair[1])
+    reasons = sorted(_alike(tally.reasons).items(), key=lambda pair: -pair[1])
     if rest := sum(failed for _, failed in reasons[3:]):
         reasons[3:] = [(f"for {len(reasons) - 3} other reasons", rest)]
     for reason, failed in reasons:

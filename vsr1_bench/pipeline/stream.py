@@ -224,7 +224,7 @@ class Stream(Closing):
                     writer.skip(place, shown)
                     run.skipped[shown] = run.skipped.get(shown, 0) + 1
                     run.total -= run.sampling.n
-                    self._bar.update(run.sampling.n)
+                    self._bar.skip(run.sampling.n)
                     continue
                 writer.add_sample(shown, place)
                 requests = requests_of(run, shown)
@@ -236,11 +236,11 @@ class Stream(Closing):
                         continue
                     run.answers.note(None)
                     run.reused += 1
-                    self._bar.update()
+                    self._bar.skip()
                     if opened.second is not None:
                         following = opened.second.after_stored(shown, request)
                         if following is None:
-                            self._bar.update()
+                            self._bar.skip()
                         else:
                             yield _Pending(opened, shown, following, 0.0)
 
@@ -261,7 +261,7 @@ class Stream(Closing):
         if count:
             run.answers.note(None, count)
             run.reused += count
-            self._bar.update(count)
+            self._bar.skip(count)
         return done
 
     def _unusable(self, run: TaskRun, places: range, error: TaskError) -> None:
@@ -270,7 +270,7 @@ class Stream(Closing):
         count = sum(place % shards == index for place in places) * run.sampling.n
         if count:
             run.answers.note(str(error), count)
-            self._bar.update(count)
+            self._bar.skip(count)
 
     def _acknowledge(self, completion: Completion) -> None:
         """Store a completion; after this it cannot be lost."""
@@ -281,7 +281,6 @@ class Stream(Closing):
         seconds = None if self._by_batch else time.monotonic() - pending.since
         if completion.error is not None:
             log.debug("%s %s: %s", opened.run.task.name, request.sample_id, completion.error)
-        self._bar.set_description(opened.run.task.name, refresh=False)
         self._bar.update()
         if request.stage != "answer":
             assert opened.second is not None

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from vsr1_bench.errors import ExchangeError, UsageError, nearest
 from vsr1_bench.publish.bundle import MANIFEST, MAX_MANIFEST, BundleRun, Manifest, read_manifest
 from vsr1_bench.publish.folders import PART
 from vsr1_bench.publish.pack import PackOptions, pack
@@ -89,6 +90,68 @@ def publish(
             paths = [file.path for file in packed.files]
             went = remote.push(Upload(folder, manifest, paths, known, note, beside, stale))
     return went, manifest
+
+
+def unpublish(names: Sequence[str], target: str) -> tuple[str, list[str]]:
+    """Take runs out of a remote; the others stay as they are.
+
+    Args:
+        names: Each the path of a run in the bundle, its folder's name, or the name of a local run
+            folder with that name.
+        target: Where they are published.
+
+    Returns:
+        Where the others are, and the paths that are gone.
+
+    Raises:
+        UsageError: a name is no run there, or no run would be left.
+        ExchangeError: nothing is published there, or the remote cannot be written.
+    """
+    remote = open_remote(target)
+    with tempfile.TemporaryDirectory(prefix="vsr1-publish-") as name, remote.writing():
+        folder = Path(name)
+        there = _listing(remote)
+        known = _published(remote, folder, there)
+        if known is None:
+            raise ExchangeError(f"{remote.name}: nothing of vsr1-bench is published there")
+        gone = [_named(one, known) for one in names]
+        kept = [run for run in known.runs if run not in gone]
+        if not kept:
+            raise UsageError(
+                f"{remote.name}: no run would be left; delete the repository or the folder instead"
+            )
+        manifest = known.model_copy(
+            update={
+                "root": remote.next_root(known),
+                "runs": tuple(kept),
+                "files": tuple(file for run in kept for file in known.files_of(run)),
+            }
+        )
+        (folder / MANIFEST).write_text(manifest.text(), "utf-8")
+        paths = list(dict.fromkeys(run.path for run in gone))
+        stale = [name for name in there if _is_parquet_of(gone, name)]
+        plural = "s" if len(paths) > 1 else ""
+        note = f"Remove {len(paths)} run{plural} of vsr1-bench"
+        return remote.push(Upload(folder, manifest, [], known, note, (), stale)), paths
+
+
+def _named(name: str, known: Manifest) -> BundleRun:
+    """The only published run with this path or folder name.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    parts = PurePosixPath(Path(name).as_posix()).parts
+    for size in (len(parts), 2, 1):  # the whole path, MODEL/RUN, RUN
+        end = parts[-size:]
+        found = [run for run in known.runs if PurePosixPath(run.path).parts[-len(end) :] == end]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            paths = ", ".join(run.path for run in found)
+            raise UsageError(f"--remove {name}: several runs have this name: {paths}")
+    there = tuple(run.path for run in known.runs)
+    raise UsageError(f"--remove {name}: no such run is published there; {nearest(name, there)}")
 
 
 def parquet_name(run: BundleRun) -> str:

@@ -17,6 +17,7 @@ from vsr1_bench.registry import find_judge, get_judge
 from vsr1_bench.store.judge_names import read_name
 from vsr1_bench.task import Procedural, Task, UserDataset
 
+GENERATED = "a generated row in the true columns"
 SMALL_PIXELS = 4096
 """Images are scaled down to this, because only opening them is tested."""
 
@@ -40,6 +41,8 @@ class Validation:
     """How the gold answers were read: one line per rule, with its first example."""
     judged: bool = True
     """False: only a model judges this task, so no verdict was checked."""
+    generated: bool = False
+    """Whether a generated row stands for its data, which are not here."""
 
 
 def validate_task(
@@ -67,6 +70,7 @@ def validate_task(
     """
     judge = rule_judge(task, include_path)
     samples, source, faults = _samples(task, options, limit)
+    generated = source.startswith(GENERATED)
     checked = len(samples) + len(faults)
     gold = [Item.of(sample, sample.id, _spoken(sample)) for sample in samples]
     empty = [Item.of(sample, sample.id, "") for sample in samples]
@@ -98,6 +102,7 @@ def validate_task(
         tuple(faults),
         tuple(f"{rule} read {len(cases)}: {_shown(*cases[0])}" for rule, cases in read.items()),
         judge is not None,
+        generated,
     )
 
 
@@ -107,8 +112,7 @@ def _unreadable(sample: Sample) -> Iterator[str]:
         try:
             decode(image, 1, SMALL_PIXELS)
         except ImageError as error:
-            file = f" ({image.path.name})" if image.path else ""
-            yield f"sample {sample.id}: image {number} of {len(sample.images)}{file}: {error}"
+            yield f"sample {sample.id}: image {number} of {len(sample.images)}: {error}"
 
 
 def _shown(response: str, verdict: Verdict) -> str:
@@ -142,7 +146,7 @@ def _samples(
         example = task.to_sample(task.example())
         reason = " ".join(str(error).split())
         samples = list(example) if isinstance(example, tuple) else [example]
-        return samples, f"a generated row in the true columns, because {reason}", []
+        return samples, f"{GENERATED}, because {reason}", []
     if not len(data):
         raise TaskError(f"task {task.name!r}: the data set has no rows")
     faults: list[str] = []

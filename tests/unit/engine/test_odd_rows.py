@@ -312,8 +312,8 @@ def test_validate_fails_on_odd_rows_and_images_of_the_users_own(tmp_path: Path) 
     assert code == 0 and out.startswith("ok   custom: gold 1, empty 0 on 3 rows")
     code, out, _ = tried_command(*command, "--all")
     assert code == 1 and out.startswith("FAIL custom: 3 faults")
-    assert "sample gone: image 1 of 1 (gone.png): image cannot be read: FileNotFoundError" in out
-    assert "sample text: image 2 of 2 (text.png): image cannot be decoded" in out
+    assert "sample gone: image 1 of 1: image cannot be read: FileNotFoundError (gone.png)" in out
+    assert "sample text: image 2 of 2: image cannot be decoded" in out
     assert "row 5 of rows.jsonl (all; line 6): answer '1' is none of the 2 options" in out
 
 

@@ -80,6 +80,8 @@ def test_what_cannot_be_found_today_is_said(tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").unlink()
     found = plan_rerun(run, tmp_path / "again", allowed(tmp_path))
     assert found.unknown is not None and "script" in found.unknown
+    words = ["rerun", str(run.path), *allowed(tmp_path), "--dry_run", "-o", str(tmp_path / "again")]
+    assert main(words) == 1
 
 
 def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +161,7 @@ def test_no_code_that_a_run_names_is_executed_unasked(
     (evil / "task.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()\n")
     record(run, f"vsr1-bench --model sums --tasks adding {recorded.format(evil)}")
     again = str(tmp_path / "again")
-    assert main(["rerun", str(run.path), "--dry_run", "--output_path", again]) == 0
+    assert main(["rerun", str(run.path), "--dry_run", "--output_path", again]) == 1
     said = capsys.readouterr().out
     assert f"executes code (--include_path {evil}); type that flag again" in said
     assert main(["rerun", str(run.path), "--output_path", again]) == 2
