@@ -202,8 +202,8 @@ def add_seeing(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--blind",
         metavar="V,…",
-        help="also run each task blind: drop (no image), noise or swap (another sample's image); "
-        "the table shows how much the image adds",
+        help="also run each task blind: drop (no image), guess (no image, and told to "
+        "guess), noise or swap (another sample's image); the table shows how much the image adds",
     )
     add_reader(group)
 

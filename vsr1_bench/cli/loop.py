@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--perception", default="self", help="second pass: self (default), caption or none"
     )
     parser.add_argument(
-        "--blind", default="drop", help="blind run: drop (default), noise, swap or none"
+        "--blind", default="drop", help="blind run: drop (default), guess, noise, swap or none"
     )
     parser.add_argument(
         "--run_args", default="", help='more flags for every `run`, e.g. "--backend vllm"'

@@ -21,10 +21,12 @@ from vsr1_bench.generation.images import ImageError, image_size
 from vsr1_bench.prompts.formats import without_images
 from vsr1_bench.records import EncodedImage, Sample
 
-VARIANTS = ("drop", "noise", "swap")
+VARIANTS = ("drop", "guess", "noise", "swap")
 NONE = "none"
 """The variant of an ordinary run."""
 NO_IMAGE = "no image"
+GUESS = "The image of this question is withheld. Answer nevertheless: guess.\n"
+"""Before the question in `guess`. Other words are another variant: a spec has only its name."""
 NO_PARTNER = "no other sample has as many images, all of them different"
 
 
@@ -52,6 +54,8 @@ def open_variant(name: str, data: TaskData, seed: int, *, progress: bool = True)
         return lambda place, sample: sample
     if name == "drop":
         return drop
+    if name == "guess":
+        return guess
     if name == "noise":
         return partial(noise, seed)
     swap = Swap(data.whole, seed, progress=progress)
@@ -63,6 +67,17 @@ def drop(place: int, sample: Sample) -> Sample | str:
     if not sample.images:
         return NO_IMAGE
     return replace(sample, question=without_images(sample.question), images=(), choice_parts=None)
+
+
+def guess(place: int, sample: Sample) -> Sample | str:
+    """Remove the images like `drop`, and say so: the model is told to guess.
+
+    The guess mode of arXiv 2603.21687 in this project's words; `drop` is its mirage mode.
+    """
+    shown = drop(place, sample)
+    if isinstance(shown, str):
+        return shown
+    return replace(shown, question=(GUESS, *shown.question))
 
 
 def noise(seed: int, place: int, sample: Sample) -> Sample | str:

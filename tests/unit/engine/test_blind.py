@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from seeing import answer, options, plugins, run_and_score
 
 from vsr1_bench.data.blind import (
+    GUESS,
     NO_IMAGE,
     NO_PARTNER,
     NoiseImage,
@@ -21,6 +23,7 @@ from vsr1_bench.data.blind import (
     components,
     derangement,
     drop,
+    guess,
     noise,
     open_variant,
     parse_variants,
@@ -30,7 +33,7 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.images import decode
 from vsr1_bench.leaderboard.shortcuts import fold_blind
 from vsr1_bench.pipeline.run import generate
-from vsr1_bench.prompts.formats import reading_messages
+from vsr1_bench.prompts.formats import build_messages, get_format, reading_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Sample
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.paired import paired_difference
@@ -138,6 +141,35 @@ def test_drop_leaves_the_text_as_the_blind_reader_has_it(tmp_path: Path) -> None
     assert drop(0, blind) == NO_IMAGE
 
 
+def test_guess_is_drop_after_one_sentence_that_says_so(tmp_path: Path) -> None:
+    sample = Sample(
+        "s", ("In ", ImagePlace(0), " see?"), "A", "choice", images=(EncodedImage(data=b"x"),),
+        choices=("<image 1>", "none"), choice_parts=((ImagePlace(0),), ("none",)),
+    )  # fmt: skip
+    told, silent = guess(0, sample), drop(0, sample)
+    assert isinstance(told, Sample) and isinstance(silent, Sample)
+    assert told == replace(silent, question=(GUESS, *silent.question))
+    (message,) = build_messages(told, get_format("direct"))
+    assert str(message.content[0]).startswith(f"{GUESS}In  see?\nA. ")
+    assert guess(0, silent) == NO_IMAGE
+    # A stored run is known by its variant's name only: other words would be mixed with these.
+    assert GUESS == "The image of this question is withheld. Answer nevertheless: guess.\n"
+
+
+def test_the_model_is_asked_what_guess_says(tmp_path: Path) -> None:
+    runs = generate(options(tmp_path, _lines(), 3, perception=None, blind=("drop", "guess")))
+    stored = {run.spec.variant: run.folder for run in runs}
+    assert stored.keys() == {"none", "drop", "guess"}
+    asked = {variant: _questions(folder) for variant, folder in stored.items()}
+    assert asked["drop"] == ["In  count 0.", "In  count 1.", "In  count 2."]
+    assert asked["guess"] == [f"{GUESS}{question}" for question in asked["drop"]]
+    assert stored["guess"].path != stored["drop"].path
+
+
+def _questions(folder: RunFolder) -> list[str]:
+    return ["".join(map(str, s.question)) for s in folder.placed_samples().values()]
+
+
 def test_no_mark_is_left_of_an_image_that_had_several() -> None:
     picture = (EncodedImage(data=b"x"),)
     question, images = interleave("Hexagons <image1>, squares <image2>.\n<image3>", picture)
@@ -198,7 +230,7 @@ def _blind(folder: Path, variant: str, task: str = "pictures") -> dict[str, dict
     return run_and_score(folder, lines, 10, perception=None, blind=(variant,), tasks=task)
 
 
-@pytest.mark.parametrize("variant", ["drop", "noise", "swap"])
+@pytest.mark.parametrize("variant", ["drop", "guess", "noise", "swap"])
 def test_the_gain_is_paired_and_its_interval_the_librarys(tmp_path: Path, variant: str) -> None:
     documents = _blind(tmp_path, variant)
     metrics = documents["none"]["metrics"]

@@ -227,6 +227,7 @@ function blindPart(task: TaskSummary, run: number, sample: SampleDetail, index: 
 
 const BLIND: Record<string, string> = {
   drop: "without the image",
+  guess: "without the image, told to guess",
   noise: "with noise instead",
   swap: "with another image",
 };
