@@ -62,6 +62,7 @@ from .core.ranks import TrainError, seed_all
 from .core.session import Session, train_safely
 from .recipe import Recipe
 from .rl.objectives import Moments, advantages_of, batch_moments, rows_of
+from .rl.own_reward import OwnReward
 from .rl.prompts import TrainingData, advise_on_tags
 from .rl.rollouts import Rollout, collect, note_rollouts
 from .rl.sync_check import CANDIDATES, SyncCheck
@@ -70,6 +71,7 @@ from .rl.validation import forget_validations, validate, validation_judges
 
 if TYPE_CHECKING:
     from vsr1_bench.judge import JudgeRunner
+    from vsr1_bench.records import Sample
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +131,7 @@ class Trainer(Session):
         sampling = make_sampling({n: v for n in names if (v := getattr(recipe, n))}, self.model)
         self.data = self.ranks.rank0_first(lambda: TrainingData(recipe, self.encoder, sampling))
         candidates = self.data.draw(0, min(CANDIDATES, len(self.data.data))).requests
+        self.ranks.on_all_ranks(lambda: self._check_reward(candidates[0][0]))
         self.sync_check = SyncCheck(self.generator, self.encoder, candidates, self.ranks)
         self.generator.sleep()  # until the first sync, so that the trainer has its memory
         self.engine = TrainingEngine(
@@ -155,6 +158,7 @@ class Trainer(Session):
         self.resume(recipe, recipe.max_steps, stack, rows=self.data.data.spec.fingerprint)
         if self.ranks.first:
             forget_validations(self.folder, self.progress.step)
+        self.ranks.on_all_ranks(self._keep_reward)
         rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"
         forget_after(rollouts, self.progress.step)
         self.journal = stack.enter_context(Journal(rollouts))
@@ -169,6 +173,17 @@ class Trainer(Session):
             )
         attention_of(recipe)
         self.judges = validation_judges(recipe)
+        self.own = OwnReward(recipe.reward) if recipe.reward else None
+
+    def _check_reward(self, sample: Sample) -> None:
+        """Refuse a reward of the user's own that cannot score a recorded rollout."""
+        if self.own is not None:
+            self.own.check(sample, self.recipe)
+
+    def _keep_reward(self) -> None:
+        """Keep the file of the user's own reward with the run."""
+        if self.own is not None and self.ranks.first:
+            self.own.keep(self.folder / "reward.py", resumed=self.progress.step > 0)
 
     def start(self) -> None:
         """Sync the current weights to the rollouts' engine; validate the first weights."""
@@ -229,6 +244,7 @@ class Trainer(Session):
                 step=self.progress.step * recipe.filter_tries + attempt,
                 reader=self.reader,
                 opened=self.generator.renderer.opened,
+                own=self.own,
             )
             metrics.seconds("generate", collected.first_seconds)
             metrics.seconds("read", collected.second_seconds)
@@ -344,5 +360,5 @@ def _known(group: Group, recipe: Recipe, batch: Moments | None) -> list[float]:
 
 def in_reach(group: Group, recipe: Recipe) -> bool:
     """Whether a group's mean accuracy is between the bounds of `filter_groups`."""
-    known = [a for r in group if (a := r.components["accuracy"]) is not None]
+    known = [a for r in group if (a := r.verdicts["accuracy"]) is not None]
     return bool(known) and recipe.filter_low < sum(known) / len(known) < recipe.filter_high

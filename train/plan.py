@@ -13,6 +13,7 @@ from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import UsageError
 
 from .recipe import AnyRecipe, Recipe
+from .rl.own_reward import SCORED, OwnReward
 from .sft_recipe import SftRecipe
 
 if TYPE_CHECKING:
@@ -57,7 +58,21 @@ def _grpo(recipe: Recipe, world: int) -> list[str]:
         f"on {world} ranks: {recipe.prompts_per_step / world:g} prompts of a step and "
         f"{recipe.minibatch_prompts / world:g} of a minibatch per rank",
         f"in all: {recipe.max_steps} steps, {recipe.max_steps * responses:,} responses",
+        *_own_reward(recipe),
     ]
+
+
+def _own_reward(recipe: Recipe) -> list[str]:
+    """What a reward of the user's own gives a recorded rollout."""
+    if recipe.reward is None:
+        return []
+    own = OwnReward(recipe.reward)
+    try:
+        found = own.check(SCORED, recipe)
+    except UsageError as error:  # it may need what only the rows have
+        return [f"{error} to a question about dots; training tries again with its first row"]
+    parts = ", ".join(f"{name} {value:g}" for name, value in found.items())
+    return [f"reward of a recorded rollout with a right answer: {parts}"]
 
 
 def _sft(recipe: SftRecipe, world: int) -> list[str]:

@@ -70,9 +70,13 @@ class Recipe(Training):
             "description_format": 0.1,
         }
     )
-    """`multi_advantage`: weights of the components' advantages."""
+    """`multi_advantage`: weights of the components' advantages; with `reward`, of those that it
+    returns, 1 for the others."""
     normalize_batch: bool = False
     """`multi_advantage`: normalise the weighted sums again, over a step's responses (GDPO)."""
+    reward: UserText | None = None
+    """A reward of your own, `FILE.py:FUNCTION`: its components take the place of the objective's.
+    None = the objective's."""
     judge: str | None = None
     """The judge of the answers; None = the task's judge."""
     perception_model: str | None = None
@@ -190,9 +194,14 @@ class Recipe(Training):
 
     def _rewards_well(self) -> None:
         """Refuse components without a weight, and weights without a component."""
+        if self.reward and self.objective == "decoupled":
+            raise ValueError(
+                "reward: decoupled has two rewards of its own; give objective=summed, or "
+                "multi_advantage, or answer_only without a second pass"
+            )
         known = (*COMPONENTS, *(("overlong",) if self.overlong_tokens else ()))
         unknown = set(self.component_weights) - set(known)
-        if unknown:
+        if unknown and not self.reward:  # whose names are not known yet
             raise ValueError(f"component_weights {sorted(unknown)}: known are {known}")
         if self.objective != "multi_advantage":
             if self.normalize_batch:

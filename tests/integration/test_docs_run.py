@@ -107,7 +107,9 @@ class Page:
         """Both streams of the last shell block."""
 
     def run(self, block: Block) -> None:
-        if block.language == "bash":
+        if block.language == "python" and block.name:
+            (self.folder / block.name).write_text(block.text, "utf-8")
+        elif block.language == "bash":
             self.printed = "".join(map(self.command, commands(block.text)))
         elif block.language == "python":
             self.python(block.text)

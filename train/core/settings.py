@@ -35,7 +35,8 @@ NOT_TRAINING = frozenset(
 # Settings that older checkpoints lack: those were trained with the default. The default is not in
 # the hash of a recipe, so that recipes without these settings keep theirs.
 LATER = frozenset(
-    "lora_rank lora_alpha lora_target importance_mode overlong_tokens normalize_batch".split()
+    "lora_rank lora_alpha lora_target "
+    "importance_mode overlong_tokens normalize_batch reward".split()
 )
 
 

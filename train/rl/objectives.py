@@ -115,14 +115,17 @@ def advantages_of(
     """
     scale = recipe.scale_rewards
     if recipe.objective == "multi_advantage":
-        components = {
-            name: [r.components[name] for r in group] for name in recipe.component_weights
-        }
-        sums = weighted_advantages(components, recipe.component_weights, scale=scale)
+        weights = recipe.component_weights
+        if recipe.reward:  # its components, and `overlong`
+            weights = {name: weights.get(name, 1.0) for name in group[0].components}
+        components = {name: [r.components[name] for r in group] for name in weights}
+        sums = weighted_advantages(components, weights, scale=scale)
         if batch is not None:
             mean, deviation = batch
             sums = [None if a is None else (a - mean) / (deviation + EPSILON) for a in sums]
         return sums, None
+    if recipe.reward:
+        return group_advantages([r.reward for r in group], scale=scale), None
     first, *visual = (
         group_advantages([weigh(r.components, weights) for r in group], scale=scale)
         for weights in reward_parts(

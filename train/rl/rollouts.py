@@ -21,6 +21,7 @@ from vsr1_bench.records import Completion, Request, Sample
 
 from ..core.metrics import StepMetrics
 from ..recipe import Recipe
+from .own_reward import OwnReward, RewardError, Scored
 from .rewards import (
     Grading,
     format_first,
@@ -28,6 +29,7 @@ from .rewards import (
     grading_by,
     overlong_penalty,
     total_reward,
+    weigh,
 )
 
 
@@ -41,11 +43,14 @@ class Rollout:
     description: str | None = None
     reading_request: Request | None = None
     reading: Completion | None = None
+    verdicts: dict[str, float | None] = field(default_factory=dict)
+    """The components of `rewards`, which a reward of the user's own is told."""
     components: dict[str, float | None] = field(default_factory=dict)
+    """What is rewarded: the verdicts, or what that reward returned."""
     reward: float | None = None
     """As one number (`rewards.total_reward`); None = excluded."""
     reasons: dict[str, str] = field(default_factory=dict)
-    """The reason of an accuracy, by component."""
+    """The reason of an accuracy, by component; `reward`: why one of the user's own has none."""
 
     @property
     def truncated(self) -> bool:
@@ -59,14 +64,22 @@ class Rollout:
         return sum(len(c.token_ids or ()) for c in completions)
 
     @property
+    def _differing(self) -> dict[str, Any]:
+        """The verdicts, if something else is rewarded."""
+        alike = self.verdicts.items() <= self.components.items()
+        return {} if alike else {"verdicts": self.verdicts}
+
+    @property
     def failure(self) -> str | None:
         """The technical failure because of which there is no reward."""
         if self.reward is not None:
             return None
         if self.response.error is not None:
             return self.response.error
-        unknown = [name for name, value in self.components.items() if value is None]
-        return next((self.reasons[n] for n in unknown if n in self.reasons), "no verdict")
+        unknown = [name for name, value in self.verdicts.items() if value is None]
+        return next(
+            (self.reasons[n] for n in (*unknown, "reward") if n in self.reasons), "no verdict"
+        )
 
     def journal(
         self, step: int, *, dropped: bool, advantages: tuple[float | None, float | None]
@@ -96,6 +109,7 @@ class Rollout:
             "read_error": reading.error if reading else None,
             "read_tokens": len(reading.token_ids or ()) if reading else None,
             "components": self.components,
+            **self._differing,
             "reward": self.reward,
             "reasons": self.reasons,
             "advantage": advantages[0],
@@ -125,6 +139,7 @@ def collect(
     step: int,
     reader: Generator | None = None,
     opened: str = "",
+    own: OwnReward | None = None,
 ) -> Collected:
     """Sample, read and judge the responses to a step's prompts.
 
@@ -136,6 +151,7 @@ def collect(
         step: Part of the seed, so that steps sample differently.
         reader: Another model that reads the descriptions; None = the policy itself.
         opened: The tag with which the policy's chat template begins a response.
+        own: The user's own reward; None = the objective's.
 
     Raises:
         GenerationError: the engine cannot continue.
@@ -170,7 +186,8 @@ def collect(
                 _take_reading(rollout, completion, grading)
         second_end = time.monotonic()
     for key, rollout in rollouts.items():
-        _reward(key, rollout, grading, recipe, (opened, "" if reader else opened))
+        _judge(key, rollout, grading, recipe, (opened, "" if reader else opened))
+        _reward(rollout, recipe, own)
     everything = list(rollouts.values())
     n = recipe.samples_per_prompt
     return Collected(
@@ -186,6 +203,9 @@ def note_rollouts(metrics: StepMetrics, groups: Sequence[Sequence[Rollout]]) -> 
     everything = [rollout for group in groups for rollout in group]
     for name in sorted({name for r in everything for name in r.components}):
         metrics.mean(f"reward/{name}", (r.components[name] for r in everything))
+    if any(rollout._differing for rollout in everything):
+        for name in sorted({name for r in everything for name in r.verdicts}):
+            metrics.mean(f"verdict/{name}", (r.verdicts[name] for r in everything))
     metrics.mean("reward/total", (r.reward for r in everything))
     metrics.mean("excluded_share", (float(r.reward is None) for r in everything))
     for name, drawn in (
@@ -266,10 +286,10 @@ def _overlong(rollout: Rollout, margin: int, recipe: Recipe) -> float | None:
     return overlong_penalty(longest if rollout.truncated else length, longest, margin)
 
 
-def _reward(
+def _judge(
     key: str, rollout: Rollout, grading: Grading, recipe: Recipe, opened: tuple[str, str]
 ) -> None:
-    """Fill in the components, the reward and the reasons of a judged rollout.
+    """Fill in the verdicts of a rollout and their reasons.
 
     `opened` has the tags that the templates have opened, of the first pass and of the second.
     """
@@ -285,11 +305,34 @@ def _reward(
         seen = form = 0.0
         reason = "truncated" if rollout.truncated else "no description"
     told = _form(response, first, opened[0])
-    rollout.components = {"accuracy": grading.verdicts[key], "format": told}
+    rollout.verdicts = {"accuracy": grading.verdicts[key], "format": told}
     rollout.reasons["accuracy"] = grading.reasons[key]
     if recipe.reads:
-        rollout.components |= {"description_accuracy": seen, "description_format": form}
+        rollout.verdicts |= {"description_accuracy": seen, "description_format": form}
         rollout.reasons["description_accuracy"] = reason
+
+
+def _reward(rollout: Rollout, recipe: Recipe, own: OwnReward | None) -> None:
+    """Fill in the components and the reward of a rollout with verdicts."""
+    rollout.components = dict(rollout.verdicts) if own is None else _own_components(rollout, own)
     if recipe.overlong_tokens:
         rollout.components["overlong"] = _overlong(rollout, recipe.overlong_tokens, recipe)
-    rollout.reward = total_reward(rollout.components, recipe.objective, recipe.format_weight)
+    if own is None:
+        alpha = recipe.format_weight
+        rollout.reward = total_reward(rollout.components, recipe.objective, alpha)
+    else:
+        rollout.reward = weigh(rollout.components, dict.fromkeys(rollout.components, 1.0))
+
+
+def _own_components(rollout: Rollout, own: OwnReward) -> dict[str, float | None]:
+    """What the user's own reward returns; all None if the rollout is excluded."""
+    unknown = dict[str, float | None].fromkeys(own.names)
+    if None in rollout.verdicts.values():
+        return unknown
+    reading = rollout.reading.text if rollout.reading else None
+    told = (rollout.response.text, rollout.description, reading, rollout.verdicts, rollout.sample)
+    try:
+        return dict(own(Scored(*told)))
+    except RewardError as error:
+        rollout.reasons["reward"] = str(error)
+        return unknown

@@ -176,6 +176,7 @@ def test_settings_go_last_and_keep_their_types() -> None:
             ],
             "reader_prompt_tokens: prompts of another model are not cut here",
         ),
+        (["reward=r.py:f", "objective=decoupled"], "reward: decoupled has two rewards of its own"),
         (["normalize_batch=true"], "normalize_batch goes with multi_advantage, not summed"),
         (["overlong_tokens=161"], "overlong_tokens 161 is more than max_tokens 160"),
         (

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rollouts import FINE, PROMPT, SAMPLE, Echo, OneRank, recipe, said, scripted
 
 from vsr1_bench.judging.open import open_judge
-from vsr1_bench.records import Completion, ImagePlace, Request, Sample, Sampling
+from vsr1_bench.records import Completion, ImagePlace, Request, Sample
 from vsr1_bench.train.core.metrics import StepMetrics
 from vsr1_bench.train.recipe import Recipe
 from vsr1_bench.train.rl.objectives import (
@@ -35,8 +36,6 @@ from vsr1_bench.train.rl.rewards import (
     weigh,
 )
 from vsr1_bench.train.rl.rollouts import Rollout, collect, note_rollouts
-
-FINE = "<description> red dots </description> <think> count </think> \\boxed{2}"
 
 
 @pytest.mark.parametrize(
@@ -245,10 +244,6 @@ def test_the_punishment_is_part_of_every_reward() -> None:
     )
 
 
-SAMPLE = Sample("s", ("How many?",), "2", "number")
-PROMPT = Request("", (), Sampling(), sample_id="s")
-
-
 def graded(*completions: Completion) -> dict[str, float | None]:
     with open_judge("string_match") as judge, grading_by(judge) as grading:
         for completion in completions:
@@ -272,51 +267,6 @@ def test_a_gold_answer_that_cannot_be_read_is_left_out() -> None:
     assert grading.verdicts == {"k": None} and "gold_unreadable" in grading.reasons["k"]
 
 
-class Echo:
-    """An engine whose answers are a function of the request; some of them fail."""
-
-    capacity = 3
-
-    def __init__(self, answer: Any) -> None:
-        self.answer, self.asked = answer, []  # type: ignore[var-annotated]
-        self._waiting: list[Request] = []
-
-    def submit(self, request: Request) -> None:
-        self.asked.append(request)
-        self._waiting.append(request)
-
-    def completions(self) -> Any:
-        while self._waiting:
-            request = self._waiting.pop()
-            yield self.answer(request)
-
-    def generate(self, requests: list[Request]) -> Any:
-        for request in requests:
-            self.submit(request)
-        yield from self.completions()
-
-
-def said(request: Request, text: str, **fields: Any) -> Completion:
-    return Completion(request.key, text, token_ids=(1, 2, 3), logprobs=(0.0,) * 3, **fields)
-
-
-def scripted(request: Request) -> Completion:
-    """Answer 0 is right and read right, 1 wrong, 2 has no description, 3 is cut off, 4 fails."""
-    if request.key.endswith("read"):
-        return said(request, "<think> a </think> \\boxed{2}")
-    if request.index == 3:
-        return said(request, FINE, finish_reason="length")
-    if request.index == 4:
-        return Completion(request.key, finish_reason="error", error="broken image")
-    texts = {0: FINE, 1: FINE.replace("{2}", "{7}"), 2: "<think> a </think> \\boxed{2}"}
-    return said(request, texts[request.index])
-
-
-def recipe(**changes: Any) -> Recipe:
-    base: dict[str, Any] = {"model": "tiny", "task": "demo", "objective": "summed"}
-    return Recipe(**(base | {"samples_per_prompt": 5} | changes))
-
-
 def collected(told: Recipe) -> tuple[list[Rollout], Echo]:
     engine = Echo(scripted)
     with open_judge("string_match") as judge:
@@ -336,13 +286,6 @@ def test_rollouts_of_both_passes_and_their_rewards() -> None:
     assert "red dots" in str(readings[0].messages) and "boxed{2}" not in str(readings[0].messages)
     seeds = {r.seed for r in engine.asked if not r.key.endswith("read")}
     assert len(seeds) == 10  # two prompts of five draws: no draw twice
-
-
-class OneRank:
-    """A training of one process, without a process group."""
-
-    def gather(self, value: Any) -> list[Any]:
-        return [value]
 
 
 def test_a_step_s_metrics_count_its_rollouts() -> None:
