@@ -94,7 +94,9 @@ def main() -> int:
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     config = config_of(args.size, args.layers, untied=args.untied)
-    model = Qwen2_5_VLForConditionalGeneration(config)
+    # On a CPU, drawing billions of weights takes minutes.
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     save(model, processor, args.out)
