@@ -47,7 +47,9 @@ from vsr1_bench.scoring.runs import judge_and_score  # noqa: E402
 from vsr1_bench.tiny.scenes import make_row, to_sample  # noqa: E402
 from vsr1_bench.train import sft  # noqa: E402
 from vsr1_bench.train.core.checkpoints import export  # noqa: E402
-from vsr1_bench.train.core.encoding import MARKS, Encoder  # noqa: E402
+from vsr1_bench.train.core.encoding import MARKS, Encoder, TrainRow  # noqa: E402
+from vsr1_bench.train.core.flops import FlopCount  # noqa: E402
+from vsr1_bench.train.core.logprobs import Scorer, score_batch  # noqa: E402
 
 PIXELS = {"min_pixels": 3136, "max_pixels": 12_544}
 REPLY = "<description> dots </description> <think> see </think> \\boxed{%s}"
@@ -140,6 +142,21 @@ def test_a_step_is_made_and_its_weights_are_proved(trained: Trained) -> None:
     assert step["proof/mismatch_max"] < step["proof/bound"] == 1e-4
     assert step["proof/distance"] > 100 * step["proof/mismatch_max"]
     assert trained.layers > 20
+
+
+def test_the_operations_of_an_update_are_those_that_torch_counts(trained: Trained) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import AutoModelForImageTextToText
+
+    encoder = Encoder(ChatRenderer(find_model(str(trained.model), backend="transformers")))
+    policy = AutoModelForImageTextToText.from_pretrained(
+        trained.model, dtype=torch.float32, attn_implementation="eager"
+    ).train()
+    (request,) = demo_requests(1, **PIXELS)
+    batch = encoder.collate([TrainRow(request, tuple(range(10, 50)), ())])
+    with FlopCounterMode(display=False) as counter:
+        score_batch(Scorer(policy), batch, temperature=1.0, bans=False)[0].sum().backward()
+    assert FlopCount(policy).of(batch) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 def test_the_format_reward_is_not_zero(trained: Trained) -> None:
