@@ -249,7 +249,9 @@ def run_ways(args: argparse.Namespace, work: Path, *, in_turn: bool) -> dict[str
 
 def show(ways: Sequence[Way]) -> None:
     """Print the seconds of each way, the share of each phase, and what the update reached."""
-    columns = ("step", "CPU", *PHASES, "tokens sampled", "GFLOP of the update", "GFLOP/s", "MFU")
+    columns = ["step", "CPU", *PHASES, "tokens sampled", "GFLOP of the update", "GFLOP/s"]
+    known = any(way.median("mfu") for way in ways)
+    columns += ["MFU"] * known
     print(f"| way | {' | '.join(columns)} |")
     print("|" + "---|" * (len(columns) + 1))
     for way in ways:
@@ -262,7 +264,7 @@ def show(ways: Sequence[Way]) -> None:
         cells.append(f"{way.median('tokens'):.0f}")
         rate = statistics.median(s["flops"] / s["update"] for s in way.steps[1:]) if flops else 0
         cells += [f"{flops / 1e9:.1f}", f"{rate / 1e9:.1f}"] if flops else ["", ""]
-        cells.append(f"{mfu:.1%}" if (mfu := way.median("mfu")) else "")
+        cells += [f"{way.median('mfu'):.1%}" if flops else ""] * known
         print(f"| {way.name} | {' | '.join(cells)} |")
 
 

@@ -116,7 +116,7 @@ class Acceptance:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
         if process.returncode:
-            lines = [line.strip() for line in errors.splitlines() if line.strip()]
+            lines = [line.strip() for line in (errors or output).splitlines() if line.strip()]
             told = [line for line in lines if "rror: " in line] or lines or ["no message"]
             raise RuntimeError(f"exit {process.returncode}: {told[-1][:300]}")
         return output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -11,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tree import ROOT
+from tree import load_script
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("deepspeed", reason="the train extra is not installed here")
 
 from vsr1_bench.train.recipe import load_recipe  # noqa: E402
 
-sys.path.insert(0, str(ROOT / "scripts"))
-import gpu_acceptance  # noqa: E402 - a script
-import gpu_checks  # noqa: E402
-
-sys.path.pop(0)
+gpu_checks: Any = load_script("gpu_checks")
+gpu_acceptance: Any = load_script("gpu_acceptance")
 DOCTOR = "ok  vsr1-bench  0\nok  backend transformers  5\nNO  backend vllm  no\n--  GPU  none\n"
 
 
