@@ -27,6 +27,7 @@ HEAVY = {
     "matplotlib",
     "pandas",
     "scipy",
+    "sklearn",
     "statsmodels",
     "sympy",
     "torch",

@@ -135,7 +135,7 @@ def read_items(data: TaskData, limit: int | None = None, *, progress: bool = Tru
                 if not found.readable[numbers[sha]]:
                     detail = f"image {number} of {len(sample.images)}: {_why(image)}"
                     found.faults.append(Fault("unreadable image", sample.id, detail))
-            item = _item(place, sample, tuple(places))
+            item = item_of(place, sample, tuple(places))
             found.faults += _gold_faults(item, sample)
             found.items.append(item)
     if digests:
@@ -144,7 +144,8 @@ def read_items(data: TaskData, limit: int | None = None, *, progress: bool = Tru
     return found
 
 
-def _item(place: int, sample: Sample, images: tuple[int, ...]) -> Item:
+def item_of(place: int, sample: Sample, images: tuple[int, ...]) -> Item:
+    """The item of a sample; its images are known by their numbers."""
     options = tuple(map(_plain, sample.choice_parts)) if sample.choice_parts else sample.choices
     return Item(
         place,

@@ -13,13 +13,15 @@ from PIL import Image as Pil
 
 from vsr1_bench.audit.audit import AuditOptions, audit_task, write_audit
 from vsr1_bench.audit.duplicates import find_repeats, near_texts
-from vsr1_bench.audit.items import Item, Items, image_digests, read_items
+from vsr1_bench.audit.items import Item, Items, image_digests, item_of, read_items
 from vsr1_bench.audit.page import Page, Section, Table, html_page, markdown_page
 from vsr1_bench.audit.priors import distributions, priors
+from vsr1_bench.audit.sections import forest_part
 from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import RowError, TaskError, UsageError
 from vsr1_bench.records import EncodedImage, Sample
 from vsr1_bench.task import Procedural, Row, Task
+from vsr1_bench.tiny.scenes import Split, to_sample
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:1) `"
 
@@ -221,10 +223,66 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 2 and "--limit 100" in done.stderr
 
 
+def test_the_forest_finds_a_prior_in_the_wording_and_no_other() -> None:
+    pytest.importorskip("sklearn", reason="the extra audit")
+    from vsr1_bench.audit.forest import LEVEL, SHUFFLES, grow_forest, why_no_forest
+    from vsr1_bench.tiny.priors import make_prior_row
+
+    def asked(split: Split, n: int) -> list[Item]:
+        no_image = EncodedImage(data=b"")
+        rows = ({**make_prior_row(split, k), "image": no_image} for k in range(n))
+        return [item_of(place, to_sample(row), ()) for place, row in enumerate(rows)]
+
+    biased = grow_forest(asked("train", 400), shuffles=1, progress=False)
+    assert biased.accuracy >= 0.85 and biased.p_value == 0.5  # of one shuffle
+    assert max(biased.shuffled) < 0.45 and np.mean(biased.bias) > 0.7
+    assert 1 / (SHUFFLES + 1) <= LEVEL < 2 / (SHUFFLES + 1)
+    sound = grow_forest(asked("test", 100), shuffles=2, progress=False)
+    assert sound.accuracy < 0.4 and np.mean(sound.bias) < 0.4
+    assert sound.uniform == pytest.approx(0.265, abs=0.01)
+    assert "few" in str(why_no_forest(asked("test", 20)))
+    assert "often" in str(why_no_forest(items_of(*UNIQUE)))
+
+
+UNIQUE = [Sample(f"{n}", (f"Which is {n}?",), f"name {n}", "text") for n in range(60)]
+
+
+def test_a_cluster_is_never_on_both_sides() -> None:
+    pytest.importorskip("sklearn", reason="the extra audit")
+    from vsr1_bench.audit.forest import grow_forest
+
+    # The answer belongs to the figure, which only its own questions name.
+    drawn = np.random.default_rng(3).integers(0, 2, 20)
+    samples = [
+        Sample(
+            f"{n}",
+            (f"In figure {n // 5}?",),
+            ("no", "yes")[drawn[n // 5]],
+            "yes_no",
+            groups={"figure": f"f{n // 5}"},
+        )
+        for n in range(100)
+    ]
+    open_folds = grow_forest(items_of(*samples), shuffles=1, progress=False)
+    apart = grow_forest(items_of(*samples), "figure", shuffles=1, progress=False)
+    assert open_folds.accuracy > 0.9 > 0.75 > apart.accuracy
+
+
+def test_without_scikit_learn_the_page_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    part = forest_part([item for item in items_of(*LETTERED)], None, progress=False)
+    assert "scikit-learn is missing" in part.sections[0].paragraphs[0]
+    assert part.document == {"forest": None}
+
+
+LETTERED = [Sample(f"{n}", ("?",), "AB"[n % 2], "choice", choices=("x", "y")) for n in range(60)]
+
+
 def test_real_slices(real_slices: Path, tmp_path: Path) -> None:
     """Nobody has planted anything there: sound rows are not accused."""
     names = ["visnumbench", "mathvision", "mmmu_pro_10", "gsm8k", "mathverse_text_only"]
-    done = here("audit", *names, "--data_root", real_slices, "--offline", "-o", tmp_path)
+    rows = ["--data_root", real_slices, "--offline", "--limit", 49]  # too few for a forest
+    done = here("audit", *names, *rows, "-o", tmp_path)
     assert done.returncode == 0, done.stderr
     for name in names:
         document = json.loads((tmp_path / f"{name}.json").read_text())
