@@ -25,7 +25,9 @@ from .core.settings import NonNegative, Positive, Share, Training, UserPath, Use
 
 FOLDER = Path(__file__).parent / "recipes"
 
-Objective = Literal["answer_only", "summed", "multi_advantage", "decoupled", "external_perception"]
+Objective = Literal[
+    "answer_only", "summed", "multi_advantage", "decoupled", "external_perception", "moca"
+]
 
 
 class Recipe(Training):
@@ -61,7 +63,13 @@ class Recipe(Training):
     lambda_answer: NonNegative = 0.5
     """`decoupled`: weight of the advantages of the answer."""
     lambda_visual: NonNegative = 0.5
-    """`decoupled`: weight of the advantages of the description."""
+    """`decoupled`: weight of the advantages of the description. `moca`: weight of the reader's
+    answer in the reward."""
+    moca_protect: NonNegative | None = None
+    """`moca`: on a failed answer whose description the reader answered from, the advantage A of the
+    description becomes A + `moca_protect` |A|."""
+    moca_punish: NonNegative | None = None
+    """`moca`: on any other failed answer it becomes A - `moca_punish` |A|."""
     component_weights: dict[str, float] = Field(
         default_factory=lambda: {
             "accuracy": 1.0,
@@ -136,7 +144,7 @@ class Recipe(Training):
     """How token losses become one loss (names as in TRL). `gspo` is `grpo` with the ratio and the
     clip of whole responses; `cispo` is `dapo` with clipped ratios as weights without a gradient."""
     scale_rewards: bool = True
-    """Divide advantages by the group's standard deviation."""
+    """Divide advantages by the group's standard deviation; `moca` never does."""
     mask_truncated: bool = False
     """Exclude truncated responses from the loss; their reward is 0 in any case."""
     importance_cap: NonNegative = 2.0
@@ -194,11 +202,12 @@ class Recipe(Training):
 
     def _rewards_well(self) -> None:
         """Refuse components without a weight, and weights without a component."""
-        if self.reward and self.objective == "decoupled":
+        if self.reward and self.objective in ("decoupled", "moca"):
             raise ValueError(
-                "reward: decoupled has two rewards of its own; give objective=summed, or "
+                f"reward: {self.objective} has two rewards of its own; give objective=summed, or "
                 "multi_advantage, or answer_only without a second pass"
             )
+        self._gates_well()
         known = (*COMPONENTS, *(("overlong",) if self.overlong_tokens else ()))
         unknown = set(self.component_weights) - set(known)
         if unknown and not self.reward:  # whose names are not known yet
@@ -211,6 +220,24 @@ class Recipe(Training):
         if self.overlong_tokens and self.overlong_tokens > self.max_tokens:
             raise ValueError(
                 f"overlong_tokens {self.overlong_tokens} is more than max_tokens {self.max_tokens}"
+            )
+
+    def _gates_well(self) -> None:
+        """Refuse `moca` without its weights, and its weights without it."""
+        given = [self.moca_protect is not None, self.moca_punish is not None]
+        if self.objective != "moca":
+            if any(given):
+                raise ValueError(
+                    f"moca_protect and moca_punish go with objective moca, not {self.objective}"
+                )
+        elif not all(given):
+            raise ValueError(
+                "objective moca needs moca_protect and moca_punish; tiny/moca has values of ours"
+            )
+        elif self.aggregation == "gspo":
+            raise ValueError(
+                "aggregation gspo has one ratio for a response, and moca several advantages; give "
+                "another aggregation"
             )
 
     def _reads_well(self) -> None:

@@ -59,6 +59,8 @@ class Term:
     advantage: float
     span: tuple[int, int]
     """The tokens [from, to) of the response that it applies to."""
+    other: tuple[float, tuple[int, int]] | None = None
+    """Another advantage, and the tokens among them that have it (objective `moca`)."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@
 |---|---|---|
 | `answer_only`, `summed`, `external_perception` | the advantage of one scalar reward | – |
 | `multi_advantage` | weighted sum of the components' own advantages | – |
+| `moca` | A(r), and `gated` on its description | – |
 | `decoupled` | λ_ans A(r_ans) | λ_vis A(r_vis) |
 | `decoupled`, credit `description` | λ_ans A(r_ans), and λ_vis A(r_vis) on its description | – |
 
@@ -87,6 +88,27 @@ def weighted_advantages(
     ]
 
 
+def gated(
+    advantage: float, answered: float, seen: float, *, protect: float, punish: float
+) -> float:
+    """The advantage of the description's tokens (MoCA, arXiv:2605.14054).
+
+    Only a failed answer is gated. If the reader got it right from the description, the thinking was
+    bad and the description is protected: `A + protect |A|`. Otherwise the seeing was bad and the
+    description is punished more: `A - punish |A|`.
+
+    Args:
+        advantage: A of the response.
+        answered: R_O, whether the answer is accepted.
+        seen: R_P, whether the reader's answer is.
+        protect: α_protect.
+        punish: α_punish.
+    """
+    if answered > 0:
+        return advantage
+    return advantage + (protect if seen > 0 else -punish) * abs(advantage)
+
+
 Moments = tuple[float, float]
 """Mean and unbiased standard deviation."""
 
@@ -111,9 +133,13 @@ def advantages_of(
             weights are those of eq 7). None = not.
 
     Returns:
-        Those of the first pass and, for `decoupled`, those of the visual reward.
+        Those of the first pass and, for `decoupled`, those of the visual reward; for `moca`, those
+        of the descriptions.
     """
     scale = recipe.scale_rewards
+    if recipe.objective == "moca":
+        first = group_advantages([r.reward for r in group], scale=False)
+        return first, [_gated(a, r, recipe) for a, r in zip(first, group, strict=True)]
     if recipe.objective == "multi_advantage":
         weights = recipe.component_weights
         if recipe.reward:  # its components, and `overlong`
@@ -133,6 +159,15 @@ def advantages_of(
         )
     )
     return first, visual[0] if visual else None
+
+
+def _gated(advantage: float | None, rollout: Rollout, recipe: Recipe) -> float | None:
+    """See `gated`; None for a response without an advantage."""
+    answered, seen = (rollout.components[n] for n in ("accuracy", "description_accuracy"))
+    if advantage is None or answered is None or seen is None:
+        return None
+    protect, punish = recipe.moca_protect or 0.0, recipe.moca_punish or 0.0
+    return gated(advantage, answered, seen, protect=protect, punish=punish)
 
 
 def rows_of(
@@ -158,8 +193,11 @@ def rows_of(
         terms: list[Term] = []
         whole = (0, len(response.token_ids or ()))
         if answer is not None:
-            weight = recipe.lambda_answer if visual is not None else 1.0
-            terms.append(Term("answer", weight, answer, whole))
+            weight = recipe.lambda_answer if recipe.objective == "decoupled" else 1.0
+            other = None
+            if recipe.objective == "moca" and seen is not None and rollout.description:
+                other = (seen, description_span(response, rollout.description, tokenizer))
+            terms.append(Term("answer", weight, answer, whole, other))
         if seen is not None and recipe.credit == "description":
             described = rollout.description
             span = description_span(response, described, tokenizer) if described else whole

@@ -100,10 +100,11 @@ def overlong_penalty(length: int, longest: int, margin: int) -> float:
 
 
 def reward_parts(
-    objective: str, alpha: float, *, overlong: bool = False
+    objective: str, alpha: float, *, overlong: bool = False, visual: float = 1.0
 ) -> tuple[Mapping[str, float], ...]:
     """Weights of the components in an objective's rewards; `alpha` is the weight of the format.
 
+    `moca` has the reward R_O + λ R_P, without a format; `visual` is its λ (arXiv:2605.14054).
     `overlong` adds the punishment of that name to the reward of the answer (DAPO, section 3.4).
     `decoupled` has two rewards, r_ans and r_vis (paper v2, eqs 3 and 4); the others have one (paper
     v1 and its code). `multi_advantage` trains on the components; its reward is only logged.
@@ -112,6 +113,8 @@ def reward_parts(
     if objective == "decoupled":
         seen = {"description_accuracy": 1.0, "description_format": alpha}
         return {"accuracy": 1.0, "format": alpha} | shaped, seen
+    if objective == "moca":
+        return ({"accuracy": 1.0, "description_accuracy": visual} | shaped,)
     answered = {"accuracy": 1 - alpha, "format": alpha} | shaped
     return (answered if objective == "answer_only" else answered | {"description_accuracy": 1.0},)
 
@@ -122,9 +125,11 @@ def weigh(components: Components, weights: Mapping[str, float]) -> float | None:
     return sum(known) if len(known) == len(weights) else None
 
 
-def total_reward(components: Components, objective: str, alpha: float) -> float | None:
+def total_reward(
+    components: Components, objective: str, alpha: float, *, visual: float = 1.0
+) -> float | None:
     """The reward as one number, for the journal and the curves; scalar objectives train on it."""
-    weights = reward_parts(objective, alpha, overlong="overlong" in components)
+    weights = reward_parts(objective, alpha, overlong="overlong" in components, visual=visual)
     parts = [weigh(components, each) for each in weights]
     return None if None in parts else sum(part for part in parts if part is not None)
 

@@ -319,7 +319,9 @@ def _reward(rollout: Rollout, recipe: Recipe, own: OwnReward | None) -> None:
         rollout.components["overlong"] = _overlong(rollout, recipe.overlong_tokens, recipe)
     if own is None:
         alpha = recipe.format_weight
-        rollout.reward = total_reward(rollout.components, recipe.objective, alpha)
+        rollout.reward = total_reward(
+            rollout.components, recipe.objective, alpha, visual=recipe.lambda_visual
+        )
     else:
         rollout.reward = weigh(rollout.components, dict.fromkeys(rollout.components, 1.0))
 

@@ -204,6 +204,9 @@ class Updater:
                     each = token_weight(end - start, totals, recipe.aggregation, recipe.max_tokens)
                     weights[place + start : place + end] = term.weight * each
                     advantages[place + start : place + end] = term.advantage
+                    if term.other is not None:
+                        advantage, (start, end) = term.other
+                        advantages[place + start : place + end] = advantage
             place += len(row.tokens)
         return weights, advantages, sequence
 

@@ -177,6 +177,12 @@ def test_settings_go_last_and_keep_their_types() -> None:
             "reader_prompt_tokens: prompts of another model are not cut here",
         ),
         (["reward=r.py:f", "objective=decoupled"], "reward: decoupled has two rewards of its own"),
+        (["objective=moca"], "objective moca needs moca_protect and moca_punish; tiny/moca has"),
+        (["moca_punish=1"], "go with objective moca, not summed"),
+        (
+            ["objective=moca", "moca_punish=1", "moca_protect=1", "aggregation=gspo"],
+            "aggregation gspo has one ratio for a response, and moca several advantages",
+        ),
         (["normalize_batch=true"], "normalize_batch goes with multi_advantage, not summed"),
         (["overlong_tokens=161"], "overlong_tokens 161 is more than max_tokens 160"),
         (

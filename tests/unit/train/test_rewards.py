@@ -15,8 +15,10 @@ from rollouts import FINE, PROMPT, SAMPLE, Echo, OneRank, recipe, said, scripted
 
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import Completion, ImagePlace, Request, Sample
+from vsr1_bench.train.core.encoding import TrainRow
 from vsr1_bench.train.core.metrics import StepMetrics
 from vsr1_bench.train.recipe import Recipe
+from vsr1_bench.train.rl.losses import Totals
 from vsr1_bench.train.rl.objectives import (
     EPSILON,
     advantages_of,
@@ -36,6 +38,7 @@ from vsr1_bench.train.rl.rewards import (
     weigh,
 )
 from vsr1_bench.train.rl.rollouts import Rollout, collect, note_rollouts
+from vsr1_bench.train.rl.updates import Updater
 
 
 @pytest.mark.parametrize(
@@ -197,6 +200,65 @@ def test_gdpo_normalises_over_the_batch_last() -> None:
     groups[0][0].components["format"] = None  # excluded: no share of the moments, no advantage
     assert advantages_of(groups[0], told, batch)[0][0] is None
     assert batch_moments([]) == (0.0, 0.0)
+
+
+def test_moca_gates_the_credit_of_descriptions() -> None:
+    """The equations of arXiv:2605.14054, token by token, on 20 random groups."""
+    protect, punish, lam = 0.8, 0.5, 0.7
+    told = recipe(
+        objective="moca", moca_protect=protect, moca_punish=punish, lambda_visual=lam, beta=0
+    )
+    text = "<description> red dots </description> x"
+    start, end = text.index("red"), text.index("red") + len("red dots")
+    changed = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        answered, seen = rng.integers(0, 2, (2, 6)).astype(float)
+        group = []
+        for i in range(6):
+            parts = {"accuracy": float(answered[i]), "description_accuracy": float(seen[i])}
+            rollout = rollout_of(parts)
+            rollout.reward = total_reward(parts, "moca", 0.1, visual=lam)
+            rollout.response = Completion("k", text, token_ids=tuple(map(ord, text)))
+            rollout.description = "red dots" if seen[i] or i else None
+            group.append(rollout)
+        returns = answered + lam * seen
+        centred = returns - returns.mean()
+        gate = np.where(seen == 1, protect, -punish) * (answered == 0)
+        rows = rows_of(group, told, Letters())
+        assert len(rows) == 6
+        for i, row in enumerate(rows):
+            wanted = np.full(len(text), centred[i])
+            if group[i].description:
+                wanted[start:end] += gate[i] * abs(centred[i])
+            assert np.allclose(per_token(row, told), wanted, rtol=0, atol=1e-6)
+            changed += not np.allclose(wanted, centred[i])
+    assert changed > 20
+
+
+def test_moca_rewards_both_answers_and_nothing_else() -> None:
+    """Rollouts as in `scripted`; the one that fails has no advantage and no share of the mean."""
+    told = recipe(objective="moca", moca_protect=1.0, moca_punish=0.5, lambda_visual=0.4)
+    group, _ = collected(told)
+    assert [r.reward for r in group] == pytest.approx([1.4, 0.4, 1.0, 0.0, None], nan_ok=True)
+    first, described = advantages_of(group, told)
+    # The mean is 0.7. The second answer is wrong and its description read right: protected.
+    assert first == pytest.approx([0.7, -0.3, 0.3, -0.7, None])
+    assert described == pytest.approx([0.7, 0.0, 0.3, -1.05, None])
+    rows = rows_of(group, told, Letters())
+    assert [(len(r.terms), r.terms[0].weight) for r in rows] == [(1, 1.0)] * 4
+    assert [r.terms[0].other is not None for r in rows] == [True, True, False, False]
+
+
+def per_token(row: TrainRow, told: Recipe) -> Any:
+    """The advantages that the update gives a row's tokens, which all count alike."""
+    torch = pytest.importorskip("torch")
+    updater = Updater(told, None, None, {})  # type: ignore[arg-type]
+    totals = Totals(1, len(row.tokens), len(row.tokens), 1)
+    like = torch.zeros(len(row.tokens), dtype=torch.float64)
+    weights, advantages, _ = updater._shares([row], "answer", totals, like)
+    assert weights.tolist() == pytest.approx([1 / len(row.tokens)] * len(row.tokens))
+    return advantages.numpy()
 
 
 def rollout_of(components: dict[str, float | None]) -> Rollout:
