@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench._util.version import __version__
+from vsr1_bench.audit.blind_section import blind_part
 from vsr1_bench.audit.items import read_items
 from vsr1_bench.audit.page import Page, html_page, markdown_page
 from vsr1_bench.audit.sections import faults_part, forest_part, priors_part, repeats_part
 from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import UsageError
 from vsr1_bench.store.journal import write_atomic
-from vsr1_bench.store.run_folder import safe_name
+from vsr1_bench.store.run_folder import RunFolder, safe_name
 from vsr1_bench.task import Task
 
 
@@ -27,6 +28,8 @@ class AuditOptions:
     training: bool = False
     """Audit the rows that the task states for training, not its test rows."""
     limit: int | None = None
+    runs: tuple[RunFolder, ...] = ()
+    """Stored runs; those of other tasks are passed over."""
     progress: bool = True
 
 
@@ -58,6 +61,7 @@ def audit_task(task: Task, options: AuditOptions) -> Audit:
         priors_part(found.items),
         forest_part(found.items, task.cluster, progress=shown),
         repeats_part(found),
+        *([blind_part(task, options.runs)] if options.runs else []),
     ]
     side = "training rows" if options.training else "rows"
     part = f", the first {options.limit:,} only" if options.limit else ""

@@ -18,6 +18,7 @@ type and number of options), because the form of an answer is no secret of the b
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -131,7 +132,9 @@ def grow_forest(
         bar.update()
         shuffled: list[float] = []
         workers = os.cpu_count() or 1
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
+            # Its forests warn when several threads change the filters of warnings at once.
+            warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
             while len(shuffled) < shuffles and sum(s >= right for s in shuffled) < ENOUGH:
                 numbers = range(len(shuffled), min(len(shuffled) + workers, shuffles))
                 jobs = [(table, _shuffled(labels, forms, n), folds) for n in numbers]

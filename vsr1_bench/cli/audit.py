@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from dataclasses import replace
 
+from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
-from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, TaskError
+from vsr1_bench.cli.stored import Skipped, print_skipped, sound_runs
+from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, TaskError
 
 FINDINGS = 8
 """How many findings of a task are printed."""
@@ -19,6 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--training", action="store_true", help="audit the rows that the task states for training"
+    )
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        type=user_path,
+        default=[],
+        metavar="RUNS",
+        help="stored runs, whose blind runs tell what models get without the image",
     )
     common.add_limit(parser)
     common.add_output_path(parser, "folder for the pages (default: audits)", "audits")
@@ -42,6 +52,9 @@ def execute(options: argparse.Namespace) -> int:
         limit=options.limit,
         progress=common.shows_progress(options),
     )
+    skipped = Skipped()
+    runs = sound_runs(options.runs, skipped, deep=True) if options.runs else []
+    wanted = replace(wanted, runs=tuple(runs))
     tasks = resolve_tasks(names, options.include_path)
     failed = 0
     for task in tasks:
@@ -51,7 +64,7 @@ def execute(options: argparse.Namespace) -> int:
             if len(tasks) == 1:
                 raise
             failed += 1
-            print(f"vsr1-bench: skipped: {error}", file=sys.stderr)
+            print_skipped(error)
             continue
         _, page, _ = write_audit(audit, options.output_path)
         print(f"{audit.task}: {audit.n:,} items; {page}")
@@ -59,4 +72,6 @@ def execute(options: argparse.Namespace) -> int:
             print(f"  - {line}")
         if len(audit.findings) > FINDINGS:
             print(f"  and {len(audit.findings) - FINDINGS} more on the page")
-    return EXIT_FAILED if failed == len(tasks) else EXIT_DONE
+    if failed == len(tasks):
+        return EXIT_FAILED
+    return EXIT_INCOMPLETE if skipped.count else EXIT_DONE

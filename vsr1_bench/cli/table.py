@@ -14,7 +14,7 @@ from vsr1_bench._util.columns import fit_markdown, terminal_width
 from vsr1_bench._util.paths import user_path
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import show_sound
-from vsr1_bench.errors import EXIT_DONE, StoreError, UsageError
+from vsr1_bench.errors import EXIT_DONE, StoreError, UsageError, nearest
 
 if TYPE_CHECKING:
     from vsr1_bench.leaderboard.collect import Scored
@@ -72,6 +72,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: the first that exists) with those of --judge or the task's own, and explain the "
         "change",
     )
+    parser.add_argument(
+        "--clean",
+        metavar="VARIANT",
+        nargs="?",
+        const="drop",
+        help="instead of a table of all items: accuracy on those that no compared model answers "
+        "right in its blind run (drop, the default, guess, noise or swap), mirage score and "
+        "ranking (docs/audit.md)",
+    )
     add_paper(parser)
     common.add_include_path(parser)
 
@@ -112,6 +121,8 @@ def execute(options: argparse.Namespace) -> int:
     _refuse_paper_flags(options)
     if options.explain_diff:
         return _explain(*options.explain_diff, judge=options.judge)
+    if options.clean:
+        return show_scores(options, _clean)
     show = _delta if options.delta else _print_long if options.layout == "long" else _print_wide
     return show_scores(options, show)
 
@@ -311,6 +322,33 @@ def _explain(first: Path, second: Path, *, judge: str | None) -> int:
 
     print(explain(first, second, judge))
     return EXIT_DONE
+
+
+def _clean(options: argparse.Namespace, runs: list[RunFolder]) -> None:
+    from vsr1_bench.audit.blind import b_clean
+    from vsr1_bench.audit.clean_table import write_clean
+    from vsr1_bench.data.blind import VARIANTS
+    from vsr1_bench.registry import load_registry
+    from vsr1_bench.store.run_folder import stored_judge
+
+    if options.clean not in VARIANTS:
+        raise UsageError(f"--clean {options.clean}: {nearest(options.clean, VARIANTS)}")
+    judge = stored_judge(options.judge, runs)
+    tasks = load_registry(options.include_path, judges=False).tasks
+    named = task_names(options)
+    names = sorted({run.spec().task.name for run in runs} & {*tasks})
+    found = [
+        table
+        for name in names
+        if (named is None or name in named)
+        and (table := b_clean(tasks[name], runs, options.clean, judge)) is not None
+    ]
+    if not found:
+        raise StoreError(
+            f"--clean: no run has a judged blind run ({options.clean}); add --blind "
+            f"{options.clean} to the command of the runs, or run: vsr1-bench judge RUNS"
+        )
+    _print(options, write_clean(found, options.format))
 
 
 def _delta(options: argparse.Namespace, runs: list[RunFolder]) -> None:
