@@ -267,14 +267,42 @@ def test_bfloat16_trains_and_is_proved_within_its_bound(tmp_path: Path) -> None:
 
 
 def test_credit_for_descriptions_and_component_advantages_train(tmp_path: Path) -> None:
-    for changes in (
-        {"objective": "decoupled", "credit": "description"},
-        {"objective": "multi_advantage"},
-    ):
-        with trainer(small_recipe(tmp_path / changes["objective"], max_steps=1, **changes)) as t:
+    """With the losses of sequences and of clipped weights, GDPO, and a reward of the user's own."""
+    own = tmp_path / "own.py"
+    own.write_text(
+        "def score(verdicts, text, **_):\n"
+        "    return {'right': verdicts['accuracy'], 'length': 1 / len(text)}\n"
+    )
+    gdpo = {"component_weights": {"overlong": 1.0}, "overlong_tokens": 70, "normalize_batch": True}
+    cases: tuple[dict[str, Any], ...] = (
+        {
+            "objective": "decoupled",
+            "credit": "description",
+            "aggregation": "gspo",
+            "importance_mode": "sequence_mask",
+        },
+        {"objective": "multi_advantage", "aggregation": "cispo", "reward": f"{own}:score", **gdpo},
+    )
+    for changes in cases:
+        folder = tmp_path / changes["objective"]
+        with trainer(small_recipe(folder, max_steps=1, **changes)) as t:
             t.run()
-        (told,) = metrics(tmp_path / changes["objective"])
+        (told,) = metrics(folder)
         assert math.isfinite(told["loss"]) and told["grad_norm"] > 0
+    said = [json.loads(line) for line in (folder / "rollouts/rank-0.jsonl").open()]
+    assert any(-1 < line["components"]["overlong"] < 0 for line in said)
+    assert {*said[0]["components"]} == {"right", "length", "overlong"}
+    assert told["verdict/accuracy"] == told["reward/right"] and "reward/accuracy" not in told
+    assert (folder / "reward.py").read_text() == own.read_text()
+    own.write_text(own.read_text().replace("1 /", "2 /"))
+    with (
+        pytest.raises(UsageError, match="has changed since the checkpoint"),
+        trainer(small_recipe(folder, max_steps=2, **cases[1])),
+    ):
+        pass
+    advantages = torch.tensor([line["advantage"] for line in said])
+    assert advantages.mean().abs() < 1e-5 and abs(advantages.std() - 1) < 1e-3
+    assert told["advantage/max"] == pytest.approx(float(advantages.max()))
 
 
 def test_another_model_reads_the_descriptions_over_http(
