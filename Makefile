@@ -49,7 +49,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## install into .venv, or update it
 
-demo: $(READY)  ## evaluate the embedded tiny model on the demo suite (any CPU, about 1.5 GB)
+demo: $(READY)  ## evaluate the embedded tiny model on the demo suite (any CPU, about 1.6 GB)
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo --limit 100
 	$(BIN)/vsr1-bench view runs -o runs/report
 
@@ -124,7 +124,8 @@ $(BIN)/python: | $(UV)
 	$(UV) venv --quiet --no-python-downloads --python $(TOOL)/bin/python $(VENV)
 
 $(DEMO): pyproject.toml setup.py constraints.txt | $(BIN)/python
-	@UV_HTTP_RETRIES=1 $(UV) pip install --quiet --torch-backend $(TORCH) $(INTO) --editable '.[demo]' || \
+	@UV_HTTP_RETRIES=1 $(UV) pip install --quiet --torch-backend $(TORCH) $(INTO) --editable '.[demo]' \
+	  2>/dev/null || \
 	  { echo "PyTorch's index of CPU builds cannot be used; taking torch from where pip would"; \
 	    UV_FIND_LINKS='$(subst $(space),$(comma),$(PIP_FIND_LINKS))' \
 	    $(UV) pip install --quiet $(INTO) --editable '.[demo]'; }

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = re.compile(r" [+~-] |(Downloading| Downloaded) ")
-"""A line of uv for one package; not shown."""
+PACKAGE = re.compile(r" [+~-] |(Downloading| Downloaded) |WARNING: Location ")
+"""A line of uv for one package, or of pip about a folder of this machine; not shown."""
 MOST_LINES = 40
 """Of one command's output; the lines before are counted."""
 
@@ -103,7 +103,8 @@ def main() -> None:
             left = len(shown) - MOST_LINES
             more = [f"… {left} lines", *shown[-MOST_LINES:]] if left > 0 else shown
             printed += ["", "```text", f"$ {command}", *more, "```"]
-    text = "\n".join([*lines, *printed]) + "\n"
+    load = f"Load of the machine over the last 5 minutes: {os.getloadavg()[1]:.1f}."
+    text = "\n".join([*lines, "", load, *printed]) + "\n"
     if options.to:
         options.to.write_text(text, "utf-8")
     else:
