@@ -26,7 +26,7 @@ ORDER = (
     ("scoring",),
     ("publish", "leaderboard", "lmms_eval"),
     ("api",),
-    ("imports", "compare", "audit"),
+    ("imports", "compare", "audit", "calibration"),
     ("report",),
     ("train",),
     ("export", "tools"),

@@ -37,6 +37,7 @@ COMMANDS = {
     "perceive": "let another model answer from stored descriptions, without the image",
     "score": "compute scores from stored verdicts",
     "agreement": "compare judges: Cohen's kappa, table of verdicts, disagreements",
+    "calibrate": "correct accuracy, LSR and self-containment by a few human labels",
     "table": "print a table of stored scores, or explain how two runs differ",
     "compare": "compare runs on the same samples: difference, interval, exact test, flips",
     "plot": "plot stored scores: intervals, shortcuts against accuracy, categories",

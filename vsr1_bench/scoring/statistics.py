@@ -52,7 +52,9 @@ def _jackknife(residuals: FloatArray, sizes: FloatArray) -> FloatArray:
     return added
 
 
-def share_interval(share: float, influence: FloatArray) -> Interval | None:
+def share_interval(
+    share: float, influence: FloatArray, units: int | None = None
+) -> Interval | None:
     """Wilson's interval with the effective sample size of the clusters (design effect).
 
     The variance is cluster-robust; for ratios it is the jackknife's. The effective size n is the
@@ -65,22 +67,25 @@ def share_interval(share: float, influence: FloatArray) -> Interval | None:
         share: The value, in [0, 1]: a smooth function of sums over clusters.
         influence: Influence of each cluster, (C,): the value's derivative times the cluster's
             contribution. The variance is C / (C - 1) times the sum of squares.
+        units: Clusters that decide the error, if they are fewer than C. They give the degrees of
+            freedom, and the size if nothing varies.
 
     Returns:
         The interval; None below two clusters.
     """
     clusters = len(influence)
-    if clusters < 2:
+    units = clusters if units is None else units
+    if min(clusters, units) < 2:
         return None
     from scipy import stats
     from statsmodels.stats.proportion import proportion_confint
 
     variance = float((influence**2).sum()) * clusters / (clusters - 1)
-    size = float(clusters)
+    size = float(units)
     # If nothing varies, rounding can still leave a tiny variance.
     if share * (1 - share) > 0 and variance > 1e-12 * share * (1 - share):
         tail = (1 + CONFIDENCE) / 2
-        widened = stats.t.ppf(tail, clusters - 1) / stats.norm.ppf(tail)
+        widened = stats.t.ppf(tail, units - 1) / stats.norm.ppf(tail)
         size = share * (1 - share) / variance / widened**2
     low, high = proportion_confint(share * size, size, 1 - CONFIDENCE, method="wilson")
     return min(float(low), share), max(float(high), share)
