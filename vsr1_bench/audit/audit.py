@@ -9,6 +9,7 @@ from typing import Any
 
 from vsr1_bench._util.version import __version__
 from vsr1_bench.audit.blind_section import blind_part
+from vsr1_bench.audit.golds_section import golds_part
 from vsr1_bench.audit.items import read_items
 from vsr1_bench.audit.page import Page, html_page, markdown_page
 from vsr1_bench.audit.sections import faults_part, forest_part, priors_part, repeats_part
@@ -62,6 +63,7 @@ def audit_task(task: Task, options: AuditOptions) -> Audit:
         forest_part(found.items, task.cluster, progress=shown),
         repeats_part(found),
         *([blind_part(task, options.runs)] if options.runs else []),
+        *([golds_part(task, found.items, options.runs)] if options.runs else []),
     ]
     side = "training rows" if options.training else "rows"
     part = f", the first {options.limit:,} only" if options.limit else ""

@@ -120,15 +120,20 @@ def b_clean(
 
 def _pair(run: RunFolder, task: Task, variant: str, judge: str | None) -> Pair | None:
     """A run and its blind run, judged by the same judge; None if there is no such pair."""
-    judged = run.judged()
-    name = judge or (task.judge if task.judge in judged else next(iter(judged), None))
+    name = judge_of(run, task, judge)
     spec = run.spec().model_copy(update={"variant": variant})
     twin = RunFolder(run.path.parent / RunFolder.of(run.path.parent, spec).path.name)
-    if name not in judged or name is None or not (twin.path / "run.json").is_file():
-        return None
-    if name not in twin.judged():
+    if name is None or not (twin.path / "run.json").is_file() or name not in twin.judged():
         return None
     return run, name, outcomes(run, name, None), outcomes(twin, name, None)
+
+
+def judge_of(run: RunFolder, task: Task, judge: str | None) -> str | None:
+    """The judge whose verdicts on a run count: as named, the task's own, or the first."""
+    judged = run.judged()
+    if judge is not None:
+        return judge if judge in judged else None
+    return task.judge if task.judge in judged else next(iter(judged), None)
 
 
 def _known(verdicts: Outcomes) -> list[str]:

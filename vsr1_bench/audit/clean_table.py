@@ -11,8 +11,10 @@ from vsr1_bench.audit.blind import BClean
 from vsr1_bench.leaderboard.rendering import WRITERS
 from vsr1_bench.leaderboard.sheet import Cell, Entry, Sheet
 
-HEADINGS = ("model", "setting", "task", "n", "accuracy", "blind", "mirage score", "rank")
-HEADINGS += ("n clean", "accuracy clean", "rank clean")
+HEADINGS = (
+    *("model", "setting", "task", "n", "accuracy", "blind", "mirage score", "rank"),
+    *("n clean", "accuracy clean", "rank clean"),
+)
 
 
 def clean_sheet(tables: Sequence[BClean]) -> Sheet:
