@@ -270,7 +270,7 @@ def estimate_evaluation(flags: RunFlags) -> list[tuple[str, str, str, Estimate, 
             rows += [
                 (run.model, run.task, part.what, part.estimate, part.at_most) for part in run.parts
             ]
-            task = tasks[run.task.partition(" (blind: ")[0]]
+            task = tasks[run.task.partition(" (")[0]]
             choice = judges.get(task.name)
             if choice is None or not choice.usable:
                 continue

@@ -205,6 +205,12 @@ def add_seeing(parser: argparse.ArgumentParser) -> None:
         help="also run each task blind: drop (no image), guess (no image, and told to "
         "guess), noise or swap (another sample's image); the table shows how much the image adds",
     )
+    group.add_argument(
+        "--variant",
+        choices=("circular",),
+        help="also ask multiple-choice questions with their options in every other order "
+        "(CircularEval): circular_accuracy and position_bias",
+    )
     add_reader(group)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from vsr1_bench._util.progress import progress_bar
+from vsr1_bench.data.circular import CIRCULAR, shown_rotated
 from vsr1_bench.data.dataset import TaskData
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.images import ImageError, image_size
@@ -48,10 +49,19 @@ def parse_variants(text: str | None) -> tuple[str, ...]:
     return names
 
 
+def run_label(task: str, variant: str) -> str:
+    """A run's task as messages name it: with its variant, unless it is an ordinary run."""
+    if variant in (NONE, CIRCULAR):
+        return task if variant == NONE else f"{task} ({CIRCULAR})"
+    return f"{task} (blind: {variant})"
+
+
 def open_variant(name: str, data: TaskData, seed: int, *, progress: bool = True) -> Variant:
     """The variant of this name for a task's samples; `swap` reads all of them at its first use."""
     if name == NONE:
         return lambda place, sample: sample
+    if name == CIRCULAR:
+        return shown_rotated
     if name == "drop":
         return drop
     if name == "guess":

@@ -19,7 +19,7 @@ PRECISION = "precision"
 _OF_SECTION = {"model": "weights", "task": "task version", "selection": "data"}
 _SHORT = 12
 """Number of characters of a hash that are shown."""
-LOWER_IS_BETTER = frozenset({"lsr", "leakage", "no_description", "saw_but_wrong"})
+LOWER_IS_BETTER = frozenset({"lsr", "leakage", "no_description", "saw_but_wrong", "position_bias"})
 """The only definition of this. `name[variant]` counts as `name`."""
 
 

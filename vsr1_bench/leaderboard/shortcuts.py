@@ -15,11 +15,12 @@ UNREAD = f"fewer than {100 * RANKED_FROM:.0f} % of the responses have been read 
 
 
 def fold_blind(documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Omit blind runs whose accuracy and gain are shown with the run itself."""
+    """Omit blind and circular runs whose numbers are shown with the run itself."""
     shown = {
         (part["spec_hash"], document["judge"])
         for document in documents
-        for part in document.get("blind", {}).values()
+        for part in [*document.get("blind", {}).values(), document.get("circular")]
+        if part is not None
     }
     return [
         d

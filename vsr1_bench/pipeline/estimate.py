@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from vsr1_bench.data.blind import open_variant
+from vsr1_bench.data.blind import open_variant, run_label
 from vsr1_bench.generation.costs import Spending
 from vsr1_bench.generation.estimates import Estimate, Seen, estimate_requests
 from vsr1_bench.generation.open import PAID
@@ -88,7 +88,7 @@ def estimate_runs(options: RunOptions) -> list[RunParts]:
     found = []
     for run in runs:
         missing = _Missing(run, options)
-        name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
+        name = run_label(run.task.name, run.spec.variant)
         parts = RunParts(run.folder, model.id, name, unjudged=missing.unjudged)
         parts.parts.append(
             Part(f"model {model.id}", _priced(missing.answers, paid, model.id, seen))
@@ -119,7 +119,7 @@ class _Missing:
         captioned = run.folder.finished("captions")
         seed = run.sampling.seed
         variant = open_variant(run.spec.variant, run.data, seed, progress=options.progress)
-        for place, sample in run.data.placed_samples(options.limit, lambda *_: None):
+        for place, sample in run.data.placed_samples(run.samples, lambda *_: None):
             shown = variant(place, sample)
             if place % options.shard[1] != options.shard[0] or isinstance(shown, str):
                 continue

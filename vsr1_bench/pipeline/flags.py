@@ -237,6 +237,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
         Literal["self", "caption"], BeforeValidator(lambda v: SELF if v is True else v)
     ] | None = None  # fmt: skip
     blind: str | None = None
+    variant: Literal["circular"] | None = None
     backend: str = "auto"
     base_url: str | None = None
     model_args: Annotated[dict[str, Any], _mapping("--model_args")] = {}
@@ -333,6 +334,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
             reader=self.reader_options(spending),
             spending=spending or Spending(),
             blind=parse_variants(self.blind),
+            circular=self.variant is not None,
             dry_run=self.dry_run,
             batch=self.batch,
         )

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vsr1_bench.data.blind import NONE
+from vsr1_bench.data.circular import CIRCULAR, CircularData
 from vsr1_bench.data.dataset import DataOptions, TaskData, missing_data, open_data
 from vsr1_bench.data.selection import FACT, by_draw, by_ids, refuse_unknown_ids, selection_spec
 from vsr1_bench.errors import TaskError, UsageError
@@ -78,6 +79,8 @@ class RunOptions:
     """Prices and the cost limit of the model if it is behind a URL; `reader` has the same."""
     blind: tuple[str, ...] = ()
     """Variants of blind runs for each task."""
+    circular: bool = False
+    """Also ask each question with its options in every other order (`data.circular`)."""
     dry_run: bool = False
     """Nothing will be generated: no weights are downloaded."""
     batch: bool = False
@@ -115,8 +118,8 @@ def check_external(tasks: list[Task], *, changed: bool, selected: bool = False) 
     external = [task.name for task in tasks if isinstance(task.source, ExternalTask)]
     if external and changed:
         raise UsageError(
-            f"{external[0]}: --blind, --perception and --reader go with this project's own tasks; "
-            "one of another harness is asked and scored in its own way only"
+            f"{external[0]}: --blind, --variant, --perception and --reader go with this project's "
+            "own tasks; one of another harness is asked and scored in its own way only"
         )
     if external and selected:
         raise UsageError(
@@ -165,9 +168,9 @@ def plan(
             fmt.name,
         )
     selection = selection_spec(options.samples, options.sample_seed)
-    changed = bool(options.blind) or options.descriptions is not None
+    changed = bool(options.blind) or options.circular or options.descriptions is not None
     check_external(tasks, changed=changed, selected=selection is not None)
-    runs = []
+    runs: list[TaskRun] = []
     for task, data, facts in _selected(_open_tasks(tasks, options), options):
         sampling = usual
         words = (fmt.name, fmt.digest(task.native_prompt if fmt.name == "native" else None))
@@ -197,13 +200,39 @@ def plan(
             engine=identity.engine,
             selection=selection,
         )
-        count = len(data) if options.limit is None else min(options.limit, len(data))
-        total = len(range(options.shard[0], count, options.shard[1])) * sampling.n
-        for variant in (NONE, *options.blind):
-            one = spec.model_copy(update={"variant": variant})
-            folder = RunFolder.of(options.output_path, one)
-            runs.append(TaskRun(task, data, one, folder, count, total, sampling, facts=facts))
+        runs += _runs_of(task, data, spec, sampling, facts, options)
+    if options.circular and not any(run.spec.variant == CIRCULAR for run in runs):
+        raise UsageError(
+            f"--variant {CIRCULAR}: no sample of {options.tasks} has options that can change "
+            "places; drop --variant, or name a multiple-choice task"
+        )
     return runs, model, options
+
+
+def _runs_of(
+    task: Task,
+    data: TaskData,
+    spec: RunSpec,
+    sampling: Sampling,
+    facts: dict[str, Any],
+    options: RunOptions,
+) -> Iterator[TaskRun]:
+    """The runs of a task: the ordinary one, blind ones, and that of the options' other orders."""
+    count = len(data) if options.limit is None else min(options.limit, len(data))
+    shown = [(variant, data, count) for variant in (NONE, *options.blind)]
+    if options.circular:
+        circular = CircularData(data, count, progress=options.progress)
+        if circular.rotatable:
+            shown.append((CIRCULAR, circular, len(circular)))
+        else:
+            log.warning(
+                "--variant %s: task %s has no options that can change places", CIRCULAR, task.name
+            )
+    for variant, asked, places in shown:
+        one = spec.model_copy(update={"variant": variant})
+        folder = RunFolder.of(options.output_path, one)
+        total = len(range(options.shard[0], places, options.shard[1])) * sampling.n
+        yield TaskRun(task, asked, one, folder, places, total, sampling, facts=facts)
 
 
 def settled(options: RunOptions, backend: str) -> RunOptions:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from vsr1_bench.data.blind import run_label
 from vsr1_bench.generation.costs import Spending
 from vsr1_bench.generation.tally import Tally
 from vsr1_bench.pipeline.stream import TaskRun
@@ -30,7 +31,7 @@ def closing_account(spending: Spending) -> Iterator[None]:
 
 def report_responses(run: TaskRun) -> None:
     """Print how many responses were reused, and which are missing."""
-    name = f"{run.task.name} (blind: {run.spec.variant})" if run.blind else run.task.name
+    name = run_label(run.task.name, run.spec.variant)
     if run.reused:
         print(reuse_line(name, run.reused, run.total, run.makers), file=sys.stderr)
     report_failures(name, run.answers, run.total)

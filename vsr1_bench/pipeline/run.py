@@ -55,7 +55,7 @@ def generate(
         options.spending.check(model.id)
     with ExitStack() as stack:
         opened = [_open(run, options, backend, stack) for run in runs]
-        stream = Stream(opened, limit=options.limit, shard=options.shard, progress=options.progress)
+        stream = Stream(opened, shard=options.shard, progress=options.progress)
         try:
             with stream:
                 if stream.waits():

@@ -55,7 +55,7 @@ class TaskRun:
     further: list[Tally] = field(default_factory=list)
     """Tallies of the second pass: captions, readings."""
     skipped: dict[str, int] = field(default_factory=dict)
-    """Reason why a blind run skips samples -> how many (of this shard)."""
+    """Reason why a variant skips samples -> how many (of this shard)."""
     reused: int = 0
     """Responses that were in the store already."""
     makers: list[Maker] = field(default_factory=list)
@@ -71,7 +71,7 @@ class TaskRun:
 
     @property
     def blind(self) -> bool:
-        """Whether the run is blind."""
+        """Whether the run asks a variant: a blind run, or other orders of the options."""
         return self.spec.variant != NONE
 
     @property
@@ -136,13 +136,12 @@ class Stream(Closing):
         self,
         runs: list[OpenRun],
         *,
-        limit: int | None,
         shard: Shard,
         progress: bool,
     ) -> None:
         """Bind to the runs; nothing is read yet."""
         self._runs = runs
-        self._limit, self._shard, self._progress = limit, shard, progress
+        self._shard, self._progress = shard, progress
         self._pending: dict[str, _Pending] = {}
         self._following: deque[_Pending] = deque()
         self._by_batch = False
@@ -216,7 +215,7 @@ class Stream(Closing):
             unusable = partial(self._unusable, run)
             done, known = self._pass_over(opened), writer.known_samples.items()
             taken = (name for name, place in known if place < len(done) and done[place])
-            for place, sample in run.data.placed_samples(self._limit, unusable, done, taken):
+            for place, sample in run.data.placed_samples(run.samples, unusable, done, taken):
                 if place % self._shard[1] != self._shard[0]:
                     continue
                 shown = variant(place, sample)

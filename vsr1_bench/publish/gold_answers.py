@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench._util.progress import progress_bar
+from vsr1_bench.data.circular import CIRCULAR, CircularData
 from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
 from vsr1_bench.data.selection import selected_again
 from vsr1_bench.errors import BenchError, StoreError, TaskError
@@ -74,7 +75,10 @@ def matching_data(
             f"{spec.data.fingerprint}; here {info.id} ({info.split}) has {data.n_rows} rows with "
             f"fingerprint {info.fingerprint}: give the data that the run names"
         )
-    return RunData(selected_again(data, run), task, spec.task.name)
+    chosen = selected_again(data, run)
+    if spec.variant == CIRCULAR:
+        chosen = CircularData(chosen, None, progress=False)
+    return RunData(chosen, task, spec.task.name)
 
 
 def _task_of_rows(spec: RunSpec, include_path: Sequence[str]) -> Task:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
 
+from vsr1_bench.data.circular import CIRCULAR
 from vsr1_bench.perception.reader import SELF, ReaderSpec, reading_key
 from vsr1_bench.scoring.seeing import identity, readers_of
 from vsr1_bench.store.run_folder import RunFolder, safe_name
@@ -104,6 +105,8 @@ class Renaming:
                 variant: part | {"spec_hash": self._twin(variant)}
                 for variant, part in document["blind"].items()
             }
+        if "circular" in document:
+            document["circular"] = document["circular"] | {"spec_hash": self._twin(CIRCULAR)}
         if "perception" in document:
             first = document["perception"]
             others = [self._part(part) for part in first["others"]]

@@ -24,6 +24,7 @@ from vsr1_bench.publish.bundle import (
 )
 from vsr1_bench.records import Sample
 from vsr1_bench.registry import get_task
+from vsr1_bench.scoring.circular import CIRCULAR_METRICS
 from vsr1_bench.scoring.runs import score_document
 from vsr1_bench.scoring.shortcuts import OVER_ALL
 from vsr1_bench.store.lines import meta_fault, score_fault
@@ -39,7 +40,7 @@ _TURNING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u20
 
 COMPARED = (
     *("version", "prompt", "variant", "n", "metrics", "rates", "by"),
-    *("judging", "perception", "blind"),
+    *("judging", "perception", "blind", "circular"),
 )
 """Fields of a score document that are computed from the run's records."""
 BOUNDS = ("low", "high", "p_value")
@@ -238,14 +239,18 @@ def _compare(
 def differences(stated: dict[str, Any], computed: dict[str, Any]) -> Iterator[Difference]:
     """Yield stated values that the records do not give.
 
-    A number that is not stated is not an error: another version may have counted less. Blind runs
-    that are missing cannot be checked.
+    A number that is not stated is not an error: another version may have counted less. Blind and
+    circular runs that are missing cannot be checked.
     """
     for name in COMPARED:
         claim, value = stated.get(name), computed.get(name)
         if name == "metrics" and isinstance(claim, dict):
             blind = computed.get("blind", {})
             claim = {n: v for n, v in claim.items() if not _of_blind(n) or _variant(n) in blind}
+            if "circular" not in computed:
+                claim = {n: v for n, v in claim.items() if n not in CIRCULAR_METRICS}
+        if name == "circular" and value is None:
+            continue
         if name == "blind" and isinstance(claim, dict):
             claim = {n: v for n, v in claim.items() if n in (value or {})} or None
         if claim is not None:

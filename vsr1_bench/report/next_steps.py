@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vsr1_bench.data.blind import NONE
+from vsr1_bench.data.blind import NONE, VARIANTS
 from vsr1_bench.report.task_runs import TaskRun
 from vsr1_bench.scoring.seeing import readers_of
 from vsr1_bench.store.environment import COMMAND
@@ -19,7 +19,7 @@ def next_steps(number: int, members: Sequence[TaskRun]) -> list[dict[str, Any]]:
         number: Of the task.
         members: Its runs.
     """
-    blind = {one.blind_of for one in members}
+    blind = {one.blind_of for one in members if one.spec.variant in VARIANTS}
     return [
         {"why": why, "command": command, "task": number, "run": place}
         for place, one in enumerate(members)

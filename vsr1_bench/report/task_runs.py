@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsr1_bench.data.blind import NONE
+from vsr1_bench.data.circular import CIRCULAR
 from vsr1_bench.leaderboard.collect import Scored
 from vsr1_bench.leaderboard.settings import copy_labels, setting_labels
 from vsr1_bench.leaderboard.wide import usual_judges
@@ -52,7 +53,7 @@ def runs_by_task(
         DamagedRunError: a run cannot be read.
     """
     usual = usual_judges(scored, own)
-    specs = [(run, run.spec()) for run in runs]
+    specs = _without_orders([(run, run.spec()) for run in runs])
     labels = setting_labels([spec for _, spec in specs])
     found: dict[str, list[TaskRun]] = {}
     for (run, spec), label in sorted(
@@ -65,6 +66,20 @@ def runs_by_task(
         _tell_apart(members)
         _pair_blind(members)
     return dict(sorted(found.items()))
+
+
+def _without_orders(specs: Sequence[tuple[RunFolder, RunSpec]]) -> list[tuple[RunFolder, RunSpec]]:
+    """Omit runs of other orders of the options: their samples are the same questions again.
+
+    Their numbers are part of the ordinary run's score. Without that run they are shown.
+    """
+    known = {(run.path.parent, spec.digest()) for run, spec in specs}
+
+    def shown_with_another(run: RunFolder, spec: RunSpec) -> bool:
+        first = spec.model_copy(update={"variant": NONE})
+        return spec.variant == CIRCULAR and (run.path.parent, first.digest()) in known
+
+    return [pair for pair in specs if not shown_with_another(*pair)]
 
 
 def _in_order(judged: dict[str, Path], first: str | None) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vsr1_bench.data.circular import CIRCULAR
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.store.spec import RunSpec
 from vsr1_bench.task import ExternalTask, Source, Task
@@ -43,10 +44,11 @@ def slice_note(run: RunFolder, task: Task | None) -> str | None:
     Raises:
         StoreError: run.json cannot be read.
     """
-    if task is None or limited(run) is not None or run.spec().selection is not None:
+    spec = run.spec()
+    if task is None or limited(run) is not None or spec.selection is not None:
         return None
-    stated, here = _stated(task, run.spec()), run.wanted() // task.per_row
-    if stated is None or here >= stated:
+    stated, here = _stated(task, spec), run.wanted() // task.per_row
+    if stated is None or here >= stated or spec.variant == CIRCULAR:  # it counts orders
         return None
     return f"{here:,} of the {stated:,} rows that its authors state"
 

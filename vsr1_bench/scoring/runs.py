@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench.data.blind import NONE
+from vsr1_bench.data.circular import CIRCULAR, QUESTION
 from vsr1_bench.errors import BatchPendingError, BenchError, DamagedRunError, StoreError, UsageError
 from vsr1_bench.harness import harness_names, scorer_of
 from vsr1_bench.judge import JudgeOptions
@@ -18,6 +19,7 @@ from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.judging.runs import judge_run
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring import score_responses
+from vsr1_bench.scoring.circular import add_circular
 from vsr1_bench.scoring.coverage import slice_note
 from vsr1_bench.scoring.groups import score_groups
 from vsr1_bench.scoring.join import join_responses
@@ -80,8 +82,10 @@ def score_document(
         )
     check_version(run, spec, task)
     responses = join_responses(run, path)
+    # The orders of a question depend on each other.
+    cluster = task.cluster or (QUESTION if spec.variant == CIRCULAR else None)
     score = score_responses(
-        responses, task.metrics, cluster=task.cluster, per_sample=spec.responses_per_sample
+        responses, task.metrics, cluster=cluster, per_sample=spec.responses_per_sample
     )
     notable = _notable(run, path)
     document = {
@@ -103,6 +107,7 @@ def score_document(
         document["unscored"] = reasons
     if spec.variant == NONE:
         add_seeing(document, run, task, path)
+        add_circular(document, run, task, path)
         if "answer" in run.withheld():
             keep_leakage(document, [d for d in run.scores() if d["judge"] == judge_name])
     document["notes"] = score_notes(document, [slice_note(run, task)])

@@ -140,6 +140,14 @@ def identity(reader: ReaderSpec) -> dict[str, Any]:
     return {"label": reader.label, "digest": reader.digest(), **fields}
 
 
+def judged_twin(run: RunFolder, verdicts: Path, variant: str) -> tuple[RunFolder, Path] | None:
+    """The run that differs only in its variant, and this judge's verdicts on it, if there are."""
+    spec = run.spec().model_copy(update={"variant": variant})
+    twin = RunFolder(run.path.parent / RunFolder.of(Path(), spec).path.name)
+    theirs = twin.path / "judgments" / verdicts.name
+    return (twin, theirs) if theirs.is_file() else None
+
+
 def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict[str, Any] | None:
     """Compare a run with its blind run on the samples that have a score in both.
 
@@ -147,17 +155,16 @@ def blind_part(run: RunFolder, task: Task, verdicts: Path, variant: str) -> dict
         Accuracy with and without images, their difference with its paired interval, and how many
         samples are excluded; None if there is no such run, or this judge has not judged it.
     """
-    spec = run.spec().model_copy(update={"variant": variant})
-    twin = RunFolder(run.path.parent / RunFolder.of(Path(), spec).path.name)
-    theirs = twin.path / "judgments" / verdicts.name
-    if not theirs.is_file():
+    found = judged_twin(run, verdicts, variant)
+    if found is None:
         return None
+    twin, theirs = found
     seeing, blind = (_by_sample(join_responses(*one)) for one in ((run, verdicts), (twin, theirs)))
     shared = [sample for sample in seeing if sample in blind]
     skipped = list(twin.skipped().values())
     part: dict[str, Any] = {
         "n": len(shared),
-        "spec_hash": spec.digest(),
+        "spec_hash": twin.spec().digest(),
         "left_out": {reason: skipped.count(reason) for reason in sorted(set(skipped))},
     }
     # Each sample counts once, as in the gain, even if several of its responses have verdicts.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vsr1_bench._util.trackers import open_tracker
-from vsr1_bench.data.blind import NONE
+from vsr1_bench.data.blind import NONE, run_label
 from vsr1_bench.store.run_folder import RunFolder
 
 
@@ -54,7 +54,7 @@ def _numbers(documents: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, floa
         judges.setdefault(document["task"], set()).add(document["judge"])
     for document in documents:
         variant = document.get("variant", NONE)
-        task = document["task"] + (f" (blind: {variant})" if variant != NONE else "")
+        task = run_label(document["task"], variant)
         if len(judges[document["task"]]) > 1:
             task += f" [{document['judge']}]"
         for metric, value in document["metrics"].items():

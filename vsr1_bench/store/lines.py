@@ -227,6 +227,7 @@ class _ScoreLine(TypedDict):
     judging: NotRequired[_JudgingLine | None]
     perception: NotRequired[_FirstPassLine]
     blind: NotRequired[dict[str, _BlindLine]]
+    circular: NotRequired[_BlindLine]
 
 
 class _MetaLine(TypedDict):

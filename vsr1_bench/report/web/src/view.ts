@@ -36,6 +36,8 @@ export const METRIC_NAMES: Record<string, string> = {
   saw_but_wrong: "saw but wrong",
   leakage: "leakage",
   no_description: "no description",
+  circular_accuracy: "circular accuracy",
+  position_bias: "position bias",
 };
 const METRIC_HELP: Record<string, string> = {
   accuracy_strict: "Correct responses of all responses, those without a verdict included",
@@ -44,6 +46,8 @@ const METRIC_HELP: Record<string, string> = {
   saw_but_wrong: "Wrong answers although the description carries the right one",
   leakage: "Descriptions that state the answer itself",
   no_description: "Responses without a description",
+  circular_accuracy: "Questions answered right in every order of their options",
+  position_bias: "Standard deviation of accuracy over the position of the gold answer, without its noise",
 };
 
 export function metricName(name: string): string {
@@ -53,6 +57,10 @@ export function metricName(name: string): string {
     .replace(/^blind_accuracy\[(.+)\]$/, "accuracy when blind ($1)")
     .replace(/^gain\[(.+)\]$/, "gain over blind ($1)");
 }
+
+/** What a run's variant is called. */
+export const variantLabel = (variant: string): string =>
+  variant === "circular" ? "other orders of the options" : `blind: ${variant}`;
 
 export const metricHelp = (name: string): string => METRIC_HELP[name] ?? "";
 

@@ -11,7 +11,7 @@ import { rewrite, toCompare, type Route } from "../route";
 import { narrow, sampleRow } from "../samplerow";
 import type { Pair, TaskIndex, TaskSummary } from "../types";
 import { toTask } from "../route";
-import { findTask, letter, pairOf, runBadge, type Context, type View } from "../view";
+import { findTask, letter, pairOf, runBadge, variantLabel, type Context, type View } from "../view";
 
 export async function comparePage(context: Context, route: Route): Promise<View> {
   const [task] = findTask(context, route.name);
@@ -102,7 +102,7 @@ class ComparePage {
           },
           runBadge(i),
           oneLine(run.label, 80),
-          run.variant !== "none" ? h("span", { class: "tag" }, `blind: ${run.variant}`) : null,
+          run.variant !== "none" ? h("span", { class: "tag" }, variantLabel(run.variant)) : null,
         ),
       ),
     );

@@ -18,6 +18,7 @@ import {
   runBadge,
   type Context,
   type View,
+  variantLabel,
 } from "../view";
 
 export function overviewPage(context: Context): View {
@@ -110,7 +111,7 @@ function runCard(task: TaskSummary, number: number): HTMLElement {
       null,
       runBadge(number),
       h("a", { href: toTask(task.name, { run: number }) }, oneLine(run.label)),
-      run.variant !== "none" ? h("span", { class: "tag" }, `blind: ${run.variant}`) : null,
+      run.variant !== "none" ? h("span", { class: "tag" }, variantLabel(run.variant)) : null,
     ),
     score === null
       ? h("p", { class: "muted" }, run.judges.length ? "Judged, but not scored." : "Not judged yet.")

@@ -11,7 +11,7 @@ import { responsePanel } from "../response";
 import { rewrite, toSample, toTask, type Route } from "../route";
 import { loadSample, searchColumns } from "../search";
 import type { SampleDetail, TaskIndex, TaskSummary } from "../types";
-import { commandLine, findTask, runBadge, type Context, type View } from "../view";
+import { commandLine, findTask, runBadge, variantLabel, type Context, type View } from "../view";
 import { lastHits } from "./task";
 
 export async function samplePage(context: Context, route: Route): Promise<View> {
@@ -133,7 +133,7 @@ class SamplePage {
           },
           runBadge(i),
           oneLine(run.label, 80),
-          mains.includes(i) ? null : h("span", { class: "tag" }, `blind: ${run.variant}`),
+          mains.includes(i) ? null : h("span", { class: "tag" }, variantLabel(run.variant)),
         ),
       ),
     );

@@ -21,7 +21,7 @@ import { narrow, runsShown, sampleRow } from "../samplerow";
 import { searchColumns, searchTexts } from "../search";
 import { statistics } from "../statistics";
 import type { TaskIndex, TaskSummary } from "../types";
-import { facts, findTask, runBadge, type Context, type View } from "../view";
+import { facts, findTask, runBadge, variantLabel, type Context, type View } from "../view";
 
 /** Hits of the last free-text search, so that the sample page can walk the same list. */
 export const lastHits = { key: "", hits: null as Uint8Array | null };
@@ -143,7 +143,7 @@ class TaskPage {
         },
         runBadge(i),
         oneLine(run.label),
-        run.variant !== "none" ? h("span", { class: "tag" }, `blind: ${run.variant}`) : null,
+        run.variant !== "none" ? h("span", { class: "tag" }, variantLabel(run.variant)) : null,
       ),
     );
     this.runPart.replaceChildren(
