@@ -43,6 +43,18 @@ def write_row(folder: Path, pixels: int) -> Path:
     return file
 
 
+def allow(model: Path, pixels: int) -> None:
+    """Raise the bound of the processor, which is the embedded model's."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (file := model / name).is_file():
+            told = json.loads(file.read_text())
+            for part in (told, told.get("image_processor", {})):
+                if "size" in part:
+                    part["size"]["longest_edge"] = pixels
+                    part.pop("max_pixels", None)
+            file.write_text(json.dumps(told))
+
+
 def settings(args: argparse.Namespace, folder: Path) -> list[str]:
     """The recipe's keys."""
     longest = args.pixels // 784 + 512
@@ -109,7 +121,12 @@ def main() -> int:
         build = [sys.executable, str(RANDOM), str(folder / "model"), "--layers", "2"]
         build += ["--untied"] if args.untied else []
         said = subprocess.run(build, check=True, capture_output=True, text=True).stdout
+        allow(folder / "model", args.pixels)
         told = step(args, folder)
+    if told["tokens_trained"] / 2 < 0.9 * args.pixels / 784:
+        raise SystemExit(
+            f"the image was scaled down: {told['tokens_trained'] / 2:.0f} tokens per row"
+        )
     head = "untied" if args.untied else "tied"
     shown = {
         "head": head,
