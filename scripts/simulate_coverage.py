@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from vsr1_bench.calibration.estimate import Units, naive, prediction_powered, rogan_gladen
 from vsr1_bench.calibration.sheet import shares
+from vsr1_bench.scoring.circular import position_bias
 from vsr1_bench.scoring.metrics import Response, compute
 from vsr1_bench.scoring.paired import paired_difference
 from vsr1_bench.scoring.statistics import ratio_interval, wilson
@@ -152,6 +153,27 @@ def metrics() -> Iterator[Line]:
                 return (found.low or 0.0) <= value <= (found.high or 0.0)
 
             yield Line(name, f"{count} samples, rho 0.4", "", True, covers)
+
+
+def positions() -> Iterator[Line]:
+    """Position bias: verdicts on questions whose gold answer was at every position."""
+    effects = {2: (0.15, -0.15), 4: (0.2, 0.0, -0.1, -0.1)}
+    for count in (30, 100, 400):
+        for options, full in effects.items():
+            for factor in (0.0, 0.5, 1.0):
+                shifts = np.array(full) * factor
+                truth = float(shifts.std())
+
+                def covers(
+                    rng: Rng, count: int = count, shifts: Floats = shifts, truth: float = truth
+                ) -> bool:
+                    p = rng.uniform(0.3, 0.7, (count, 1)) + shifts
+                    right = (rng.random(p.shape) < p).astype(np.float64)
+                    found = position_bias(list(right), [str(n) for n in range(count)])
+                    return (found.low or 0.0) <= truth <= (found.high or 0.0)
+
+                units = f"{count} questions of {options} options"
+                yield Line("position_bias", units, f"{100 * truth:.1f} %", count >= 100, covers)
 
 
 def paired() -> Iterator[Line]:
@@ -379,7 +401,7 @@ def main() -> int:
         f"seed {options.seed}\n"
     )
     print("| value | data | truth | coverage | in range |\n|---|---|---|---|---|")
-    for line in (*proportions(), *clustered(), *metrics(), *paired(), *percentile()):
+    for line in (*proportions(), *clustered(), *metrics(), *positions(), *paired(), *percentile()):
         # Each line has its own random draws, so that adding a line leaves the others unchanged.
         words = f"{line.what}|{line.units}|{line.truth}".encode()
         rng = np.random.default_rng([options.seed, *words])
