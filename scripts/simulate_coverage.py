@@ -25,7 +25,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vsr1_bench.calibration.estimate import Units, naive, prediction_powered, rogan_gladen
+from vsr1_bench.calibration.estimate import (
+    Units,
+    judge_errors,
+    naive,
+    pooled,
+    prediction_powered,
+    rogan_gladen,
+)
 from vsr1_bench.calibration.sheet import shares
 from vsr1_bench.scoring.circular import position_bias
 from vsr1_bench.scoring.metrics import Response, compute
@@ -280,6 +287,8 @@ class Judging:
     lsr: bool = False
     foreign: bool = False
     """The labels were drawn by the verdicts of another judge, right in 80 % of cases."""
+    runs: int = 1
+    """Runs on the same questions, each with so many labels, whose errors are pooled."""
     inside: bool = True
 
     @property
@@ -288,7 +297,8 @@ class Judging:
         text = f"{self.n:,} samples"
         if self.per_cluster > 1:
             text = f"{self.n // self.per_cluster:,} clusters of {self.per_cluster}, rho {self.rho}"
-        return text + (", drawn by another judge" if self.foreign else "")
+        text += ", drawn by another judge" if self.foreign else ""
+        return text + (f", {self.runs} runs pooled" if self.runs > 1 else "")
 
     @property
     def value(self) -> float:
@@ -301,11 +311,15 @@ class Judging:
         draw = np.where(common, rng.random(place.max() + 1)[place], rng.random(len(place)))
         return np.where(truth == 1, draw < rates[0], draw >= rates[1]).astype(np.float64)
 
-    def draw(self, rng: Rng) -> Units:
-        """Draw a data set with its verdicts and labels."""
+    def draw(self, rng: Rng) -> list[Units]:
+        """Draw the verdicts and labels of each run; the first is the one whose value is wanted."""
         place = np.repeat(np.arange(self.n // self.per_cluster), self.per_cluster)
-        rates = np.array([self.sensitivity, self.specificity])
         p = shared(rng, self.truth, self.rho, place.max() + 1)[place]
+        return [self.of_run(rng, place, p) for _ in range(self.runs)]
+
+    def of_run(self, rng: Rng, place: NDArray[np.intp], p: Floats) -> Units:
+        """Draw the verdicts and labels of a run; `p` is each question's chance of being right."""
+        rates = np.array([self.sensitivity, self.specificity])
         truth = (rng.random(self.n) < p).astype(np.float64)
         values = self.judged(rng, truth, place, rates)
         strata = values
@@ -340,6 +354,8 @@ JUDGINGS = (
     Judging(1000, 200, 0.6, 0.95, 0.85, lsr=True),
     Judging(1000, 200, 0.8, 0.9, 0.9, lsr=True),
     Judging(1000, 200, 0.6, 0.9, 0.85, 5, 0.3, lsr=True),
+    Judging(1000, 100, 0.6, 0.95, 0.85, runs=4),
+    Judging(1000, 100, 0.5, 0.9, 0.85, 5, 0.3, runs=4),
     Judging(1000, 50, 0.6, 0.95, 0.85, inside=False),
     Judging(1000, 200, 0.05, 0.9, 0.97, inside=False),
     Judging(1000, 100, 0.9, 0.99, 0.95, inside=False),
@@ -347,33 +363,48 @@ JUDGINGS = (
 )
 
 
+HEADINGS = ("value", "data", "truth", "sensitivity, specificity", "labels", "judge's own interval")
+HEADINGS += (
+    "PPI++",
+    "± points",
+    "Rogan-Gladen",
+    "± points",
+    "sensitivity",
+    "specificity",
+    "in range",
+)
+
+
 def calibration(sets: int, seed: int) -> int:
     """Simulate `calibrate` and print its table; return the number of broken lines."""
-    methods = (naive, prediction_powered, rogan_gladen)
     broken = 0
-    print(f"{sets:,} data sets per line, seed {seed}\n")
-    print("| value | data | truth | sensitivity, specificity | labels | judge's own interval |"
-          " PPI++ | Rogan-Gladen | PPI++ ± points | in range |\n" + "|---" * 10 + "|")  # fmt: skip
+    print(f"{sets:,} data sets per line, seed {seed}\n\n| {' | '.join(HEADINGS)} |")
+    print("|---" * len(HEADINGS) + "|")
     for case in JUDGINGS:
-        words = repr(case).encode()
-        rng = np.random.default_rng([seed, *words])
-        hits, wide = np.zeros(len(methods)), 0.0
+        rng = np.random.default_rng([seed, *repr(case).encode()])
+        truths = np.array([case.value] * 3 + [case.sensitivity, case.specificity])
+        hits, wide = np.zeros(5), np.zeros(5)
         for _ in range(sets):
-            units = case.draw(rng)
-            found = [method(units) for method in methods]
-            bounds = [(v.low, v.high) for v in found if v.low is not None and v.high is not None]
-            assert len(bounds) == len(methods)
-            hits += [low <= case.value <= high for low, high in bounds]
-            wide += (bounds[1][1] - bounds[1][0]) / 2 / sets
+            parts = case.draw(rng)
+            errors = judge_errors(parts[0])
+            found = [naive(parts[0]), prediction_powered(parts[0])]
+            found += [rogan_gladen(parts[0], pooled(parts) if case.runs > 1 else None)]
+            found += [errors.sensitivity, errors.specificity]
+            bounds = np.array([(v.low, v.high) for v in found], dtype=np.float64)
+            hits += (bounds[:, 0] <= truths) & (truths <= bounds[:, 1])
+            wide += (bounds[:, 1] - bounds[:, 0]) / 2
         cover = hits / sets
-        bad = case.inside and not all(LEAST <= share <= MOST for share in cover[1:])
+        shown = [f"{100 * share:.1f} %" for share in cover]
+        half = [f"{100 * one / sets:.1f}" for one in wide]
+        bad = case.inside and not all(LEAST <= share <= MOST for share in cover[1:3])
         broken += bad
         mark = "**no: broken**" if bad else "yes" if case.inside else "beyond"
         rates = f"{100 * case.sensitivity:.0f} %, {100 * case.specificity:.0f} %"
-        cells = ("LSR" if case.lsr else "accuracy", case.units, f"{100 * case.value:.0f} %", rates)
-        shown = [f"{100 * share:.1f} %" for share in cover]
-        whole = (*cells, str(case.labels), *shown, f"{100 * wide:.1f}", mark)
-        print(f"| {' | '.join(whole)} |", flush=True)
+        # Whether an answer is a shortcut depends on two verdicts, with other rates.
+        of_judge = ["–", "–"] if case.lsr else shown[3:]
+        cells = ["LSR" if case.lsr else "accuracy", case.units, f"{100 * case.value:.0f} %", rates]
+        cells += [str(case.labels), shown[0], shown[1], half[1], shown[2], half[2], *of_judge, mark]
+        print(f"| {' | '.join(cells)} |", flush=True)
     return broken
 
 

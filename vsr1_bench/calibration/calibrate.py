@@ -13,6 +13,7 @@ from vsr1_bench.calibration.estimate import (
     Units,
     judge_errors,
     naive,
+    pooled,
     prediction_powered,
     rogan_gladen,
 )
@@ -104,8 +105,7 @@ def _documents(members: Sequence[_Run]) -> list[dict[str, Any]]:
             own = parts[name][at]
             if not len(own.values):
                 continue
-            pool = _pooled([units for units in parts[name] if len(units.values)])
-            metrics[name] = _metric(own, pool if len(members) > 1 else None)
+            metrics[name] = _metric(own, pooled(parts[name]) if len(members) > 1 else None)
         seen = one.seen
         documents.append(
             {
@@ -127,34 +127,17 @@ def _documents(members: Sequence[_Run]) -> list[dict[str, Any]]:
 def _metric(units: Units, pool: Units | None) -> dict[str, Any]:
     binary = bool(np.isin(units.values, (0, 1)).all())
     errors = judge_errors(units) if binary else None
-    pooled = rogan_gladen(units, pool) if binary and pool is not None else Value(None)
+    shared = rogan_gladen(units, pool) if binary and pool is not None else Value(None)
     return {
         "n": len(units.values),
         "labels": int(units.labelled.sum()),
         "judge": asdict(naive(units)),
         "ppi": asdict(prediction_powered(units)),
         "rogan_gladen": asdict(rogan_gladen(units)) if binary else NOTHING,
-        "rogan_gladen_pooled": asdict(pooled),
+        "rogan_gladen_pooled": asdict(shared),
         "sensitivity": asdict(errors.sensitivity) if errors else NOTHING,
         "specificity": asdict(errors.specificity) if errors else NOTHING,
     }
-
-
-def _pooled(parts: Sequence[Units]) -> Units | None:
-    """The labelled runs as one set; strata stay apart."""
-    whole = [units for units in parts if units.labelled.any() and not units.empty_strata]
-    if not whole or not all(np.isin(units.values, (0, 1)).all() for units in whole):
-        return None
-    strata, first = [], 0
-    for units in whole:
-        strata.append(units.strata + first)
-        first += int(units.strata.max()) + 1
-    return Units(
-        np.concatenate([units.values for units in whole]),
-        np.concatenate([units.labels for units in whole]),
-        np.concatenate(strata),
-        np.concatenate([units.clusters for units in whole]),
-    )
 
 
 def _units(one: _Run, metric: str, homes: dict[str, int]) -> Units:

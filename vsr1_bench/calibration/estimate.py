@@ -21,7 +21,7 @@ count as known for certain. The pseudo-labels change intervals only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,30 @@ class Units:
         whole = np.bincount(self.strata, minlength=len(drawn))
         per_stratum = whole / np.maximum(drawn, 1)
         return np.where(self.labelled, per_stratum[self.strata], 0.0)
+
+
+def pooled(parts: Sequence[Units]) -> Units | None:
+    """The labelled sets as one, with strata kept apart, to estimate errors from all of them.
+
+    Args:
+        parts: Sets with the same cluster numbers. Those that lack labels in a stratum are left out.
+
+    Returns:
+        The whole; None if nothing is left, or a value is neither 0 nor 1.
+    """
+    whole = [units for units in parts if units.labelled.any() and not units.empty_strata]
+    if not whole or not all(np.isin(units.values, (0, 1)).all() for units in whole):
+        return None
+    strata, first = [], 0
+    for units in whole:
+        strata.append(units.strata + first)
+        first += int(units.strata.max()) + 1
+    return Units(
+        np.concatenate([units.values for units in whole]),
+        np.concatenate([units.labels for units in whole]),
+        np.concatenate(strata),
+        np.concatenate([units.clusters for units in whole]),
+    )
 
 
 def naive(units: Units) -> Value:
@@ -173,9 +197,14 @@ class Errors:
 
     @property
     def youden(self) -> float | None:
-        """Sensitivity + specificity - 1; 0 = the judge knows nothing."""
-        one, other = self.sensitivity.value, self.specificity.value
-        return None if one is None or other is None else one + other - 1
+        """Sensitivity + specificity - 1; None unless it is above 0 at both lower bounds, too.
+
+        Near 0, where the judge knows nothing, a division by it has no usable interval.
+        """
+        one, other = self.sensitivity, self.specificity
+        if one.value is None or one.low is None or other.value is None or other.low is None:
+            return None
+        return one.value + other.value - 1 if one.low + other.low > 1 else None
 
 
 def judge_errors(units: Units) -> Errors:
@@ -216,12 +245,13 @@ def rogan_gladen(units: Units, pool: Units | None = None) -> Value:
             judge is taken to err on them as on `units`. None = the same units.
 
     Returns:
-        The share; `n` is the number of labels. No value if the judge is no better than chance.
+        The share; `n` is the number of labels. No value unless the judge is clearly
+        better than chance.
     """
     source = units if pool is None else pool
     errors = judge_errors(source)
     youden = errors.youden
-    if not len(units.values) or youden is None or youden <= 0:
+    if not len(units.values) or youden is None:
         return Value(None)
     assert errors.sensitivity.value is not None and errors.specificity.value is not None
     hit, miss = errors.sensitivity.value, errors.specificity.value

@@ -124,11 +124,13 @@ def _text(documents: Sequence[dict[str, Any]]) -> str:
     )
     unclear = sum(document["unclear"] for document in documents)
     if unclear:
-        lines.append(f"{unclear} labels are `unclear` and count as missing, as if at random.")
-    if any(part["ppi"]["value"] is None for d in documents for part in d["metrics"].values()):
-        lines.append(
-            "–: a stratum of the draw has no label yet, or the judge is no better than chance."
-        )
+        lines.append(f"unclear: {unclear:,}; such labels count as missing, as if at random.")
+    shown = [part for document in documents for part in document["metrics"].values()]
+    if any(part["ppi"]["value"] is None for part in shown):
+        lines.append("No PPI++: a stratum of the draw has no label yet.")
+    if any(part["ppi"]["value"] is not None and part["rogan_gladen"]["value"] is None
+           for part in shown):  # fmt: skip
+        lines.append("No Rogan-Gladen: grades, or a judge not clearly better than chance.")
     return "\n\n".join(lines)
 
 

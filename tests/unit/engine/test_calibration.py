@@ -22,6 +22,7 @@ from vsr1_bench.calibration.estimate import (
     Units,
     best_tuning,
     judge_errors,
+    pooled,
     prediction_powered,
     rogan_gladen,
 )
@@ -115,8 +116,10 @@ def test_rogan_gladen_takes_its_errors_from_other_runs() -> None:
     assert found.value == pytest.approx((0.7 + miss - 1) / (hit + miss - 1))
     known = rogan_gladen(other)
     assert (found.high or 0) - (found.low or 0) > (known.high or 0) - (known.low or 0)
-    guesser = by_verdict((600, 60, 30), (400, 40, 20))
-    assert rogan_gladen(guesser).value is None
+    # A judge that guesses, and one that might.
+    for guesser in (by_verdict((600, 60, 30), (400, 40, 20)), by_verdict((60, 6, 4), (40, 4, 1))):
+        assert rogan_gladen(guesser).value is None
+        assert prediction_powered(guesser).value is not None
 
 
 def test_labels_on_everything_leave_only_the_choice_of_samples() -> None:
@@ -145,14 +148,17 @@ def test_clusters_widen_the_interval() -> None:
     assert (together.high or 0) - (together.low or 0) > (alone.high or 0) - (alone.low or 0)
 
 
-@pytest.mark.parametrize("case", [0, 6, 8, 12], ids=["plain", "foreign", "clusters", "lsr"])
+@pytest.mark.parametrize(
+    "case", [0, 6, 8, 12, 14], ids=["plain", "foreign", "clusters", "lsr", "pooled"]
+)
 def test_coverage(case: int) -> None:
     """A small run of scripts/simulate_coverage.py; docs/statistics.md has the large one."""
     judging = load_script("simulate_coverage").JUDGINGS[case]
     rng, sets, hits = np.random.default_rng(case), 60, np.zeros(2)
     for _ in range(sets):
-        units = judging.draw(rng)
-        for at, found in enumerate((prediction_powered(units), rogan_gladen(units))):
+        units, *others = judging.draw(rng)
+        pool = pooled([units, *others])
+        for at, found in enumerate((prediction_powered(units), rogan_gladen(units, pool))):
             hits[at] += (found.low or 0) <= judging.value <= (found.high or 0)
     assert (hits >= stats.binom.ppf(0.001, sets, 0.95)).all()
 
@@ -200,15 +206,15 @@ def test_a_sheet_is_drawn_filled_in_and_read(tmp_path: Path) -> None:
     assert sum(float(row["weight"]) for row in rows) == pytest.approx(80, abs=1e-3)
     failed = here(*words)
     assert "no row has a label yet" in error_line(failed.returncode, 2, failed.stderr)
-    # One of the right ones is wrong to people, and one is unclear.
-    wrong = {"q3"}
-    fill(sheet, lambda row: {"label": str(int(int(row["id"][1:]) < 20 and row["id"] not in wrong))})
+    # To people, the last two of the right ones are wrong, and so is q3.
+    right = {"30": 28, "10": 28, "20": 18}  # by the size of the stratum, which tells the run
+    fill(sheet, lambda row: {"label": said_of(int(row["id"][1:]), right[row["population"]])})
     done = here(*words, "--json")
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)
-    for document, right in ((first, 30), (second, 20)):
+    for document, count in ((first, 30), (second, 20)):
         accuracy = document["metrics"]["accuracy"]
-        assert accuracy["judge"]["value"] == pytest.approx(right / 40) and accuracy["n"] == 40
+        assert accuracy["judge"]["value"] == pytest.approx(count / 40) and accuracy["n"] == 40
         assert accuracy["ppi"]["value"] == pytest.approx(accuracy["rogan_gladen"]["value"])
         assert accuracy["ppi"]["low"] < accuracy["ppi"]["value"] < accuracy["ppi"]["high"]
         assert accuracy["rogan_gladen_pooled"]["value"] is not None
@@ -217,6 +223,10 @@ def test_a_sheet_is_drawn_filled_in_and_read(tmp_path: Path) -> None:
     assert first["metrics"]["accuracy"]["ppi"]["value"] < 0.75
     done = here(*words)
     assert "PPI++" in done.stdout and "Rogan-Gladen, pooled" in done.stdout
+
+
+def said_of(n: int, right: int) -> str:
+    return "1" if n < right and n != 3 else "0"
 
 
 def test_another_judge_is_calibrated_by_the_same_sheet(tmp_path: Path) -> None:
