@@ -383,7 +383,7 @@ def calibration(sets: int, seed: int) -> int:
     for case in JUDGINGS:
         rng = np.random.default_rng([seed, *repr(case).encode()])
         truths = np.array([case.value] * 3 + [case.sensitivity, case.specificity])
-        hits, wide = np.zeros(5), np.zeros(5)
+        hits, wide, values = np.zeros(5), np.zeros(5), np.zeros(5)
         for _ in range(sets):
             parts = case.draw(rng)
             errors = judge_errors(parts[0])
@@ -391,11 +391,13 @@ def calibration(sets: int, seed: int) -> int:
             found += [rogan_gladen(parts[0], pooled(parts) if case.runs > 1 else None)]
             found += [errors.sensitivity, errors.specificity]
             bounds = np.array([(v.low, v.high) for v in found], dtype=np.float64)
+            given = ~np.isnan(bounds[:, 0])
+            values += given
             hits += (bounds[:, 0] <= truths) & (truths <= bounds[:, 1])
-            wide += (bounds[:, 1] - bounds[:, 0]) / 2
-        cover = hits / sets
+            wide += np.where(given, (bounds[:, 1] - bounds[:, 0]) / 2, 0.0)
+        cover, wide = hits / values, wide / values
         shown = [f"{100 * share:.1f} %" for share in cover]
-        half = [f"{100 * one / sets:.1f}" for one in wide]
+        half = [f"{100 * one:.1f}" for one in wide]
         bad = case.inside and not all(LEAST <= share <= MOST for share in cover[1:3])
         broken += bad
         mark = "**no: broken**" if bad else "yes" if case.inside else "beyond"

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,14 +198,16 @@ class Errors:
 
     @property
     def youden(self) -> float | None:
-        """Sensitivity + specificity - 1; None unless it is above 0 at both lower bounds, too.
+        """Sensitivity + specificity - 1; None unless its lower bound is above 0, too.
 
-        Near 0, where the judge knows nothing, a division by it has no usable interval.
+        Near 0, where the judge knows nothing, a division by it has no usable interval. The bound is
+        MOVER's (Zou and Donner 2008), as if both were independent.
         """
         one, other = self.sensitivity, self.specificity
         if one.value is None or one.low is None or other.value is None or other.low is None:
             return None
-        return one.value + other.value - 1 if one.low + other.low > 1 else None
+        excess = one.value + other.value - 1
+        return excess if excess > hypot(one.value - one.low, other.value - other.low) else None
 
 
 def judge_errors(units: Units) -> Errors:
