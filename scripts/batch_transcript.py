@@ -80,7 +80,7 @@ def main() -> None:
     body = "\n\n".join(parts)
     text = (
         "# A batch, killed and collected\n\nWritten by `scripts/batch_transcript.py`.\n\n"
-        f"```text\n{body}\n```\n"
+        f"<!-- not run: it needs a server that can be killed -->\n```text\n{body}\n```\n"
     )
     if options.to:
         options.to.write_text(text, "utf-8")

@@ -102,7 +102,8 @@ def main() -> None:
             shown = output.rstrip().split("\n")
             left = len(shown) - MOST_LINES
             more = [f"… {left} lines", *shown[-MOST_LINES:]] if left > 0 else shown
-            printed += ["", "```text", f"$ {command}", *more, "```"]
+            reason = "<!-- not run: it installs everything -->"
+            printed += ["", reason, "```text", f"$ {command}", *more, "```"]
     load = f"Load of the machine over the last 5 minutes: {os.getloadavg()[1]:.1f}."
     text = "\n".join([*lines, "", load, *printed]) + "\n"
     if options.to:
