@@ -14,7 +14,7 @@ from vsr1_bench.answers import read_quantity, same_value
 from vsr1_bench.answers.forms import read_form
 from vsr1_bench.answers.notation import read_base, to_latex, understood, written
 from vsr1_bench.judge import Item
-from vsr1_bench.judges import mathvista, mmmu, string_match, vilp
+from vsr1_bench.judges import mathvista, mmmu, string_match, vilp, vlmsareblind
 from vsr1_bench.records import AnswerType, Verdict
 
 LIMIT = 0.05
@@ -27,6 +27,7 @@ JUDGES: tuple[Callable[[Item], Verdict], ...] = (
     mmmu.grade,
     mathvista.grade,
     vilp.grade,
+    vlmsareblind.grade,
 )
 TYPES: dict[AnswerType, str] = {"choice": "B", "yes_no": "yes", "number": "5", "text": "red car"}
 ANGLES = ("30 degrees", "40 degrees", "$4 \\pi$", "$x - y = 4$")

@@ -41,7 +41,7 @@ for name, old, new in json.loads(sys.argv[1]):
 """
 JUDGES = "vsr1_bench/judges"
 ANSWERS = "vsr1_bench/answers"
-EVERY_RULE = ["math", "mathruler", "mathvista", "mmmu", "string_match", "vilp"]
+EVERY_RULE = ["math", "mathruler", "mathvista", "mmmu", "string_match", "vilp", "vlmsareblind"]
 EDITS = {
     "a new judge": (f"{JUDGES}/newcomer.py", "", "JUDGE = None\n", []),
     "a new private module": (f"{JUDGES}/_newcomer.py", "", "VALUE = 1\n", []),
@@ -56,7 +56,7 @@ EDITS = {
         f"{JUDGES}/string_match.py",
         "return found.verdict(right)",
         "return found.verdict(not right)",
-        ["math", "mathvista", "mmmu", "string_match"],
+        ["math", "mathvista", "mmmu", "string_match", "vlmsareblind"],
     ),
     "a private module's code": (f"{JUDGES}/_formulas.py", "1e-6", "1e-5", ["math"]),
     "answers": (f"{ANSWERS}/numbers.py", "", "\nMORE = 1\n", EVERY_RULE),

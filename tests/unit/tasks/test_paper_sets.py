@@ -39,7 +39,7 @@ def test_every_set_of_the_papers_tables_and_scripts_is_a_task() -> None:
     assert {"mathvision", "mathverse", "mathvista"} <= suites["multimodal_math"]
     assert suites["hallucination"] >= {"hallusionbench_image", "hallusionbench_non_image"}
     assert suites["spatial"] >= {"mmsi_bench", "omnispatial"}
-    assert suites["perception"] >= {"naturalbench", "mmvp"}
+    assert suites["perception"] == {"naturalbench", "mmvp", "vlmsareblind"}
 
 
 @pytest.mark.parametrize("name", sorted(load_registry().tasks))
