@@ -110,7 +110,7 @@ def test_nothing_is_asked_of_the_model_judge_again(stored: Path, name: str, kept
     before, scored, said = journals(run.path), numbers(run), outcomes(stored, kept)
     counted = here(*judge(name), "--dry_run")
     assert counted.returncode == 0, counted.stderr
-    assert f"| {kept} | 0 " in " ".join(counted.stdout.split())
+    assert f"| judge {kept} | 0 " in " ".join(counted.stdout.split())
     done = here(*judge(name))
     assert done.returncode == 0, done.stderr
     assert journals(run.path) == before
@@ -126,4 +126,4 @@ def test_a_lost_reply_would_be_asked_for(stored: Path) -> None:
         kept = [line for line in path.read_text("ascii").splitlines() if last["key"] not in line]
         path.write_text("".join(f"{line}\n" for line in kept), "ascii")
     counted = here(*judge(LLM), "--dry_run")
-    assert f"| {MODEL_JUDGE} | 1 " in " ".join(counted.stdout.split())
+    assert f"| judge {MODEL_JUDGE} | 1 " in " ".join(counted.stdout.split())

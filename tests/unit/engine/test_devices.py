@@ -16,7 +16,7 @@ from vsr1_bench.generation.vllm import VllmArgs
 
 @pytest.mark.parametrize("there", [0, 1, 4])
 def test_as_many_as_there_are(monkeypatch: pytest.MonkeyPatch, there: int) -> None:
-    monkeypatch.setattr(devices, "_gpus", lambda: there)
+    monkeypatch.setattr(devices, "gpu_count", lambda: there)
     most = max(1, there)
     check_devices("vllm", VllmArgs(tensor_parallel_size=most))
     for sizes in (
@@ -49,7 +49,7 @@ def test_as_many_as_there_are(monkeypatch: pytest.MonkeyPatch, there: int) -> No
 def test_a_device_by_name(
     monkeypatch: pytest.MonkeyPatch, device: str, there: int, refused: bool
 ) -> None:
-    monkeypatch.setattr(devices, "_gpus", lambda: there)
+    monkeypatch.setattr(devices, "gpu_count", lambda: there)
     args = TransformersArgs(device=device)
     if not refused:
         check_devices("transformers", args)
