@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class Way:
     def close(self) -> str | None:
         """End the child; returns its error if it did not make every step."""
         assert self._child.stdin
-        self._child.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended, and a turn is still in the buffer
+            self._child.stdin.close()
         failed = self._child.wait() != 0
         lines = self._errors.read_text().strip().splitlines()
         errors = [line for line in lines if "rror: " in line] or lines
