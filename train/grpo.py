@@ -96,7 +96,7 @@ class Trainer(Session):
     """A GRPO run: both engines, data, judge, checkpoints and journals."""
 
     shown, rate = "reward/total", ("tokens", "generate", "read")
-    batch: Moments | None = None
+    moments: Moments | None = None
     """With `normalize_batch`: the moments of the current step's advantages."""
 
     def __init__(self, recipe: Recipe, stack: ExitStack, accept_changed_data: bool = False) -> None:
@@ -226,7 +226,8 @@ class Trainer(Session):
         recipe, world = self.recipe, self.ranks.world
         share = recipe.prompts_per_step // world
         kept: list[Group] = []
-        sampled: list[tuple[Group, bool]] = []
+        later: list[tuple[Group, bool]] = []
+        self.moments = None
         failures: list[str | None] = []
         tries = recipe.filter_tries if recipe.filter_groups else 1
         for attempt in range(tries):
@@ -256,12 +257,16 @@ class Trainer(Session):
                     kept.append(group)
                 if recipe.filter_groups:
                     metrics.add("filter/kept_share", useful, 1)
-                sampled.append((group, taken))
+                # With `normalize_batch` the advantages depend on all draws of the step.
+                if recipe.normalize_batch:
+                    later.append((group, taken))
+                else:
+                    self._note(group, taken, metrics)
                 failures += [rollout.failure for rollout in group]
             if min(self.ranks.gather(len(kept))) >= share:
                 break
-        self.batch = self._moments(kept)
-        for group, taken in sampled:
+        self.moments = self._moments(kept)
+        for group, taken in later:
             self._note(group, taken, metrics)
         self._check_failures(failures, metrics)
         return kept
@@ -275,7 +280,7 @@ class Trainer(Session):
 
     def _note(self, group: Group, taken: bool, metrics: StepMetrics) -> None:
         """Journal a group with its advantages."""
-        first, visual = advantages_of(group, self.recipe, self.batch)
+        first, visual = advantages_of(group, self.recipe, self.moments)
         for place, rollout in enumerate(group):
             metrics.count("tokens", rollout.tokens)
             told = (first[place], visual[place] if visual else None)
@@ -310,7 +315,7 @@ class Trainer(Session):
         recipe = self.recipe
         for group in groups:
             metrics.mean("zero_variance_share", [float(not any(_known(group, recipe, None)))])
-            known = _known(group, recipe, self.batch)
+            known = _known(group, recipe, self.moments)
             metrics.mean("advantage/abs", map(abs, known))
             if known:
                 metrics.peak("advantage/max", max(known))
@@ -321,7 +326,7 @@ class Trainer(Session):
             [
                 row
                 for group in groups[each * i : each * (i + 1)]
-                for row in rows_of(group, recipe, self.encoder.tokenizer, self.batch)
+                for row in rows_of(group, recipe, self.encoder.tokenizer, self.moments)
             ]
             for i in range(count)
         ]

@@ -116,3 +116,21 @@ def test_an_own_reward_that_fails_is_journalled_and_training_goes_on(tmp_path: P
     assert "ZeroDivisionError: float division by zero (line 2)" in failed[0]["reasons"]["reward"]
     assert failed[0]["advantage"] is None and failed[0]["verdicts"]["accuracy"] == 0.0
     assert (tmp_path / "reward.py").is_file()
+
+
+def test_a_draw_is_journalled_before_the_next_one(tmp_path: Path) -> None:
+    """So that nothing is lost if the engine dies in between."""
+    told = recipe(filter_groups=True, filter_tries=2, filter_low=0.99, **SMALL)
+    with stepping(tmp_path, told) as t:
+        first = t.data.draw
+
+        def dies(cursor: int, n: int) -> Drawn:
+            if cursor:
+                raise RuntimeError("the engine died")
+            drawn: Drawn = first(cursor, n)
+            return drawn
+
+        t.data.draw = dies
+        with pytest.raises(RuntimeError, match="died"):
+            t._rollouts(StepMetrics())
+        assert len(journal(tmp_path)) == 16
