@@ -12,10 +12,12 @@ from scored import spec_of, stored_run, tasks_folder
 from vsr1_bench import load_runs
 from vsr1_bench.cli.main import main
 from vsr1_bench.leaderboard.averages import mean_cell
+from vsr1_bench.leaderboard.marking import _beaten
 from vsr1_bench.leaderboard.settings import LOWER_IS_BETTER, arrow, lower_is_better
 from vsr1_bench.leaderboard.wide import Column, GridCell, GridRow
 from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.coverage import slice_note
+from vsr1_bench.scoring.pairs import outcomes
 from vsr1_bench.store.run_folder import RunFolder, find_runs
 from vsr1_bench.store.spec import PrecisionSpec, RunSpec
 from vsr1_bench.task import Source
@@ -443,3 +445,13 @@ def test_all_of_a_benchmark_or_what_nobody_states_has_no_such_note(
     elsewhere.write_meta(other, 4, {})
     assert slice_note(elsewhere, get_task("mmstar")) is None
     assert slice_note(run, None) is None
+
+
+def test_a_significant_difference_the_other_way_is_no_lead(tmp_path: Path) -> None:
+    """The leader of a column can be behind on the samples that both runs have."""
+    stored = [
+        stored_run(tmp_path, spec_of(name, "alpha"), v) for name, v in (("a", GOOD), ("b", POOR))
+    ]
+    good, poor = [(run, outcomes(run, "string_match", None)) for run in stored]
+    assert _beaten(poor, good) < 1e-6
+    assert _beaten(good, poor) == 1
