@@ -86,6 +86,15 @@ def by_verdict(yes: tuple[int, int, int], no: tuple[int, int, int]) -> Units:
     return Units(np.array(values), np.array(labels), np.array(strata), np.arange(len(values)))
 
 
+@pytest.mark.parametrize(("slope", "lam"), [(0.25, 1.0), (1.0, 1.0), (-1.0, 0.0)])
+def test_lambda_is_kept_between_0_and_1(slope: float, lam: float) -> None:
+    """Grades that vary less than the labels, as much, and the other way round."""
+    labels = np.array([0.0, 1.0] * 20 + [np.nan] * 60)
+    values = 0.5 + slope * (np.array([0.0, 1.0] * 50) - 0.5)
+    units = Units(values, labels, np.zeros(100, dtype=np.intp), np.arange(100))
+    assert best_tuning(units) == pytest.approx(lam)
+
+
 def test_a_draw_by_verdict_by_hand() -> None:
     units = by_verdict((600, 60, 48), (400, 40, 4))
     wanted = 0.6 * 48 / 60 + 0.4 * 4 / 40  # 0.52
