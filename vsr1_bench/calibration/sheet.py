@@ -51,6 +51,11 @@ class Label:
     reading: float | None
     unsure: bool = False
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was written yet."""
+        return self.answer is None and self.reading is None and not self.unsure
+
 
 def shares(sizes: Sequence[int], wanted: int) -> list[int]:
     """How many labels each stratum gets: in proportion to the root of its size, at least `LEAST`.
@@ -199,17 +204,39 @@ def read_sheet(path: Path) -> list[Label]:
     Raises:
         UsageError: the file cannot be read, or a row is wrong; with the file and the row.
     """
+    return read_labels([path])
+
+
+def read_labels(paths: Sequence[Path]) -> list[Label]:
+    """Read sheets together: of several runs, or parts of one that several people filled in.
+
+    Raises:
+        UsageError: a file cannot be read, a row is wrong, or two rows say different things.
+    """
+    labels: dict[tuple[str, Place], Label] = {}
+    for path in paths:
+        for where, row in sheet_rows(path):
+            one = _label(where, row)
+            known = labels.setdefault((one.run, one.place), one)
+            if known == one or one.silent:
+                continue
+            if not known.silent:
+                raise UsageError(f"{where}: sample {one.place[0]!r} has two labels")
+            labels[one.run, one.place] = one
+    return list(labels.values())
+
+
+def sheet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+    """The rows of a sheet as they are, each with its place in the file.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--labels {path}: cannot be read as UTF-8 text ({error})") from error
-    rows = _json_rows(path, text) if path.suffix == ".jsonl" else _csv_rows(path, text)
-    labels: dict[tuple[str, Place], Label] = {}
-    for where, row in rows:
-        one = _label(where, row)
-        if labels.setdefault((one.run, one.place), one) != one:
-            raise UsageError(f"{where}: sample {one.place[0]!r} has two labels")
-    return list(labels.values())
+    return _json_rows(path, text) if path.suffix == ".jsonl" else _csv_rows(path, text)
 
 
 def _json_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -81,6 +81,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "right in its blind run (drop, the default, guess, noise or swap), mirage score and "
         "ranking (docs/audit.md)",
     )
+    parser.add_argument(
+        "--calibrated",
+        metavar="FILE",
+        action="append",
+        type=user_path,
+        default=[],
+        help="correct accuracy, lsr and self_contained by this labelling sheet of `calibrate`, "
+        "which people have filled in; can be repeated (docs/judges.md)",
+    )
     add_paper(parser)
     common.add_include_path(parser)
 
@@ -119,6 +128,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Read score files and print them; nothing is judged or scored again."""
     _refuse_paper_flags(options)
+    _refuse_calibrated(options)
     if options.explain_diff:
         return _explain(*options.explain_diff, judge=options.judge)
     if options.clean:
@@ -197,6 +207,11 @@ def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
         if options.tasks is not None:
             what += f" --tasks {options.tasks}"
         raise UsageError(f"{what}: no score has that; available: {_available(options, scored)}")
+    if options.calibrated:
+        from vsr1_bench.calibration.cells import calibrate_grid
+        from vsr1_bench.calibration.sheet import read_labels
+
+        calibrate_grid(grid, read_labels(options.calibrated), options.include_path)
     groups = {name: group.tasks for name, group in registry.groups.items()}
     add_averages(grid, wanted, reported, groups)
     for line in _not_shown(options, scored, wanted, grid):
@@ -258,6 +273,21 @@ def _refuse_paper_flags(options: argparse.Namespace) -> None:
         raise UsageError(f"--label {options.label}: a label refers to a caption; give --caption")
     if not re.fullmatch(r"[\w:.+/-]*", options.label):
         raise UsageError(f"--label {options.label!r}: wanted letters, digits and : . + / -")
+
+
+def _refuse_calibrated(options: argparse.Namespace) -> None:
+    """Refuse labels where no number would be corrected by them.
+
+    Raises:
+        UsageError: names the flag that they do not go with.
+    """
+    if not options.calibrated:
+        return
+    for name in ("by", "delta", "clean", "explain_diff"):
+        if getattr(options, name):
+            raise UsageError(f"--calibrated: does not go with --{name}")
+    if options.layout == "long":
+        raise UsageError("--calibrated goes with --layout wide")
 
 
 def _not_shown(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import sqrt
 
+from vsr1_bench.leaderboard.calibrated import Calibrated
 from vsr1_bench.leaderboard.reported import ReportedAverage, ReportedTable
 from vsr1_bench.leaderboard.settings import arrow
 from vsr1_bench.leaderboard.wide import Column, Grid, GridCell, GridRow, Wanted, publication
@@ -99,7 +100,17 @@ def mean_cell(
             )
         )
     notes = tuple(dict.fromkeys(note for cell in known for note in cell.notes))
-    return GridCell(mean, low, high, notes=notes)
+    return GridCell(mean, low, high, notes=notes, calibrated=_calibrated(known, shares))
+
+
+def _calibrated(cells: Sequence[GridCell], shares: Sequence[float]) -> Calibrated | None:
+    """What corrected a mean: the labels of its cells together."""
+    parts = [cell.calibrated for cell in cells if cell.calibrated]
+    if not parts:
+        return None
+    alone = [cell.calibrated.judge_value if cell.calibrated else cell.value for cell in cells]
+    mean = sum(share * (value or 0.0) for share, value in zip(shares, alone, strict=True))
+    return Calibrated(sum(part.labels for part in parts), mean)
 
 
 def _explained(table: ReportedTable, average: ReportedAverage) -> str:

@@ -36,7 +36,9 @@ def mark_best(grid: Grid, include_path: Sequence[str] = (), *, progress: bool = 
         rivals = [
             (row, cell) for row in grid.rows if (cell := row.cells.get(column)) and cell.ranked
         ]
-        if task is not None and len(rivals) > 1 and _is_mean(task, column):
+        # The test takes verdicts for the truth, which calibrated numbers do not.
+        corrected = any(cell.calibrated for _, cell in rivals)
+        if task is not None and len(rivals) > 1 and _is_mean(task, column) and not corrected:
             contests.append((column, task, rivals))
     total = sum(len(rivals) for _, _, rivals in contests)
     with progress_bar(total, "compare", "run", shown=progress) as bar:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from vsr1_bench.leaderboard.names import Names, default_names, renamed
 from vsr1_bench.leaderboard.sheet import Cell, Footnotes, Sheet
 from vsr1_bench.leaderboard.wide import Column, Grid, GridRow, Wanted
-from vsr1_bench.leaderboard.writing import entry
+from vsr1_bench.leaderboard.writing import entry, ranking_remarks
 
 UNIT = "Numbers are percentages."
 
@@ -57,9 +57,7 @@ def paper_sheet(grid: Grid, wanted: Wanted, options: PaperOptions, *, intervals:
         *(name[:1].upper() + name[1:] for name in grid.averages),
         *(["Source"] if options.source else []),
     )
-    remarks = [_unit(grid), *grid.remarks]
-    if notes.texts:
-        remarks.append("Numbers with a note are not ranked.")
+    remarks = [_unit(grid), *grid.remarks, *ranking_remarks(grid)]
     return Sheet(
         headings,
         tuple(rows),

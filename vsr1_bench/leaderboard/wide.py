@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vsr1_bench.leaderboard.calibrated import Calibrated
 from vsr1_bench.leaderboard.collect import Scored, partial_note, unknown_precision
 from vsr1_bench.leaderboard.empty import why_empty
 from vsr1_bench.leaderboard.reported import ReportedTable
@@ -59,6 +60,8 @@ class GridCell:
     """Its source; None if it was reported."""
     digits: int = 1
     """Decimals to show; four for numbers of external tasks, which have their own units."""
+    calibrated: Calibrated | None = None
+    """If people's labels have corrected it."""
 
 
 @dataclass(slots=True)

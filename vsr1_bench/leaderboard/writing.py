@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from vsr1_bench.leaderboard.rendering import WRITERS
@@ -41,24 +42,32 @@ def grid_sheet(grid: Grid, wanted: Wanted, *, intervals: bool) -> Sheet:
         *(["kind"] if both else []),
         "source",
     )
-    remarks = list(grid.remarks)
-    if notes.texts:
-        remarks.append("Numbers with a note are not ranked.")
     return Sheet(
         headings,
         tuple(rows),
         tuple(notes.texts),
-        tuple(remarks),
+        (*grid.remarks, *ranking_remarks(grid)),
         intervals,
         about=("setting", "kind", "source"),
     )
+
+
+def ranking_remarks(grid: Grid) -> list[str]:
+    """What the footnotes of a table mean for its ranking; empty if no number has one."""
+    cells = [cell for row in grid.rows for cell in (*row.cells.values(), *row.averages.values())]
+    if not any(cell.notes for cell in cells):
+        return []
+    if any(cell.calibrated for cell in cells):
+        return ["Numbers with any note but that of calibrated ones are not ranked."]
+    return ["Numbers with a note are not ranked."]
 
 
 def entry(cell: GridCell | None, notes: Footnotes) -> Entry:
     """A cell that is ready to be written; its notes get numbers."""
     if cell is None:
         return Entry(None)
-    return Entry(cell.value, cell.low, cell.high, notes.number(cell.notes), cell.mark, cell.digits)
+    texts = (*([cell.calibrated.note] if cell.calibrated else []), *cell.notes)
+    return Entry(cell.value, cell.low, cell.high, notes.number(texts), cell.mark, cell.digits)
 
 
 def grid_document(grid: Grid) -> dict[str, Any]:
@@ -100,6 +109,7 @@ def cell_document(cell: GridCell) -> dict[str, Any]:
         "ranked": cell.ranked,
         "mark": cell.mark or None,
         "notes": list(cell.notes),
+        **({"calibrated": asdict(cell.calibrated)} if cell.calibrated else {}),
         "run": str(cell.scored.runs[0].path)
         if cell.scored and len(cell.scored.runs) == 1
         else None,

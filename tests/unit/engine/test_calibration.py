@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from cli import error_line, here
+from labelled import Row, fill, sheet_rows, two_runs
 from scipy import stats
-from scored import spec_of, stored_run, tasks_folder
+from scored import stored_run
 from seeing import both, plugins, run_and_score
 from tree import load_script
 
@@ -28,7 +25,7 @@ from vsr1_bench.calibration.estimate import (
 )
 from vsr1_bench.calibration.sheet import read_sheet, shares, write_sheet
 from vsr1_bench.errors import UsageError
-from vsr1_bench.store.run_folder import RunFolder, find_runs
+from vsr1_bench.store.run_folder import find_runs
 
 # Printed by ppi-python 0.2.3, which is no dependency because it brings numba and gdown:
 #   ppi_mean_pointestimate(y[m], f[m], f[~m], lam=LAM)
@@ -178,28 +175,6 @@ def test_shares_of_a_draw() -> None:
     assert shares([5000], 200) == [200]
 
 
-Row = dict[str, Any]
-
-
-def fill(path: Path, say: Callable[[Row], Row], delimiter: str = ",") -> None:
-    """Fill in a sheet as a spreadsheet does."""
-    text = path.read_text("utf-8-sig")
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter)
-    writer.writeheader()
-    writer.writerows({**row, **say(row)} for row in rows)
-    path.write_text(out.getvalue(), "utf-8")
-
-
-def two_runs(tmp_path: Path) -> tuple[list[RunFolder], str]:
-    folder = tasks_folder(tmp_path)
-    for model, right in (("a", 30), ("b", 20)):
-        verdicts = [1.0] * right + [0.0] * (40 - right) + [None]
-        stored_run(tmp_path / "runs", spec_of(model, "alpha"), verdicts)
-    return find_runs(tmp_path / "runs"), str(folder)
-
-
 def test_a_sheet_is_drawn_filled_in_and_read(tmp_path: Path) -> None:
     _, folder = two_runs(tmp_path)
     sheet = tmp_path / "sheet.csv"
@@ -207,7 +182,7 @@ def test_a_sheet_is_drawn_filled_in_and_read(tmp_path: Path) -> None:
     words += ("--draw", "20", "--include_path", folder)
     done = here(*words)
     assert done.returncode == 0 and "43 responses of 2 runs to label" in done.stdout, done.stderr
-    rows = list(csv.DictReader(io.StringIO(sheet.read_text("utf-8-sig"), newline="")))
+    rows = sheet_rows(sheet)
     assert {row["drawn_by"] for row in rows} == {"string_match"}
     # People are not told the model or the verdict.
     assert not {"model", "verdict"} & rows[0].keys()
