@@ -52,6 +52,13 @@ PUBLISHED: dict[str, Any] = {
     "max_steps": 1,
 }
 """The shape of the published recipes: four minibatches per step, both passes, a reference."""
+MASKED: dict[str, Any] = {
+    "masked_pass": "papo",
+    "papo_masked_entropy": 0.03,
+    "entropy_penalty": 0.03,
+    "max_steps": 2,
+}
+"""PAPO with a gradient through the masked images, too; readings have none."""
 SFT: dict[str, Any] = {"dataset": ("tiny/glances",), "schedule_steps": 3}
 KILLED: dict[str, Any] = {"deepspeed": "zero2", "save_every": 1}
 HUB_ID = "example/rows"
@@ -206,6 +213,7 @@ if __name__ == "__main__":
     logprobs.CHUNK = 24
     train(small_recipe(folder / "zero3", **TWO, **WAYS["zero3"] | {"deepspeed": str(strict)}))
     loading.write(folder / "zero3")
+    train(small_recipe(folder / "masked", **TWO | MASKED | {"deepspeed": str(strict)}))
     logprobs.CHUNK = 1024
     train(small_recipe(folder / "published", **PUBLISHED))
     for stage, full in REFUSED.items():

@@ -123,6 +123,11 @@ class Trainer(Session):
                 backend, self.model, engine_args, banned=banned, sleep_level=recipe.sleep_level
             )
         )
+        if recipe.masked_pass and not self.generator.renderer.sees:
+            raise UsageError(
+                f"masked_pass={recipe.masked_pass}: {recipe.model} reads text only, there is no "
+                "image to mask; give masked_pass=none"
+            )
         if self.ranks.first:
             advise_on_tags(recipe, self.generator.renderer)
         self.encoder = Encoder(self.generator.renderer)

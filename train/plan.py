@@ -50,6 +50,7 @@ def _grpo(recipe: Recipe, world: int) -> list[str]:
     updates = recipe.epochs * recipe.prompts_per_step // recipe.minibatch_prompts
     each = recipe.minibatch_prompts * recipe.samples_per_prompt
     passes = "two passes" if recipe.reads else "one pass"
+    masked = ["every response: one more log-prob pass, with masked images"]
     return [
         f"a step: {recipe.prompts_per_step} prompts x {recipe.samples_per_prompt} = {responses} "
         f"responses, {passes}, at most {responses * recipe.max_tokens * (1 + recipe.reads):,} "
@@ -58,6 +59,7 @@ def _grpo(recipe: Recipe, world: int) -> list[str]:
         f"on {world} ranks: {recipe.prompts_per_step / world:g} prompts of a step and "
         f"{recipe.minibatch_prompts / world:g} of a minibatch per rank",
         f"in all: {recipe.max_steps} steps, {recipe.max_steps * responses:,} responses",
+        *(masked if recipe.masked_pass else ()),
         *_own_reward(recipe),
     ]
 

@@ -153,6 +153,20 @@ class Recipe(Training):
     """What happens above `importance_cap` (names as in TRL): weights of tokens are truncated, or
     whole responses are masked by the product of their tokens' weights."""
 
+    # A pass with masked images (see `images.blackened`)
+    masked_pass: Literal["measure", "papo"] | None = None
+    """One more log-prob pass, with masked images. `measure`: only for the metric
+    `visual_dependence`. `papo`: also the loss of PAPO. Prompts without images have none."""
+    papo_gamma: NonNegative = 0.02
+    """`papo`: weight of the KL to the masked policy, which is maximised. The paper has 0.01 without
+    a KL to the first model (`beta=0`)."""
+    papo_masked_entropy: NonNegative = 0.0
+    """`papo`: weight η2 of the entropy of the masked policy, which is minimised. Above 0 the masked
+    pass has a gradient, in the KL too. 0 = it has none, as in the released code."""
+    entropy_penalty: NonNegative = 0.0
+    """Weight of the entropy -log p of the sampled tokens, which is minimised; η1 of PAPO (0.03 with
+    `beta=0`, 0.05 with a KL and 7B)."""
+
     # Updates
     minibatch_prompts: Positive = 128
     """Prompts per update, over all ranks; divides `prompts_per_step`."""
@@ -198,6 +212,8 @@ class Recipe(Training):
         if self.eval_every and not self.eval_tasks:
             raise ValueError(f"eval_every {self.eval_every} needs eval_tasks")
         self._rewards_well()
+        if self.papo_masked_entropy and self.masked_pass != "papo":
+            raise ValueError("papo_masked_entropy goes with masked_pass papo")
         return self
 
     def _rewards_well(self) -> None:
@@ -267,6 +283,11 @@ class Recipe(Training):
     def trains_reader(self) -> bool:
         """Whether the gradient reaches the second pass's tokens."""
         return self.objective == "decoupled" and self.credit == "reader"
+
+    @property
+    def masked_gradient(self) -> bool:
+        """Whether the gradient passes through the masked images, too."""
+        return self.masked_pass == "papo" and self.papo_masked_entropy > 0
 
     @property
     def reads(self) -> bool:

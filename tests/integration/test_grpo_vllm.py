@@ -25,7 +25,7 @@ from safetensors.torch import load_file  # noqa: E402
 from tests.cli import cli, command, error_line  # noqa: E402
 from tests.training import EAGER, metrics, settings, small_recipe, small_sft, trainer  # noqa: E402
 from tests.tree import ROOT  # noqa: E402
-from tests.two_ranks import HUB_ID, KILLED, PUBLISHED, REFUSED, SFT, TWO, WAYS  # noqa: E402
+from tests.two_ranks import HUB_ID, KILLED, MASKED, PUBLISHED, REFUSED, SFT, TWO, WAYS  # noqa: E402
 from vsr1_bench.generation.models import ModelInfo  # noqa: E402
 from vsr1_bench.generation.transformers_args import TransformersArgs  # noqa: E402
 from vsr1_bench.generation.transformers_sync import SyncableTransformers  # noqa: E402
@@ -257,6 +257,16 @@ def test_two_ranks_make_the_steps_of_one(two_ranks: Path, tmp_path: Path) -> Non
         ours, theirs = exported(two_ranks / way), exported(alone)
         assert ours.keys() == theirs.keys()
         assert max(float((ours[n] - theirs[n]).abs().max()) for n in ours) < 2e-5
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_masked_images_on_two_ranks_are_those_of_one(two_ranks: Path, tmp_path: Path) -> None:
+    alone = metrics(steps_here(small_recipe(tmp_path, **TWO | MASKED | {"deepspeed": "zero2"})))
+    for ours, theirs in zip(metrics(two_ranks / "masked"), alone, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+        told = [step["visual_dependence"] for step in (ours, theirs)]
+        assert told[0] == pytest.approx(told[1], rel=1e-3) and told[0] > 0.1
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vsr1_bench._util.memory import local_share
 from vsr1_bench.errors import BenchError, GenerationError
-from vsr1_bench.generation.images import fit, image_size
+from vsr1_bench.generation.images import blackened, fit, image_size
 from vsr1_bench.records import ImagePlace, Message, Request, Sampling
 from vsr1_bench.task import example_image
 
@@ -78,6 +78,10 @@ class TrainRow:
     """Log-probs of the trainer before the updates, `(C,)` for C tokens."""
     reference: Tensor | None = None
     """Log-probs of the frozen first model, `(C,)`."""
+    unseen: Tensor | None = None
+    """Log-probs of the trainer with masked images before the updates, `(C,)`."""
+    masked: bool = False
+    """Patches of the images are black (`images.blackened`)."""
 
     @property
     def kind(self) -> Kind:
@@ -119,21 +123,23 @@ class Encoder:
         self.tokenizer = renderer.tokenizer
         self._shares = shares_images(renderer)
         self._limit = local_share() // CACHED_SHARE if limit is None else limit
-        self._kept: OrderedDict[Request, dict[str, Any]] = OrderedDict()
+        self._kept: OrderedDict[tuple[Request, str], dict[str, Any]] = OrderedDict()
         self._bytes = 0
         self._one = Lock()
 
-    def encode(self, request: Request) -> dict[str, Any]:
-        """The processor's output for a prompt."""
+    def encode(self, request: Request, *, masked: bool = False) -> dict[str, Any]:
+        """The processor's output for a prompt; see `TrainRow.masked`."""
         bare = _bare(request)
+        # One masked image for all responses to a prompt, another one in each step.
+        mask = f"{request.sampling.seed}|{request.sample_id}" if masked else ""
         with self._one:  # `batches` encodes in a thread
-            known = self._kept.get(bare)
+            known = self._kept.get((bare, mask))
             if known is None:
-                known = self._kept[bare] = self._encode(bare)
+                known = self._kept[bare, mask] = self._encode(bare, mask)
                 self._bytes += _size_of(known)
                 while self._bytes > self._limit and len(self._kept) > 1:
                     self._bytes -= _size_of(self._kept.popitem(last=False)[1])
-            self._kept.move_to_end(bare)
+            self._kept.move_to_end((bare, mask))
             return known
 
     def forget(self) -> None:
@@ -142,16 +148,15 @@ class Encoder:
             self._kept.clear()
             self._bytes = 0
 
-    def _encode(self, request: Request) -> dict[str, Any]:
+    def _encode(self, request: Request, mask: str = "") -> dict[str, Any]:
         prompt = self.renderer.render(request)
+        images = blackened(prompt.images, mask) if mask else prompt.images
         if not self.renderer.sees:
             return dict(
                 self.tokenizer([prompt.text], add_special_tokens=False, return_tensors="pt")
             )
         encoded = dict(
-            self.renderer.processor(
-                text=[prompt.text], images=prompt.images or None, return_tensors="pt"
-            )
+            self.renderer.processor(text=[prompt.text], images=images or None, return_tensors="pt")
         )
         self._check_places(encoded)
         return encoded
@@ -257,7 +262,7 @@ class Encoder:
         """
         import torch
 
-        encoded = [self.encode(row.request) for row in rows]
+        encoded = [self.encode(row.request, masked=row.masked) for row in rows]
         starts = [prompt["input_ids"].shape[1] for prompt in encoded]
         for row, start in zip(rows, starts, strict=True):
             if row.prompt_tokens not in (None, start):

@@ -79,6 +79,8 @@ class FlopCount:
         head = policy.get_output_embeddings()
         self._each = dict.fromkeys(("vision", "projector", "language", "head"), 0.0)
         """Operations per patch, per image token, per token and per response token."""
+        self._forward = dict(self._each)
+        """The same without the backward pass."""
         for name, module in policy.named_modules():
             if isinstance(module, nn.Linear):
                 size = module.in_features * module.out_features
@@ -90,21 +92,23 @@ class FlopCount:
             to_input = part in reached and isinstance(module, nn.Linear)
             passes = 1 + to_input + module.weight.requires_grad
             self._each["head" if module is head else part] += 2 * size * passes
+            self._forward["head" if module is head else part] += 2 * size
 
-    def of(self, batch: Batch) -> float:
-        """Operations of one forward and backward pass."""
+    def of(self, batch: Batch, *, backward: bool = True) -> float:
+        """Operations of one forward and backward pass, or of the forward pass alone."""
+        each, turns = (self._each, 3) if backward else (self._forward, 1)
         lengths: list[int] = batch.inputs["attention_mask"].sum(1).tolist()
         text = self._config.get_text_config()
         size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         width = text.num_attention_heads * size
         images = self._images(batch)
-        passes = 3 if self._tower_learns else 1
+        passes = turns if self._tower_learns else 1
         return float(
-            self._each["language"] * sum(lengths)
-            + self._each["head"] * len(batch.targets)
-            + 3 * text.num_hidden_layers * 4 * width * sum(n * n for n in lengths)
-            + self._each["vision"] * sum(height * width for height, width in images)
-            + self._each["projector"] * self._image_tokens(batch, images)
+            each["language"] * sum(lengths)
+            + each["head"] * len(batch.targets)
+            + turns * text.num_hidden_layers * 4 * width * sum(n * n for n in lengths)
+            + each["vision"] * sum(height * width for height, width in images)
+            + each["projector"] * self._image_tokens(batch, images)
             + passes * sum(self._tower_attention(*image) for image in images)
         )
 

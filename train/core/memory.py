@@ -91,7 +91,9 @@ def micro_of(recipe: Training, shape: Shape) -> MicroBatch:
         patches = (across, across)
         words += (across // vision.spatial_merge_size) ** 2
     response = getattr(recipe, "max_tokens", None) or max(1, limit - words)
-    rows = max(1, recipe.microbatch_tokens // (words + response))
+    # PAPO with a masked entropy has a masked copy of each row in the same micro-batch.
+    copies = 1 + bool(getattr(recipe, "masked_gradient", False))
+    rows = copies * max(1, recipe.microbatch_tokens // copies // (words + response))
     return MicroBatch(rows, words + response, response, patches)
 
 
@@ -253,7 +255,8 @@ def fitting(
 def remedies(recipe: Training, shape: Shape) -> Iterator[tuple[list[str], Training]]:
     """Changes that take less memory, from none to the slowest; they leave the objective alone."""
     micro = micro_of(recipe, shape)
-    row: dict[str, Any] = {"microbatch_tokens": micro.tokens} if micro.rows > 1 else {}
+    least = 1 + bool(getattr(recipe, "masked_gradient", False))
+    row: dict[str, Any] = {"microbatch_tokens": least * micro.tokens} if micro.rows > least else {}
     again: dict[str, Any] = (
         {} if recipe.gradient_checkpointing else {"gradient_checkpointing": True}
     )

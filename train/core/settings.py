@@ -36,7 +36,8 @@ NOT_TRAINING = frozenset(
 # the hash of a recipe, so that recipes without these settings keep theirs.
 LATER = frozenset(
     "lora_rank lora_alpha lora_target "
-    "importance_mode overlong_tokens normalize_batch reward moca_protect moca_punish".split()
+    "importance_mode overlong_tokens normalize_batch reward moca_protect moca_punish "
+    "masked_pass papo_gamma papo_masked_entropy entropy_penalty".split()
 )
 
 

@@ -135,11 +135,24 @@ def masked_importance_weights(old: Tensor, sampled: Tensor, sequence: Tensor, ca
     return weights.masked_fill(weights > cap, 0.0)[sequence].detach()
 
 
-def objective(
-    token_losses: Tensor, weights: Tensor, correction: Tensor, kl: Tensor, beta: float
-) -> Tensor:
-    """The loss of a part: `sum(weights * (correction * token_losses + beta * kl))`, a scalar."""
-    return (weights * (correction * token_losses + beta * kl)).sum()
+def papo_loss(logprobs: Tensor, unseen: Tensor, *, gamma: float, masked_entropy: float) -> Tensor:
+    """PAPO's loss of each token: `masked_entropy H_mask - gamma KL(policy || masked policy)`.
+
+    arXiv:2507.06448, eq 2: the KL (`kl_k3`) to the policy that sees masked images is maximised, the
+    entropy of that policy minimised. As there, `-log p` of the sampled token estimates the entropy.
+
+    Args:
+        logprobs: Log-probs with the images.
+        unseen: Log-probs with masked images; a constant if they have no gradient.
+        gamma: Weight of the KL.
+        masked_entropy: Weight of the entropy with masked images, η2.
+    """
+    return -gamma * kl_k3(logprobs, unseen) - masked_entropy * unseen
+
+
+def objective(token_losses: Tensor, weights: Tensor, correction: Tensor, penalty: Tensor) -> Tensor:
+    """The loss of a part: `sum(weights * (correction * token_losses + penalty))`, a scalar."""
+    return (weights * (correction * token_losses + penalty)).sum()
 
 
 @dataclass(frozen=True, slots=True)

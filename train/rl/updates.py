@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from ..core.encoding import PROMPTS_TOGETHER, Batch, Encoder, Kind, Micro, TrainRow, lockstep
 from ..core.engine import TrainingEngine
@@ -22,6 +23,7 @@ from .losses import (
     kl_k3,
     masked_importance_weights,
     objective,
+    papo_loss,
     policy_loss,
     sequence_means,
     token_weight,
@@ -56,32 +58,47 @@ class Updater:
         recipe = self._recipe
         # Micro-batches of a window hold all responses to PROMPTS_TOGETHER prompts.
         window = PROMPTS_TOGETHER * recipe.samples_per_prompt
-        tokens, ranks = recipe.microbatch_tokens, self._engine.ranks
+        # Rows whose masked copy is in the same batch are half as many.
+        tokens = max(1, recipe.microbatch_tokens // (1 + recipe.masked_gradient))
+        ranks = self._engine.ranks
         plans = [
             lockstep(self._encoder, ranks, rows, tokens, window, self._dummies)
             for rows in minibatches
         ]
         if len(minibatches) * recipe.epochs > 1:  # otherwise the policy is the old one
             with metrics.phase("old_logprobs"):
-                self._store_logprobs(plans, reference=False)
+                self._store_logprobs(plans, "old", metrics)
         if recipe.beta:
             with metrics.phase("reference"):
-                self._store_logprobs(plans, reference=True)
+                self._store_logprobs(plans, "reference", metrics)
+        if recipe.masked_pass and not recipe.masked_gradient:
+            with metrics.phase("masked"):
+                self._store_logprobs(plans, "unseen", metrics)
         with metrics.phase("update"):
             for _ in range(recipe.epochs):
                 for rows, plan in zip(minibatches, plans, strict=True):
                     self._minibatch(rows, plan, metrics, step)
         self._encoder.forget()
 
-    def _store_logprobs(self, plans: list[list[Micro]], *, reference: bool) -> None:
-        """Score every row before the updates begin."""
+    def _store_logprobs(
+        self,
+        plans: list[list[Micro]],
+        name: Literal["old", "reference", "unseen"],
+        metrics: StepMetrics,
+    ) -> None:
+        """Score every row before the updates begin; `unseen`: those with images, masked."""
         import torch
 
-        micros = [micro for plan in plans for micro in plan]
-        for micro, batch in zip(micros, self._encoder.batches(micros), strict=True):
-            scores = self._engine.score(batch, reference=reference)  # (N,)
+        micros = scored = [micro for plan in plans for micro in plan]
+        if name == "unseen":  # rows of a kind are together, on all ranks at the same time
+            micros = [micro for micro in micros if micro[0].kind == "image"]
+            scored = [_masked(micro) for micro in micros]
+        for micro, batch in zip(micros, self._encoder.batches(scored), strict=True):
+            scores = self._engine.score(batch, reference=name == "reference")  # (N,)
+            if name == "unseen":
+                metrics.count("flops/masked", self._engine.work.of(batch, backward=False))
             for row, part in zip(micro, torch.split(scores, batch.lengths), strict=True):
-                setattr(row, "reference" if reference else "old", part)
+                setattr(row, name, part)
 
     def _minibatch(
         self, rows: list[TrainRow], plan: list[Micro], metrics: StepMetrics, step: int
@@ -91,7 +108,10 @@ class Updater:
         if not any(total.tokens for total in totals.values()):
             metrics.peak("skipped_updates", 1.0)  # alike on all ranks: nothing could be rewarded
             return
-        with closing(self._encoder.batches(plan)) as batches:
+        scored = plan
+        if self._recipe.masked_gradient:  # one forward pass, which ZeRO-3 needs
+            scored = [[*m, *_masked(m)] if m[0].kind == "image" else m for m in plan]
+        with closing(self._encoder.batches(scored)) as batches:
             stats = self._engine.update(
                 plan, lambda micro: self._loss(micro, next(batches), totals, metrics), step
             )
@@ -116,16 +136,8 @@ class Updater:
         """A micro-batch's share of the minibatch's loss, with its gradient."""
         import torch
 
-        from ..core.logprobs import score_batch
-
         recipe = self._recipe
-        # B responses of T tokens with their prompts, padded: `input_ids` (B, T); N response
-        # tokens, one after another.
-        logprobs, entropy = score_batch(
-            self._engine.engine, batch, temperature=recipe.temperature, bans=True
-        )  # (N,), (N,)
-        metrics.count("tokens_trained", float(batch.inputs["attention_mask"].sum()))
-        metrics.count("flops", self._engine.work.of(batch))
+        logprobs, entropy, unseen = self._scores(micro, batch, metrics)  # (N,) each
         now = logprobs.detach()  # (N,), the value without the gradient
         # In the first and only update the policy is the old one: ratio 1, but with a gradient.
         old = now if micro[0].old is None else _concatenated([r.old for r in micro], now)  # (N,)
@@ -133,9 +145,12 @@ class Updater:
         kl = torch.zeros_like(logprobs)  # (N,)
         if recipe.beta:
             kl = kl_k3(logprobs, _concatenated([r.reference for r in micro], now))  # (N,), >= 0
+        if unseen is not None:
+            self._log_dependence(micro, now if unseen.requires_grad else old, unseen, metrics)
+        penalty = self._penalty(logprobs, kl, unseen)  # (N,)
         correction = self._correction(micro, old, sampled)  # (N,), engine -> trainer, no gradient
         loss = logprobs.sum() * 0.0  # (), so that a dummy row reaches every parameter too
-        has_kl = torch.zeros_like(now, dtype=torch.bool)  # (N,), tokens whose KL is in the loss
+        penalised = torch.zeros_like(now, dtype=torch.bool)  # (N,), whose penalty is in the loss
         for part in PARTS:
             # (N,) each
             weights, advantages, sequence = self._shares(micro, part, totals[part], now)
@@ -143,15 +158,62 @@ class Updater:
             if not in_part.any():
                 continue
             surrogate = self._surrogate(logprobs, old, advantages, sequence)  # (N,)
-            own_kl = kl.masked_fill(has_kl, 0.0)  # (N,), each token's KL counts once
-            has_kl = has_kl | in_part
-            loss = loss + objective(surrogate, weights, correction, own_kl, recipe.beta)  # ()
+            own = penalty.masked_fill(penalised, 0.0)  # (N,), each token's penalty counts once
+            penalised = penalised | in_part
+            loss = loss + objective(surrogate, weights, correction, own)  # ()
             stats = self._stats(now, old, sampled, advantages, sequence)
             if recipe.importance_cap:
                 stats["mismatch/capped_share"] = self._capped(correction).float()
             stats |= {"kl": kl.detach(), "entropy": entropy}
             self._log(metrics, "" if part == "answer" else f"{part}/", stats, in_part)
         return loss
+
+    def _scores(
+        self, micro: Micro, batch: Batch, metrics: StepMetrics
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Log-probs and entropies of a micro-batch's N tokens, and log-probs with masked images.
+
+        The last ones are None if there are no such log-probs. They have a gradient if the masked
+        rows are in the batch, behind the others.
+        """
+        from ..core.logprobs import score_batch
+
+        # B responses of T tokens with their prompts, padded: `input_ids` (B, T); N response
+        # tokens, one after another, or 2 N with the masked rows.
+        logprobs, entropy = score_batch(
+            self._engine.engine, batch, temperature=self._recipe.temperature, bans=True
+        )
+        metrics.count("tokens_trained", float(batch.inputs["attention_mask"][: len(micro)].sum()))
+        metrics.count("flops", self._engine.work.of(batch))
+        if len(batch.lengths) > len(micro):
+            (logprobs, unseen), entropy = logprobs.chunk(2), entropy.chunk(2)[0]
+            return logprobs, entropy, unseen
+        if micro[0].unseen is None:
+            return logprobs, entropy, None
+        return logprobs, entropy, _concatenated([r.unseen for r in micro], logprobs)
+
+    def _penalty(self, logprobs: Tensor, kl: Tensor, unseen: Tensor | None) -> Tensor:
+        """What is added to the policy-gradient loss of each token, `(N,)`."""
+        recipe = self._recipe
+        penalty = recipe.beta * kl
+        if recipe.entropy_penalty:
+            penalty = penalty - recipe.entropy_penalty * logprobs
+        if unseen is not None and recipe.masked_pass == "papo":
+            masked_entropy = recipe.papo_masked_entropy
+            penalty = penalty + papo_loss(
+                logprobs, unseen, gamma=recipe.papo_gamma, masked_entropy=masked_entropy
+            )
+        return penalty
+
+    @staticmethod
+    def _log_dependence(micro: Micro, seen: Tensor, unseen: Tensor, metrics: StepMetrics) -> None:
+        """Add each response's visual dependence to the metrics: its tokens' mean `kl_k3`."""
+        import torch
+
+        each = kl_k3(seen, unseen.detach())  # (N,)
+        parts = torch.split(each, [len(row.tokens) for row in micro])
+        own = [float(part.mean()) for row, part in zip(micro, parts, strict=True) if row.terms]
+        metrics.mean("visual_dependence", own)
 
     def _correction(self, micro: Micro, old: Tensor, sampled: Tensor) -> Tensor:
         """Weights that correct the engine's log-probs to the trainer's, `(N,)`."""
@@ -239,6 +301,11 @@ class Updater:
             metrics.add(f"{prefix}{name}", float(values[mask].sum()), int(mask.sum()))
         metrics.peak(f"{prefix}mismatch/max", float(stats["mismatch/mean"][mask].max()))
         metrics.peak(f"{prefix}ratio_max", float(stats["ratio"][mask].max()))
+
+
+def _masked(micro: Micro) -> Micro:
+    """The same rows with masked images."""
+    return [replace(row, masked=True) for row in micro]
 
 
 def _concatenated(parts: Sequence[Tensor | None], like: Tensor) -> Tensor:

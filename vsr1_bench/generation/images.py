@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import math
+import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vsr1_bench.records import EncodedImage
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 MAX_SOURCE_PIXELS = 150_000_000
 # Formats that Pillow decodes itself; for PostScript (EPS) it would start an interpreter.
 FORMATS = frozenset("AVIF BMP GIF ICO JPEG JPEG2000 MPO PNG PPM TIFF WEBP".split())
+
+MASK_PATCH = 14
+"""Side of a patch of `blackened` in pixels."""
+MASK_SHARE = 0.6
+"""Probability of a patch to be black."""
 
 
 class ImageError(ValueError):
@@ -151,6 +158,27 @@ def fit(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int,
     width, height = max(1, int(width * factor)), max(1, int(height * factor))
     height = max(1, min(height, max_pixels // width))
     return max(1, min(width, max_pixels // height)), height
+
+
+def blackened(images: Sequence[Image], seed: str) -> list[Image]:
+    """Copies in which each patch of 14 x 14 pixels is black with probability 0.6.
+
+    The masked images of PAPO (arXiv:2507.06448) and VPPO (arXiv:2510.09285).
+
+    Args:
+        images: As `decode` returns them, so that a patch has the size that the model sees.
+        seed: Equal seeds blacken the same patches.
+    """
+    drawn = random.Random(f"vsr1-masked|{seed}")
+    masked = [image.copy() for image in images]
+    for image in masked:
+        for top in range(0, image.height, MASK_PATCH):
+            for left in range(0, image.width, MASK_PATCH):
+                if drawn.random() < MASK_SHARE:
+                    right = min(left + MASK_PATCH, image.width)
+                    bottom = min(top + MASK_PATCH, image.height)
+                    image.paste((0, 0, 0), (left, top, right, bottom))
+    return masked
 
 
 def encoded(image: EncodedImage, min_pixels: int, max_pixels: int) -> tuple[str, bytes]:

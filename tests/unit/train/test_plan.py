@@ -268,6 +268,8 @@ def test_a_micro_batch_at_the_limit_has_rows_of_full_length() -> None:
     assert micro.patches == (146, 146)  # 2,044 x 2,044 pixels, 73 x 73 tokens
     assert (micro.rows, micro.tokens) == (2, 73 * 73 + 512 + 2048)
     assert micro_of(load_recipe(RECIPE, ["microbatch_tokens=100"]), shape(SEVEN)).rows == 1
+    both = ["masked_pass=papo", "papo_masked_entropy=0.03", "microbatch_tokens=100"]
+    assert micro_of(load_recipe(RECIPE, both), shape(SEVEN)).rows == 2  # one is the masked copy
     sft = micro_of(load_any_recipe("qwen2_5_vl_7b/cold_start"), shape(SEVEN))
     assert (sft.rows, sft.tokens) == (2, 4092)
 
