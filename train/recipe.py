@@ -154,18 +154,24 @@ class Recipe(Training):
     whole responses are masked by the product of their tokens' weights."""
 
     # A pass with masked images (see `images.blackened`)
-    masked_pass: Literal["measure", "papo"] | None = None
+    masked_pass: Literal["measure", "papo", "vppo"] | None = None
     """One more log-prob pass, with masked images. `measure`: only for the metric
-    `visual_dependence`. `papo`: also the loss of PAPO. Prompts without images have none."""
+    `visual_dependence`. `papo`: also the loss of PAPO. `vppo`: also VPPO's filter of tokens and
+    shaping of advantages. Prompts without images have none."""
     papo_gamma: NonNegative = 0.02
     """`papo`: weight of the KL to the masked policy, which is maximised. The paper has 0.01 without
     a KL to the first model (`beta=0`)."""
     papo_masked_entropy: NonNegative = 0.0
     """`papo`: weight η2 of the entropy of the masked policy, which is minimised. Above 0 the masked
     pass has a gradient, in the KL too. 0 = it has none, as in the released code."""
+    vppo_tokens: Share = 0.4
+    """`vppo`: share of a response's tokens with a policy gradient, those that depend most on the
+    image."""
+    vppo_floor: Share = 0.9
+    """`vppo`: factor of the advantage of the response that depends least; the mean factor is 1."""
     entropy_penalty: NonNegative = 0.0
     """Weight of the entropy -log p of the sampled tokens, which is minimised; η1 of PAPO (0.03 with
-    `beta=0`, 0.05 with a KL and 7B)."""
+    `beta=0`, 0.05 with a KL and 7B), and the penalty of VPPO (0.06)."""
 
     # Updates
     minibatch_prompts: Positive = 128
@@ -214,6 +220,11 @@ class Recipe(Training):
         self._rewards_well()
         if self.papo_masked_entropy and self.masked_pass != "papo":
             raise ValueError("papo_masked_entropy goes with masked_pass papo")
+        if self.masked_pass == "vppo" and self.aggregation == "gspo":
+            raise ValueError(
+                "aggregation gspo has one ratio for a response, and vppo filters its tokens; give "
+                "another aggregation"
+            )
         return self
 
     def _rewards_well(self) -> None:

@@ -18,6 +18,7 @@ from vsr1_bench.train import grpo  # noqa: E402
 from vsr1_bench.train.core.metrics import StepMetrics  # noqa: E402
 
 PAPO: dict[str, Any] = {"masked_pass": "papo", "papo_gamma": 0.01, "entropy_penalty": 0.03}
+VPPO: dict[str, Any] = {"masked_pass": "vppo", "entropy_penalty": 0.06}
 BOTH: dict[str, Any] = PAPO | {"papo_masked_entropy": 0.03}
 
 
@@ -56,8 +57,8 @@ def test_responses_depend_on_the_image_and_only_where_there_is_one(tmp_path: Pat
         assert pixels[0].shape == pixels[1].shape and not torch.equal(*pixels)
 
 
-@pytest.mark.parametrize("changes", [PAPO, BOTH], ids=["constant", "both"])
-def test_papo_trains_alike_however_it_is_cut(tmp_path: Path, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [PAPO, BOTH, VPPO], ids=["papo", "both", "vppo"])
+def test_both_train_alike_however_it_is_cut(tmp_path: Path, changes: dict[str, Any]) -> None:
     """With rows of both kinds; the masked rows have operations of their own."""
     after, told = [], []
     cuts: tuple[dict[str, Any], ...] = ({}, {"microbatch_tokens": 100}, {"masked_pass": None})

@@ -80,6 +80,8 @@ class TrainRow:
     """Log-probs of the frozen first model, `(C,)`."""
     unseen: Tensor | None = None
     """Log-probs of the trainer with masked images before the updates, `(C,)`."""
+    emphasis: Tensor | None = None
+    """Factors of the tokens' advantages, `(C,)`; None = 1 (see `rl.vppo`)."""
     masked: bool = False
     """Patches of the images are black (`images.blackened`)."""
 

@@ -37,7 +37,8 @@ NOT_TRAINING = frozenset(
 LATER = frozenset(
     "lora_rank lora_alpha lora_target "
     "importance_mode overlong_tokens normalize_batch reward moca_protect moca_punish "
-    "masked_pass papo_gamma papo_masked_entropy entropy_penalty".split()
+    "masked_pass papo_gamma papo_masked_entropy entropy_penalty "
+    "vppo_tokens vppo_floor".split()
 )
 
 

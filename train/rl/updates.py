@@ -28,6 +28,7 @@ from .losses import (
     sequence_means,
     token_weight,
 )
+from .vppo import emphasise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,8 @@ class Updater:
             lockstep(self._encoder, ranks, rows, tokens, window, self._dummies)
             for rows in minibatches
         ]
-        if len(minibatches) * recipe.epochs > 1:  # otherwise the policy is the old one
+        # In a single update the policy is the old one.
+        if len(minibatches) * recipe.epochs > 1 or recipe.masked_pass == "vppo":
             with metrics.phase("old_logprobs"):
                 self._store_logprobs(plans, "old", metrics)
         if recipe.beta:
@@ -74,6 +76,10 @@ class Updater:
         if recipe.masked_pass and not recipe.masked_gradient:
             with metrics.phase("masked"):
                 self._store_logprobs(plans, "unseen", metrics)
+        if recipe.masked_pass == "vppo":
+            kept = {"share": recipe.vppo_tokens, "floor": recipe.vppo_floor}
+            for rows in minibatches:
+                metrics.peak("vppo/largest_factor", emphasise(rows, ranks, **kept))
         with metrics.phase("update"):
             for _ in range(recipe.epochs):
                 for rows, plan in zip(minibatches, plans, strict=True):
@@ -269,6 +275,8 @@ class Updater:
                     if term.other is not None:
                         advantage, (start, end) = term.other
                         advantages[place + start : place + end] = advantage
+            if row.emphasis is not None:
+                advantages[place : place + len(row.tokens)] *= row.emphasis.to(like)
             place += len(row.tokens)
         return weights, advantages, sequence
 

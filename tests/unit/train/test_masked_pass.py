@@ -18,6 +18,7 @@ from vsr1_bench.train.core.encoding import Batch, Term, TrainRow  # noqa: E402
 from vsr1_bench.train.core.metrics import StepMetrics  # noqa: E402
 from vsr1_bench.train.recipe import Recipe, load_recipe  # noqa: E402
 from vsr1_bench.train.rl.updates import PARTS, Updater  # noqa: E402
+from vsr1_bench.train.rl.vppo import emphasise, most_dependent, shaping  # noqa: E402
 
 LENGTHS = (7, 1, 4, 6, 2)
 ADVANTAGES = (1.7, -1.2, 0.0, -0.4, 0.9)
@@ -194,6 +195,68 @@ def test_a_prompt_without_images_has_no_term() -> None:
     assert "visual_dependence" not in metrics._means
 
 
+def ranks(*others: list[float]) -> Any:
+    """This rank beside others with these dependences."""
+    return SimpleNamespace(gather=lambda own: [own, *others])
+
+
+def vppo_by_hand(now: Any, batch: dict[str, Any], how: str) -> Any:
+    """Filter and shaping as the paper and its code describe them, one token after another."""
+    places = [sum(LENGTHS[:i]) for i in range(len(LENGTHS))]
+    spans = [range(p, p + n) for p, n in zip(places, LENGTHS, strict=True)]
+    each = k3(batch["old"], batch["unseen"]).tolist()
+    scores = [sum(each[t] for t in span) / len(span) for span in spans]
+    scaled = [(s - min(scores)) / (max(scores) - min(scores)) for s in scores]
+    top = 0.9 + (1 - 0.9) / (sum(scaled) / len(scaled))
+    total = torch.zeros(()).double()
+    for span, advantage, n in zip(spans, ADVANTAGES, scaled, strict=True):
+        kept = sorted(span, key=lambda t: -each[t])[: math.ceil(round(0.4 * len(span), 6))]
+        shaped = advantage * (0.9 + n * (top - 0.9))
+        for t in span:
+            ratio = torch.exp(now[t] - batch["old"][t])
+            gain = torch.minimum(ratio * shaped, ratio.clamp(1 - LOW, 1 + HIGH) * shaped)
+            gain = gain * (t in kept) - BETA * k3(now[t], batch["reference"][t]) + ENTROPY * now[t]
+            total = total - gain / (5 * len(span) if how == "grpo" else TOKENS)
+    return total
+
+
+@pytest.mark.parametrize("how", ["grpo", "dapo"])
+def test_vppo_is_that_of_the_released_code(how: str) -> None:
+    recipe = told(masked_pass="vppo", aggregation=how, entropy_penalty=ENTROPY)
+    for seed in BATCHES:
+        batch = random_batch(seed)
+        rows = rows_of(batch)
+        emphasise(rows, ranks(), share=recipe.vppo_tokens, floor=recipe.vppo_floor)
+        ours, our_gradient, _ = our_loss(recipe, rows, batch["now"])
+        now = batch["now"].clone().requires_grad_()
+        wanted = vppo_by_hand(now, batch, how)
+        (gradient,) = torch.autograd.grad(wanted, now)
+        assert ours == pytest.approx(float(wanted.detach()), abs=1e-6)
+        assert torch.allclose(our_gradient, gradient, atol=1e-6, rtol=0)
+        plain, _, _ = our_loss(recipe, rows_of(batch), batch["now"])
+        assert abs(plain - ours) > 1e-3
+
+
+def test_factors_have_the_mean_1_over_all_ranks_and_rows_without_images_none() -> None:
+    factors = [shaping([0.2, 0.4, 1.0], 0.9)(score) for score in (0.2, 0.4, 1.0)]
+    assert factors == pytest.approx([0.9, 0.9 + 0.1 * 0.25 * 2.4, 0.9 + 0.1 * 2.4])
+    assert sum(factors) == pytest.approx(3)
+    assert [shaping(s, 0.9)(0.3) for s in ([], [0.3], [0.3, 0.3])] == [1.0] * 3
+    kept = most_dependent(torch.tensor([0.0, 3.0, 1.0, 0.0, 2.0]), 0.4)
+    assert kept.tolist() == [False, True, False, False, True]
+    assert most_dependent(torch.tensor([0.5, 0.5]), 0.4).tolist() == [True, False]
+    rows = rows_of(random_batch(3))
+    alone = emphasise(rows, ranks(), share=1.0, floor=0.9)
+    beside = [row.emphasis.clone() for row in rows]
+    rows[0].unseen = rows[0].emphasis = None
+    rows[1].terms, rows[1].emphasis = (), None
+    assert emphasise(rows, ranks([50.0]), share=1.0, floor=0.9) < 1.0 < alone
+    assert rows[0].emphasis is rows[1].emphasis is None
+    assert all(
+        float(row.emphasis[0]) < float(b[0]) for row, b in zip(rows[2:], beside[2:], strict=True)
+    )
+
+
 def test_masked_images_are_black_in_whole_patches_by_their_seed() -> None:
     image = Image.new("RGB", (14 * 40, 14 * 30 + 5), (200, 100, 50))
     once, again, other = (blackened([image], seed)[0] for seed in ("a", "a", "b"))
@@ -216,5 +279,10 @@ def test_recipes_with_a_masked_pass() -> None:
     assert papo.objective == "answer_only" and papo.masked_pass == "papo"
     assert (papo.papo_gamma, papo.entropy_penalty, papo.beta) == (0.01, 0.03, 0.0)
     assert not papo.masked_gradient
+    vppo = load_recipe("tiny/vppo")
+    assert vppo.objective == "answer_only" and vppo.masked_pass == "vppo"
+    assert (vppo.vppo_tokens, vppo.vppo_floor, vppo.entropy_penalty) == (0.4, 0.9, 0.06)
     with pytest.raises(UsageError, match="papo_masked_entropy goes with masked_pass papo"):
         load_recipe("tiny/answer_only", ["papo_masked_entropy=0.03"])
+    with pytest.raises(UsageError, match="vppo filters its tokens"):
+        load_recipe("tiny/vppo", ["aggregation=gspo"])
