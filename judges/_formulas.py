@@ -25,6 +25,7 @@ from vsr1_bench.answers.forms import Form, read_form
 from vsr1_bench.answers.notation import read_base, to_latex, understood, written
 from vsr1_bench.answers.numbers import names_value
 from vsr1_bench.answers.units import measured, read_after
+from vsr1_bench.judge import ensure_warm
 
 TOLERANCE = 1e-6
 """Relative, and only where one side is a decimal and the other is not."""
@@ -287,6 +288,7 @@ def _verified(given: str, gold: str) -> bool:
     """Whether math-verify finds two formulas equal that it reads whole."""
     if not (understood(given) and understood(gold)):
         return False
+    ensure_warm()
     a, b = _parsed(given), _parsed(gold)
     return a is not None and b is not None and _equal(a, b)
 

@@ -28,5 +28,6 @@ JUDGE = RuleJudge(
     description="formulas by math-verify; choices and yes/no by string match",
     bounded=True,
     warm_up=lambda: same_formula("x+1=y", "y=1+x"),
+    late_warm_up=True,
     answer_type="math",
 )

@@ -80,10 +80,30 @@ class RuleJudge:
     seconds: float = 5.0
     warm_up: Callable[[], object] | None = None
     """Called once in the worker before the clock starts, so that imports do not count."""
+    late_warm_up: bool = False
+    """`grade` calls `ensure_warm()` before it uses what `warm_up` loads. Items that need nothing of
+    it then do not wait for it."""
     answer_type: AnswerType = "text"
     """Answer type of items that state neither a type nor choices."""
     identity: str = ""
     """Whatever else decides, besides its code: for example the hash of a file of labels."""
+
+
+_to_warm: list[Callable[[], object]] = []
+
+
+def ensure_warm() -> None:
+    """Run the `warm_up` of a judge with `late_warm_up`, unless it has run; costs the item no time.
+
+    Outside a worker there is nothing to do, because no clock runs.
+    """
+    while _to_warm:
+        _to_warm.pop()()
+
+
+def warm_late(warm_up: Callable[[], object]) -> None:
+    """Let the next `ensure_warm` call this."""
+    _to_warm.append(warm_up)
 
 
 JUDGE_FLAGS = Flags(

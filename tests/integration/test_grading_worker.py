@@ -376,6 +376,40 @@ def test_a_judge_that_cannot_start_is_an_error_not_a_verdict(tmp_path: Path) -> 
         next(grade_all(get_judge("late", path), items("a"), path))
 
 
+LATE = """
+import time
+from vsr1_bench.judge import RuleJudge, ensure_warm
+from vsr1_bench.records import Verdict
+loaded = []
+def warm_up():
+    time.sleep(1.5)
+    assert not loaded
+    loaded.append(1)
+def grade(item):
+    if item.response == "needs it":
+        ensure_warm()
+    return Verdict("correct", extracted=str(len(loaded)))
+J = RuleJudge("late", 1, grade, "", True, 1.0, warm_up, late_warm_up=True)
+"""
+
+
+def test_a_late_warm_up_runs_once_for_the_first_item_that_needs_it_and_costs_it_no_time(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    found = verdicts("late", tmp_path, "plain", "needs it", "plain", "needs it")
+    assert [verdict.extracted for verdict in found] == ["0", "1", "1", "1"]
+
+
+def test_a_late_warm_up_that_fails_is_an_error_not_a_verdict(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE.replace("time.sleep(1.5)", "import no_such_module"))
+    path = (str(tmp_path),)
+    graded = grade_all(get_judge("late", path), items("plain", "needs it"), path)
+    assert next(graded)[1].outcome == "correct"
+    with pytest.raises(JudgeError, match=r"'late' cannot start: .*no_such_module"):
+        next(graded)
+
+
 def test_a_judge_unknown_to_the_worker_is_an_error() -> None:
     stranger = RuleJudge("stranger", 1, lambda item: Verdict("correct"), "", bounded=True)
     with pytest.raises(JudgeError, match="unknown judge 'stranger'"):

@@ -210,6 +210,23 @@ def test_listing_loads_nothing_heavy() -> None:
     assert loaded(program, *HEAVY, "pydantic") == ([], [])
 
 
+@pytest.mark.parametrize("command", ["grade", "grade_in_the_worker"])
+def test_grading_plain_answers_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
+    """Nor what only runs need: their spec takes as long to load as the whole grading."""
+    (tmp_path / "in.jsonl").write_text(r'{"id": 1, "response": "\\boxed{2}", "answer": "2"}')
+    if command == "grade":
+        words = ["grade", "in.jsonl", "--judge", "math", "--output", "out.jsonl"]
+        program = f"import os; os.chdir({str(tmp_path)!r})\n"
+        program += f"from vsr1_bench.cli.main import main\nmain({words!r})\n"
+    else:
+        program = "import vsr1_bench.judging.worker_child\n"
+        program += "from vsr1_bench.judge import Item\n"
+        program += "from vsr1_bench.registry import get_judge\n"
+        program += "get_judge('math').grade(Item('1', '2', '2', 'math'))\n"
+    spec = "vsr1_bench.store.spec"
+    assert loaded(program, *HEAVY, "math_verify", "vsr1_bench.data.dataset", spec) == ([], [])
+
+
 @pytest.mark.parametrize("folder", MAPPED)
 def test_bare_names_are_refused_in_one_line(folder: str) -> None:
     done = subprocess.run(

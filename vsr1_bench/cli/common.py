@@ -188,7 +188,7 @@ def judge_options(options: argparse.Namespace) -> JudgeOptions:
     Raises:
         UsageError: a price file or a value that cannot be read.
     """
-    from vsr1_bench.pipeline.flags import JudgeFlags
+    from vsr1_bench.pipeline.judge_flags import JudgeFlags
 
     given = vars(options)
     flags = JudgeFlags.of_command(given)
@@ -376,7 +376,7 @@ def _limit(text: str) -> int | float:
 
 def thinking_tags(text: str) -> tuple[str, ...]:
     """Read `cot,[[note]]…[[/note]]` (argparse type)."""
-    from vsr1_bench.pipeline.flags import read_tags
+    from vsr1_bench.pipeline.judge_flags import read_tags
 
     try:
         return read_tags(text)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 from types import ModuleType
 
 from vsr1_bench import answers
@@ -48,8 +49,13 @@ class RuleRunner(JudgeRunner):
             home: The module that defines the judge.
         """
         self.name, self.answer_type = judge.name, judge.answer_type
-        self.identity = judge_digest(judge, home)
+        self._judge, self._home = judge, home
         self._grader = Grader(judge, include_path)
+
+    @cached_property
+    def identity(self) -> str:  # type: ignore[override]  # hashing code takes as long as a start
+        """Digest of the judge's code; read only where verdicts are stored."""
+        return judge_digest(self._judge, self._home)
 
     def judge(self, items: Iterable[Item]) -> Verdicts:
         """Judge items in their order."""

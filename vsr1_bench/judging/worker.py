@@ -111,9 +111,19 @@ class _Worker(Worker):
         super().__init__(
             "vsr1_bench.judging.worker_child:serve", judge_name, include_path, buffer=0
         )
+        self._judge_name = judge_name
+        for stream in (self.stdin, self.stdout):
+            os.set_blocking(stream.fileno(), False)
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        """Wait until the judge has been imported or warmed up.
+
+        Raises:
+            JudgeError: it failed, took too long or ended.
+        """
+        judge_name = self._judge_name
         try:
-            for stream in (self.stdin, self.stdout):
-                os.set_blocking(stream.fileno(), False)
             reply = self._reply(_Clock(self.process.pid, START_SECONDS))
             if "failed" in reply:
                 raise JudgeError(f"judge {judge_name!r} cannot start: {reply['failed']}")
@@ -139,6 +149,7 @@ class _Worker(Worker):
         Raises:
             _TimeoutError: there was no complete reply within `seconds` of the worker's time.
             _CrashError: the process ended.
+            JudgeError: its late `warm_up` failed.
         """
         clock = _Clock(self.process.pid, seconds)
         body = json.dumps(request).encode()
@@ -149,7 +160,11 @@ class _Worker(Worker):
                 unsent = unsent[os.write(self.stdin.fileno(), unsent) :]
         except OSError as error:
             raise _CrashError from error
-        return self._reply(clock)
+        reply = self._reply(clock)
+        if "warming" in reply:  # the item's first use of a library that loads slowly
+            self._wait_until_ready()
+            reply = self._reply(_Clock(self.process.pid, seconds))
+        return reply
 
     def _reply(self, clock: _Clock) -> dict[str, Any]:
         (length,) = HEADER.unpack(self._read(HEADER.size, clock))

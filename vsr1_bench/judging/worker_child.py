@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, BinaryIO
 
-from vsr1_bench.judge import Item, RuleJudge
+from vsr1_bench.judge import Item, RuleJudge, warm_late
 from vsr1_bench.records import Verdict
 
 MEMORY_BYTES = 4 * 1024**3
@@ -59,22 +60,20 @@ def serve(parent: int, name: str, include_path: Sequence[str]) -> None:
         from vsr1_bench.registry import get_judge
 
         judge = get_judge(name, tuple(include_path))
-        if judge.warm_up is not None:
+        if judge.warm_up is not None and not judge.late_warm_up:
             judge.warm_up()
     except BaseException as error:
         _send(replies, {"failed": f"{type(error).__name__}: {error}"})
         raise SystemExit(1) from None
+    if judge.warm_up is not None and judge.late_warm_up:
+        warm_late(partial(_warm_up, judge, replies))
     _send(replies, {"ready": True})
     while (request := _receive(requests)) is not None:
         choices = request["choices"]
         item = Item(**{**request, "choices": tuple(choices) if choices is not None else None})
-        # If the parent has ended or hangs, the system ends a hanging grader. The default action of
-        # SIGPROF needs no interpreter, so it works in the middle of a long multiplication. It
-        # counts CPU time, so a pause of the worker does not count.
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_PROF, judge.seconds + 5)
+        _set_alarm(judge.seconds + 5)
         verdict = grade_in_process(judge, item)
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        _set_alarm(0)
         # After a MemoryError the heap may stay full, so the next item gets a new process.
         last = (verdict.reason or "").startswith("grader_error: MemoryError")
         try:
@@ -84,6 +83,30 @@ def serve(parent: int, name: str, include_path: Sequence[str]) -> None:
             _send(replies, {"verdict": asdict(verdict), "last": last})
         if last:
             return
+
+
+def _warm_up(judge: RuleJudge, replies: BinaryIO) -> None:
+    """Warm a judge up while an item waits; the parent stops the item's clock meanwhile."""
+    assert judge.warm_up is not None
+    _set_alarm(0)
+    _send(replies, {"warming": True})
+    try:
+        judge.warm_up()
+    except BaseException as error:
+        _send(replies, {"failed": f"{type(error).__name__}: {error}"})
+        os._exit(1)  # an exception would become the item's verdict
+    _send(replies, {"ready": True})
+    _set_alarm(judge.seconds + 5)
+
+
+def _set_alarm(seconds: float) -> None:
+    """Let the system end a hanging grader if the parent has ended or hangs; 0 = not any more.
+
+    The default action of SIGPROF needs no interpreter, so it works in the middle of a long
+    multiplication. It counts CPU time, so a pause of the worker does not count.
+    """
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _watch(parent: int) -> None:

@@ -5,39 +5,34 @@ Each class holds a group of flags, checks them, and makes the options that the e
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from vsr1_bench._util.flag_values import key_values, read_shard, scalar
-from vsr1_bench._util.paths import user_text
-from vsr1_bench.answers import tag_pair
+from vsr1_bench._util.flag_values import read_shard
 from vsr1_bench.data.blind import parse_variants
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.data.selection import read_ids
-from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.generation.costs import Spending, read_prices
-from vsr1_bench.judge import JudgeOptions
+from vsr1_bench.errors import UsageError
+from vsr1_bench.generation.costs import Spending
 from vsr1_bench.perception.reader import SELF, ReaderOptions
 from vsr1_bench.pipeline.gen_kwargs import sampling_fields, stop_strings
+from vsr1_bench.pipeline.judge_flags import (
+    JudgeFlags,
+    PathText,
+    ThinkingFlags,
+    UserPath,
+    mapping,
+    read_mapping,
+    read_text,
+    refuse_key,
+)
 from vsr1_bench.pipeline.other_tools import refuse_other_forms
 from vsr1_bench.pipeline.plan import RunOptions
 from vsr1_bench.prompts.formats import DEFAULT_FORMAT
-from vsr1_bench.prompts.judge_prompts import get_prompt
 from vsr1_bench.registry import resolve_tasks
 from vsr1_bench.store.environment import BASE_URL_VARIABLE
 from vsr1_bench.task import UserDataset
@@ -45,155 +40,23 @@ from vsr1_bench.task import UserDataset
 PARALLEL = ("tensor_parallel_size", "data_parallel_size")
 
 
-def read_tags(text: str) -> tuple[str, ...]:
-    """Read `cot,[[note]]…[[/note]]`.
-
-    Raises:
-        ValueError: a name is not a tag.
-    """
-    names = tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
-    for name in names:
-        tag_pair(name)
-    return names
-
-
-def _native(value: Any) -> Any:
-    """A mapping's value as the command line would have it: numbers from text, lists as JSON."""
-    if isinstance(value, str):
-        return scalar(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return json.dumps(value) if isinstance(value, list | tuple) else value
-
-
-def _read_mapping(value: Any, flag: str) -> dict[str, Any]:
-    if isinstance(value, str):
-        return key_values(value, flag)
-    if not isinstance(value, Mapping):
-        raise ValueError("wanted a mapping, or a text name=value,name=value")
-    return {str(name): _native(one) for name, one in value.items()}
-
-
 def _read_gen_kwargs(value: Any) -> dict[str, Any]:
-    fields = _read_mapping(value, "--gen_kwargs")
+    fields = read_mapping(value, "--gen_kwargs")
     stops = {name: stop_strings(value, name) for name in ("stop", "until") if name in fields}
     return fields | stops
-
-
-def _read_path(value: Any) -> Any:
-    return user_text(os.fspath(value) if isinstance(value, os.PathLike) else value)
-
-
-def _read_text(read: Callable[[str], Any], joint: str = "") -> BeforeValidator:
-    """Read a text, or a list whose items are joined by `joint`."""
-
-    def from_any(value: Any) -> Any:
-        if joint and isinstance(value, list | tuple):
-            value = joint.join(map(str, value))
-        return read(value) if isinstance(value, str) else value
-
-    return BeforeValidator(from_any)
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-PathText = Annotated[str, BeforeValidator(_read_path)]
-UserPath = Annotated[Path, BeforeValidator(_read_path)]
-
-
-def _mapping(flag: str) -> BeforeValidator:
-    return BeforeValidator(partial(_read_mapping, flag=flag))
-
-
-class _Flags(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=()
-    )
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """Check flags by name; None and False mean that a flag was not given.
-
-        Raises:
-            UsageError: an unknown flag, or a value that it cannot have.
-        """
-        known = [f"--{name}" for name in cls.model_fields]
-        for name in given:
-            if name not in cls.model_fields:
-                raise UsageError(f"unknown flag --{name}; {nearest(f'--{name}', known)}")
-        set_flags = {k: v for k, v in given.items() if v is not None and v is not False}
-        try:
-            return cls.model_validate(set_flags)
-        except ValidationError as error:
-            first = error.errors()[0]
-            reason = first["msg"].removeprefix("Value error, ")
-            reason = reason.replace("Input should be", "wanted").replace("a valid string", "a text")
-            shown = first["input"]
-            raise UsageError(f"--{first['loc'][0]} {shown!r:.200}: {reason}") from None
-
-    @classmethod
-    def of_command(cls, options: Mapping[str, Any]) -> Self:
-        """Take those of a command's flags that this class has."""
-        return cls.of({k: v for k, v in options.items() if k in cls.model_fields})
-
-
-class _ThinkingFlags(_Flags):
-    thinking_tags: Annotated[tuple[str, ...], _read_text(read_tags, ",")] = ()
-
-
-class JudgeFlags(_ThinkingFlags):
-    """Flags of judges."""
-
-    judge: str | None = None
-    judge_model: PathText | None = None
-    judge_base_url: str | None = None
-    judge_all: bool = False
-    judge_concurrency: PositiveInt | None = None
-    judge_prompt: str = "strict"
-    judge_args: Annotated[dict[str, Any], _mapping("--judge_args")] = {}
-    price_file: UserPath | None = None
-    max_cost: Annotated[float, Field(ge=0, lt=1e12)] | None = None
-
-    dry_run: bool = False
-    batch: bool = False
-
-    def judge_options(self, labels: Path | None = None) -> JudgeOptions:
-        """The options of judges; `labels` is the file of judge `labels`.
-
-        Raises:
-            UsageError: flags that do not go together, or a price file that cannot be read.
-        """
-        get_prompt(self.judge_prompt)
-        prices, currency = read_prices(self.price_file) if self.price_file else ({}, "")
-        if self.max_cost is not None and not prices:
-            raise UsageError("--max_cost needs prices: give --price_file FILE.json, too")
-        _refuse_key(self.judge_base_url, "--judge_base_url", "VSR1_JUDGE_API_KEY")
-        if self.judge_all and "cascade" not in (self.judge or ""):
-            raise UsageError("--judge_all goes with --judge cascade:RULE,LLM; other judges see all")
-        return JudgeOptions(
-            labels=labels,
-            model=self.judge_model,
-            base_url=self.judge_base_url,
-            judge_all=self.judge_all,
-            concurrency=self.judge_concurrency,
-            prompt=self.judge_prompt,
-            args=self.judge_args,
-            spending=Spending(prices, self.max_cost, currency=currency, batch=self.batch),
-            thinking_tags=self.thinking_tags,
-            dry_run=self.dry_run,
-            batch=self.batch,
-        )
-
-
-class ReaderFlags(_ThinkingFlags):
+class ReaderFlags(ThinkingFlags):
     """Flags of the reader of the descriptions."""
 
     reader: str | None = None
     reader_model: PathText | None = None
     reader_base_url: str | None = None
-    reader_args: Annotated[dict[str, Any], _mapping("--reader_args")] = {}
+    reader_args: Annotated[dict[str, Any], mapping("--reader_args")] = Field(default_factory=dict)
     dry_run: bool = False
     batch: bool = False
 
@@ -209,7 +72,7 @@ class ReaderFlags(_ThinkingFlags):
                 "--reader_model, --reader_base_url, --reader_args go with --reader openai, gemini "
                 "or vllm; the reader `self` is the model itself"
             )
-        _refuse_key(self.reader_base_url, "--reader_base_url", "VSR1_READER_API_KEY")
+        refuse_key(self.reader_base_url, "--reader_base_url", "VSR1_READER_API_KEY")
         return ReaderOptions(
             name=name,
             model=self.reader_model,
@@ -228,7 +91,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
     model: PathText
     tasks: str
     limit: PositiveInt | None = None
-    samples: Annotated[tuple[str, ...], _read_text(read_ids, ",")] = ()
+    samples: Annotated[tuple[str, ...], read_text(read_ids, ",")] = ()
     sample_seed: int | None = None
     output_path: UserPath = Path("runs")
     prompt: str = DEFAULT_FORMAT
@@ -240,7 +103,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
     variant: Literal["circular"] | None = None
     backend: str = "auto"
     base_url: str | None = None
-    model_args: Annotated[dict[str, Any], _mapping("--model_args")] = {}
+    model_args: Annotated[dict[str, Any], mapping("--model_args")] = Field(default_factory=dict)
     batch_size: str | None = None
     device: str | None = None
     tensor_parallel_size: PositiveInt | None = None
@@ -248,7 +111,9 @@ class RunFlags(JudgeFlags, ReaderFlags):
     revision: str | None = None
     trust_remote_code: bool = False
     adapter: PathText | None = None
-    gen_kwargs: Annotated[dict[str, Any], BeforeValidator(_read_gen_kwargs)] = {}
+    gen_kwargs: Annotated[dict[str, Any], BeforeValidator(_read_gen_kwargs)] = Field(
+        default_factory=dict
+    )
     seed: int = 0
     num_samples: PositiveInt = 1
     data_root: PathText | None = None
@@ -258,11 +123,11 @@ class RunFlags(JudgeFlags, ReaderFlags):
     offline: bool = False
     include_path: tuple[PathText, ...] = ()
     predict_only: bool = False
-    loggers: Annotated[tuple[Literal["wandb", "trackio"], ...], _read_text(_names, ",")] = ()
-    shard: Annotated[tuple[int, int], _read_text(read_shard, "/")] = (0, 1)
+    loggers: Annotated[tuple[Literal["wandb", "trackio"], ...], read_text(_names, ",")] = ()
+    shard: Annotated[tuple[int, int], read_text(read_shard, "/")] = (0, 1)
     force_unlock: bool = False
     verbosity: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_text(str.upper)
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], read_text(str.upper)
     ] = "INFO"  # fmt: skip
     # Flags of lm-eval: they have no effect, or are refused.
     log_samples: bool = False
@@ -272,12 +137,16 @@ class RunFlags(JudgeFlags, ReaderFlags):
 
     @model_validator(mode="before")
     @classmethod
-    def _endpoint(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Take the endpoint of backend `openai` from the environment; refuse a share as limit."""
-        refuse_share(given.get("limit"), given)
+    def _url_of_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
         url = os.environ.get(BASE_URL_VARIABLE)
         if url and given.get("backend") == "openai" and not given.get("base_url"):
             return {**given, "base_url": url}
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_share_as_limit(cls, given: dict[str, Any]) -> dict[str, Any]:
+        refuse_share(given.get("limit"), given)
         return given
 
     @property
@@ -390,8 +259,3 @@ def refuse_share(limit: Any, given: Mapping[str, Any]) -> None:
     would = f"; {limit:g} would be {', '.join(known[:5])}" if known else ""
     first = next((count for count in counts.values() if count), 100)
     raise UsageError(f"--limit {limit:g}: wanted a number of samples{would}: --limit {first}")
-
-
-def _refuse_key(url: str | None, flag: str, variable: str) -> None:
-    if "@" in urlsplit(url or "").netloc:
-        raise UsageError(f"{flag} holds a user or password; give the key by {variable}")

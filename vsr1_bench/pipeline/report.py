@@ -6,12 +6,13 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from vsr1_bench.data.blind import run_label
 from vsr1_bench.generation.costs import Spending
 from vsr1_bench.generation.tally import Tally
-from vsr1_bench.pipeline.stream import TaskRun
-from vsr1_bench.store.provenance import reuse_line
+
+if TYPE_CHECKING:
+    from vsr1_bench.pipeline.stream import TaskRun
 
 
 def notice(text: str) -> None:
@@ -31,6 +32,10 @@ def closing_account(spending: Spending) -> Iterator[None]:
 
 def report_responses(run: TaskRun) -> None:
     """Print how many responses were reused, and which are missing."""
+    # Here, because `grade` uses this module without data or runs.
+    from vsr1_bench.data.blind import run_label
+    from vsr1_bench.store.provenance import reuse_line
+
     name = run_label(run.task.name, run.spec.variant)
     if run.reused:
         print(reuse_line(name, run.reused, run.total, run.makers), file=sys.stderr)
