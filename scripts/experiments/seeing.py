@@ -1,0 +1,201 @@
+"""Test whether rewarding the description teaches the embedded model to see.
+
+    python scripts/experiments/seeing.py run [--jobs 2]   # two hours on two cores; resumes
+    python scripts/experiments/seeing.py report           # tables from verdicts.json
+
+`run` trains every arm from every start on `demo_hard`, evaluates all of them on the test rows,
+writes what every table rests on to results/tiny/seeing/verdicts.json, and reports. What is
+compared, and how, was written down before the runs: results/tiny/seeing/plan.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from by_start import against, family, levels_sheet, sheet_of
+from stages import HERE, RESULTS, evaluate, in_parallel, tokens_drawn, train
+from worlds.demo_hard import cells_right
+
+from vsr1_bench.api import load_runs
+from vsr1_bench.leaderboard.rendering import markdown
+from vsr1_bench.perception.reader import description_in
+from vsr1_bench.scoring.join import join_readings
+from vsr1_bench.scoring.seeing import readers_of
+from vsr1_bench.store.journal import write_atomic
+from vsr1_bench.store.run_folder import RunFolder
+from vsr1_bench.tiny.scenes import make_question
+
+NAME, TASK, LIMIT = "seeing", "demo_hard", 500
+STARTS = (1, 2, 3, 4, 5)
+STEPS, LONG = 20, 27
+REFERENCE = "answer_only"
+RANDOM = f"{HERE / 'random_reward.py'}:score"
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "answer_only": ("tiny/answer_only", {}),
+    "summed": ("tiny/vision_sr1", {}),
+    "multi_advantage": ("tiny/vision_sr1", {"objective": "multi_advantage"}),
+    "decoupled": ("tiny/decoupled", {"credit": "description"}),
+    "moca": ("tiny/moca", {}),
+    "papo": ("tiny/papo", {}),
+    "random": ("tiny/answer_only", {"reward": RANDOM}),
+    "answer_only_long": ("tiny/answer_only", {"max_steps": LONG}),
+}
+"""Arm -> recipe and settings."""
+ENDPOINTS = {
+    "cells": "cells that the description states as they are, of 16 in every sample",
+    "accuracy": "right, of all samples",
+    "all_cells": "samples with every cell right",
+    "self_contained": "the model itself reads the gold answer off the description",
+    "lsr": "right on a description that does not suffice",
+    "leaks": "the description states the answer",
+}
+
+
+def run_all(output: Path, jobs: int) -> None:
+    """Run what is missing: starts, trainings and evaluations, `jobs` at the same time."""
+
+    def begin(name: str) -> None:
+        train(output, name, "sft", "tiny/weak_start", dataset="tiny/mixture", lr=3e-4,
+              schedule_steps=50, seed=int(name.split("/")[0]))  # fmt: skip
+        measure(output, name)
+
+    def one(name: str) -> None:
+        start, arm = name.split("/")
+        recipe, settings = ARMS[arm]
+        shared = {"task": TASK, "backend": "vllm", "lr": 1e-4, "max_steps": STEPS, "save_every": 40,
+                  "prompts_per_step": 16, "minibatch_prompts": 16, "seed": int(start),
+                  "model": str(output / "models" / start / "start")}  # fmt: skip
+        train(output, name, "grpo", recipe, **(shared | settings))
+        measure(output, name)
+
+    in_parallel(begin, [f"{start}/start" for start in STARTS], jobs)
+    in_parallel(one, [f"{start}/{arm}" for start in STARTS for arm in ARMS], jobs)
+
+
+def measure(output: Path, name: str) -> None:
+    """Evaluate a model, both passes."""
+    evaluate(output, name, TASK, "--limit", str(LIMIT), "--perception", "--backend", "vllm",
+             "--gen_kwargs", "max_tokens=160")  # fmt: skip
+
+
+def names() -> list[str]:
+    """All runs."""
+    return [f"{start}/{arm}" for start in STARTS for arm in ("start", *ARMS)]
+
+
+def collect(output: Path) -> dict[str, Any]:
+    """Read every run: one character per sample and endpoint."""
+    return {
+        "task": TASK,
+        "runs": {name: flags_of(output / "runs" / name) for name in names()},
+        "tokens": {name: tokens_drawn(output, name) for name in names() if "start" not in name},
+    }
+
+
+def flags_of(folder: Path) -> dict[str, str]:
+    """The endpoints of one evaluation, by sample.
+
+    1, 0, or `-` = does not count; of `cells` a letter: a = none of the 16 cells right, q = all.
+    """
+    stored = load_runs(folder)
+    run = RunFolder(stored.runs[0])
+    (verdicts,) = run.judged().values()
+    texts = dict(zip(stored.samples["sample_id"], stored.samples["response"], strict=True))
+    flags: dict[str, str] = dict.fromkeys(ENDPOINTS, "")
+    for seen in join_readings(run, verdicts, readers_of(run)[0]):
+        question, _ = make_question("test", int(seen.sample_id.removeprefix("test-")))
+        described = description_in(texts[seen.sample_id], "response") or ""
+        share = cells_right(described, question.scene.describe())
+        flags["cells"] += chr(ord("a") + round(16 * share))
+        flags["accuracy"] += mark(seen.correct)
+        flags["all_cells"] += mark(share == 1)
+        flags["self_contained"] += mark(
+            bool(seen.described and seen.sufficient) if seen.counted else None
+        )
+        flags["lsr"] += mark(seen.shortcut if seen.counted else None)
+        flags["leaks"] += mark(bool(seen.leaks) if seen.counted else None)
+    return flags
+
+
+def mark(flag: bool | None) -> str:
+    """One character."""
+    return "-" if flag is None else str(int(flag))
+
+
+def means(stored: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:
+    """The mean of every endpoint of every run."""
+
+    def value(character: str) -> float:
+        if character.isalpha():
+            return (ord(character) - ord("a")) / 16
+        return np.nan if character == "-" else float(character)
+
+    return {
+        name: {e: float(np.nanmean([value(c) for c in text])) for e, text in one.items()}
+        for name, one in stored.items()
+    }
+
+
+def report(folder: Path) -> str:
+    """Write summary.md beside verdicts.json, and return it."""
+    stored = json.loads((folder / "verdicts.json").read_text("utf-8"))
+    values = means(stored["runs"])
+    others = [arm for arm in ARMS if arm != REFERENCE]
+    primary = family(against(values, arm, REFERENCE, "cells", STARTS) for arm in others)
+    rest = family(
+        against(values, arm, REFERENCE, endpoint, STARTS)
+        for arm in others
+        for endpoint in ENDPOINTS
+        if endpoint != "cells"
+    )
+    change = family(against(values, arm, "start", "cells", STARTS) for arm in ARMS)
+    tokens = {
+        arm: np.mean([stored["tokens"][f"{start}/{arm}"] for start in STARTS]) for arm in ARMS
+    }
+    parts = [
+        "# Does rewarding the description teach the embedded model to see?",
+        f"Printed by `python scripts/experiments/{NAME}.py report`. {LIMIT} test rows of `{TASK}`, "
+        f"{len(STARTS)} starts. plan.md says what was to be compared. Percent: mean over the "
+        "starts, lowest and highest start in brackets.",
+        "\n".join(f"- `{name}`: {text}." for name, text in ENDPOINTS.items()),
+        markdown(levels_sheet(values, ("start", *ARMS), tuple(ENDPOINTS), STARTS)),
+        "Tokens drawn in training, mean over the starts: "
+        + ", ".join(f"{arm} {count:,.0f}" for arm, count in tokens.items())
+        + ".",
+        "## Primary: cells, each arm against the answer reward alone",
+        "Points, with 95 % intervals over the starts.",
+        markdown(sheet_of(primary)),
+        "## Exploratory: cells, each arm against its start",
+        markdown(sheet_of(change)),
+        "## Exploratory: the other endpoints",
+        markdown(sheet_of(rest)),
+    ]
+    text = "\n\n".join(parts) + "\n"
+    write_atomic(folder / "summary.md", text)
+    return text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("action", choices=("run", "report"))
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, one core each")
+    parser.add_argument("--output", type=Path, default=Path("outputs") / NAME)
+    parser.add_argument("--results", type=Path, default=RESULTS / NAME)
+    options = parser.parse_args(argv)
+    if options.action == "run":
+        run_all(options.output, options.jobs)
+        stored = json.dumps(collect(options.output), indent=0)
+        write_atomic(options.results / "verdicts.json", stored + "\n")
+    print(report(options.results), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
