@@ -116,6 +116,7 @@ def _documents(members: Sequence[_Run]) -> list[dict[str, Any]]:
                 "judge": seen.judge,
                 "drawn_by": one.drawing.judge,
                 "reader": seen.reader.label if seen.reader else None,
+                "reader_digest": seen.reader.digest() if seen.reader else None,
                 "rows": len(one.labels),
                 "unclear": sum(label.unsure for label in one.labels.values()),
                 "metrics": metrics,

@@ -96,8 +96,9 @@ class _Labelled:
         part = document["metrics"].get(metric)
         if part is None:
             return f"the sheet has no labels for {metric}"
-        if cell.reader is not None and cell.reader != document["reader"]:
-            return f"the labels are of readings by {document['reader']}"
+        seen = cell.scored.document.get("perception")
+        if cell.reader and seen and seen["reader"]["digest"] != document["reader_digest"]:
+            return "the labels are of another reader's answers"
         stored = cell.scored.document["metrics"][metric]
         if part["n"] != stored["n"]:
             return f"the labels stand for {part['n']:,} of {stored['n']:,} responses"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,7 @@ from scored import spec_of, stored_run
 from seeing import both, plugins, run_and_score
 
 from vsr1_bench.calibration.calibrate import calibrate
-from vsr1_bench.calibration.cells import calibrate_grid
 from vsr1_bench.calibration.sheet import read_sheet
-from vsr1_bench.errors import UsageError
-from vsr1_bench.leaderboard.collect import collect
-from vsr1_bench.leaderboard.wide import Wanted, build_grid
 from vsr1_bench.store.run_folder import find_runs
 
 
@@ -161,16 +156,33 @@ def test_lsr_and_self_containment_are_corrected_too(tmp_path: Path) -> None:
     values = [cell["value"] for cell in row["cells"].values()]
     assert values[:3] == pytest.approx([77.5, 17.5, 77.5])
     assert any("Not calibrated: pictures leakage" in remark for remark in document["remarks"])
-    # Readings by another reader are not what people labelled.
-    grid = build_grid(collect(find_runs(tmp_path / "runs"), [str(folder)]), Wanted(("lsr",)))
-    [column], [line] = grid.columns, grid.rows
-    line.cells[column] = replace(line.cells[column], reader="org/other")
-    with pytest.raises(UsageError, match="the labels are of readings by self"):
-        calibrate_grid(grid, read_sheet(sheet), [str(folder)])
     # One row per task, one column per metric.
     done = here("table", *words, "--calibrated", sheet, "--columns", "metric")
     assert done.returncode == 0, done.stderr
     assert "calibrated by 40 human labels" in done.stdout and "saw_but_wrong" in done.stdout
+
+
+def test_labels_are_of_one_reader(tmp_path: Path) -> None:
+    """The sheet has the answers of the run's own reading; later its captions are read, too."""
+    lines = [line for n in range(20) for line in both(n, sufficient=n % 4 != 0, right=n % 5 != 0)]
+    lines.append({"id": "*", "stage": "caption", "response": "a scene"})
+    kwargs = {"temperature": 1.0}
+    folder, sheet = plugins(tmp_path), tmp_path / "sheet.csv"
+    for kind in ("self", "caption"):
+        run_and_score(tmp_path, lines, 20, perception=kind, gen_kwargs=kwargs)
+        own = sheet if kind == "self" else tmp_path / "captions.csv"
+        done = here("calibrate", tmp_path / "runs", "--include_path", folder,
+                    "--judge", "string_match", "--labels", own)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        fill(own, lambda row: {"label": "right", "reading_label": "wrong"})
+    words = ("table", tmp_path / "runs", "--include_path", folder, "--columns", "task,lsr")
+    done = here(*words, "--calibrated", sheet, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert "Not calibrated: pictures lsr ↓." in document["remarks"]
+    done = here(*words, "--calibrated", own, "--format", "json")
+    [row] = json.loads(done.stdout)["rows"]
+    assert all(cell["calibrated"] for cell in row["cells"].values())
 
 
 def test_sheets_of_several_people_go_together(tmp_path: Path) -> None:
