@@ -172,7 +172,7 @@ def write_sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         out = io.StringIO(newline="")
         writer = csv.writer(out, lineterminator="\r\n")
         writer.writerow(rows[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in rows)
+        writer.writerows([csv_cell(value) for value in row.values()] for row in rows)
         # Without the mark, spreadsheets do not read the file as UTF-8.
         text = "\ufeff" + out.getvalue()
     try:
@@ -187,7 +187,7 @@ def write_sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         raise UsageError(f"--labels {path}: {error.strerror or error}") from error
 
 
-def _cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """A cell that no spreadsheet runs as a formula or truncates."""
     if not isinstance(value, str):
         return value
@@ -292,6 +292,14 @@ def _label(where: str, row: Mapping[str, Any]) -> Label:
         reading=WORDS.get(said[1]),
         unsure=any(word in UNSURE for word in said),
     )
+
+
+def plain_word(value: Any) -> str:
+    """What a cell of a label says: `correct`, `incorrect`, `unclear`, or nothing."""
+    word = "" if value is None else str(value).strip().lower()
+    if word in UNSURE:
+        return "unclear"
+    return "" if word not in WORDS else "correct" if WORDS[word] else "incorrect"
 
 
 def _word(where: str, name: str, value: Any) -> str:

@@ -16,7 +16,9 @@ from vsr1_bench.cli.stored import show_sound
 from vsr1_bench.errors import DamagedRunError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from vsr1_bench.data.dataset import DataOptions
     from vsr1_bench.leaderboard.reported import ReportedTable
+    from vsr1_bench.report.report import Report
     from vsr1_bench.store.run_folder import RunFolder
 
 
@@ -34,13 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         "-o",
         type=user_path,
-        default=Path("report"),
         metavar="DIR",
-        help="the folder to write (default: report); an earlier report there is replaced",
+        help="the folder to write (default: report; with --labels: labelling); an earlier report "
+        "there is replaced",
     )
     parser.add_argument("--open", action="store_true", help="open the report in the browser")
     parser.add_argument("--title", type=user_text, default="", help="the report's heading")
     parser.add_argument("--judge", help="whose verdicts come first (default: those of the table)")
+    parser.add_argument(
+        "--labels",
+        type=user_path,
+        metavar="FILE",
+        help="instead of a report: the labelling sheet that `calibrate` drew from these runs, as a "
+        "page on which people fill it in, without models and verdicts (docs/judges.md)",
+    )
     parser.add_argument(
         "--no_images", action="store_true", help="leave images out, which makes a smaller folder"
     )
@@ -64,16 +73,52 @@ def execute(options: argparse.Namespace) -> int:
 def _view(options: argparse.Namespace, damaged: Mapping[Path, DamagedRunError]) -> None:
     from vsr1_bench.data.dataset import DataOptions
     from vsr1_bench.report.folder import check_target
-    from vsr1_bench.report.report import ReportOptions, write_report
 
-    check_target(options.output)
+    output = options.output or Path("labelling" if options.labels else "report")
+    check_target(output)
     runs, trainings = found_folders(options.runs, damaged)
     data = None if options.no_images else DataOptions.from_flags(options.data_root, True)
-    written = write_report(
+    if options.labels:
+        written = _labelling(options, runs, output, data)
+    else:
+        written = _report(options, runs, trainings, output, data, damaged)
+    for line in written.notices:
+        if not line.startswith("skipped: "):  # the command names these at its end
+            print(f"vsr1-bench: {line}", file=sys.stderr)
+    print(f"{'labelling' if options.labels else 'report'}: {written.index}")
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(written.index.resolve().as_uri())
+
+
+def _labelling(
+    options: argparse.Namespace, runs: list[RunFolder], output: Path, data: DataOptions | None
+) -> Report:
+    from vsr1_bench.report.labelling import LabellingOptions, write_labelling
+
+    for name in ("judge", "results"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--labels: does not go with --{name}; the page shows no verdicts")
+    wanted = LabellingOptions(output, data, options.include_path, options.title)
+    return write_labelling(runs, options.labels, wanted)
+
+
+def _report(
+    options: argparse.Namespace,
+    runs: list[RunFolder],
+    trainings: list[Path],
+    output: Path,
+    data: DataOptions | None,
+    damaged: Mapping[Path, DamagedRunError],
+) -> Report:
+    from vsr1_bench.report.report import ReportOptions, write_report
+
+    return write_report(
         runs,
         trainings,
         ReportOptions(
-            output=options.output,
+            output=output,
             judge=options.judge,
             reported=_reported(options),
             data=data,
@@ -84,14 +129,6 @@ def _view(options: argparse.Namespace, damaged: Mapping[Path, DamagedRunError]) 
             notices=[f"skipped: {error}" for error in damaged.values()],
         ),
     )
-    for line in written.notices:
-        if not line.startswith("skipped: "):  # the command names these at its end
-            print(f"vsr1-bench: {line}", file=sys.stderr)
-    print(f"report: {written.index}")
-    if options.open:
-        import webbrowser
-
-        webbrowser.open(written.index.resolve().as_uri())
 
 
 def found_folders(

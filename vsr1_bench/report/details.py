@@ -63,7 +63,7 @@ def run_detail(
     for index in range(located.per_sample):
         made = located.response(sample_id, index)
         if made is not None:
-            responses.append(_response(run, sample_id, made, caption))
+            responses.append(response_detail(run, sample_id, made, caption))
     return {
         "changed": change,
         "left_out": None,
@@ -77,7 +77,10 @@ def left_out_detail(reason: str) -> dict[str, Any]:
     return {"changed": None, "left_out": reason, "responses": [], "command": ""}
 
 
-def _response(run: OpenRun, sample_id: str, made: Record, caption: Record | None) -> dict[str, Any]:
+def response_detail(
+    run: OpenRun, sample_id: str, made: Record, caption: Record | None
+) -> dict[str, Any]:
+    """One response, with its readings and what judges said of both."""
     text: str = made["text"]
     pieces = split(text)
     usage = made.get("usage") or {}

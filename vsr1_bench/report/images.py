@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from vsr1_bench.data.dataset import DataOptions
@@ -39,14 +39,29 @@ class Images:
         self._known: dict[str, dict[str, Any]] = {}
         self.notices: list[str] = []
 
-    def add_run(self, run: RunFolder, options: DataOptions, include_path: Sequence[str]) -> None:
-        """Write the images that a run was made on, as far as its data are on this machine."""
+    def add_run(
+        self,
+        run: RunFolder,
+        options: DataOptions,
+        include_path: Sequence[str],
+        ids: Collection[str] | None = None,
+    ) -> None:
+        """Write the images that a run was made on, as far as its data are on this machine.
+
+        Args:
+            run: A stored run.
+            options: Where its data are.
+            include_path: Folders of plug-ins.
+            ids: Only those of these samples.
+        """
         if not has_images(run):
             return
         try:
             data = matching_data(run, options, include_path)
-            for image in _each(data.samples(run.wanted())):
-                self._add(image)
+            for _, sample in data.samples(run.wanted()):
+                if ids is None or sample.id in ids:
+                    for image in sample.images:
+                        self._add(image)
         except BenchError as error:
             name = run.spec().task.name
             self.notices.append(f"{name}: no images, because its data are not here ({error})")
@@ -93,11 +108,6 @@ def has_images(run: RunFolder) -> bool:
     """Whether a sample of the run has an image."""
     journals = sorted(run.path.glob("samples*.jsonl"))
     return any(_IMAGES.search(line) for path in journals for _, line in read_lines(path))
-
-
-def _each(samples: Iterator[tuple[int, Any]]) -> Iterator[EncodedImage]:
-    for _, sample in samples:
-        yield from sample.images
 
 
 def _thumbnail(image: EncodedImage, width: int, height: int) -> bytes:

@@ -14,16 +14,20 @@ FROM_HERE = "'self' file:"
 TYPES = "dompurify vsr1-data"
 
 
-def index_page() -> bytes:
+def index_page(*, labelling: bool = False) -> bytes:
     """Write the page around the built viewer.
+
+    Args:
+        labelling: It shows a labelling sheet instead of a report.
 
     Raises:
         StoreError: the built viewer is missing or would end its own element.
     """
-    body = """<main id="app"></main>
-<noscript>This report needs JavaScript. It uses no network.</noscript>"""
-    page = html_document(
-        "vsr1-bench report",
+    page = ' data-page="labels"' if labelling else ""
+    body = f"""<main id="app"{page}></main>
+<noscript>This page needs JavaScript. It uses no network.</noscript>"""
+    document = html_document(
+        "vsr1-bench labels" if labelling else "vsr1-bench report",
         body,
         style=_built("viewer.css"),
         script=_built("viewer.js"),
@@ -34,7 +38,7 @@ def index_page() -> bytes:
             "trusted-types": TYPES,
         },
     )
-    return page.encode("utf-8")
+    return document.encode("utf-8")
 
 
 def _built(name: str) -> str:

@@ -5,7 +5,7 @@ import { oneLine, plainText } from "./plain";
 import { formatted } from "./preferences";
 import { richText } from "./rich";
 import { imagePath } from "./samplerow";
-import type { ImageRef, SampleDetail, Span } from "./types";
+import type { Asked, ImageRef, SampleDetail, Span } from "./types";
 import { facts, letter } from "./view";
 import { openImage } from "./zoom";
 
@@ -14,7 +14,9 @@ export function shownText(text: string, marks: readonly Span[] = []): HTMLElemen
   return formatted() ? richText(text, marks) : plainText(text, marks);
 }
 
-export function askedPanel(detail: SampleDetail): HTMLElement[] {
+type Shown = Asked & Pick<SampleDetail, "images" | "row" | "groups">;
+
+export function askedPanel(detail: Shown): HTMLElement[] {
   const placed = new Set((detail.question ?? []).filter((part) => typeof part === "number"));
   const rest = detail.images.map((_, i) => i).filter((i) => !placed.has(i));
   const several = detail.images.length > 1;
@@ -56,7 +58,7 @@ export function askedPanel(detail: SampleDetail): HTMLElement[] {
   return parts;
 }
 
-function choices(detail: SampleDetail): HTMLElement {
+function choices(detail: Asked): HTMLElement {
   const gold = detail.answer;
   return h(
     "ol",

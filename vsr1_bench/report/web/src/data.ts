@@ -3,7 +3,7 @@
  * `vsr1_data(name, base64 of gzip of JSON)`. Chunks are kept while they are used.
  */
 
-import type { Overview, TaskChunk, TaskGrams, TaskIndex, TrainChunk, TrainIndex } from "./types";
+import type { LabelSheet, Overview, TaskChunk, TaskGrams, TaskIndex, TrainChunk, TrainIndex } from "./types";
 
 const NAME = /^[a-z0-9-]+$/;
 const KEPT_CHUNKS = 24;
@@ -72,6 +72,7 @@ async function inflate(payload: string): Promise<string> {
 }
 
 export const loadOverview = (): Promise<Overview> => load<Overview>("overview");
+export const loadLabels = (): Promise<LabelSheet> => load<LabelSheet>("labels");
 export const loadTask = (file: string): Promise<TaskIndex> => load<TaskIndex>(file);
 export const loadGrams = (file: string): Promise<TaskGrams> => load<TaskGrams>(`${file}-grams`);
 export const loadTrain = (file: string): Promise<TrainIndex> => load<TrainIndex>(file);

@@ -17,32 +17,32 @@ const KEYS: [string[], string][] = [
   [["?"], "this help"],
 ];
 
-export function openHelp(): void {
+export function openHelp(keys: [string[], string][] = KEYS, signs = true): void {
   const dialog = h(
     "dialog",
     { class: "help", "aria-labelledby": "help-title" },
     h(
       "div",
       { class: "tools" },
-      h("h2", { id: "help-title" }, "Keys and signs"),
+      h("h2", { id: "help-title" }, signs ? "Keys and signs" : "Keys"),
       h("span", { class: "grow" }),
       h("button", { type: "button", onclick: () => dialog.close() }, "Close"),
     ),
     h(
       "dl",
       { class: "key-list" },
-      KEYS.map(([keys, text]) =>
-        h("div", null, h("dt", null, keys.map((key) => h("kbd", null, key))), h("dd", null, text)),
+      keys.map(([names, text]) =>
+        h("div", null, h("dt", null, names.map((key) => h("kbd", null, key))), h("dd", null, text)),
       ),
     ),
-    h(
+    signs && h(
       "ul",
       { class: "signs" },
       (Object.keys(VERDICT_NAMES) as VerdictCode[]).map((code) =>
         h("li", null, verdictIcon(code), h("span", { "aria-hidden": "true" }, VERDICT_NAMES[code])),
       ),
     ),
-    h(
+    signs && h(
       "ul",
       { class: "signs" },
       (Object.keys(CELL_NAMES) as CellCode[]).map((code) =>

@@ -1,9 +1,10 @@
 /* The frame: header, pages by address, keys, theme. */
 
-import { loadOverview } from "./data";
+import { loadLabels, loadOverview } from "./data";
 import { h, say } from "./dom";
 import { openHelp } from "./help";
 import { comparePage } from "./pages/compare";
+import { labelPage } from "./pages/label";
 import { overviewPage } from "./pages/overview";
 import { samplePage } from "./pages/sample";
 import { taskPage } from "./pages/task";
@@ -11,7 +12,7 @@ import { trainPage } from "./pages/train";
 import { oneLine } from "./plain";
 import { applyTheme, setTheme, theme, type Theme } from "./preferences";
 import { parseRoute, type Route } from "./route";
-import type { Overview } from "./types";
+import type { LabelSheet, Overview } from "./types";
 import type { Context, View } from "./view";
 
 const app = document.getElementById("app")!;
@@ -19,10 +20,15 @@ const crumbs = h("nav", { "aria-label": "Where you are" });
 const places = new Map<string, number>();
 
 let overview: Overview;
+/** A folder has a report or a sheet. */
+let sheet: LabelSheet | null = null;
 let view: View | null = null;
 let turn = 0;
 
+const home = (): string => oneLine((sheet ?? overview).title);
+
 async function open(route: Route): Promise<View> {
+  if (sheet) return labelPage(sheet, () => void draw(true));
   const context: Context = { overview, refresh: () => void draw(true) };
   switch (route.page) {
     case "overview":
@@ -50,9 +56,9 @@ async function draw(stay = false): Promise<void> {
   if (mine !== turn) return; // another page was asked for meanwhile
   view?.closed?.();
   view = next;
-  document.title = next.title === oneLine(overview.title) ? next.title : `${next.title} · ${oneLine(overview.title)}`;
+  document.title = next.title === home() ? next.title : `${next.title} · ${home()}`;
   crumbs.replaceChildren(
-    ...[[oneLine(overview.title), "#"] as [string, string], ...next.crumbs].map(([text, href]) =>
+    ...[[home(), "#"] as [string, string], ...next.crumbs].map(([text, href]) =>
       h("a", { href }, text),
     ),
   );
@@ -104,9 +110,13 @@ function header(): HTMLElement {
       "div",
       { class: "tools" },
       button,
-      h("button", { type: "button", id: "help", onclick: openHelp, "aria-label": "Keys and signs" }, "?"),
+      h("button", { type: "button", id: "help", onclick: help, "aria-label": "Keys and signs" }, "?"),
     ),
   );
+}
+
+function help(): void {
+  openHelp(view?.keyNames, !sheet);
 }
 
 function pressed(event: KeyboardEvent): void {
@@ -118,7 +128,7 @@ function pressed(event: KeyboardEvent): void {
     if (event.key === "Escape") target.blur();
     return;
   }
-  if (event.key === "?") openHelp();
+  if (event.key === "?") help();
   else if (event.key === "t") document.getElementById("theme")?.click();
   else {
     // A frame that scrolls sideways keeps its own arrows.
@@ -136,7 +146,8 @@ async function start(): Promise<void> {
   app.setAttribute("aria-busy", "true");
   app.before(h("a", { class: "skip", href: "#app", onclick: skip }, "Skip to the content"), header());
   try {
-    overview = await loadOverview();
+    if (app.dataset["page"] === "labels") sheet = await loadLabels();
+    else overview = await loadOverview();
   } catch (error) {
     app.replaceChildren(failed(error).element);
     return;

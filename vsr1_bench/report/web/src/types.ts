@@ -11,6 +11,7 @@
  *   data/task-T-grams.js       TaskGrams: which chunks can hold a text (absent: TaskIndex.grams)
  *   data/train-R.js            TrainIndex of overview.trainings[R]
  *   data/train-R-chunk-K.js    TrainChunk: the rollouts of the steps of chunk K
+ *   data/labels.js             LabelSheet: a folder of `view --labels` has this file alone
  *   images/HASH.EXT            originals; images/HASH-small.EXT  thumbnails (at most 320 px)
  *   report.json                {"schema": SCHEMA, ...}: marks the folder as a report; not read here
  *
@@ -40,7 +41,8 @@
  *                                            that they fit
  *
  * Python puts them between <style>…</style> and <script>…</script> at the end of <body>, whose only
- * other content is `<main id="app"></main><noscript>…</noscript>`. viewer.js must not contain
+ * other content is `<main id="app"></main><noscript>…</noscript>`; on the page of a sheet the first has
+ * `data-page="labels"`. viewer.js must not contain
  * `</script` or `<!--`; viewer.css not `</style` (escape them in strings; the writer refuses them).
  *
  * All texts are untrusted (model output, data sets): any string may hold markup, NUL, lone surrogates,
@@ -594,4 +596,39 @@ export interface RolloutDetail {
   visual_advantage: number | null;
   /** Why it was not used; "" = used. */
   excluded: string;
+}
+
+/* ------------------------------------------------------------------ data/labels.js */
+
+/** A labelling sheet. It tells neither model nor verdict, so that people are not led. */
+export interface LabelSheet {
+  schema: number;
+  title: string;
+  /** Under what the browser keeps the labels: the same for the same responses. */
+  key: string;
+  /** Name of the filled-in file. */
+  file: string;
+  /** Whether that file has JSON lines; else it is CSV. */
+  lines: boolean;
+  /** The rows as the sheet has them: column → cell. */
+  rows: Record<string, unknown>[];
+  /** What is shown of each row. */
+  items: LabelItem[];
+  notices: string[];
+}
+
+export const LABELS = ["correct", "incorrect", "unclear"] as const;
+export type Label = (typeof LABELS)[number] | "";
+
+export interface LabelItem extends Asked {
+  /** Of the row, whatever the order of the sheet. */
+  id: string;
+  row: number;
+  groups: Record<string, string>;
+  images: ImageRef[];
+  response: Pick<ResponseDetail, "text" | "pieces" | "finish_reason">;
+  /** The reader's answer, which gets a label of its own; null = none. */
+  reading: Pick<ReadingDetail, "description" | "text" | "pieces" | "finish_reason"> | null;
+  /** Labels that the sheet has already: of the response, and of the reading. */
+  given: [Label, Label];
 }

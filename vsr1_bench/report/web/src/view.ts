@@ -14,6 +14,8 @@ export interface View {
   crumbs: [string, string][];
   element: HTMLElement;
   keys?: Record<string, () => void>;
+  /** What these keys do; absent = those of a report. */
+  keyNames?: [string[], string][];
   /** The page was scrolled or resized. */
   scrolled?: () => void;
   /** The page is printed, or was. */
