@@ -41,7 +41,7 @@ READY := $(or $(wildcard $(VENV)/.synced-*),$(DEMO))
 INTO := --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo loop experiment test test-lmms-eval lint bench bench-lmms-eval \
+.PHONY: help setup demo loop experiment-prior experiment-seeing test test-lmms-eval lint bench bench-lmms-eval \
   lmms-both-ways lmms-differences results measure release-check format constraints clean
 
 help:  ## list the targets
@@ -56,8 +56,11 @@ demo: $(READY)  ## evaluate the embedded tiny model on the demo suite (any CPU, 
 loop: $(STAMP)  ## train a bad habit out of the embedded model, and compare (ten minutes)
 	$(BIN)/vsr1-bench loop tiny/vision_sr1 --start tiny/weak_start --tasks demo -o outputs/loop-tiny
 
-experiment: $(STAMP)  ## rebuild results/tiny/prior: four objectives, a language prior (an hour)
-	$(BIN)/python scripts/experiment_prior.py run
+experiment-prior: $(STAMP)  ## rebuild results/tiny/prior: four objectives, a language prior (an hour)
+	$(BIN)/python scripts/experiments/prior.py run
+
+experiment-seeing: $(STAMP)  ## rebuild results/tiny/seeing: does rewarding descriptions teach to see? (two hours)
+	$(BIN)/python scripts/experiments/seeing.py run
 
 test: $(STAMP)  ## run the whole test suite
 	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from by_start import against, family, levels_sheet, sheet_of
-from stages import HERE, RESULTS, evaluate, in_parallel, tokens_drawn, train
+from stages import HERE, RESULTS, evaluate, in_parallel, mark, tokens_drawn, train
 from worlds.demo_hard import cells_right
 
 from vsr1_bench.api import load_runs
@@ -121,11 +121,6 @@ def flags_of(folder: Path) -> dict[str, str]:
         flags["lsr"] += mark(seen.shortcut if seen.counted else None)
         flags["leaks"] += mark(bool(seen.leaks) if seen.counted else None)
     return flags
-
-
-def mark(flag: bool | None) -> str:
-    """One character."""
-    return "-" if flag is None else str(int(flag))
 
 
 def means(stored: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:

@@ -62,3 +62,8 @@ def tokens_drawn(output: Path, name: str) -> int:
     """Tokens that a training's rollouts drew, in both passes."""
     steps = {s["step"]: s for s in read_journal(output / "training" / name / "metrics.jsonl")}
     return int(sum(step.get("tokens", 0) for step in steps.values()))
+
+
+def mark(flag: bool | None) -> str:
+    """A verdict as one character; `-` = does not count."""
+    return "-" if flag is None else str(int(flag))

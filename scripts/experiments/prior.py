@@ -1,7 +1,7 @@
 """Test whether the self-reward keeps the embedded model looking where a language prior helps.
 
-    python scripts/experiment_prior.py run [--jobs 2]   # an hour on two cores; resumes
-    python scripts/experiment_prior.py report           # tables and figure from verdicts.json
+    python scripts/experiments/prior.py run [--jobs 2]   # an hour on two cores; resumes
+    python scripts/experiments/prior.py report           # tables and figure from verdicts.json
 
 `run` trains every objective with every seed from one weaker cold start on `demo_prior`, whose
 wording gives the answer away in training and says nothing in test, evaluates all of them on the
@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from stages import RESULTS, evaluate, in_parallel, mark, train
 
 from vsr1_bench._util.look import plot_style
-from vsr1_bench._util.processes import run_command
 from vsr1_bench.api import load_runs
 from vsr1_bench.leaderboard.rendering import markdown
 from vsr1_bench.leaderboard.sheet import Sheet
@@ -39,7 +37,6 @@ from vsr1_bench.task import Metric
 from vsr1_bench.tiny.priors import suggested
 from vsr1_bench.tiny.scenes import make_row
 
-RESULTS = Path(__file__).parent.parent / "results" / "tiny" / "prior"
 START, ROUND = "tiny/prior_start", "tiny/prior"
 TASK = "demo_prior"
 OBJECTIVES = ("answer_only", "summed", "multi_advantage", "decoupled")
@@ -86,45 +83,24 @@ def names() -> list[str]:
 
 def run_all(output: Path, jobs: int) -> None:
     """Run what is missing: the start, every training and evaluation, `jobs` at the same time."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    start = output / "models" / "start"
-    train(output, "start", "sft", START)
-    evaluate(output, "start")
+
+    def begin(name: str) -> None:
+        train(output, name, "sft", START)
+        measure(output, name)
 
     def one(name: str) -> None:
         objective, seed = name.split("/")
-        train(output, name, "grpo", ROUND, f"model={json.dumps(str(start))}",
-              f"objective={objective}", f"seed={seed}")  # fmt: skip
-        evaluate(output, name)
+        train(output, name, "grpo", ROUND, model=str(output / "models" / "start"),
+              objective=objective, seed=int(seed))  # fmt: skip
+        measure(output, name)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            for done in as_completed([pool.submit(one, name) for name in names()]):
-                done.result()
-        except BaseException:  # nor begin what is still waiting
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    in_parallel(begin, ["start"], 1)
+    in_parallel(one, names(), jobs)
 
 
-def train(output: Path, name: str, trainer: str, recipe: str, *settings: str) -> None:
-    """Train and export; a stopped training resumes, an exported one is skipped."""
-    model, trained = output / "models" / name, output / "training" / name
-    if model.is_dir():
-        return
-    command("train", trainer, recipe, *settings, f"output_dir={json.dumps(str(trained))}")
-    command("train", "export", str(trained), str(model))
-
-
-def evaluate(output: Path, name: str) -> None:
+def measure(output: Path, name: str) -> None:
     """Both passes and a blind run on the test rows; only what is missing is generated."""
-    command("run", "--model", str(output / "models" / name), "--tasks", TASK, "--perception",
-            "--blind", "drop", "--output_path", str(output / "runs" / name))  # fmt: skip
-
-
-def command(*arguments: str) -> None:
-    """Run a command of vsr1-bench; stop on a failure."""
-    if code := run_command(arguments):
-        raise SystemExit(f"vsr1-bench {' '.join(arguments)}: exit code {code}")
+    evaluate(output, name, TASK, "--perception", "--blind", "drop")
 
 
 # -- what the tables rest on --------------------------------------------------------------------
@@ -165,11 +141,6 @@ def flags_of(folder: Path) -> dict[str, str]:
         guessed = blind.loc[name, "correct"]
         flags["blind"] += mark(None if np.isnan(guessed) else bool(guessed))
     return flags
-
-
-def mark(flag: bool | None) -> str:
-    """One character."""
-    return "-" if flag is None else str(int(flag))
 
 
 def read_flags(stored: Mapping[str, Mapping[str, str]]) -> Runs:
@@ -274,7 +245,7 @@ def report(folder: Path) -> str:
     n = len(next(iter(runs.values()))["accuracy"])
     parts = [
         "# Four objectives where a language prior pays in training",
-        f"Printed by `python scripts/experiment_prior.py report`. {n} test rows of `{TASK}`, "
+        f"Printed by `python scripts/experiments/prior.py report`. {n} test rows of `{TASK}`, "
         f"{len(SEEDS)} seeds an objective, one start. Percent, with 95 % intervals over samples "
         "(each sample's mean over the seeds); plan.md says what was to be compared.",
         "\n".join(f"- `{name}`: {text}." for name, text in ENDPOINTS.items()),
@@ -321,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--jobs", type=int, default=2, help="trainings at the same time, one core each"
     )
     parser.add_argument("--output", type=Path, default=Path("outputs/prior"))
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS / "prior")
     options = parser.parse_args(argv)
     if options.action == "run":
         run_all(options.output, options.jobs)

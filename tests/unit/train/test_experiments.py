@@ -1,0 +1,146 @@
+"""The experiments' tables say what the verdicts hold: planted differences, and who is left out."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+from tree import ROOT, load_script
+
+from vsr1_bench.tiny.scenes import make_row
+
+N = 400
+NAMES = ("prior",)
+"""The experiments; each has a script and a folder of results of its name."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable() -> Iterator[None]:
+    """The scripts import what is beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts" / "experiments"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def experiment(importable: None) -> ModuleType:
+    return load_script("experiments/prior")
+
+
+@pytest.fixture(scope="module")
+def by_start(importable: None) -> ModuleType:
+    return load_script("experiments/by_start")
+
+
+@pytest.fixture
+def stored(experiment: ModuleType) -> dict[str, Any]:
+    """Every model right on half of the samples; `summed` on a tenth more, whatever the seed."""
+    draw = np.random.default_rng(0)
+    half = "".join("10"[i % 2] for i in range(N))
+    more = "".join("1" if i % 10 == 1 else c for i, c in enumerate(half))
+    runs = {}
+    for name in ("start", *experiment.names()):
+        one = dict.fromkeys(experiment.ENDPOINTS, half)
+        one["follows"] = "".join("-10"[i] for i in draw.integers(0, 3, N))
+        if name.startswith("summed"):
+            one["accuracy"] = more
+        runs[name] = one
+    curves = {
+        name: {curve: [0.1, 0.2] for curve in experiment.CURVES} for name in experiment.names()
+    }
+    for name in curves:
+        if name.startswith("answer_only"):
+            del curves[name]["reward/description_accuracy"]
+    return {"task": "demo_prior", "runs": runs, "curves": curves}
+
+
+def test_a_planted_difference_is_found_and_no_other(
+    experiment: ModuleType, stored: dict[str, Any]
+) -> None:
+    runs = experiment.read_flags(stored["runs"])
+    found = experiment.family(
+        [experiment.contrast(runs, "answer_only", "summed", e) for e in experiment.PRIMARY]
+    )
+    accuracy, lsr, self_contained = found
+    assert accuracy.paired.difference == pytest.approx(0.1)
+    assert accuracy.by_seed == pytest.approx((0.1, 0.1, 0.1))
+    assert accuracy.paired.low < 0.1 < accuracy.paired.high and accuracy.holm < 1e-6
+    assert lsr.paired.difference == self_contained.paired.difference == 0
+    assert lsr.holm == 1
+
+
+def test_samples_that_do_not_count_are_left_out(
+    experiment: ModuleType, stored: dict[str, Any]
+) -> None:
+    runs = experiment.read_flags(stored["runs"])
+    names = [f"{o}/{s}" for o in ("answer_only", "decoupled") for s in experiment.SEEDS]
+    counted = [i for i in range(N) if all(stored["runs"][n]["follows"][i] != "-" for n in names)]
+    found = experiment.contrast(runs, "answer_only", "decoupled", "follows")
+    assert found.paired.n == len(counted) < N
+
+
+def test_the_report_stands_on_the_verdicts_alone(
+    experiment: ModuleType, stored: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "verdicts.json").write_text(json.dumps(stored))
+    text = experiment.report(tmp_path)
+    assert "summed - answer\\_only" in text or "summed - answer_only" in text
+    assert "10.0 (" in text and "+10.0 +10.0 +10.0" in text
+    assert (tmp_path / "summary.md").read_text() == text
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_summary_is_what_its_verdicts_say(name: str, tmp_path: Path) -> None:
+    committed = ROOT / "results" / "tiny" / name
+    (tmp_path / "verdicts.json").write_bytes((committed / "verdicts.json").read_bytes())
+    text = load_script(f"experiments/{name}").report(tmp_path)
+    assert text == (committed / "summary.md").read_text("utf-8")
+
+
+def test_arms_are_compared_start_by_start(by_start: ModuleType) -> None:
+    draw = np.random.default_rng(1)
+    values = {
+        f"{start}/{arm}": {"cells": level + more + noise}
+        for start, level in enumerate(draw.uniform(0.2, 0.8, 5))
+        for arm, more, noise in (("one", 0.0, 0.0), ("two", 0.1, draw.normal(0, 0.02)))
+    }
+    found = by_start.against(values, "two", "one", "cells", range(5))
+    a, b = ([values[f"{start}/{arm}"]["cells"] for start in range(5)] for arm in ("one", "two"))
+    expected = stats.ttest_rel(b, a)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert found.difference == pytest.approx(0.1, abs=0.03)
+    same, other = by_start.family([found, by_start.against(values, "one", "one", "cells", [0, 1])])
+    assert (same.holm, other.p, other.difference) == (pytest.approx(2 * found.p), 1.0, 0.0)
+
+
+def test_cells_count_at_their_place(importable: None) -> None:
+    world = load_script("experiments/worlds/demo_hard")
+    gold = " ".join(f"row {r} : red none blue none" for r in range(1, 5))
+    assert world.cells_right(gold, gold) == 1
+    assert world.cells_right(gold.replace("blue", "pink", 1), gold) == 15 / 16
+    assert world.cells_right("", gold) == 0
+    assert world.cells_right("row 1 : red none", gold) == 2 / 16
+
+
+def test_the_light_changes_pixels_alone(importable: None) -> None:
+    world = load_script("experiments/worlds/demo_hard")
+    row, plain = world.make_hard_row("test", 3), make_row("test", 3)
+    assert {k: v for k, v in row.items() if k != "image"} == {
+        k: v for k, v in plain.items() if k != "image"
+    }
+    assert row["image"] == world.make_hard_row("test", 3)["image"] != plain["image"]
+    lit, shown = (np.asarray(Image.open(io.BytesIO(r["image"])).convert("RGB"), dtype=int)
+                  for r in (row, plain))  # fmt: skip
+    moved = np.abs(lit - shown)
+    most = 0.15 * 128 + world.CAST + world.GRAIN + 1
+    assert lit.shape == shown.shape and 0 < moved.max() <= most
