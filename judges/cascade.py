@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from vsr1_bench.judge import JudgeContext, JudgeRunner, ModelJudge
-from vsr1_bench.judging.compose import Cascade, two_specs
+from vsr1_bench.judging.compose import Cascade, open_both, two_specs
 
 ALL = "(all)"
 
@@ -14,7 +14,7 @@ def open_cascade(context: JudgeContext) -> JudgeRunner:
     if argument.endswith(ALL):  # a stored name, typed as it is
         options, argument = replace(options, judge_all=True), argument.removesuffix(ALL)
     first, second = two_specs(argument, context.spec)
-    rule, model = context.open(first, options), context.open(second, options)
+    rule, model = open_both(context, (first, second), options)
     name = f"cascade:{rule.name},{model.name}{ALL if options.judge_all else ''}"
     return Cascade(name, rule, model, judge_all=options.judge_all)
 

@@ -7,7 +7,7 @@ Correct by the rule is correct; elsewhere a judgment counts as correct unless it
 from dataclasses import replace
 
 from vsr1_bench.judge import JudgeContext, JudgeRunner, ModelJudge
-from vsr1_bench.judging.compose import Legacy, two_specs
+from vsr1_bench.judging.compose import Legacy, open_both, two_specs
 
 DEFAULT = "mathruler,gemini"
 
@@ -16,7 +16,7 @@ def open_legacy(context: JudgeContext) -> JudgeRunner:
     """Open rule and LLM, the latter with the paper's own prompt."""
     first, second = two_specs(context.argument or DEFAULT, context.spec)
     options = replace(context.options, prompt="paper", task_prompt=None)
-    rule, model = context.open(first, options), context.open(second, options)
+    rule, model = open_both(context, (first, second), options)
     return Legacy(f"legacy_vsr1:{rule.name},{model.name}", rule, model)
 
 

@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.flag_values import command_words
 from vsr1_bench._util.trackers import check_trackers
 from vsr1_bench.errors import StoreError, UsageError, nearest
+from vsr1_bench.generation.connect import together
 from vsr1_bench.generation.estimates import Estimate
 from vsr1_bench.judge import JudgeOptions
 from vsr1_bench.judging.choose import JudgeChoice, choose_judges
@@ -223,7 +225,8 @@ def run_evaluation(flags: RunFlags, judging: JudgeOptions | None = None) -> Eval
         # Before generation: a missing key or a typing error must not cost a run.
         judges: dict[str, JudgeChoice] = {}
         if not flags.predict_only:
-            judges = choose_judges(tasks, flags.judge, pool)
+            choosing = partial(choose_judges, tasks, flags.judge, pool)
+            judges = together(choosing, options.external_reader)[0]
         elif flags.judge:
             pool.missing(flags.judge, tasks[0])  # refuses an unknown judge; a missing key is fine
         for judge in judges.values():
@@ -265,7 +268,8 @@ def estimate_evaluation(flags: RunFlags) -> list[tuple[str, str, str, Estimate, 
         tasks = {task.name: task for task in resolve_tasks(options.tasks, options.include_path)}
         judges = {}
         if not flags.predict_only:
-            judges = choose_judges(tasks.values(), flags.judge, pool)
+            choosing = partial(choose_judges, tasks.values(), flags.judge, pool)
+            judges = together(choosing, options.external_reader)[0]
         for run in estimate_runs(options):
             rows += [
                 (run.model, run.task, part.what, part.estimate, part.at_most) for part in run.parts

@@ -152,6 +152,19 @@ def test_a_named_judge_that_lacks_something_starts_nothing(tmp_path: Path) -> No
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry_run",)])
+def test_what_judge_and_reader_miss_is_named_at_once(tmp_path: Path, dry: tuple[str, ...]) -> None:
+    done = evaluate(tmp_path, "plain", "--judge", "openai", "--reader", "openai", *dry)
+    line = error_line(done.returncode, 2, done.stderr)
+    assert "--judge_model NAME" in line and "--reader_model NAME" in line
+    assert evaluate(tmp_path, "plain", "--perception").returncode == 0
+    runs = tmp_path / "runs"
+    done = cli("perceive", runs, "--include_path", tmp_path / "tasks", "--judge", "openai",
+               "--reader", "vllm", *dry)  # fmt: skip
+    line = error_line(done.returncode, 2, done.stderr)
+    assert "--judge_model NAME" in line and "--reader_model: a folder" in line
+
+
 def test_grades_are_stored_and_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     scores = {0: "0.5", 1: "1.0", 2: "0", 3: "0.1", 4: "0.4", 5: '"about half"'}

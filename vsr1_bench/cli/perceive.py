@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Have the reader answer what it has not answered yet, judge, score, and print the table."""
     from vsr1_bench.cli.judge import choose, judge_and_print, known_runs
+    from vsr1_bench.generation.connect import together
     from vsr1_bench.judging.open import JudgePool
     from vsr1_bench.perception.reader import SELF, external_reader
     from vsr1_bench.perception.second_pass import read_runs
@@ -46,7 +48,6 @@ def execute(options: argparse.Namespace) -> int:
             "model's own second pass use the `run` command with --perception"
         )
     descriptions: Descriptions = "caption" if options.perception == "caption" else "response"
-    reader, connection = external_reader(reading, descriptions)
     skipped = Skipped()
     sound = sound_runs(options.runs, skipped, deep=True)
     with closing_account(judging.spending), JudgePool(options.include_path, judging) as pool:
@@ -60,7 +61,9 @@ def execute(options: argparse.Namespace) -> int:
                     f"{run.path}: no captions; the evaluated model writes them with: "
                     "vsr1-bench run … --perception caption"
                 )
-        chosen = choose(runs, options, pool)
+        (reader, connection), chosen = together(
+            partial(external_reader, reading, descriptions), partial(choose, runs, options, pool)
+        )
         if options.dry_run:
             return _dry_run(runs, reader, options, pool, chosen)
         progress = common.shows_progress(options)

@@ -178,6 +178,24 @@ def connect_vllm(options: ConnectOptions) -> Connection:
     return Connection(model.id, model.fingerprint, connect, sampling, _decides(settings))
 
 
+def together(*steps: Callable[[], Any]) -> list[Any]:
+    """Run steps that each open judges or a reader; all that they miss is named at once.
+
+    Raises:
+        JudgeMissingError: of one step, or with the messages of several.
+    """
+    results: list[Any] = []
+    missing: dict[str, JudgeMissingError] = {}
+    for step in steps:
+        try:
+            results.append(step())
+        except JudgeMissingError as error:
+            missing.setdefault(str(error), error)
+    if missing:
+        raise JudgeMissingError("; ".join(missing)) from next(iter(missing.values()))
+    return results
+
+
 def by_batch(generator: Generator, wanted: bool) -> Generator:
     """Let an endpoint answer by its batch service, if that is wanted."""
     if not wanted:

@@ -7,9 +7,20 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from vsr1_bench.errors import UsageError
-from vsr1_bench.judge import Estimate, Item, Judged, JudgeRunner, Verdicts, WrappingRunner
+from vsr1_bench.generation.connect import together
+from vsr1_bench.judge import (
+    Estimate,
+    Item,
+    JudgeContext,
+    Judged,
+    JudgeOptions,
+    JudgeRunner,
+    Verdicts,
+    WrappingRunner,
+)
 from vsr1_bench.records import Usage, Verdict
 from vsr1_bench.store.judge_names import read_name, split_first
 
@@ -165,6 +176,19 @@ def two_specs(argument: str, judge: str) -> tuple[str, str]:
     first, second = split_first(argument)
     if not (first and second):
         raise UsageError(f"judge {judge!r}: wanted {read_name(judge).kind}:RULE,LLM")
+    return first, second
+
+
+def open_both(
+    context: JudgeContext, specs: tuple[str, str], options: JudgeOptions
+) -> tuple[JudgeRunner, JudgeRunner]:
+    """Open the two judges of a judge.
+
+    Raises:
+        JudgeMissingError: names all that both miss.
+        UsageError: one of them is unknown, or an option cannot be used.
+    """
+    first, second = together(*(partial(context.open, spec, options) for spec in specs))
     return first, second
 
 

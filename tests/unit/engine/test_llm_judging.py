@@ -248,6 +248,21 @@ def test_what_is_missing_is_said(spec: str, options: dict[str, str], said: str) 
 
 
 @pytest.mark.parametrize(
+    "spec",
+    ["cascade:openai,gemini", "majority:cascade:openai,gemini*3", "legacy_vsr1:openai,gemini"],
+)
+def test_all_that_several_judges_miss_is_named_at_once(spec: str) -> None:
+    with pytest.raises(JudgeMissingError) as caught:
+        open_judge(spec, (), JudgeOptions())
+    said = str(caught.value)
+    wanted = ("--judge_model NAME", "VSR1_JUDGE_API_KEY or OPENAI_API_KEY", "GEMINI_API_KEY")
+    assert [part for part in wanted if part not in said] == [] and "\n" not in said
+    with pytest.raises(JudgeMissingError) as caught:
+        open_judge("cascade:gemini,gemini[m]", (), JudgeOptions())
+    assert str(caught.value).count("needs a key") == 1
+
+
+@pytest.mark.parametrize(
     ("args", "said"),
     [
         ({"temprature": 1}, "--judge_args temprature.*did you mean temperature|does not take it"),
