@@ -74,6 +74,10 @@ HOPELESS = {
         failure(400, "'max_tokens' is not supported; use 'max_completion_tokens' instead"),
         "--model_args max_completion_tokens=true",
     ),
+    "temperature": (
+        failure(400, "'temperature' does not support 0; only the default (1) value is supported"),
+        "--gen_kwargs temperature=1",
+    ),
     "fastapi": (Reply(422, {"detail": [{"msg": "field required"}]}), "field required"),
 }
 

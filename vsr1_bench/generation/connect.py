@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import JudgeMissingError, UsageError
 from vsr1_bench.generation.further_fields import FIELDS, headers_of, read_field
+from vsr1_bench.generation.hosts import with_host_args
 from vsr1_bench.records import Sampling
 from vsr1_bench.store.environment import BASE_URL_VARIABLE
 
@@ -100,7 +101,8 @@ def connect_openai(options: ConnectOptions) -> Connection:
     from vsr1_bench.generation.openai import KEY_VARIABLE, OpenAIArgs, OpenAIGenerator
 
     model = find_model(options.model, backend="openai", base_url=given or OPENAI, flags=flags)
-    args = parse_backend_args(OpenAIArgs, "openai", settings, flags)
+    # Not in `settings`: judges are who they were before hosts were known.
+    args = parse_backend_args(OpenAIArgs, "openai", with_host_args(model.base_url, settings), flags)
 
     def connect() -> Generator:
         shared = os.environ.get(KEY_VARIABLE) and not os.environ.get(flags.key_variable)

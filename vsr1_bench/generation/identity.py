@@ -13,6 +13,7 @@ from typing import Any
 
 from vsr1_bench.generation.base import BackendArgs, InSpec, NotInSpec, parse_backend_args
 from vsr1_bench.generation.devices import check_devices
+from vsr1_bench.generation.hosts import with_host_args
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.precision import precision_of
 from vsr1_bench.store.spec import PrecisionSpec
@@ -56,6 +57,8 @@ def identify(backend: str, model: ModelInfo, given: dict[str, Any]) -> Identity:
     Raises:
         UsageError: the backend does not take an argument, or devices are missing.
     """
+    if backend == "openai":  # one run, whether the arguments were typed or are the host's
+        given = with_host_args(model.base_url, given)
     args = parse_backend_args(arguments_of(backend), backend, given)
     check_devices(backend, args)
     precision = precision_of(model.path, args) if backend in LOADING else None

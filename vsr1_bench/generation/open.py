@@ -13,6 +13,7 @@ from vsr1_bench._util.installing import install_command
 from vsr1_bench.errors import UsageError, nearest
 from vsr1_bench.generation.base import Generator, SyncableGenerator, parse_backend_args
 from vsr1_bench.generation.devices import gpu_count
+from vsr1_bench.generation.hosts import with_host_args
 from vsr1_bench.generation.identity import arguments_of
 from vsr1_bench.generation.models import ModelInfo
 
@@ -106,6 +107,8 @@ def open_generator(
         UsageError: the backend does not take an argument in `--model_args`.
         ModelError: the model cannot be loaded.
     """
+    if backend == "openai":
+        model_args = with_host_args(model.base_url, model_args)
     args: Any = parse_backend_args(arguments_of(backend), backend, model_args, model.flags)
     if backend == "scripted":
         from vsr1_bench.generation.scripted import ScriptedGenerator

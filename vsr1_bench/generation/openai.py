@@ -39,6 +39,7 @@ from vsr1_bench.generation.chat_reply import (
     read_message,
 )
 from vsr1_bench.generation.further_fields import body_fields, headers_of
+from vsr1_bench.generation.hosts import known_host
 from vsr1_bench.generation.images import data_url
 from vsr1_bench.generation.models import ModelInfo, checked_url
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
@@ -59,11 +60,13 @@ class OpenAIArgs(CallArgs):
     """`--model_args` of the openai backend."""
 
     vllm_fields: Annotated[bool, InSpec()] = True
-    """Send top_k, min_p and repetition_penalty, which vLLM and SGLang accept and OpenAI refuses."""
+    """Send top_k, min_p and repetition_penalty, which vLLM and SGLang accept. The hosts of OpenAI,
+    Azure OpenAI and Gemini refuse them, so their default is `false`."""
     max_completion_tokens: Annotated[
         bool, NotInSpec("another name for the same limit; a server takes one of the two")
     ] = False
-    """Send the token limit under this name, for OpenAI's reasoning models, not as `max_tokens`."""
+    """Send the token limit under this name, for OpenAI's reasoning models, not as `max_tokens`. The
+    default of the hosts of OpenAI and Azure OpenAI is `true`."""
     logprobs: Annotated[bool, NotInSpec(EXTRA)] = False
     """Store the log-probability of each token."""
 
@@ -88,6 +91,8 @@ class OpenAIGenerator(CallingGenerator):
         self._marked = False
         """Whether a byte order mark has been reported."""
         self._flags = model.flags
+        host = known_host(model.base_url)
+        self._defaults = host.defaults if host else {}
         url, key = checked_url(model.base_url or "", model.flags), checked_key(key_variable)
         headers = headers_of(model.flags.headers_variable)
         self._client = openai.AsyncOpenAI(
@@ -140,8 +145,9 @@ class OpenAIGenerator(CallingGenerator):
     def _fields(self, request: Request) -> dict[str, Any]:
         s = request.sampling
         limit = "max_completion_tokens" if self.args.max_completion_tokens else "max_tokens"
-        fields: dict[str, Any] = {"temperature": s.temperature, "top_p": s.top_p, "n": 1}
-        fields |= {limit: s.max_tokens, "seed": request.seed}
+        fields: dict[str, Any] = {"temperature": s.temperature, "top_p": s.top_p}
+        fields = {k: v for k, v in fields.items() if v != self._defaults.get(k)}
+        fields |= {"n": 1, limit: s.max_tokens, "seed": request.seed}
         if s.stop:
             fields["stop"] = list(s.stop)
         if self.args.vllm_fields:
@@ -182,6 +188,9 @@ class OpenAIGenerator(CallingGenerator):
         flag = self._flags.args
         if self.args.vllm_fields and any(f in reason for f in ("top_k", "min_p", "repetition_pen")):
             return f"{reason} (an endpoint without these fields: {flag} vllm_fields=false)"
+        if "temperature" in reason and "default (1)" in reason and self._flags.role != "reader":
+            sampling = "--gen_kwargs" if self._flags.role == "backend" else flag
+            return f"{reason} (a model that takes no other: {sampling} temperature=1)"
         if "max_completion_tokens" in reason and not self.args.max_completion_tokens:
             return f"{reason} ({flag} max_completion_tokens=true)"
         return reason
