@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Have the reader answer what it has not answered yet, judge, score, and print the table."""
-    from vsr1_bench.cli.judge import choose, judge_and_print, known_runs
+    from vsr1_bench.cli.judge import judge_and_print
     from vsr1_bench.generation.connect import together
     from vsr1_bench.judging.open import JudgePool
     from vsr1_bench.perception.reader import SELF, external_reader
@@ -49,21 +49,12 @@ def execute(options: argparse.Namespace) -> int:
         )
     descriptions: Descriptions = "caption" if options.perception == "caption" else "response"
     skipped = Skipped()
-    sound = sound_runs(options.runs, skipped, deep=True)
     with closing_account(judging.spending), JudgePool(options.include_path, judging) as pool:
-        runs, unknown = known_runs(sound, options.include_path)
-        read = seeing_runs(runs)
-        if not read:
-            raise UsageError("all of these are blind runs: their descriptions describe no image")
-        for run in read:
-            if descriptions == "caption" and not run.captions():
-                raise StoreError(
-                    f"{run.path}: no captions; the evaluated model writes them with: "
-                    "vsr1-bench run … --perception caption"
-                )
-        (reader, connection), chosen = together(
-            partial(external_reader, reading, descriptions), partial(choose, runs, options, pool)
+        (reader, connection), (runs, unknown, chosen) = together(
+            partial(external_reader, reading, descriptions),
+            partial(_read_and_judged, options, descriptions, pool, skipped),
         )
+        read = seeing_runs(runs)
         if options.dry_run:
             return _dry_run(runs, reader, options, pool, chosen)
         progress = common.shows_progress(options)
@@ -80,6 +71,30 @@ def execute(options: argparse.Namespace) -> int:
         code = judge_and_print(runs, options, pool, chosen, skipped)
     failed = any(tally.failed for tally in tallies)
     return EXIT_INCOMPLETE if failed or unknown or skipped.count else code
+
+
+def _read_and_judged(
+    options: argparse.Namespace, descriptions: Descriptions, pool: JudgePool, skipped: Skipped
+) -> tuple[list[RunFolder], int, dict[str, JudgeChoice]]:
+    """The runs, how many are of unknown tasks, and the judge of each task.
+
+    Raises:
+        StoreError, UsageError: no run, or none with descriptions; a judge that cannot be used.
+    """
+    from vsr1_bench.cli.judge import choose, known_runs
+    from vsr1_bench.scoring.seeing import seeing_runs
+
+    runs, unknown = known_runs(sound_runs(options.runs, skipped, deep=True), options.include_path)
+    read = seeing_runs(runs)
+    if not read:
+        raise UsageError("all of these are blind runs: their descriptions describe no image")
+    for run in read:
+        if descriptions == "caption" and not run.captions():
+            raise StoreError(
+                f"{run.path}: no captions; the evaluated model writes them with: "
+                "vsr1-bench run … --perception caption"
+            )
+    return runs, unknown, choose(runs, options, pool)
 
 
 def _dry_run(

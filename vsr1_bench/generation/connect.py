@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench._util.installing import install_command
-from vsr1_bench.errors import JudgeMissingError, UsageError
+from vsr1_bench.errors import BenchError, JudgeMissingError, UsageError
 from vsr1_bench.generation.further_fields import FIELDS, headers_of, read_field
 from vsr1_bench.generation.hosts import with_host_args
 from vsr1_bench.records import Sampling
@@ -193,6 +193,10 @@ def together(*steps: Callable[[], Any]) -> list[Any]:
             results.append(step())
         except JudgeMissingError as error:
             missing.setdefault(str(error), error)
+        except BenchError:
+            if not missing:
+                raise
+            break  # what was missing first is said first
     if missing:
         raise JudgeMissingError("; ".join(missing)) from next(iter(missing.values()))
     return results
