@@ -14,7 +14,7 @@ import logging
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -34,6 +34,14 @@ TASKS = "vsr1_bench.tasks"
 JUDGES = "vsr1_bench.judges"
 
 ALL = "all"
+PUBLISHED = {
+    "paper": (
+        *("mmmu_pro_4", "mmmu_pro_10", "mmmu_pro_vision", "mmmu", "realworldqa", "visnumbench"),
+        *("mathverse", "mathvision", "hallusionbench_image", "hallusionbench_non_image"),
+    ),
+}
+"""Suites whose tasks have an order: that of the columns of table 2 of the Vision-SR1 paper. A task
+that states such a suite but is not named here follows by name."""
 SPLITS = ("val", "validation", "test", "testmini", "mini", "dev", "full", "standard", "image")
 """Ends of the names that other harnesses give to tasks."""
 
@@ -77,19 +85,28 @@ class Registry:
             )
 
     def suites(self) -> dict[str, list[str]]:
-        """Suite name -> names of its tasks, in order; `all` has every task of `with_rows`."""
+        """Suite name -> names of its tasks, in order (`PUBLISHED`, else by name).
+
+        `all` has every task of `with_rows`.
+        """
         suites: dict[str, list[str]] = {ALL: self.with_rows()}
         suites |= {name: list(group.tasks) for name, group in self.groups.items()}
         for name, task in sorted(self.tasks.items()):
             for suite in task.suites:
                 suites.setdefault(suite, []).append(name)
-        return suites
+        return suites | {name: in_suite_order(suites[name]) for name in PUBLISHED if name in suites}
 
     def with_rows(self) -> list[str]:
         """Names of the tasks that need no `--dataset`."""
         return sorted(
             n for n, task in self.tasks.items() if not isinstance(task.source, UserDataset)
         )
+
+
+def in_suite_order(tasks: Iterable[str]) -> list[str]:
+    """Tasks of `PUBLISHED` suites in their order, then the others by name."""
+    places = {task: i for i, task in enumerate(n for names in PUBLISHED.values() for n in names)}
+    return sorted(tasks, key=lambda task: (places.get(task, len(places)), task))
 
 
 def load_registry(include_path: Sequence[str | Path] = (), *, judges: bool = True) -> Registry:

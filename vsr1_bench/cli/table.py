@@ -193,13 +193,15 @@ def _print_long(options: argparse.Namespace, runs: list[RunFolder]) -> None:
 def _print_wide(options: argparse.Namespace, runs: list[RunFolder]) -> None:
     from vsr1_bench.leaderboard.averages import add_averages
     from vsr1_bench.leaderboard.marking import mark_best
+    from vsr1_bench.leaderboard.order import column_order
     from vsr1_bench.leaderboard.wide import Wanted, build_grid
     from vsr1_bench.registry import load_registry
 
     scored = stored_scores(options, runs)
     words = tuple(word.strip() for word in options.columns.split(",") if word.strip())
     registry = load_registry(options.include_path, judges=False)
-    wanted = Wanted(words, options.by, task_names(options), own_judges(options))
+    order = column_order(scored, registry, options.include_path)
+    wanted = Wanted(words, options.by, task_names(options), own_judges(options), order)
     reported = reported_tables(options)
     grid = build_grid(scored, wanted, reported)
     if not grid.rows:
@@ -326,6 +328,7 @@ def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
     """The tasks of `--tasks` in order, with groups that are named or whose tasks all are."""
     if options.tasks is None:
         return None
+    from vsr1_bench.leaderboard.order import with_groups
     from vsr1_bench.registry import load_registry, resolve_tasks
 
     registry = load_registry(options.include_path, judges=False)
@@ -336,10 +339,12 @@ def task_names(options: argparse.Namespace) -> tuple[str, ...] | None:
         else:
             tasks = resolve_tasks(word, options.include_path)
             names.update(dict.fromkeys(task.name for task in tasks))
-    for group in registry.groups.values():
-        if all(task in names for task in group.tasks):
-            names.setdefault(group.name)
-    return tuple(names)
+    whole = {
+        name: group.tasks
+        for name, group in registry.groups.items()
+        if name not in names and all(task in names for task in group.tasks)
+    }
+    return with_groups(names, whole)
 
 
 def _chosen(options: argparse.Namespace, scored: list[Scored]) -> list[Scored]:

@@ -105,6 +105,8 @@ class Wanted:
     """Only these tasks and groups, in this order."""
     judges: Mapping[str, str] = field(default_factory=dict)
     """Task -> its own judge, which wins a tie."""
+    order: tuple[str, ...] = ()
+    """The order of columns without `tasks` (`order.column_order`); others follow as they come."""
 
     @property
     def row_per_task(self) -> bool:
@@ -121,9 +123,8 @@ def build_grid(
     rows = _measured_rows(chosen, wanted, reported, columns)
     if not wanted.row_per_task:
         rows += _reported_rows(wanted, reported, columns)
-    if wanted.tasks is not None:
-        order = {task: i for i, task in enumerate(wanted.tasks)}
-        columns.sort(key=lambda column: order.get(column.task, len(order)))
+    order = {task: i for i, task in enumerate(wanted.tasks or wanted.order)}
+    columns.sort(key=lambda column: order.get(column.task, len(order)))
     grid = Grid(columns, [], rows)
     cells = [cell for row in rows for cell in row.cells.values()]
     if readers := {cell.reader for cell in cells if cell.reader}:

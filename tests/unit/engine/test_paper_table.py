@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from cli import here
 from scored import spec_of, stored_run, tasks_folder
 from tree import ROOT
 
-from vsr1_bench.registry import load_registry
+from vsr1_bench.registry import in_suite_order, load_registry, resolve_tasks
 
 GOOD, FAIR = [1.0] * 90 + [0.0] * 10, [1.0] * 60 + [0.0] * 40
 
@@ -111,6 +113,52 @@ def test_the_papers_table_has_the_papers_names() -> None:
     assert r"{\shortstack{HallusionBench\\(image)}}" in made
     assert r"\multicolumn{11}{l}{\emph{Reported by arXiv:2508.19652v2}}" in made
     assert "mmmu" not in made.replace("mmmu\\_pro\\_weighted", "")
+
+
+PAPER = (
+    *("mmmu_pro_4", "mmmu_pro_10", "mmmu_pro_vision", "mmmu", "realworldqa", "visnumbench"),
+    *("mathverse", "mathvision", "hallusionbench_image", "hallusionbench_non_image"),
+)
+
+
+def heading(runs: Path, *flags: object) -> list[str]:
+    document = json.loads(told(runs, "--format", "json", *flags))
+    return [column["task"] for column in document["columns"]]
+
+
+def test_columns_of_the_paper_s_suite_are_in_the_paper_s_order(tmp_path: Path) -> None:
+    assert tuple(task.name for task in resolve_tasks("paper")) == PAPER
+    assert in_suite_order({"zebra", "apple", *PAPER}) == [*PAPER, "apple", "zebra"]
+    for task in reversed(PAPER[3:]):
+        stored_run(tmp_path / "runs", spec_of("m", task), GOOD)
+    assert heading(tmp_path / "runs") == [*PAPER[3:]]
+    assert heading(tmp_path / "runs", "--tasks", "paper") == [*PAPER[3:]]
+
+
+def test_columns_are_in_the_order_of_the_command_that_made_the_runs(tmp_path: Path) -> None:
+    folder = tasks_folder(tmp_path)
+    runs = [
+        stored_run(tmp_path / "runs", spec_of(model, task), GOOD)
+        for model in ("a", "b")
+        for task in ("alpha", "beta", "figures")
+    ]
+    assert heading(tmp_path / "runs") == ["alpha", "beta", "pair", "figures"]
+    several = f"vsr1-bench --tasks figures,beta,alpha --include_path {shlex.quote(str(folder))}"
+    for run in runs[:3]:
+        meta = json.loads((run.path / "run.json").read_text())
+        one = {"command": "vsr1-bench run --tasks=figures", "started": "2026-01-01"}
+        meta["commands"] = [one, {"command": several, "started": "2026-01-02"}]
+        (run.path / "run.json").write_text(json.dumps(meta))
+    assert heading(tmp_path / "runs") == ["figures", "beta", "alpha", "pair"]
+    assert heading(tmp_path / "runs", "--tasks", "beta,figures,alpha") == [
+        *("beta", "figures", "alpha", "pair")
+    ]
+    # A command that says nothing of them, cannot be read, or names what is gone.
+    for text in ("vsr1-bench --tasks 'gone", "vsr1-bench --tasks gone,figures", "vsr1-bench -t"):
+        for run in runs[:3]:
+            meta["commands"] = [{"command": text, "started": "2026-01-01"}]
+            (run.path / "run.json").write_text(json.dumps(meta | {"spec": run.meta()["spec"]}))
+        assert heading(tmp_path / "runs")[0] == "alpha"
 
 
 def test_every_task_of_ours_has_a_title() -> None:
