@@ -25,6 +25,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from vsr1_bench.calibration.difference import difference
 from vsr1_bench.calibration.estimate import (
     Units,
     judge_errors,
@@ -319,8 +320,12 @@ class Judging:
 
     def of_run(self, rng: Rng, place: NDArray[np.intp], p: Floats) -> Units:
         """Draw the verdicts and labels of a run; `p` is each question's chance of being right."""
-        rates = np.array([self.sensitivity, self.specificity])
         truth = (rng.random(self.n) < p).astype(np.float64)
+        return self.labelled(rng, place, truth)
+
+    def labelled(self, rng: Rng, place: NDArray[np.intp], truth: Floats) -> Units:
+        """Draw the verdicts on answers, and labels of some."""
+        rates = np.array([self.sensitivity, self.specificity])
         values = self.judged(rng, truth, place, rates)
         strata = values
         if self.foreign:
@@ -360,6 +365,40 @@ JUDGINGS = (
     Judging(1000, 200, 0.05, 0.9, 0.97, inside=False),
     Judging(1000, 100, 0.9, 0.99, 0.95, inside=False),
     Judging(100, 60, 0.6, 0.9, 0.8, 10, 0.4, inside=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """Two judged runs on the same questions, each with labels; their difference is wanted."""
+
+    first: Judging
+    second: Judging
+
+    @property
+    def value(self) -> float:
+        """The true difference."""
+        return self.second.truth - self.first.truth
+
+    def draw(self, rng: Rng) -> list[Units]:
+        """Draw both runs; half of the questions are as hard for one as for the other."""
+        n, size = self.first.n, self.first.per_cluster
+        place = np.repeat(np.arange(n // size), size)
+        hard, parts = rng.random(n), []
+        for one in (self.first, self.second):
+            p = shared(rng, one.truth, one.rho, place.max() + 1)[place]
+            draw = np.where(rng.random(n) < 0.5, hard, rng.random(n))
+            parts.append(one.labelled(rng, place, (draw < p).astype(np.float64)))
+        return parts
+
+
+PAIRS = (
+    Against(Judging(1000, 200, 0.6, 0.95, 0.85), Judging(1000, 200, 0.6, 0.95, 0.85)),
+    Against(Judging(1000, 200, 0.5, 0.9, 0.9), Judging(1000, 200, 0.6, 0.8, 0.9)),
+    Against(Judging(300, 100, 0.4, 0.9, 0.8), Judging(300, 100, 0.5, 0.9, 0.8)),
+    Against(
+        Judging(1000, 200, 0.6, 0.95, 0.85, 5, 0.3), Judging(1000, 200, 0.7, 0.85, 0.85, 5, 0.3)
+    ),
 )
 
 
@@ -407,7 +446,33 @@ def calibration(sets: int, seed: int) -> int:
         cells = ["LSR" if case.lsr else "accuracy", case.units, f"{100 * case.value:.0f} %", rates]
         cells += [str(case.labels), shown[0], shown[1], half[1], shown[2], half[2], *of_judge, mark]
         print(f"| {' | '.join(cells)} |", flush=True)
-    return broken
+    return broken + sum(_difference(pair, sets, seed) for pair in PAIRS)
+
+
+def _difference(pair: Against, sets: int, seed: int) -> bool:
+    """Simulate `compare --calibrated` and print its line; return whether it is broken."""
+    rng = np.random.default_rng([seed, *repr(pair).encode()])
+    hits, wide = np.zeros(2), 0.0
+    for _ in range(sets):
+        first, second = pair.draw(rng)
+        found = difference(first, second)
+        alone = interval(first.values, second.values, first.clusters)
+        assert found.low is not None and found.high is not None and alone is not None
+        for at, (low, high) in enumerate((alone, (found.low, found.high))):
+            hits[at] += low <= pair.value <= high
+        wide += (found.high - found.low) / 2
+    alone, cover = hits / sets
+    bad = not LEAST <= cover <= MOST
+    ways = [
+        f"{100 * one.sensitivity:.0f} %, {100 * one.specificity:.0f} %"
+        for one in (pair.first, pair.second)
+    ]
+    truths = f"{100 * pair.first.truth:.0f} %, {100 * pair.second.truth:.0f} %"
+    cells = ["difference", f"{pair.first.units}, 2 runs", truths, "; ".join(dict.fromkeys(ways))]
+    cells += [f"{pair.first.labels} each", f"{100 * alone:.1f} %", f"{100 * cover:.1f} %"]
+    cells += [f"{100 * wide / sets:.1f}", *"––––", "**no: broken**" if bad else "yes"]
+    print(f"| {' | '.join(cells)} |", flush=True)
+    return bad
 
 
 def main() -> int:

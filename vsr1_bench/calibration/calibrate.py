@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ NOTHING = asdict(Value(None))
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class LabelledRun:
     """A run with its labels, and the strata that they were drawn from."""
 
     seen: Judged
@@ -60,10 +60,7 @@ def calibrate(
         StoreError: a run was not judged by the judge, or its verdicts have changed since the draw.
         UsageError: no label belongs to these runs.
     """
-    by_run: dict[str, dict[Place, Label]] = defaultdict(dict)
-    for label in labels:
-        by_run[label.run][label.place] = label
-    found = [_run(run, judge, by_run.get(short_name(run), {}), include_path) for run in runs]
+    found = [labelled_run(run, judge, labels, include_path) for run in runs]
     if not any(one.labels for one in found):
         raise UsageError(
             "no row of the sheet belongs to these runs; name the runs it was drawn from"
@@ -75,7 +72,18 @@ def calibrate(
     return documents
 
 
-def _run(run: RunFolder, judge: str, labels: Labels, include_path: Sequence[str]) -> _Run:
+def labelled_run(
+    run: RunFolder, judge: str, rows: Sequence[Label], include_path: Sequence[str] = ()
+) -> LabelledRun:
+    """A run as a judge sees it, with those rows of sheets that belong to it.
+
+    Raises:
+        StoreError: the run was not judged by the judge, or its verdicts have changed since the
+            draw.
+        UsageError: its rows are of two draws.
+    """
+    name = short_name(run)
+    labels = {label.place: label for label in rows if label.run == name}
     ways = {(label.drawn_by, label.reader) for label in labels.values()}
     if len(ways) > 1:
         raise UsageError(f"{run.path}: the sheet has rows of two draws; use a sheet for each")
@@ -91,13 +99,13 @@ def _run(run: RunFolder, judge: str, labels: Labels, include_path: Sequence[str]
                 f"{run.path}: the verdicts of {drawn_by} have changed since the sheet was drawn "
                 f"(sample {place[0]!r}); draw a new sheet: --labels with another file name"
             )
-    return _Run(seen, drawing, labels)
+    return LabelledRun(seen, drawing, labels)
 
 
-def _documents(members: Sequence[_Run]) -> list[dict[str, Any]]:
+def _documents(members: Sequence[LabelledRun]) -> list[dict[str, Any]]:
     """The documents of one task's runs."""
     homes: dict[str, int] = {}  # the same question is one cluster in all runs
-    parts = {name: [_units(one, name, homes) for one in members] for name in METRICS}
+    parts = {name: [units_of(one, name, homes) for one in members] for name in METRICS}
     documents = []
     for at, one in enumerate(members):
         metrics = {}
@@ -141,14 +149,25 @@ def _metric(units: Units, pool: Units | None) -> dict[str, Any]:
     }
 
 
-def _units(one: _Run, metric: str, homes: dict[str, int]) -> Units:
-    """The responses that a metric is over, among those that could be drawn."""
+def units_of(
+    one: LabelledRun, metric: str, homes: dict[str, int], only: Collection[str] | None = None
+) -> Units:
+    """The responses that a metric is over, among those that could be drawn.
+
+    Args:
+        one: A run with labels.
+        metric: One of `METRICS`.
+        homes: Name of a cluster -> its number; grows by those of this run.
+        only: Ids of the samples that count; None = all.
+    """
     value, label = _MEANS[metric]
     values, said, strata, clusters = [], [], [], []
     cells: dict[str, int] = {}
     for place, response in one.seen.responses.items():
         cell, seen = one.drawing.cell(place), one.seen.readings.get(place)
         if cell is None or response.correct is None:
+            continue
+        if only is not None and place[0] not in only:
             continue
         known = response.correct if metric == "accuracy" else value(seen)
         if known is None:

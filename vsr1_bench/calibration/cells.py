@@ -15,7 +15,7 @@ from vsr1_bench.leaderboard.wide import Grid, GridCell
 
 EXPLAINED = (
     "Calibrated numbers estimate what people would say, from all verdicts and some human labels "
-    "(PPI++). No best and second best are marked among them."
+    "(PPI++). No best and second best are marked among them; compare --calibrated has differences."
 )
 
 

@@ -114,6 +114,20 @@ def prediction_powered(units: Units, tuning: float | None = None) -> Value:
     """
     if not len(units.values) or units.empty_strata:
         return Value(None)
+    mean, influence = powered(units, tuning)
+    return _value(mean, influence, units, int(units.labelled.sum()))
+
+
+def powered(
+    units: Units, tuning: float | None = None, clusters: int = 0
+) -> tuple[float, FloatArray]:
+    """The power-tuned mean, and the influence of each cluster and pseudo-label on it.
+
+    Args:
+        units: At least one, and no stratum without a label.
+        tuning: lambda; None = the one with the smallest variance.
+        clusters: Make room for at least this many clusters (see `two_phases`).
+    """
     power = best_tuning(units) if tuning is None else tuning
     n = len(units.values)
     some, f = units.labelled, units.values
@@ -123,9 +137,9 @@ def prediction_powered(units: Units, tuning: float | None = None) -> Value:
     def part(y: FloatArray, f: FloatArray) -> FloatArray:
         return (y - power * f) / n
 
-    influence = two_phases(units, power * f / n, part)
+    influence = two_phases(units, power * f / n, part, clusters)
     influence -= np.bincount(units.clusters, minlength=len(influence)) * (mean / n)
-    return _value(mean, influence, units, int(some.sum()))
+    return mean, influence
 
 
 def best_tuning(units: Units) -> float:

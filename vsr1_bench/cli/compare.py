@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ from vsr1_bench.cli.stored import show_sound
 from vsr1_bench.errors import DamagedRunError, UsageError
 
 if TYPE_CHECKING:
+    from vsr1_bench.calibration.difference import Difference
+    from vsr1_bench.compare.compare import Comparison
     from vsr1_bench.store.run_folder import RunFolder
 
 
@@ -34,6 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="list the first N samples on which the runs of a comparison differ",
     )
+    parser.add_argument(
+        "--calibrated",
+        metavar="FILE",
+        action="append",
+        type=user_path,
+        default=[],
+        help="also differences corrected by this labelling sheet of `calibrate`, which people have "
+        "filled in for both runs; can be repeated (docs/judges.md)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document with every flip")
     common.add_include_path(parser)
 
@@ -51,6 +62,7 @@ def _compare(
     damaged: Mapping[Path, DamagedRunError],
 ) -> None:
     import json
+    from dataclasses import asdict
 
     from vsr1_bench.compare.compare import compare_runs, document, tasks_left_out
     from vsr1_bench.compare.text import comparison_texts
@@ -60,9 +72,77 @@ def _compare(
         options.runs, options.judge, options.include_path, left_out=damaged, progress=shown
     )
     missing = tasks_left_out(options.runs, damaged)
+    corrected = _calibrated(options, comparisons)
     if options.json:
         listed = [document(one, options.flips) for one in comparisons]
+        for values, found in zip(listed, corrected, strict=bool(corrected)):
+            values["calibrated"] = found if isinstance(found, str) else asdict(found)
         print(json.dumps({"comparisons": listed, "tasks_left_out": missing}, indent=1))
         return
     texts = comparison_texts(comparisons, options.runs, missing, options.flips or 0)
+    if corrected:
+        texts[3:3] = _calibrated_texts(comparisons, corrected)
     print("\n\n".join(texts))
+
+
+def _calibrated(
+    options: argparse.Namespace, comparisons: Sequence[Comparison]
+) -> list[Difference | str]:
+    """The corrected difference of each comparison, or why there is none; empty if not wanted.
+
+    Raises:
+        UsageError: none of them can be corrected.
+    """
+    if not options.calibrated:
+        return []
+    from vsr1_bench.calibration.difference import calibrated_difference
+    from vsr1_bench.calibration.sheet import read_labels
+    from vsr1_bench.store.run_folder import RunFolder
+
+    labels = read_labels(options.calibrated)
+    found = []
+    for one in comparisons:
+        runs = [RunFolder(Path(folder)) for folder in (one.first_run, one.second_run)]
+        found.append(
+            calibrated_difference(runs[0], runs[1], one.judge, labels, options.include_path)
+        )
+    if all(isinstance(one, str) for one in found):
+        raise UsageError(f"--calibrated: no difference can be corrected: {found[0]}")
+    return found
+
+
+CALIBRATED = ("task", "n", "difference", "from", "to", "points", "95 % interval", "p", "p (Holm)")
+
+
+def _calibrated_texts(
+    comparisons: Sequence[Comparison], corrected: Sequence[Difference | str]
+) -> list[str]:
+    """The corrected differences as a table, what they are, and which of them there are not."""
+    from vsr1_bench.compare.text import p_text, pair_name, points_text
+    from vsr1_bench.leaderboard.rendering import markdown
+    from vsr1_bench.leaderboard.sheet import Sheet
+    from vsr1_bench.scoring.paired import holm
+
+    p_values = [
+        one.p_value for one in corrected if not isinstance(one, str) and one.p_value is not None
+    ]
+    adjusted = iter(holm(p_values))
+    rows, reasons = [], []
+    for one, found in zip(comparisons, corrected, strict=True):
+        if isinstance(found, str):
+            reasons.append(f"Not calibrated: {one.task}, {pair_name(one)}: {found}.")
+            continue
+        bounds = (found.low, found.high)
+        interval = " to ".join(points_text(bound) for bound in bounds if bound is not None)
+        tested = ["–", "–"]
+        if found.p_value is not None:
+            tested = [p_text(found.p_value), p_text(next(adjusted))]
+        shares = [f"{100 * share:.1f}" for share in (found.first, found.second)]
+        points = points_text(found.difference)
+        head = (one.task, f"{found.n:,}", pair_name(one))
+        rows.append((*head, *shares, points, interval or "–", *tested, f"{found.labels:,}"))
+    explained = (
+        "Calibrated by human labels (PPI++; the t test that belongs to the interval): what people "
+        "would say, estimated from the verdicts on both runs and their labels."
+    )
+    return [explained, markdown(Sheet((*CALIBRATED, "labels"), tuple(rows))), *reasons]

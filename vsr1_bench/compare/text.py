@@ -28,7 +28,7 @@ def comparison_texts(
         _explanation(comparisons),
     ]
     for one in comparisons:
-        what = _pair(one)
+        what = pair_name(one)
         if one.left_out:
             counts = ", ".join(f"{count:,} {reason}" for reason, count in one.left_out.items())
             texts.append(f"Left out of {one.task}, {what}: {counts}.")
@@ -69,26 +69,29 @@ def _letter(place: int) -> str:
     return before + chr(ord("A") + place % 26)
 
 
-def _pair(one: Comparison) -> str:
+def pair_name(one: Comparison) -> str:
+    """How a comparison is called beside the legend: `B − A`."""
     return f"{_letter(one.second_place)} − {_letter(one.first_place)}"
 
 
 def _row(one: Comparison) -> tuple[str, ...]:
     p = one.paired
-    interval = "–" if p.low is None or p.high is None else f"{_points(p.low)} to {_points(p.high)}"
+    interval = (
+        "–" if p.low is None or p.high is None else f"{points_text(p.low)} to {points_text(p.high)}"
+    )
     clustered = "" if p.clusters == p.n else f" ({p.clusters:,} clusters)"
     return (
         one.task,
         one.judge,
         f"{p.n:,}{clustered}",
-        _pair(one),
+        pair_name(one),
         f"{100 * p.first:.1f}",
         f"{100 * p.second:.1f}",
-        _points(p.difference),
+        points_text(p.difference),
         interval,
-        _p(p.p_value),
+        p_text(p.p_value),
         p.test,
-        _p(one.holm),
+        p_text(one.holm),
         f"{p.wins:,}",
         f"{p.losses:,}",
         f"{p.ties:,}",
@@ -96,11 +99,13 @@ def _row(one: Comparison) -> tuple[str, ...]:
     )
 
 
-def _points(share: float) -> str:
+def points_text(share: float) -> str:
+    """A difference of shares in points, with its sign."""
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """A p value."""
     return "≤ 0.0001" if value <= 0.0001 else f"{value:.4f}"
 
 
@@ -117,7 +122,7 @@ def _explanation(comparisons: list[Comparison]) -> str:
         one.paired.mcnemar is not None and one.paired.test != "McNemar exact" for one in comparisons
     ):
         values = ", ".join(
-            f"{one.task} {_p(one.paired.mcnemar)}"
+            f"{one.task} {p_text(one.paired.mcnemar)}"
             for one in comparisons
             if one.paired.mcnemar is not None and one.paired.test != "McNemar exact"
         )
