@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +73,13 @@ def _draw(runs: Sequence[RunFolder], judge: str, options: argparse.Namespace) ->
     rows = make_sheet(seen, options.draw, options.seed)
     write_sheet(options.labels, rows)
     both = " and `reading_label`" if "reading_label" in rows[0] else ""
+    words = [str(path) for path in options.runs]
+    words += [word for folder in options.include_path for word in ("--include_path", folder)]
+    page = shlex.join(["vsr1-bench", "view", *words, "--labels", str(options.labels)])
     print(
         f"{options.labels}: {len(rows):,} responses of {len(runs)} runs to label. Write correct, "
-        f"incorrect or unclear into `label`{both}; keep all columns; then run the same command."
+        f"incorrect or unclear into `label`{both}; keep all columns; then run the same command.\n"
+        f"As a page with images: {page}"
     )
     return EXIT_DONE
 

@@ -182,6 +182,7 @@ def test_a_sheet_is_drawn_filled_in_and_read(tmp_path: Path) -> None:
     words += ("--draw", "20", "--include_path", folder)
     done = here(*words)
     assert done.returncode == 0 and "43 responses of 2 runs to label" in done.stdout, done.stderr
+    assert f"vsr1-bench view {tmp_path / 'runs'} --include_path {folder} --labels" in done.stdout
     rows = sheet_rows(sheet)
     assert {row["drawn_by"] for row in rows} == {"string_match"}
     # People are not told the model or the verdict.
