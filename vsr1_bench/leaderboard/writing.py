@@ -58,7 +58,7 @@ def ranking_remarks(grid: Grid) -> list[str]:
     if not any(cell.notes for cell in cells):
         return []
     if any(cell.calibrated for cell in cells):
-        return ["Numbers with any note but that of calibrated ones are not ranked."]
+        return ["Numbers with a note other than that of calibration are not ranked."]
     return ["Numbers with a note are not ranked."]
 
 

@@ -79,7 +79,7 @@ def test_every_format_marks_them_and_says_by_how_many_labels(tmp_path: Path, fmt
     note = {"markdown": "¹", "html": "<sup>1</sup>", "latex": r"\textsuperscript{1}"}[fmt]
     line = next(line for line in text.splitlines() if mark in line and note in line)
     assert note in line
-    assert "PPI++" in text and "any note but that of calibrated ones are not ranked" in text
+    assert "PPI++" in text and "a note other than that of calibration are not ranked" in text
 
 
 def test_a_run_without_labels_keeps_its_number_and_is_not_ranked(tmp_path: Path) -> None:
