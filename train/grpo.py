@@ -52,6 +52,7 @@ from vsr1_bench.generation.models import find_model
 from vsr1_bench.generation.open import choose_backend, open_generator, open_syncable
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.pipeline.plan import make_sampling
+from vsr1_bench.pipeline.report import alike_reasons
 from vsr1_bench.store.journal import Journal
 
 from .core.encoding import Encoder, TrainRow, dummy_rows
@@ -307,7 +308,9 @@ class Trainer(Session):
         self.journal.sync()
         metrics.add("excluded_share", len(failed) / max(1, len(everything)), 1)
         self.log(metrics, self.progress.step + 1)
-        reasons = [f"{count} x {why}" for why, count in Counter(failed).most_common(3)]
+        # Reasons that differ only in the file of an image are one.
+        counts = Counter(alike_reasons(Counter(failed)))
+        reasons = [f"{count} x {why}" for why, count in counts.most_common(3)]
         raise TrainError(
             f"step {self.progress.step + 1}: {len(failed)} of {len(everything)} responses failed "
             f"({'; '.join(reasons)}), more than max_excluded_share={most} allows"

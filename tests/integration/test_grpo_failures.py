@@ -43,6 +43,20 @@ def test_a_corrupt_image_is_left_out_and_counted(tmp_path: Path) -> None:
     assert "image cannot be decoded" in broken[0]["error"]
 
 
+def test_too_many_corrupt_images_are_one_reason_with_their_count(tmp_path: Path) -> None:
+    rows = counting_rows(tmp_path / "rows", 4)
+    for place in range(3):
+        (tmp_path / f"rows/{place}.png").write_bytes(b"no image")
+    changes = {"task": None, "dataset": str(rows), "prompts_per_step": 4, "minibatch_prompts": 4}
+    with (
+        trainer(small_recipe(tmp_path / "run", max_steps=1, **changes)) as t,
+        pytest.raises(
+            TrainError, match=r"12 of 16 responses failed \(12 x [^;]*image[^;]*png[^;]*, more"
+        ),
+    ):
+        t.run()
+
+
 def test_a_wrong_setting_is_named_as_the_recipe_names_it(tmp_path: Path) -> None:
     """Before anything is loaded, and not as a flag of an evaluation."""
     flash = "flash_attention_2"

@@ -46,7 +46,7 @@ def report_responses(run: TaskRun) -> None:
         notice(f"{name}: {count} samples skipped: {reason}")
 
 
-def _alike(reasons: Mapping[str, int]) -> dict[str, int]:
+def alike_reasons(reasons: Mapping[str, int]) -> dict[str, int]:
     """Count reasons that differ only in the file of an image as one, with the first file."""
     counts: dict[str, tuple[str, int]] = {}
     for reason, count in reasons.items():
@@ -65,7 +65,7 @@ def report_failures(name: str, tally: Tally, total: int | None = None) -> None:
             "--perception caption"
         )
     what = "" if tally.what == "responses" else f" {tally.what}"
-    reasons = sorted(_alike(tally.reasons).items(), key=lambda pair: -pair[1])
+    reasons = sorted(alike_reasons(tally.reasons).items(), key=lambda pair: -pair[1])
     if rest := sum(failed for _, failed in reasons[3:]):
         reasons[3:] = [(f"for {len(reasons) - 3} other reasons", rest)]
     for reason, failed in reasons:
