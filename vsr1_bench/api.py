@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from vsr1_bench._util.flag_values import command_words
 from vsr1_bench._util.trackers import check_trackers
 from vsr1_bench.errors import StoreError, UsageError, nearest
-from vsr1_bench.generation.connect import together
+from vsr1_bench.generation.connect import batch_note, together
 from vsr1_bench.generation.estimates import Estimate
 from vsr1_bench.judge import JudgeOptions
-from vsr1_bench.judging.choose import JudgeChoice, choose_judges
+from vsr1_bench.judging.choose import JudgeChoice, batched_judges, choose_judges
 from vsr1_bench.judging.open import JudgePool
 from vsr1_bench.judging.runs import estimate_items, estimate_run
 from vsr1_bench.pipeline.estimate import estimate_runs, longest_text, usual_text
@@ -232,6 +232,8 @@ def run_evaluation(flags: RunFlags, judging: JudgeOptions | None = None) -> Eval
         for judge in judges.values():
             if judge.warning:
                 notice(judge.warning)
+        if options.batch and (note := batch_note(options.batched() | batched_judges(judges))):
+            notice(note)
         runs = generate(options)
         failed = sum(run.failed for run in runs)
         # Tasks without any of the chosen samples miss nothing.
@@ -270,6 +272,8 @@ def estimate_evaluation(flags: RunFlags) -> list[tuple[str, str, str, Estimate, 
         if not flags.predict_only:
             choosing = partial(choose_judges, tasks.values(), flags.judge, pool)
             judges = together(choosing, options.external_reader)[0]
+        if options.batch:
+            batch_note(options.batched() | batched_judges(judges))
         for run in estimate_runs(options):
             rows += [
                 (run.model, run.task, part.what, part.estimate, part.at_most) for part in run.parts

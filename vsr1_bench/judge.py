@@ -211,6 +211,10 @@ class JudgeRunner(Closing):
     def estimate(self, items: Iterable[Item]) -> Estimate:
         """Estimate the calls of `judge` without calling a model."""
 
+    def by_batch(self) -> bool | None:
+        """Whether `--batch` changes how it asks; None = it asks no model."""
+        return None
+
     def recall(self, folder: Path) -> set[str]:
         """Load the hashes of replies stored in a folder, so that `estimate` excludes them.
 
@@ -242,6 +246,11 @@ class WrappingRunner(JudgeRunner):
     """Base of a judge that is made of others: they store their own replies, and close with it."""
 
     _inner: tuple[JudgeRunner, ...]
+
+    def by_batch(self) -> bool | None:
+        """Whether `--batch` changes how one of the inner judges asks."""
+        known = [can for judge in self._inner if (can := judge.by_batch()) is not None]
+        return any(known) if known else None
 
     def recall(self, folder: Path) -> set[str]:
         """Load the replies that the inner judges have stored."""

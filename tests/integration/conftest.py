@@ -8,6 +8,8 @@ from typing import Any
 import cli
 import pytest
 
+from vsr1_bench.generation import batch
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -30,3 +32,9 @@ def run(folder: Path, script: Path, runs: Path) -> list[Any]:
     flags = ["--tasks", "adding", "--include_path", folder, "--output_path", runs, "--limit", 60]
     model = ["--model", "m", "--backend", "scripted", "--model_args", f"script={script}"]
     return ["run", *model, *flags, "--predict_only"]
+
+
+@pytest.fixture
+def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is not listed is not waited for."""
+    monkeypatch.setattr(batch, "SETTLING_SECONDS", 0.0)

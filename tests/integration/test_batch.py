@@ -1,62 +1,21 @@
-"""Half price: batches of OpenAI and Gemini, submitted and collected, and never paid for twice."""
+"""Half price: batches of OpenAI and Gemini, submitted and collected by judges."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from batchserver import Answer, BatchServer
-from cli import error_line, here, plugins
+from batched import INCORRECT, flags, paid_once, run_judge, says, text_of
+from batchserver import BatchServer
+from cli import error_line, here
 from servers import chat, gemini
 
 from judges import GEMINI, OPENAI, PROTOCOLS, Protocol, box, outcomes, sums, verdicts
 from vsr1_bench.generation import batch
-from vsr1_bench.judging.llm_replies import Reply, ReplyJournal
 
-pytestmark = pytest.mark.usefixtures("judge_keys")
-
-INCORRECT = '{"verdict": "incorrect"}'
-SEES = "<description>two numbers</description>\\boxed{4}"
-
-
-@pytest.fixture(autouse=True)
-def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "SETTLING_SECONDS", 0.0)
-
-
-def text_of(body: dict[str, Any]) -> str:
-    parts = body.get("contents") or body["messages"]
-    return json.dumps(parts)
-
-
-def says(text: str) -> Answer:
-    """The same text to every request, in the protocol of its body."""
-
-    def answer(key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        return 200, gemini(text) if "contents" in body else chat(text)
-
-    return answer
-
-
-def flags(protocol: Protocol, server: BatchServer) -> list[str]:
-    url = server.url if protocol is OPENAI else server.root
-    told = ["--judge", protocol.judge, "--judge_base_url", url, "--judge_model", "m"]
-    return [*told, "--judge_args", "timeout=20,max_retries=1", "--batch"]
-
-
-def run_judge(runs: Path, path: Path, *more: object) -> tuple[int, str]:
-    done = here("judge", runs, "--include_path", path, *more)
-    return done.returncode, done.stderr
-
-
-def paid_once(server: BatchServer, count: int) -> None:
-    assert sorted(server.ran.values()) == [1] * count, server.ran
-    assert not [call for call in server.calls if "/" in call], server.calls
+pytestmark = pytest.mark.usefixtures("judge_keys", "no_settling")
 
 
 @PROTOCOLS
@@ -182,278 +141,6 @@ def _code(done: tuple[int, str]) -> tuple[int, int, str]:
     return done[0], 75, done[1]
 
 
-def killing(server: BatchServer, step: str) -> Callable[[], bool]:
-    """Kill the client at a step, once; the returned function says whether that happened."""
-    done: list[str] = []
-
-    def at(now: str) -> None:
-        if now == step and not done:
-            done.append(now)
-            os.kill(server.client, signal.SIGKILL)
-
-    server.on_step = at
-    return lambda: bool(done)
-
-
-STEPS = [f"{when}:{step}" for step in ("upload", "create", "get", "content") for when in
-         ("before", "after")]  # fmt: skip
-
-
-@PROTOCOLS
-@pytest.mark.parametrize("step", STEPS)
-def test_a_kill_at_any_point_pays_nothing_twice(
-    tmp_path: Path, protocol: Protocol, step: str
-) -> None:
-    runs, path = sums(tmp_path, *(box(n) for n in range(5, 9)))
-    with BatchServer(says(INCORRECT)) as server:
-        words = ("judge", runs, "--include_path", path, *flags(protocol, server))
-        killed, was = killed_at(server, step, words)
-        assert killed and was
-        for _ in range(4):
-            server.finish()
-            done = here(*words)
-            if done.returncode == 0:
-                break
-        assert done.returncode == 0, done.stderr
-        paid_once(server, 4)
-    assert len(outcomes(runs)) == len(verdicts(runs)) == 4
-
-
-def killed_at(server: BatchServer, step: str, words: tuple[object, ...]) -> tuple[bool, bool]:
-    """Run a command until the server has killed it at a step."""
-    happened = killing(server, step)
-    for _ in range(3):
-        child = os.fork()
-        if child == 0:
-            try:
-                server.client = 0
-                os.kill(os.getpid(), signal.SIGSTOP)  # until the server knows whom to kill
-                os._exit(here(*words).returncode)
-            except BaseException:
-                os._exit(99)
-        os.waitpid(child, os.WUNTRACED)
-        server.client = child
-        os.kill(child, signal.SIGCONT)
-        status = os.waitpid(child, 0)[1]
-        if happened():
-            return os.WIFSIGNALED(status), True
-        assert os.WEXITSTATUS(status) == 75
-        server.finish()
-    return False, False
-
-
-def run(folder: Path, server: BatchServer, *more: object, limit: int = 4) -> tuple[int, str, str]:
-    done = here(
-        *("run", "--model", "m", "--limit", limit, "--output_path", folder / "runs"),
-        *("--include_path", plugins(folder / "plugins"), "--base_url", server.url),
-        *("--model_args", "max_retries=1,timeout=20", "--gen_kwargs", "max_tokens=16"),
-        *("--tasks", "adding", "--batch", *more),
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def generated(folder: Path) -> list[dict[str, Any]]:
-    [path] = folder.glob("runs/*/*/generations.jsonl")
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def test_generation_reader_and_judge_by_batch(tmp_path: Path) -> None:
-    """Each stage follows the one before; nothing of a finished stage is asked again."""
-
-    def answer(key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        asked = text_of(body)
-        if "candidate" in asked.lower():
-            return says(INCORRECT)(key, body)
-        return says(SEES)(key, body)
-
-    with BatchServer(answer) as server:
-        reader = ("--perception", "--reader", "gemini", "--reader_model", "m")
-        judging = ("--judge", "openai", "--judge_model", "j", "--judge_base_url", server.url)
-        more = (*reader, "--reader_base_url", server.root, *judging)
-        prices = tmp_path / "prices.json"
-        each = {"input": 100.0, "output": 1000.0, "batch": 0.5}
-        prices.write_text(json.dumps({"m": each, "j": each}))
-        more += ("--price_file", prices)
-        seen = []
-        for _ in range(8):
-            code, _, err = run(tmp_path, server, *more)
-            seen.append(err)
-            if code == 0:
-                break
-            assert "resume with:" in err and "is submitted" in error_line(code, 75, err)
-            server.finish()
-        # responses, readings, and verdicts, which readings share with their responses
-        assert code == 0 and [len(job.lines) for job in server.jobs.values()] == [4, 4, 4], seen
-        paid_once(server, 12)
-    assert all(line["seconds"] is None for line in generated(tmp_path))
-    # (11 · 100 + 7 · 1000) / 1e6 for a call, at half price
-    assert "spent: model m: 4 calls, 44 tokens in, 28 out, 0.0162" in seen[1]
-    assert "spent: reader gemini:m: 4 calls" in seen[2]
-    assert not list(tmp_path.rglob(".batches*"))
-
-
-def test_images_are_sent_as_in_single_calls(tmp_path: Path) -> None:
-    with BatchServer(says("\\boxed{A}")) as server:
-        words = ("run", "--model", "m", "--tasks", "demo", "--limit", 3, "--base_url", server.url)
-        words += ("--batch", "--output_path", tmp_path / "runs", "--predict_only")
-        assert here(*words).returncode == 75
-        [job] = server.jobs.values()
-        images = [line for line in job.lines if "data:image/png;base64," in text_of(line["body"])]
-        assert len(images) == 3 and {line["body"]["max_tokens"] for line in images} == {4096}
-        server.finish()
-        done = here(*words)
-        assert done.returncode == 0, done.stderr
-        single = [word for word in words if word != "--batch"]
-        done = here(*single)  # the same run, of which nothing is missing
-        assert done.returncode == 0 and "3 of 3" in done.stderr and "spent" not in done.stderr
-        paid_once(server, 3)
-    assert len(list(tmp_path.glob("runs/*/*"))) == 1
-
-
-def test_a_lower_limit_loses_nothing(tmp_path: Path) -> None:
-    with BatchServer(says(SEES)) as server:
-        assert run(tmp_path, server, "--predict_only", limit=6)[0] == 75
-        server.finish()
-        code, _, err = run(tmp_path, server, "--predict_only", limit=2)
-        assert code == 0 and len(generated(tmp_path)) == 2, err
-        code, _, err = run(tmp_path, server, "--predict_only", limit=8)
-        line = error_line(code, 75, err)
-        assert "of 2 requests is submitted" in line and "6 of 8 responses are safe" in line
-        server.finish()
-        assert run(tmp_path, server, "--predict_only", limit=8)[0] == 0
-        paid_once(server, 8)
-    assert not list(tmp_path.rglob(".batches*"))
-
-
-@pytest.mark.parametrize("step", ["after:create", "after:content"])
-def test_a_killed_generation_is_collected(tmp_path: Path, step: str) -> None:
-    with BatchServer(says(SEES)) as server:
-        words = ("run", "--model", "m", "--limit", 4, "--output_path", tmp_path / "runs")
-        words += ("--include_path", plugins(tmp_path / "plugins"), "--base_url", server.url)
-        words += ("--tasks", "adding", "--batch", "--predict_only")
-        assert killed_at(server, step, words) == (True, True)
-        server.finish()
-        done = here(*words)
-        assert done.returncode == 0, done.stderr
-        paid_once(server, 4)
-    assert len(generated(tmp_path)) == 4
-
-
-@PROTOCOLS
-def test_a_kill_in_the_middle_of_collecting(
-    tmp_path: Path, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Some replies are stored and some are not; the rest is collected, and nothing asked again."""
-    runs, path = sums(tmp_path, *(box(n) for n in range(5, 11)))
-    with BatchServer(says(INCORRECT)) as server:
-        words = ("judge", runs, "--include_path", path, *flags(protocol, server))
-        assert here(*words).returncode == 75
-        server.finish()
-        add, stored = ReplyJournal.add, []
-
-        def dying(self: ReplyJournal, key: str, reply: Reply) -> None:
-            add(self, key, reply)
-            stored.append(key)
-            if len(stored) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        child = os.fork()
-        if child == 0:
-            try:
-                monkeypatch.setattr(ReplyJournal, "add", dying)
-                here(*words)
-            finally:
-                os._exit(99)
-        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        [replies] = runs.glob("*/*/replies/*.jsonl")
-        assert len(replies.read_text().splitlines()) == 3
-        done = here(*words)
-        assert done.returncode == 0, done.stderr
-        assert f"spent: judge {protocol.judge}[m]: 3 calls" in done.stderr
-        paid_once(server, 6)
-    assert len(outcomes(runs)) == 6 and not list(runs.rglob(".batches*"))
-
-
-@PROTOCOLS
-def test_a_finished_batch_without_results_is_not_asked_again(
-    tmp_path: Path, protocol: Protocol
-) -> None:
-    runs, path = sums(tmp_path, box(5), box(6))
-    with BatchServer(says(INCORRECT)) as server:
-        judging = flags(protocol, server)
-        run_judge(runs, path, *judging)
-        server.finish()
-        [job] = server.jobs.values()
-        late, job.files = job.files, {}
-        code, err = run_judge(runs, path, *judging)
-        assert "has no results yet" in error_line(code, 75, err) and len(server.jobs) == 1
-        job.files = late
-        assert run_judge(runs, path, *judging)[0] == 0
-        paid_once(server, 2)
-
-
-def test_a_schema_that_is_refused_goes_into_another_batch_as_tags(tmp_path: Path) -> None:
-    runs, path = sums(tmp_path, box(5), box(6))
-
-    def answer(key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        if "response_format" in body:
-            return 400, {"error": {"message": "response_format is not supported"}}
-        return 200, chat("<judgment>incorrect</judgment>")
-
-    with BatchServer(answer) as server:
-        for code in (75, 75, 0):
-            found, err = run_judge(runs, path, *flags(OPENAI, server))
-            assert found == code, err
-            server.finish()
-        assert [len(job.lines) for job in server.jobs.values()] == [2, 2]
-    assert set(outcomes(runs).values()) == {"incorrect"}
-
-
-def test_the_limit_bounds_what_is_submitted(tmp_path: Path) -> None:
-    """What a batch could cost at most is held; what it did cost is free again."""
-    prices = tmp_path / "prices.json"
-    prices.write_text('{"m": {"input": 0, "output": 62500}}')  # a reply costs 1 at most
-    with BatchServer(says(SEES)) as server:
-        bound = ("--predict_only", "--price_file", prices, "--max_cost", 3)
-        code, _, err = run(tmp_path, server, *bound, limit=6)
-        assert "of 3 requests is submitted" in error_line(code, 75, err)
-        server.finish()
-        # Three replies of 7 tokens cost 1.3; one more could cost 1.
-        code, _, err = run(tmp_path, server, *bound, limit=6)
-        assert "of 1 requests is submitted" in error_line(code, 75, err)
-        assert len(generated(tmp_path)) == 3 and sum(server.ran.values()) == 4
-        # What is paid for is collected, whatever the limit is now.
-        server.finish()
-        free = (*bound[:-1], 0)
-        code, _, err = run(tmp_path, server, *free, limit=4)
-        assert code == 0 and len(generated(tmp_path)) == 4, err
-
-
-def test_a_batch_that_is_listed_late_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The endpoint has accepted it, but the reply is lost and the first list lacks it."""
-    runs, path = sums(tmp_path, box(5), box(6))
-    with BatchServer(says(INCORRECT)) as server:
-        words = ("judge", runs, "--include_path", path, *flags(OPENAI, server))
-        assert killed_at(server, "after:create", words) == (True, True)
-        hidden, server.jobs = server.jobs, {}
-
-        def at(now: str) -> None:
-            if now == "after:list":
-                server.jobs = hidden
-
-        server.on_step = at
-        waits: list[float] = []
-        monkeypatch.setattr(batch, "SETTLING_SECONDS", 600.0)
-        monkeypatch.setattr(batch.time, "sleep", waits.append)
-        assert "of 2 requests is in_progress" in here(*words).stderr
-        assert server.calls.count("list") == 2 and 500 < max(waits) <= 600
-        server.finish()
-        assert here(*words).returncode == 0
-        paid_once(server, 2)
-
-
 def test_what_is_in_a_batch_is_not_asked_singly(tmp_path: Path) -> None:
     runs, path = sums(tmp_path, box(5), box(6))
     with BatchServer(says(INCORRECT)) as server:
@@ -523,3 +210,73 @@ def test_a_refusal_is_one_line_and_pays_nothing_twice(
             server.finish()
         assert found in (0, 75) and run_judge(runs, path, *judging)[0] == 0
         paid_once(server, 2)
+
+
+def torn(server: BatchServer, *, mends: bool) -> None:
+    """Cut the line of one result; with `mends` only in the first download."""
+    id, (kind, content) = next((i, f) for i, f in server.files.items() if f[0] == "output")
+    lines = content.splitlines(keepends=True)
+    server.files[id] = (kind, b"".join([lines[0][:40] + b"\n", *lines[1:]]))
+
+    def at(step: str) -> None:
+        if mends and step == "after:content":
+            server.files[id] = (kind, content)
+
+    server.on_step = at
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("mends", [True, False])
+def test_a_line_of_results_that_cannot_be_read_is_downloaded_again_before_it_is_paid_again(
+    tmp_path: Path, protocol: Protocol, mends: bool
+) -> None:
+    runs, path = sums(tmp_path, *(box(n) for n in range(5, 9)))
+    with BatchServer(says(INCORRECT)) as server:
+        judging = flags(protocol, server)
+        run_judge(runs, path, *judging)
+        server.finish()
+        torn(server, mends=mends)
+        code, err = run_judge(runs, path, *judging)
+        assert server.calls.count("content") == 2
+        if mends:
+            assert code == 0 and "cannot be read" not in err, err
+            paid_once(server, 4)
+            return
+        assert code == 75 and "cannot be read, after 2 downloads: 1 (" in err, err
+        assert [len(job.lines) for job in server.jobs.values()] == [4, 1]
+        server.finish()
+        assert run_judge(runs, path, *judging)[0] == 0
+        assert sorted(server.ran.values()) == [1, 1, 1, 2]
+    assert len(outcomes(runs)) == 4
+
+
+def test_what_has_no_batch_service_is_said(tmp_path: Path) -> None:
+    runs, path = sums(tmp_path, box(5), box(6))
+    nothing = "--batch: nothing that this command asks has a batch service"
+    code, err = run_judge(runs, path, "--judge", "math", "--batch")
+    assert f"{nothing} (only rules)" in error_line(code, 2, err)
+    words = ("run", "--model", "tiny", "--backend", "transformers", "--tasks", "demo", "--limit", 2)
+    words += ("--output_path", tmp_path / "made", "--batch")
+    for more in ((), ("--dry_run",), ("--perception",)):
+        done = here(*words, *more)
+        line = error_line(done.returncode, 2, done.stderr)
+        assert f"{nothing} (model tiny by transformers)" in line
+    assert not (tmp_path / "made").exists()
+    lines = tmp_path / "in.jsonl"
+    lines.write_text('{"id": 1, "response": "7", "answer": "7"}\n')
+    for more in ((), ("--dry_run",)):
+        grading = ("grade", lines, "--judge", "math", "--output", tmp_path / "out", *more)
+        done = here(*grading, "--batch")
+        assert nothing in error_line(done.returncode, 2, done.stderr)
+
+
+def test_what_works_as_without_batch_is_named_where_something_is_batched(tmp_path: Path) -> None:
+    with BatchServer(says(INCORRECT)) as server:
+        words = ("run", "--model", "tiny", "--backend", "transformers", "--tasks", "demo")
+        words += ("--limit", 2, "--output_path", tmp_path / "made")
+        done = here(*words, *flags(OPENAI, server))
+        note = "vsr1-bench: --batch: no batch service for model tiny by transformers; works as"
+        assert done.returncode == 75 and note in done.stderr and len(server.jobs) == 1
+        runs, path = sums(tmp_path, box(5))
+        code, err = run_judge(runs, path, *flags(OPENAI, server))
+        assert code == 75 and "no batch service" not in err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vsr1_bench.cli import common
@@ -44,10 +44,21 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def choose(
-    runs: Sequence[RunFolder], options: argparse.Namespace, pool: JudgePool
+    runs: Sequence[RunFolder],
+    options: argparse.Namespace,
+    pool: JudgePool,
+    reader: Mapping[str, bool | None] | None = None,
 ) -> dict[str, JudgeChoice]:
-    """Choose each task's judge, and warn about judges that cannot be used."""
-    from vsr1_bench.judging.choose import choose_judges
+    """Choose each task's judge; warn about judges that cannot be used, or not by batch.
+
+    Args:
+        runs: What is judged.
+        options: Of the command.
+        pool: Opens judges.
+        reader: The reader that the command asks, too, and whether it has a batch service.
+    """
+    from vsr1_bench.generation.connect import batch_note
+    from vsr1_bench.judging.choose import batched_judges, choose_judges
     from vsr1_bench.registry import get_task
 
     names = dict.fromkeys(run.spec().task.name for run in runs)
@@ -56,6 +67,8 @@ def choose(
     for one in chosen.values():
         if one.warning:
             print(f"vsr1-bench: {one.warning}", file=sys.stderr)
+    if options.batch and (note := batch_note({**(reader or {}), **batched_judges(chosen)})):
+        print(f"vsr1-bench: {note}", file=sys.stderr)
     return chosen
 
 

@@ -82,6 +82,7 @@ def _read_and_judged(
         StoreError, UsageError: no run, or none with descriptions; a judge that cannot be used.
     """
     from vsr1_bench.cli.judge import choose, known_runs
+    from vsr1_bench.perception.reader import PAID
     from vsr1_bench.scoring.seeing import seeing_runs
 
     runs, unknown = known_runs(sound_runs(options.runs, skipped, deep=True), options.include_path)
@@ -94,7 +95,8 @@ def _read_and_judged(
                 f"{run.path}: no captions; the evaluated model writes them with: "
                 "vsr1-bench run … --perception caption"
             )
-    return runs, unknown, choose(runs, options, pool)
+    asked = {f"reader {options.reader}": options.reader in PAID}
+    return runs, unknown, choose(runs, options, pool, asked)
 
 
 def _dry_run(

@@ -38,6 +38,8 @@ SETTLING_SECONDS = 10.0
 """How long after the request to run a batch it must be listed, if the endpoint has received it."""
 MOST_TRIES = 3
 """Batches that a request can be in before its failure is final."""
+DOWNLOADS = 2
+"""How often a file of results is downloaded that has lines which cannot be read."""
 COMPLETE = ("completed", "succeeded")
 """A batch with this status has results, and was paid for."""
 REMOTE_SECONDS = 900.0
@@ -319,16 +321,33 @@ class BatchGenerator(Generator):
         return self._service.key(json.loads(line))
 
     def _results(self, book: BatchBook, batch: Batch, remote: RemoteBatch) -> Iterator[Result]:
+        """Yield the results of a batch that can be read; a file with others is downloaded again.
+
+        A download costs nothing, a request that is asked again does.
+        """
         for file in remote.results:
-            content = self._of_batch(book, batch, self._service.download(file))
-            for line in content.splitlines():
-                try:
-                    if line.strip():
-                        yield self._service.result(json.loads(line))
-                except (KeyError, TypeError, ValueError, RecursionError) as error:
-                    log.warning(
-                        "batch %s: a line of its results cannot be read: %s", remote.id, error
-                    )
+            read: list[tuple[list[Result], list[str]]] = []
+            while len(read) < DOWNLOADS and (not read or read[-1][1]):
+                read.append(self._parsed(self._of_batch(book, batch, self._service.download(file))))
+            results, faults = min(read, key=lambda one: len(one[1]))
+            if faults:
+                log.warning(
+                    "batch %s: lines of its results that cannot be read, after %d downloads: %d "
+                    "(%s); their requests are asked, and paid for, again",
+                    *(remote.id, DOWNLOADS, len(faults), faults[0]),
+                )
+            yield from results
+
+    def _parsed(self, content: bytes) -> tuple[list[Result], list[str]]:
+        """The results of a file, and why its other lines cannot be read."""
+        results: list[Result] = []
+        faults: list[str] = []
+        for line in filter(bytes.strip, content.splitlines()):
+            try:
+                results.append(self._service.result(json.loads(line)))
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
+                faults.append(f"{type(error).__name__}: {error}")
+        return results, faults
 
     def _written(self, request: Request) -> Any:
         """The body that the client would send for a request."""

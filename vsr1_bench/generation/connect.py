@@ -66,6 +66,8 @@ class Connection:
     sampling: Sampling
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Other settings that can change a reply (`safety`, `dtype`)."""
+    by_batch: bool = False
+    """Whether its endpoint can have a batch service."""
 
 
 def connect_openai(options: ConnectOptions) -> Connection:
@@ -109,7 +111,8 @@ def connect_openai(options: ConnectOptions) -> Connection:
         variable = KEY_VARIABLE if shared else flags.key_variable  # the one that an error names
         return by_batch(OpenAIGenerator(model, args, key_variable=variable), options.batch)
 
-    return Connection(model.id, model.fingerprint, connect, sampling, _decides(settings))
+    decides = _decides(settings)
+    return Connection(model.id, model.fingerprint, connect, sampling, decides, by_batch=True)
 
 
 def connect_gemini(options: ConnectOptions) -> Connection:
@@ -139,7 +142,7 @@ def connect_gemini(options: ConnectOptions) -> Connection:
     def connect() -> Generator:
         return by_batch(GeminiGenerator(info, args), options.batch)
 
-    return Connection(model, mark, connect, sampling, _decides(settings))
+    return Connection(model, mark, connect, sampling, _decides(settings), by_batch=True)
 
 
 def connect_vllm(options: ConnectOptions) -> Connection:
@@ -200,6 +203,24 @@ def together(*steps: Callable[[], Any]) -> list[Any]:
     if missing:
         raise JudgeMissingError("; ".join(missing)) from next(iter(missing.values()))
     return results
+
+
+def batch_note(parts: Mapping[str, bool | None]) -> str | None:
+    """What `--batch` does not change, in one line; None = it changes all that is asked.
+
+    Args:
+        parts: Who answers -> whether a batch service can be asked; None = nobody is asked (a rule).
+
+    Raises:
+        UsageError: it would change nothing.
+    """
+    alone = ", ".join(name for name, can in parts.items() if can is False)
+    if not any(parts.values()):
+        raise UsageError(
+            f"--batch: nothing that this command asks has a batch service ({alone or 'only rules'})"
+            "; drop it, or ask an endpoint: --base_url, --judge or --reader openai or gemini"
+        )
+    return f"--batch: no batch service for {alone}; works as without" if alone else None
 
 
 def by_batch(generator: Generator, wanted: bool) -> Generator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vsr1_bench.harness import Harness, scorer_of
@@ -20,6 +20,8 @@ class JudgeChoice:
     """False: responses stay unscored until the same command finds what the judge needs."""
     warning: str | None = None
     """One line with what is missing and what is done instead."""
+    by_batch: bool | None = None
+    """Whether `--batch` changes how it asks; None = it asks no model."""
 
 
 def choose_judges(
@@ -38,10 +40,10 @@ def choose_judges(
         if (harness := scorer_of(task, judge)) is not None:
             choices[task.name] = _own_scorer(harness, task)
         elif judge is not None:
-            pool.get(judge, task)
-            choices[task.name] = JudgeChoice(judge)
+            choices[task.name] = JudgeChoice(judge, by_batch=pool.get(judge, task).by_batch())
         elif (missing := pool.missing(task.judge, task)) is None:
-            choices[task.name] = JudgeChoice(task.judge)
+            can = pool.get(task.judge, task).by_batch()
+            choices[task.name] = JudgeChoice(task.judge, by_batch=can)
         elif task.judge_fallback is not None:
             warning = (
                 f"task {task.name!r}: {missing}; judged by rule {task.judge_fallback!r} instead"
@@ -51,6 +53,12 @@ def choose_judges(
             warning = f"task {task.name!r}: {missing}; no rule can judge it, it stays unscored"
             choices[task.name] = JudgeChoice(task.judge, usable=False, warning=warning)
     return choices
+
+
+def batched_judges(choices: Mapping[str, JudgeChoice]) -> dict[str, bool | None]:
+    """The judges that will be used, for `connect.batch_note`."""
+    used = [choice for choice in choices.values() if choice.usable]
+    return {f"judge {choice.spec}": choice.by_batch for choice in used}
 
 
 def _own_scorer(harness: Harness, task: Task) -> JudgeChoice:

@@ -14,6 +14,7 @@ from typing import Any, TextIO, get_args
 from vsr1_bench._util.progress import progress_bar
 from vsr1_bench.answers import read_number
 from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.generation.connect import batch_note
 from vsr1_bench.judge import Estimate, Item, JudgeOptions, JudgeRunner
 from vsr1_bench.judging.open import open_judge
 from vsr1_bench.records import LETTERS, AnswerType, Verdict
@@ -56,7 +57,8 @@ def grade_file(
         Counts: `total`, `correct`, `incorrect`, `unscored`, `unparsed`.
 
     Raises:
-        UsageError: an unreadable or wrong input line, an unknown judge, an unwritable output.
+        UsageError: an unreadable or wrong input line, an unknown judge, one that `options.batch`
+            would not change, an unwritable output.
         JudgeError: the judge cannot start.
     """
     if out_path.exists() and in_path.exists() and out_path.samefile(in_path):
@@ -65,6 +67,8 @@ def grade_file(
         raise UsageError(f"--output {out_path} is a folder: name a file in it")
     folders = [str(path) for path in include_path]
     with open_judge(judge_name, folders, options) as judge:
+        if options is not None and options.batch:
+            batch_note({f"judge {judge.name}": judge.by_batch()})
         if out_path.exists() and not out_path.is_file():
             return _grade(judge, in_path, out_path, progress, explain)
         folder = replies_folder(out_path)
@@ -92,6 +96,8 @@ def estimate_file(
         UsageError: as `grade_file`.
     """
     with open_judge(judge_name, [str(path) for path in include_path], options) as judge:
+        if options is not None and options.batch:
+            batch_note({f"judge {judge.name}": judge.by_batch()})
         judge.recall(replies_folder(out_path))
         items = (item for _, item in read_lines(in_path, judge.answer_type))
         return judge.name, judge.estimate(items)

@@ -100,6 +100,10 @@ class LLMRunner(JudgeRunner):
         self._failed = 0
         """Failed calls since the last one that succeeded."""
 
+    def by_batch(self) -> bool:
+        """Whether its endpoint can have a batch service."""
+        return self._connection.by_batch
+
     def judge(self, items: Iterable[Item]) -> Verdicts:
         """Judge items; no request is made twice in the life of this judge.
 

@@ -20,7 +20,8 @@ from vsr1_bench.generation.costs import Spending
 from vsr1_bench.generation.further_fields import refuse_fields
 from vsr1_bench.generation.identity import identify
 from vsr1_bench.generation.models import ModelInfo, default_pixels, find_model
-from vsr1_bench.generation.open import choose_backend, suited_backend
+from vsr1_bench.generation.open import PAID, choose_backend, suited_backend
+from vsr1_bench.perception.reader import PAID as PAID_READERS
 from vsr1_bench.perception.reader import (
     SELF,
     Descriptions,
@@ -102,6 +103,14 @@ class RunOptions:
         if self.descriptions is None or self.reader.name == SELF:
             return None
         return external_reader(self.reader, self.descriptions)
+
+    def batched(self) -> dict[str, bool | None]:
+        """The model and its reader, for `connect.batch_note`."""
+        backend = choose_backend(self.backend, self.base_url)
+        parts: dict[str, bool | None] = {f"model {self.model} by {backend}": backend in PAID}
+        if self.descriptions is not None and self.reader.name != SELF:
+            parts[f"reader {self.reader.name}"] = self.reader.name in PAID_READERS
+        return parts
 
 
 def check_external(tasks: list[Task], *, changed: bool, selected: bool = False) -> None:
