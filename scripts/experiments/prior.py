@@ -11,7 +11,6 @@ What is compared, and how, was written down before the runs: results/tiny/prior/
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stages import RESULTS, evaluate, in_parallel, mark, train
+from stages import evaluate, in_parallel, mark, run_or_report, train
 
 from vsr1_bench._util.look import plot_style
 from vsr1_bench.api import load_runs
@@ -284,23 +283,5 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> Non
         figure.savefig(path, dpi=110)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("action", choices=("run", "report"))
-    parser.add_argument(
-        "--jobs", type=int, default=2, help="trainings at the same time, one core each"
-    )
-    parser.add_argument("--output", type=Path, default=Path("outputs/prior"))
-    parser.add_argument("--results", type=Path, default=RESULTS / "prior")
-    options = parser.parse_args(argv)
-    if options.action == "run":
-        run_all(options.output, options.jobs)
-        stored = json.dumps(collect(options.output), indent=0)
-        write_atomic(options.results / "verdicts.json", stored + "\n")
-    print(report(options.results), end="")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_or_report("prior", run_all, collect, report))

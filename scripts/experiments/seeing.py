@@ -10,16 +10,25 @@ compared, and how, was written down before the runs: results/tiny/seeing/plan.md
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from by_start import against, family, levels_sheet, sheet_of
-from stages import HERE, RESULTS, evaluate, in_parallel, mark, tokens_drawn, train
+from stages import (
+    BY_VLLM,
+    HERE,
+    ROLLOUTS,
+    evaluate,
+    in_parallel,
+    mark,
+    run_or_report,
+    tokens_drawn,
+    train,
+)
 from worlds.demo_hard import cells_right
 
 from vsr1_bench.api import load_runs
@@ -68,7 +77,7 @@ def run_all(output: Path, jobs: int) -> None:
     def one(name: str) -> None:
         start, arm = name.split("/")
         recipe, settings = ARMS[arm]
-        shared = {"task": TASK, "backend": "vllm", "lr": 1e-4, "max_steps": STEPS, "save_every": 40,
+        shared = {"task": TASK, **ROLLOUTS, "lr": 1e-4, "max_steps": STEPS, "save_every": 40,
                   "prompts_per_step": 16, "minibatch_prompts": 16, "seed": int(start),
                   "model": str(output / "models" / start / "start")}  # fmt: skip
         train(output, name, "grpo", recipe, **(shared | settings))
@@ -80,7 +89,7 @@ def run_all(output: Path, jobs: int) -> None:
 
 def measure(output: Path, name: str) -> None:
     """Evaluate a model, both passes."""
-    evaluate(output, name, TASK, "--limit", str(LIMIT), "--perception", "--backend", "vllm",
+    evaluate(output, name, TASK, "--limit", str(LIMIT), "--perception", *BY_VLLM,
              "--gen_kwargs", "max_tokens=160")  # fmt: skip
 
 
@@ -176,21 +185,5 @@ def report(folder: Path) -> str:
     return text
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("action", choices=("run", "report"))
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time, one core each")
-    parser.add_argument("--output", type=Path, default=Path("outputs") / NAME)
-    parser.add_argument("--results", type=Path, default=RESULTS / NAME)
-    options = parser.parse_args(argv)
-    if options.action == "run":
-        run_all(options.output, options.jobs)
-        stored = json.dumps(collect(options.output), indent=0)
-        write_atomic(options.results / "verdicts.json", stored + "\n")
-    print(report(options.results), end="")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_or_report(NAME, run_all, collect, report))
