@@ -50,10 +50,14 @@ def module_name(path: Path) -> str:
 
 
 def load_script(name: str) -> ModuleType:
-    """Import a file of `scripts/`, which is no package."""
+    """Import a file of `scripts/`, which is no package; it may import others there."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
     return module

@@ -16,13 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from vsr1_bench.data.dataset import files_memo
 from vsr1_bench.data.problem_rows import IMAGE_COLUMNS, problem_row, refuse_videos
-from vsr1_bench.data.rows import ChainedRows, LoadedRows, load_files
-from vsr1_bench.errors import RowError, UsageError
+from vsr1_bench.errors import RowError
 from vsr1_bench.prompts.formats import PromptFormat, build_messages
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Role
 from vsr1_bench.task import Row, interleave_all
@@ -35,7 +32,6 @@ ROLES: dict[str, Role] = {
     "system": "system",
 }
 COLUMNS = ("conversations", "messages", "instruction", "problem")
-KINDS = ("parquet", "jsonl", "json")
 _MARK = r"<image()>"
 _NUMBERED = r"<image ?(\d*)>"
 """The marks of a row without plain ones, as in `problem_rows`."""
@@ -130,57 +126,3 @@ def _turn(turn: Any) -> tuple[Role, str]:
     if not isinstance(text, str):
         raise RowError(f"a turn by {role!r} must be text, not {type(text).__name__}")
     return ROLES[role], text
-
-
-def open_rows(
-    names: Sequence[str], image_folder: str | None, downloads: Path, *, offline: bool
-) -> ChainedRows:
-    """The rows of files, folders and hub ids, in order.
-
-    Args:
-        names: Files, folders or hub ids; a folder gives all its parquet, jsonl and json files.
-        image_folder: The folder that image paths are relative to; None = the folder of their file.
-        downloads: The folder for files of hub ids.
-        offline: Use only hub files that are in `downloads` already.
-
-    Raises:
-        UsageError: there is no such file, folder or hub id, or it has no such files.
-        TaskError: a file cannot be read.
-    """
-    parts: list[LoadedRows] = []
-    for file in (file for name in names for file in _files(name, downloads, offline)):
-        base = Path(image_folder).expanduser() if image_folder else file.parent
-        memo = files_memo([file])
-        known = memo and [str(base), *memo]
-        parts.append(LoadedRows(IMAGE_COLUMNS, load_files([file]), base, known))
-    return ChainedRows(parts)
-
-
-def _files(name: str, downloads: Path, offline: bool) -> list[Path]:
-    path = Path(name).expanduser()
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        path = _download(name, downloads, offline)
-    for folder in (path, path / "data"):
-        if files := sorted(f for kind in KINDS for f in folder.glob(f"*.{kind}")):
-            return files
-    raise UsageError(f"dataset {name}: no parquet, jsonl or json file in {path}")
-
-
-def _download(name: str, downloads: Path, offline: bool) -> Path:
-    """Download a hub repository as real files, because image paths must not leave it by a link."""
-    from huggingface_hub import snapshot_download
-
-    folder = downloads / name.replace("/", "--")
-    try:
-        path = snapshot_download(
-            name, repo_type="dataset", local_dir=folder, local_files_only=offline
-        )
-    except Exception as error:  # a wrong name, the network, the disk: many kinds, one line
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(
-            f"dataset {name}: no such file or folder, and the hub does not provide it "
-            f"({type(error).__name__}: {reason})"
-        ) from error
-    return Path(path)

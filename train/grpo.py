@@ -68,7 +68,7 @@ from .rl.prompts import TrainingData, advise_on_tags
 from .rl.rollouts import Rollout, collect, note_rollouts
 from .rl.sync_check import CANDIDATES, SyncCheck
 from .rl.updates import Updater
-from .rl.validation import forget_validations, validate, validation_judges
+from .rl.validation import forget_validations, note_overlap, validate, validation_judges
 
 if TYPE_CHECKING:
     from vsr1_bench.judge import JudgeRunner
@@ -164,6 +164,8 @@ class Trainer(Session):
         self.resume(recipe, recipe.max_steps, stack, rows=self.data.data.spec.fingerprint)
         if self.ranks.first:
             forget_validations(self.folder, self.progress.step)
+            if self.progress.step == 0:
+                note_overlap(recipe, self.data.data)
         self.ranks.on_all_ranks(self._keep_reward)
         rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"
         forget_after(rollouts, self.progress.step)

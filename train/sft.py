@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsr1_bench.data.dataset import fingerprint_of
+from vsr1_bench.data.training_rows import open_rows
 from vsr1_bench.errors import TaskError
 from vsr1_bench.generation.chat import ChatRenderer
 from vsr1_bench.generation.families import check_trainable
@@ -29,7 +30,7 @@ from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.prompts.formats import get_format
 from vsr1_bench.records import Request, Sampling
 
-from .conversations import Example, examples_of, open_rows
+from .conversations import Example, examples_of
 from .core.encoding import Encoder, TrainRow, dummy_rows, lockstep, order_of, reason_of
 from .core.engine import TrainingEngine
 from .core.logprobs import score_batch

@@ -26,7 +26,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # Settings that may change on resume, because they affect a step by rounding at most.
 NOT_TRAINING = frozenset(
     "about source sleep_level "
-    "output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit "
+    "output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit overlap_seconds "
     "loggers data_root offline perception_args engine_args max_excluded_share "
     "proof_bound microbatch_tokens gradient_checkpointing attention peak_tflops".split()
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from vsr1_bench.data.dataset import DataOptions
-from vsr1_bench.errors import UsageError
+from vsr1_bench.audit.items import read_items
+from vsr1_bench.audit.overlap import KINDS, find_overlap, of_task_data
+from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
+from vsr1_bench.errors import TaskError, UsageError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.judging.choose import JudgeChoice, choose_judges
@@ -20,6 +23,8 @@ from vsr1_bench.scoring.runs import judge_and_score_runs
 
 from ..core.ranks import Ranks
 from ..recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 FOLDER = "validation"
 """In `output_dir`; one folder of runs per validated step."""
@@ -39,6 +44,39 @@ def validation_judges(recipe: Recipe) -> dict[str, JudgeChoice]:
         if not choice.usable:
             raise UsageError(f"eval_tasks={recipe.eval_tasks}: {choice.warning}")
     return choices
+
+
+def note_overlap(recipe: Recipe, data: TaskData) -> None:
+    """Log how many validation samples are in the training data, within `overlap_seconds`.
+
+    Args:
+        recipe: The validation tasks, and the number of samples of each.
+        data: The training data.
+    """
+    if not recipe.eval_every or not recipe.overlap_seconds:
+        return
+    tasks, rows = resolve_tasks(recipe.eval_tasks), of_task_data(data.spec.id, data)
+    options = DataOptions.from_flags(recipe.data_root, recipe.offline)
+    for task in tasks:
+        try:
+            found = read_items(
+                open_data(task, options), recipe.eval_limit, pictures=True, progress=False
+            )
+            seconds = recipe.overlap_seconds / len(tasks)
+            overlap = find_overlap(found, rows, seconds=seconds, progress=False)
+        except TaskError as error:  # whoever needs these rows will say so, too
+            log.warning("overlap of %s with the training data: not checked: %s", task.name, error)
+            continue
+        n = len(overlap.items())
+        log.log(
+            logging.WARNING if n else logging.INFO,
+            "overlap: %d of %d validation samples of %s are in the training data%s "
+            "(%d of %d rows compared)%s",
+            *(n, len(found.items), task.name),
+            "".join(f"; by {k}: {len(overlap.items(k))}" for k in KINDS if overlap.items(k)),
+            *(overlap.compared, overlap.rows),
+            f"; which ones: vsr1-bench audit {task.name} --against DATASET" if n else "",
+        )
 
 
 def forget_validations(output_dir: Path, step: int) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vsr1_bench._util.version import __version__
 from vsr1_bench.audit.blind_section import blind_part
 from vsr1_bench.audit.golds_section import golds_part
-from vsr1_bench.audit.items import read_items
+from vsr1_bench.audit.items import Items, read_items
+from vsr1_bench.audit.overlap import TrainingSet, find_overlap, training_side
+from vsr1_bench.audit.overlap_section import overlap_part
 from vsr1_bench.audit.page import Page, html_page, markdown_page
-from vsr1_bench.audit.sections import faults_part, forest_part, priors_part, repeats_part
+from vsr1_bench.audit.sections import Part, faults_part, forest_part, priors_part, repeats_part
 from vsr1_bench.data.dataset import DataOptions, open_data
-from vsr1_bench.errors import UsageError
 from vsr1_bench.store.journal import write_atomic
 from vsr1_bench.store.run_folder import RunFolder, safe_name
 from vsr1_bench.task import Task
@@ -31,6 +32,8 @@ class AuditOptions:
     limit: int | None = None
     runs: tuple[RunFolder, ...] = ()
     """Stored runs; those of other tasks are passed over."""
+    against: tuple[TrainingSet, ...] = ()
+    """Training data in which items are looked for."""
     progress: bool = True
 
 
@@ -54,9 +57,10 @@ def audit_task(task: Task, options: AuditOptions) -> Audit:
         TaskError: its rows cannot be read.
         UsageError: the task states no training rows.
     """
-    data = open_data(_side(task, options.training), options.data)
-    found = read_items(data, options.limit, progress=options.progress)
+    side = training_side(task, "--training") if options.training else task
+    data = open_data(side, options.data)
     shown = options.progress
+    found = read_items(data, options.limit, pictures=bool(options.against), progress=shown)
     parts = [
         faults_part(found),
         priors_part(found.items),
@@ -64,11 +68,12 @@ def audit_task(task: Task, options: AuditOptions) -> Audit:
         repeats_part(found),
         *([blind_part(task, options.runs)] if options.runs else []),
         *([golds_part(task, found.items, options.runs)] if options.runs else []),
+        *(_against(task, found, training, options) for training in options.against),
     ]
-    side = "training rows" if options.training else "rows"
+    rows = "training rows" if options.training else "rows"
     part = f", the first {options.limit:,} only" if options.limit else ""
     about = (
-        f"{len(found.items):,} items from the {side} of {data.spec.id} ({data.spec.split}, "
+        f"{len(found.items):,} items from the {rows} of {data.spec.id} ({data.spec.split}, "
         f"fingerprint {data.spec.fingerprint[:8]}{part}); task version {task.version}, "
         f"vsr1-bench {__version__}. What each check means: docs/audit.md."
     )
@@ -86,7 +91,10 @@ def audit_task(task: Task, options: AuditOptions) -> Audit:
         "findings": findings,
     }
     for one in parts:
+        overlaps = [*document.get("overlap", []), *one.document.get("overlap", [])]
         document |= one.document
+        if overlaps:
+            document["overlap"] = overlaps
     return Audit(task.name, len(found.items), findings, page, document)
 
 
@@ -108,9 +116,6 @@ def write_audit(audit: Audit, folder: Path) -> list[Path]:
     return paths
 
 
-def _side(task: Task, training: bool) -> Task:
-    if not training:
-        return task
-    if task.train is None:
-        raise UsageError(f"--training: task {task.name!r} states no training rows")
-    return replace(task, source=task.train, copies={})
+def _against(task: Task, found: Items, training: TrainingSet, options: AuditOptions) -> Part:
+    overlap = find_overlap(found, training, progress=options.progress)
+    return overlap_part(task, found.items, overlap, options.runs)

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsr1_bench._util.progress import progress_bar
+from vsr1_bench.audit.pictures import NO_PICTURE, Pictures, picture_of
 from vsr1_bench.data.dataset import FIRST_ROWS, TaskData
 from vsr1_bench.errors import RowError, TaskError
 from vsr1_bench.generation.images import ImageError, decode
 from vsr1_bench.records import LETTERS, EncodedImage, Part, Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SEEN_PIXELS = 256 * 256
 """Images are scaled down to this area before they are hashed."""
@@ -85,14 +90,19 @@ class Items:
         default_factory=lambda: np.zeros((0, THUMBNAIL, THUMBNAIL, 3), np.uint8)
     )
     """(I, 16, 16, 3)."""
+    pictures: Pictures = field(default_factory=lambda: Pictures.of([]))
+    """What is looked for in training data, (I,); empty unless it was asked for."""
 
 
-def read_items(data: TaskData, limit: int | None = None, *, progress: bool = True) -> Items:
+def read_items(
+    data: TaskData, limit: int | None = None, *, pictures: bool = False, progress: bool = True
+) -> Items:
     """Read a benchmark once.
 
     Args:
         data: Its rows.
         limit: First samples only; None = all.
+        pictures: Whether to keep a picture of each image, 29 kB each.
         progress: Whether to show a bar.
 
     Raises:
@@ -101,6 +111,7 @@ def read_items(data: TaskData, limit: int | None = None, *, progress: bool = Tru
     found = Items()
     numbers: dict[str, int] = {}
     digests: list[tuple[int, NDArray[np.uint8]]] = []
+    kept: list[Pictures] | None = [] if pictures else None
     ids: set[str] = set()
     total = len(data) if limit is None else min(limit, len(data))
     if not total:
@@ -130,7 +141,7 @@ def read_items(data: TaskData, limit: int | None = None, *, progress: bool = Tru
                 if sha not in numbers:
                     numbers[sha] = len(numbers)
                     found.shas.append(sha)
-                    found.readable.append(_add_digest(image, digests))
+                    found.readable.append(_add_digest(image, digests, kept))
                 places.append(numbers[sha])
                 if not found.readable[numbers[sha]]:
                     detail = f"image {number} of {len(sample.images)}: {_why(image)}"
@@ -141,6 +152,7 @@ def read_items(data: TaskData, limit: int | None = None, *, progress: bool = Tru
     if digests:
         found.hashes = np.array([value for value, _ in digests], np.uint64)
         found.thumbnails = np.stack([thumbnail for _, thumbnail in digests])
+    found.pictures = Pictures.of(kept or [])
     return found
 
 
@@ -189,13 +201,22 @@ def _gold_faults(item: Item, sample: Sample) -> list[Fault]:
     return []
 
 
-def _add_digest(image: EncodedImage, digests: list[tuple[int, NDArray[np.uint8]]]) -> bool:
-    """Append the digests of an image; whether it is readable."""
+def _add_digest(
+    image: EncodedImage,
+    digests: list[tuple[int, NDArray[np.uint8]]],
+    pictures: list[Pictures] | None,
+) -> bool:
+    """Append the digests of an image, and its picture; whether it is readable."""
     try:
-        digests.append(image_digests(image))
+        seen = decode(image, 1, SEEN_PIXELS)
     except ImageError:
         digests.append((0, np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)))
+        if pictures is not None:
+            pictures.append(NO_PICTURE)
         return False
+    digests.append(_digests(seen))
+    if pictures is not None:
+        pictures.append(picture_of(seen))
     return True
 
 
@@ -217,10 +238,13 @@ def image_digests(image: EncodedImage) -> tuple[int, NDArray[np.uint8]]:
     Raises:
         ImageError: the image cannot be decoded.
     """
+    return _digests(decode(image, 1, SEEN_PIXELS))
+
+
+def _digests(seen: Image) -> tuple[int, NDArray[np.uint8]]:
     from PIL import Image as Pil
     from scipy.fft import dctn
 
-    seen = decode(image, 1, SEEN_PIXELS)
     grey = np.asarray(
         seen.convert("L").resize((HASHED, HASHED), Pil.Resampling.LANCZOS), dtype=np.float64
     )

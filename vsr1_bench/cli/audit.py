@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from vsr1_bench._util.paths import user_path
+from vsr1_bench._util.paths import user_path, user_text
 from vsr1_bench.cli import common
 from vsr1_bench.cli.stored import Skipped, print_skipped, sound_runs
 from vsr1_bench.errors import EXIT_DONE, EXIT_FAILED, EXIT_INCOMPLETE, TaskError
@@ -30,6 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUNS",
         help="stored runs, whose blind runs tell what models get without the image",
     )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        type=user_text,
+        default=[],
+        metavar="DATASET",
+        help="training data in which test images and questions are looked for: files, folders or "
+        "hub ids as in a recipe's dataset, or TASK:train",
+    )
     common.add_limit(parser)
     common.add_output_path(parser, "folder for the pages (default: audits)", "audits")
     common.add_data(parser)
@@ -39,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Audit each task; print what was found and where the page is."""
     from vsr1_bench.audit.audit import AuditOptions, audit_task, write_audit
+    from vsr1_bench.audit.overlap import open_training
     from vsr1_bench.audit.page import NOTHING
     from vsr1_bench.pipeline.flags import refuse_share
     from vsr1_bench.registry import resolve_tasks
@@ -54,7 +64,11 @@ def execute(options: argparse.Namespace) -> int:
     )
     skipped = Skipped()
     runs = sound_runs(options.runs, skipped, deep=True) if options.runs else []
-    wanted = replace(wanted, runs=tuple(runs))
+    against = tuple(
+        open_training(name, wanted.data, options.output_path / "data", options.include_path)
+        for name in options.against
+    )
+    wanted = replace(wanted, runs=tuple(runs), against=against)
     tasks = resolve_tasks(names, options.include_path)
     failed = 0
     for task in tasks:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from vsr1_bench.data.training_rows import open_rows
 from vsr1_bench.errors import RowError, TaskError, UsageError
 from vsr1_bench.prompts.formats import get_format
 from vsr1_bench.records import EncodedImage, ImagePlace, Message
-from vsr1_bench.train.conversations import examples_of, open_rows
+from vsr1_bench.train.conversations import examples_of
 from vsr1_bench.train.sft_recipe import SftRecipe, load_sft_recipe
 
 IMAGES = (EncodedImage(data=b"one"), EncodedImage(data=b"two"))
