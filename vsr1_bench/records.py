@@ -246,6 +246,24 @@ class Perception(Output):
     description_hash: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependence:
+    """Journal line of `dependences.jsonl`: how much a response depends on the image."""
+
+    key: str
+    """Key of the generation."""
+    sample_id: str
+    index: int
+    value: float | None
+    """In nats per token; None = it could not be scored."""
+    tokens: int
+    """Number of its tokens."""
+    error: str | None = None
+    created: str = ""
+    """UTC, ISO 8601."""
+    schema: int = SCHEMA_VERSION
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a judge decides about one response."""

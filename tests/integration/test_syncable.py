@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.models import by_key, demo_requests, tiny  # noqa: E402
 from vsr1_bench.errors import GenerationError, UsageError  # noqa: E402
 from vsr1_bench.generation.base import SyncableGenerator  # noqa: E402
 from vsr1_bench.generation.open import open_syncable  # noqa: E402
+from vsr1_bench.records import EncodedImage  # noqa: E402
 
 REPLY = "<description> row 1 : red none </description> <think> red 1 </think> \\boxed{1}"
 
@@ -84,6 +86,21 @@ def test_scores_follow_the_weights_and_no_cache_remembers(
         assert completion.logprobs == pytest.approx(wanted[key].logprobs, abs=1e-4)
     engine.sync((n, v) for n, v in _first_weights().items())
     assert gap(engine.score(texts(engine)), old) < 1e-4
+
+
+def test_masked_images_are_scored_alike(engine: SyncableGenerator, reference: Any) -> None:
+    """By all backends; a text that cannot be scored says why, and the others are scored."""
+    seen, asked = engine.score(texts(engine)), texts(engine)
+    masked = engine.scores(asked, masked=True)
+    assert gap(masked, reference.scores(asked, masked=True)) < 1e-4  # type: ignore[arg-type]
+    assert gap(masked, seen) > 0.5  # type: ignore[arg-type]
+    assert engine.scores(asked, masked=True) == pytest.approx(masked, abs=1e-4)
+    broken = replace(asked[0][0], images=(EncodedImage(b"no image"),))
+    why, fine = engine.scores([(broken, asked[0][1]), asked[1]])
+    assert isinstance(why, str) and "image" in why
+    assert gap([fine], [seen[1]]) < 1e-4  # type: ignore[list-item]
+    with pytest.raises(GenerationError, match="cannot be scored: image"):
+        engine.score([(broken, asked[0][1])])
 
 
 def _first_weights() -> dict[str, Any]:

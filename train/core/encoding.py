@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vsr1_bench._util.memory import local_share
 from vsr1_bench.errors import BenchError, GenerationError
-from vsr1_bench.generation.images import blackened, fit, image_size
+from vsr1_bench.generation.images import blackened, fit, image_size, mask_seed
 from vsr1_bench.records import ImagePlace, Message, Request, Sampling
 from vsr1_bench.task import example_image
 
@@ -133,7 +133,7 @@ class Encoder:
         """The processor's output for a prompt; see `TrainRow.masked`."""
         bare = _bare(request)
         # One masked image for all responses to a prompt, another one in each step.
-        mask = f"{request.sampling.seed}|{request.sample_id}" if masked else ""
+        mask = mask_seed(request) if masked else ""
         with self._one:  # `batches` encodes in a thread
             known = self._kept.get((bare, mask))
             if known is None:

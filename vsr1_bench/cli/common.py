@@ -211,6 +211,12 @@ def add_seeing(parser: argparse.ArgumentParser) -> None:
         help="also ask multiple-choice questions with their options in every other order "
         "(CircularEval): circular_accuracy and position_bias",
     )
+    group.add_argument(
+        "--visual_dependence",
+        action="store_true",
+        help="also score each response with masked images (patches of 14 x 14 pixels black): how "
+        "much its tokens depend on the image, in nats; backends vllm and transformers",
+    )
     add_reader(group)
 
 

@@ -119,12 +119,14 @@ def _damage(run: RunFolder, deep: bool) -> DamagedRunError | None:
 
 def _read_all(run: RunFolder) -> None:
     from vsr1_bench.judging.llm_replies import read_replies
+    from vsr1_bench.store.dependences import read_dependences
     from vsr1_bench.store.journal_index import check_asked
 
     generations = run.generations().values()
     check_asked(run.path, run.samples().keys(), {one.sample_id for one in generations})
     for read in (run.skipped, run.captions, run.perceptions):
         read()
+    read_dependences(run)
     for path in sorted(run.path.glob("*judgments/*.jsonl")):
         run.judgments(path)
     for path in sorted(run.replies.glob("*.jsonl")):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vsr1_bench._util.closing import Closing
-from vsr1_bench.errors import UsageError, nearest
+from vsr1_bench.errors import GenerationError, UsageError, nearest
 from vsr1_bench.generation.flags import RUN_FLAGS, Flags
 from vsr1_bench.records import Completion, Request, Usage
 
@@ -103,15 +103,38 @@ def failed(request: Request, reason: str, usage: Usage | None = None) -> Complet
     return Completion(request.key, finish_reason="error", error=reason, usage=usage or Usage())
 
 
-class SyncableGenerator(Generator):
+class ScoringGenerator(Generator):
+    """A generator that also scores given texts: one that returns log-probs of prompts."""
+
+    renderer: ChatRenderer
+    """Renders prompts."""
+
+    @abstractmethod
+    def scores(
+        self, texts: Sequence[tuple[Request, Sequence[int]]], *, masked: bool = False
+    ) -> list[tuple[float, ...] | str]:
+        """Log-probabilities of given continuations, teacher-forced, at temperature 1, no bans.
+
+        Nothing may be outstanding.
+
+        Args:
+            texts: Pairs of a request, of which only the prompt is used, and the tokens after it.
+            masked: Show masked images (`images.blackened`).
+
+        Returns:
+            Per text, the log-probability of each of its tokens, or why it cannot be scored.
+
+        Raises:
+            GenerationError: the engine cannot continue.
+        """
+
+
+class SyncableGenerator(ScoringGenerator):
     """A generator whose weights a trainer replaces while it lives.
 
     It never samples banned tokens. For example, a sampled image placeholder would have no image
     when the trainer encodes the answer.
     """
-
-    renderer: ChatRenderer
-    """Renders prompts; the trainer renders them in the same way."""
 
     @abstractmethod
     def sync(self, weights: Iterable[tuple[str, Tensor]]) -> None:
@@ -129,19 +152,18 @@ class SyncableGenerator(Generator):
     def reset_caches(self) -> None:
         """Forget prefixes and image embeddings of earlier weights."""
 
-    @abstractmethod
     def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:
-        """Log-probabilities of given continuations, teacher-forced, at temperature 1, no bans.
-
-        Args:
-            texts: Pairs of a request, of which only the prompt is used, and the tokens after it.
-
-        Returns:
-            Per text, the log-probability of each of its tokens.
+        """As `scores`, of texts that the engine must be able to score.
 
         Raises:
             GenerationError: the engine cannot score a text.
         """
+        found = []
+        for (request, _), each in zip(texts, self.scores(texts), strict=True):
+            if isinstance(each, str):
+                raise GenerationError(f"sample {request.sample_id} cannot be scored: {each}")
+            found.append(each)
+        return found
 
     @abstractmethod
     def checksums(self) -> dict[str, int]:

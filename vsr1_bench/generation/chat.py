@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from vsr1_bench.answers.marks import split_channels
 from vsr1_bench.errors import ModelError
 from vsr1_bench.generation.families import unknown_family
-from vsr1_bench.generation.images import decode
+from vsr1_bench.generation.images import blackened, decode, mask_seed
 from vsr1_bench.generation.models import EMBEDDED, ModelInfo
 from vsr1_bench.prompts.formats import to_chat
 from vsr1_bench.records import EncodedImage, ImagePlace, Message, Request
@@ -50,6 +50,10 @@ class Prompt:
         shown = _shown(self.request)
         sizes = (image.width * image.height for image in self.images)
         return dict(zip((_key(image, self.request) for image in shown), sizes, strict=True))
+
+    def masked(self) -> Prompt:
+        """The same prompt with masked images (`images.blackened`)."""
+        return replace(self, images=blackened(self.images, mask_seed(self.request)))
 
 
 class ChatRenderer:

@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vsr1_bench.records import EncodedImage
+from vsr1_bench.records import EncodedImage, Request
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -158,6 +158,11 @@ def fit(width: int, height: int, min_pixels: int, max_pixels: int) -> tuple[int,
     width, height = max(1, int(width * factor)), max(1, int(height * factor))
     height = max(1, min(height, max_pixels // width))
     return max(1, min(width, max_pixels // height)), height
+
+
+def mask_seed(request: Request) -> str:
+    """The seed of a request's masked images; all responses to a sample share them."""
+    return f"{request.sampling.seed}|{request.sample_id}"
 
 
 def blackened(images: Sequence[Image], seed: str) -> list[Image]:

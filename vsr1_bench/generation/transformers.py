@@ -8,7 +8,7 @@ and each row has its own random generator (in fp32; in bf16 the batched arithmet
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +35,7 @@ from transformers.utils.logging import disable_progress_bar
 from vsr1_bench.errors import GenerationError
 from vsr1_bench.generation.adapters import merge
 from vsr1_bench.generation.attention import attention_settings, set_attention
-from vsr1_bench.generation.base import NO_SCHEMA, Generator, failed
+from vsr1_bench.generation.base import NO_SCHEMA, ScoringGenerator, failed
 from vsr1_bench.generation.chat import ChatRenderer, Prompt, cannot_load
 from vsr1_bench.generation.devices import check_devices
 from vsr1_bench.generation.images import ImageError
@@ -45,7 +45,7 @@ from vsr1_bench.generation.transformers_args import TransformersArgs
 from vsr1_bench.records import Completion, Request, Sampling, Usage
 
 
-class TransformersGenerator(Generator):
+class TransformersGenerator(ScoringGenerator):
     """A Hugging Face model run by `generate`."""
 
     banned: tuple[int, ...] = ()
@@ -111,6 +111,35 @@ class TransformersGenerator(Generator):
         """Yield completions, a batch at a time."""
         while self._queue:
             yield from self._run(self._next_batch())
+
+    def scores(
+        self, texts: Sequence[tuple[Request, Sequence[int]]], *, masked: bool = False
+    ) -> list[tuple[float, ...] | str]:
+        """Score one text after another; nothing is padded."""
+        found: list[tuple[float, ...] | str] = []
+        for request, tokens in texts:
+            try:
+                prompt = self.renderer.render(request)
+                found.append(self._score(prompt.masked() if masked else prompt, tokens))
+            except torch.cuda.OutOfMemoryError as error:
+                raise GenerationError("the GPU's memory is full for one text") from error
+            except Exception as error:  # fails this text only
+                found.append(_reason(error))
+        return found
+
+    @torch.inference_mode()
+    def _score(self, prompt: Prompt, tokens: Sequence[int]) -> tuple[float, ...]:
+        inputs = self._encode([prompt]).to(self.model.device)
+        added = torch.tensor([list(tokens)], device=self.model.device)  # (1, C)
+        length = inputs["input_ids"].shape[1]
+        fill = {"input_ids": added, "attention_mask": torch.ones_like(added)}
+        for name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
+            if name in inputs:
+                more = fill.get(name, torch.zeros_like(added))
+                inputs[name] = torch.cat([inputs[name], more.to(inputs[name])], dim=1)
+        logits = self.model(**inputs, use_cache=False).logits[0, length - 1 : -1]  # (C, V)
+        chosen = logits.float().log_softmax(-1).gather(1, added[0, :, None])
+        return tuple(chosen[:, 0].tolist())
 
     def close(self) -> None:
         """Free the model."""
@@ -242,10 +271,13 @@ def _way(sampling: Sampling) -> Sampling:
 
 
 def _failed(request: Request, error: Exception) -> Completion:
+    return failed(request, _reason(error))
+
+
+def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:500]
     known = isinstance(error, ImageError | ValueError)
-    reason = text if known and text else f"{type(error).__name__}: {text}"
-    return failed(request, reason)
+    return text if known and text else f"{type(error).__name__}: {text}"
 
 
 class _RowLimits(StoppingCriteria):

@@ -15,7 +15,6 @@ from vsr1_bench.generation.checksums import checksums
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.transformers import TransformersGenerator
 from vsr1_bench.generation.transformers_args import TransformersArgs
-from vsr1_bench.records import Request
 
 
 class SyncableTransformers(TransformersGenerator, SyncableGenerator):
@@ -42,24 +41,6 @@ class SyncableTransformers(TransformersGenerator, SyncableGenerator):
 
     def reset_caches(self) -> None:
         """No cache outlives a batch."""
-
-    @torch.inference_mode()
-    def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:
-        """Score one text after another; nothing is padded."""
-        scores = []
-        for request, tokens in texts:
-            inputs = self._encode([self.renderer.render(request)]).to(self.model.device)
-            added = torch.tensor([list(tokens)], device=self.model.device)  # (1, C)
-            length = inputs["input_ids"].shape[1]
-            fill = {"input_ids": added, "attention_mask": torch.ones_like(added)}
-            for name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
-                if name in inputs:
-                    more = fill.get(name, torch.zeros_like(added))
-                    inputs[name] = torch.cat([inputs[name], more.to(inputs[name])], dim=1)
-            logits = self.model(**inputs, use_cache=False).logits[0, length - 1 : -1]  # (C, V)
-            chosen = logits.float().log_softmax(-1).gather(1, added[0, :, None])
-            scores.append(tuple(chosen[:, 0].tolist()))
-        return scores
 
     def checksums(self) -> dict[str, int]:
         """Checksums of all parameters; tied ones are under one name."""

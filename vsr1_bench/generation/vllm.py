@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import PositiveInt
 
@@ -25,9 +25,9 @@ from vsr1_bench.generation.base import (
     PACE,
     ROUNDING,
     BackendArgs,
-    Generator,
     InSpec,
     NotInSpec,
+    ScoringGenerator,
     failed,
 )
 from vsr1_bench.generation.devices import check_devices
@@ -36,6 +36,9 @@ from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.pixel_budget import PixelBudget, default_budget
 from vsr1_bench.generation.precision import precision_of
 from vsr1_bench.records import Completion, Request, Sampling, Usage
+
+if TYPE_CHECKING:
+    from vsr1_bench.generation.chat import Prompt
 
 # An idle engine waits this long for prompts before its first step; a shorter gap ends the wait.
 GATHER_SECONDS = 0.5
@@ -88,7 +91,7 @@ class VllmArgs(BackendArgs):
     """Threads that decode images."""
 
 
-class VllmGenerator(Generator):
+class VllmGenerator(ScoringGenerator):
     """A vLLM engine."""
 
     def __init__(
@@ -160,15 +163,56 @@ class VllmGenerator(Generator):
         if self._closed.is_set():
             return
         try:
-            # Token ids with one placeholder per image; vLLM expands them.
-            ids = self.renderer.tokenizer.encode(prompt.text, add_special_tokens=False)
-            prompt_input: dict[str, Any] = {"prompt_token_ids": ids}
-            if prompt.images:
-                prompt_input["multi_modal_data"] = {"image": prompt.images}
-            (ready,) = self.engine.renderer.render_cmpl([prompt_input])
+            ready = self._input(prompt)
         except Exception as error:  # fails this sample only
             ready = error
         self._ready.put((request, ready))
+
+    def _input(self, prompt: Prompt, tokens: Sequence[int] = ()) -> Any:
+        """A prompt in vLLM's form, with `tokens` after it."""
+        # Token ids with one placeholder per image; vLLM expands them.
+        ids = self.renderer.tokenizer.encode(prompt.text, add_special_tokens=False)
+        prompt_input: dict[str, Any] = {"prompt_token_ids": [*ids, *tokens]}
+        if prompt.images:
+            prompt_input["multi_modal_data"] = {"image": prompt.images}
+        (ready,) = self.engine.renderer.render_cmpl([prompt_input])
+        return ready
+
+    def scores(
+        self, texts: Sequence[tuple[Request, Sequence[int]]], *, masked: bool = False
+    ) -> list[tuple[float, ...] | str]:
+        """Score continuations as parts of prompts (`prompt_logprobs`)."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        # Temperature and bans do not affect prompt log-probs.
+        params = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        found: dict[str, tuple[float, ...] | str] = {}
+        for number, (request, tokens) in enumerate(texts):
+            key = f"score-{number}"
+            try:
+                prompt = self.renderer.render(request)
+                ready = self._input(prompt.masked() if masked else prompt, tokens)
+                self.engine.add_request(key, ready, params.clone())
+            except ValueError as error:  # an image that cannot be read, a text that is too long
+                found[key] = " ".join(str(error).split())[:500]
+            except Exception as error:  # the engine's state is unknown now
+                raise died(error) from error
+        try:
+            while self.engine.has_unfinished_requests():
+                for output in self.engine.step():
+                    if output.finished:
+                        tokens = texts[int(output.request_id.removeprefix("score-"))][1]
+                        found[output.request_id] = _last(output, tokens)
+        except Exception as error:
+            raise died(error) from error
+        return [found[f"score-{number}"] for number in range(len(texts))]
 
     def completions(self) -> Iterator[Completion]:
         """Step the engine and yield what finishes."""
@@ -276,6 +320,12 @@ class VllmGenerator(Generator):
         self.engine.engine_core.shutdown()
         self.engine.renderer.shutdown()
         self._files.close()
+
+
+def _last(output: Any, tokens: Sequence[int]) -> tuple[float, ...]:
+    """The log-probabilities of a scored prompt's last tokens."""
+    entries = output.prompt_logprobs[-len(tokens) :]
+    return tuple(entry[token].logprob for token, entry in zip(tokens, entries, strict=True))
 
 
 def died(error: Exception) -> GenerationError:

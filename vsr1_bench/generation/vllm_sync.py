@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vsr1_bench.errors import GenerationError, UsageError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.models import ModelInfo
-from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator, died
+from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
 from vsr1_bench.records import Request
 
 if TYPE_CHECKING:
@@ -99,38 +99,6 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
             raise GenerationError("vLLM kept its prefix cache: requests are still under way")
         self.engine.reset_encoder_cache()
 
-    def score(self, texts: Sequence[tuple[Request, Sequence[int]]]) -> list[tuple[float, ...]]:
-        """Score continuations as parts of prompts (`prompt_logprobs`)."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        # Temperature and bans do not affect prompt log-probs.
-        params = SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            prompt_logprobs=0,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        scores: dict[str, tuple[float, ...]] = {}
-        try:
-            for number, (request, tokens) in enumerate(texts):
-                prompt = self.renderer.render(request)
-                ids = self.renderer.tokenizer.encode(prompt.text, add_special_tokens=False)
-                prompt_input: dict[str, Any] = {"prompt_token_ids": [*ids, *tokens]}
-                if prompt.images:
-                    prompt_input["multi_modal_data"] = {"image": prompt.images}
-                (ready,) = self.engine.renderer.render_cmpl([prompt_input])
-                self.engine.add_request(f"score-{number}", ready, params.clone())
-            while self.engine.has_unfinished_requests():
-                for output in self.engine.step():
-                    if output.finished:
-                        tokens = texts[int(output.request_id.removeprefix("score-"))][1]
-                        scores[output.request_id] = _last(output, tokens)
-        except Exception as error:  # the engine's state is unknown now
-            raise died(error) from error
-        return [scores[f"score-{number}"] for number in range(len(texts))]
-
     def checksums(self) -> dict[str, int]:
         """Checksums of the parameters that vLLM has not packed for a kernel (it does on CPU)."""
         (sums,) = self.engine.apply_model(_checksums)
@@ -153,9 +121,3 @@ def _checksums(model: Any) -> dict[str, int]:
     from vsr1_bench.generation.checksums import checksums
 
     return checksums((n, p) for n, p in model.named_parameters() if p.numel())
-
-
-def _last(output: Any, tokens: Sequence[int]) -> tuple[float, ...]:
-    """The log-probabilities of a scored prompt's last tokens."""
-    entries = output.prompt_logprobs[-len(tokens) :]
-    return tuple(entry[token].logprob for token, entry in zip(tokens, entries, strict=True))

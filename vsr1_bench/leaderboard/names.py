@@ -31,6 +31,7 @@ METRICS = {
     "saw_but_wrong": "saw, but wrong",
     "no_description": "no description",
     "leakage": "leakage",
+    "visual_dependence": "visual dependence",
 }
 """Default names of metrics; others are shown as they are called."""
 

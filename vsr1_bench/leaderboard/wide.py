@@ -24,6 +24,8 @@ from vsr1_bench.leaderboard.shortcuts import (
     undescribed,
     usual_readers,
 )
+from vsr1_bench.scoring.dependence import METRIC as DEPENDENCE
+from vsr1_bench.scoring.dependence import UNIT
 from vsr1_bench.store.judge_names import bare
 
 HEADLINE = "accuracy"
@@ -129,6 +131,7 @@ def build_grid(
     cells = [cell for row in rows for cell in row.cells.values()]
     if readers := {cell.reader for cell in cells if cell.reader}:
         grid.remarks.append(readers_remark(readers))
+    grid.remarks += [UNIT] if any(column.metric == DEPENDENCE for column in columns) else []
     grid.remarks += _precision_remarks(rows)
     grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
     return grid
@@ -186,6 +189,8 @@ def _measured_rows(
                     )
                     if needs_reading(metric := _metric(column, wanted)):
                         cell = _read_cell(cell, one.document, metric, readers.get(one.task))
+                    if metric == DEPENDENCE:
+                        cell = replace(cell, ranked=False)
                     row.cells[_known(column, columns)] = cell
                 if wanted.row_per_task and row.cells:
                     rows.append(row)

@@ -101,6 +101,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
     ] | None = None  # fmt: skip
     blind: str | None = None
     variant: Literal["circular"] | None = None
+    visual_dependence: bool = False
     backend: str = "auto"
     base_url: str | None = None
     model_args: Annotated[dict[str, Any], mapping("--model_args")] = Field(default_factory=dict)
@@ -204,6 +205,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
             spending=spending or Spending(),
             blind=parse_variants(self.blind),
             circular=self.variant is not None,
+            visual_dependence=self.visual_dependence,
             dry_run=self.dry_run,
             batch=self.batch,
         )

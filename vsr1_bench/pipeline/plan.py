@@ -82,6 +82,8 @@ class RunOptions:
     """Variants of blind runs for each task."""
     circular: bool = False
     """Also ask each question with its options in every other order (`data.circular`)."""
+    visual_dependence: bool = False
+    """Also score each response with masked images (`pipeline.dependence`)."""
     dry_run: bool = False
     """Nothing will be generated: no weights are downloaded."""
     batch: bool = False
@@ -127,8 +129,9 @@ def check_external(tasks: list[Task], *, changed: bool, selected: bool = False) 
     external = [task.name for task in tasks if isinstance(task.source, ExternalTask)]
     if external and changed:
         raise UsageError(
-            f"{external[0]}: --blind, --variant, --perception and --reader go with this project's "
-            "own tasks; one of another harness is asked and scored in its own way only"
+            f"{external[0]}: --blind, --variant, --perception, --reader and --visual_dependence go "
+            "with this project's own tasks; one of another harness is asked and scored in its own "
+            "way only"
         )
     if external and selected:
         raise UsageError(
@@ -178,6 +181,7 @@ def plan(
         )
     selection = selection_spec(options.samples, options.sample_seed)
     changed = bool(options.blind) or options.circular or options.descriptions is not None
+    changed = changed or options.visual_dependence
     check_external(tasks, changed=changed, selected=selection is not None)
     runs: list[TaskRun] = []
     for task, data, facts in _selected(_open_tasks(tasks, options), options):

@@ -20,6 +20,7 @@ from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.open import PAID, open_generator
 from vsr1_bench.perception.reader import SELF, ReaderSpec, self_reader
 from vsr1_bench.perception.second_pass import SecondPass, read_runs
+from vsr1_bench.pipeline.dependence import check_backend, measure_dependences
 from vsr1_bench.pipeline.key_memo import KeyMemo, asking_digest
 from vsr1_bench.pipeline.plan import RunOptions, plan
 from vsr1_bench.pipeline.stream import OpenRun, Stream, TaskRun
@@ -50,29 +51,28 @@ def generate(
     external = options.external_reader()
     runs, model, options = plan(options, model)
     backend = options.backend
+    if options.visual_dependence:
+        check_backend(backend)
     paid = backend in PAID and generator is None
     if paid:
         options.spending.check(model.id)
     with ExitStack() as stack:
         opened = [_open(run, options, backend, stack) for run in runs]
+        engine = generator
+
+        def opening() -> Generator:
+            nonlocal engine
+            if engine is None:
+                engine = _engine(runs[0], model, options, stack)
+            return engine
+
         stream = Stream(opened, shard=options.shard, progress=options.progress)
         try:
             with stream:
                 if stream.waits():
-                    engine = generator
-                    if engine is None:
-                        known = runs[0].spec.model
-                        at = f" in {known.precision_label}" if known.precision else ""
-                        log.info("loading %s by %s%s", model.id, backend, at)
-                        engine = open_generator(
-                            backend,
-                            model,
-                            options.model_args,
-                            trust_remote_code=options.trust_remote_code,
-                        )
-                        engine = by_batch(engine, options.batch and backend in PAID)
-                        stack.enter_context(engine)
-                    stream.run(engine, options.spending if paid else None, model.id)
+                    stream.run(opening(), options.spending if paid else None, model.id)
+            if options.visual_dependence:
+                measure_dependences(runs, opening, shard=options.shard, progress=options.progress)
         except (KeyboardInterrupt, BenchError) as error:
             safe = sum(one.safe for one in opened)
             if safe == 0 and isinstance(error, BenchError):
@@ -84,6 +84,17 @@ def generate(
     if external is not None:
         _read(runs, *external, options)
     return runs
+
+
+def _engine(run: TaskRun, model: ModelInfo, options: RunOptions, stack: ExitStack) -> Generator:
+    """Load the model; the stack frees it."""
+    backend, known = options.backend, run.spec.model
+    at = f" in {known.precision_label}" if known.precision else ""
+    log.info("loading %s by %s%s", model.id, backend, at)
+    engine = open_generator(
+        backend, model, options.model_args, trust_remote_code=options.trust_remote_code
+    )
+    return stack.enter_context(by_batch(engine, options.batch and backend in PAID))
 
 
 def _read(

@@ -65,6 +65,7 @@ KINDS = (
     FileKind("judgments", r"judgments/[^/]+\.jsonl", journal=True),
     FileKind("replies", r"replies/[^/]+\.jsonl", journal=True),
     FileKind("perceptions", r"perceptions[^/]*\.jsonl", journal=True),
+    FileKind("dependences", r"dependences[^/]*\.jsonl", journal=True),
     FileKind("captions", r"captions[^/]*\.jsonl", journal=True),
     FileKind("readers", r"readers/[^/]+\.json"),
     FileKind("generations", r"generations[^/]*\.jsonl", journal=True),

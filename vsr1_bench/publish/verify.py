@@ -27,6 +27,7 @@ from vsr1_bench.registry import get_task
 from vsr1_bench.scoring.circular import CIRCULAR_METRICS
 from vsr1_bench.scoring.runs import score_document
 from vsr1_bench.scoring.shortcuts import OVER_ALL
+from vsr1_bench.store.dependences import read_dependences
 from vsr1_bench.store.lines import meta_fault, score_fault
 from vsr1_bench.store.run_folder import RunFolder
 from vsr1_bench.store.spec import RunSpec
@@ -63,7 +64,8 @@ def check_run(folder: Path, about: BundleRun, include_path: Sequence[str] = ()) 
     try:
         samples = {sample.id: sample for sample in run.placed_samples().values()}
         _check_samples(run, samples, about)
-        for made in (run.generations(), run.captions(), run.perceptions()):
+        read = (run.generations(), run.captions(), run.perceptions(), read_dependences(run))
+        for made in read:
             if {one.sample_id for one in made.values()} - samples.keys():
                 raise ExchangeError(
                     f"{about.path}: responses to samples that it does not hold; refused"

@@ -21,6 +21,7 @@ from vsr1_bench.registry import get_task
 from vsr1_bench.scoring import score_responses
 from vsr1_bench.scoring.circular import add_circular
 from vsr1_bench.scoring.coverage import slice_note
+from vsr1_bench.scoring.dependence import add_dependence
 from vsr1_bench.scoring.groups import score_groups
 from vsr1_bench.scoring.join import join_responses
 from vsr1_bench.scoring.seeing import add_seeing, blind_first, keep_leakage, score_notes
@@ -108,6 +109,7 @@ def score_document(
     if spec.variant == NONE:
         add_seeing(document, run, task, path)
         add_circular(document, run, task, path)
+        add_dependence(document, run, task)
         if "answer" in run.withheld():
             keep_leakage(document, [d for d in run.scores() if d["judge"] == judge_name])
     document["notes"] = score_notes(document, [slice_note(run, task)])

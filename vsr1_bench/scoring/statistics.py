@@ -91,6 +91,28 @@ def share_interval(
     return min(float(low), share), max(float(high), share)
 
 
+def mean_interval(sums: FloatArray, sizes: FloatArray) -> Interval | None:
+    """Interval of a mean of values from 0 on over clusters; None below two clusters.
+
+    Cluster-robust, with Student's t.
+
+    Args:
+        sums: Sum of the values in each cluster, (C,).
+        sizes: Number of values in each cluster, (C,).
+    """
+    count = len(sums)
+    if count < 2:
+        return None
+    from scipy import stats
+
+    mean = float(sums.sum() / sizes.sum())
+    squares = float((_jackknife(sums - mean * sizes, sizes) ** 2).sum())
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * np.sqrt(
+        squares * count / (count - 1)
+    )
+    return max(0.0, mean - float(half)), mean + float(half)
+
+
 def paired_interval(sums: FloatArray, sizes: FloatArray) -> Interval | None:
     """Interval of a mean difference over clusters; None below two clusters.
 

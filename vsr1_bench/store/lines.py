@@ -10,11 +10,19 @@ from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
 import msgspec
 
 from vsr1_bench.errors import StoreError
-from vsr1_bench.records import SCHEMA_VERSION, Generation, ImagePlace, Judgment, Perception, Sample
+from vsr1_bench.records import (
+    SCHEMA_VERSION,
+    Dependence,
+    Generation,
+    ImagePlace,
+    Judgment,
+    Perception,
+    Sample,
+)
 from vsr1_bench.store.journal import bad_line, parse_line, read_journal
 
 Record = TypeVar("Record")
-_LINES: tuple[type[Any], ...] = (Generation, Perception, Judgment)
+_LINES: tuple[type[Any], ...] = (Generation, Perception, Judgment, Dependence)
 _FIELDS = {kind: frozenset(field.name for field in fields(kind)) for kind in _LINES}
 
 
