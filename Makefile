@@ -42,7 +42,7 @@ INTO := --python $(BIN)/python --constraint constraints.txt --build-constraint c
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo loop experiment-prior experiment-seeing test test-lmms-eval lint bench bench-lmms-eval \
-  lmms-both-ways lmms-differences results measure release-check format constraints clean
+  lmms-both-ways lmms-differences results measure audit release-check format constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
@@ -106,6 +106,15 @@ measure: $(STAMP)  ## rebuild results/tiny/demo: the embedded model on the demo 
 	rm -rf .results results/tiny/demo
 	$(BIN)/vsr1-bench --model tiny --backend transformers --tasks demo -o .results
 	$(BIN)/vsr1-bench publish .results --to results/tiny/demo --with_golds
+	rm -rf .results
+
+audit: $(STAMP)  ## rebuild results/tiny/audit: the audit pages of demo and demo_prior (two minutes)
+	rm -rf .results results/tiny/audit
+	$(BIN)/vsr1-bench audit demo demo_prior -o .results
+	$(BIN)/vsr1-bench audit demo_prior --training --limit 2000 -o .results/training
+	mkdir -p results/tiny/audit
+	cp .results/demo.md .results/demo_prior.md results/tiny/audit
+	cp .results/training/demo_prior.md results/tiny/audit/demo_prior_training.md
 	rm -rf .results
 
 release-check: $(STAMP)  ## build the wheel, check its contents, install it for Python 3.11 to 3.13

@@ -276,12 +276,15 @@ def main() -> int:
     parser.add_argument("--sets", type=int, default=200, help="generated sets without a prior")
     parser.add_argument("--size", type=int, default=300, help="questions of such a set")
     parser.add_argument("--images", type=int, default=400, help="images of a kind to be copied")
+    parser.add_argument(
+        "--pairs", type=int, nargs=2, default=(10_000, 50_000), help="items and rows of part time"
+    )
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="what to check")
     options = parser.parse_args()
     lines = list(golds(10)) if "golds" in options.parts else []
     lines += forest(options.sets, options.size) if "forest" in options.parts else []
     lines += overlap(options.images) if "overlap" in options.parts else []
-    lines += speed(10_000, 50_000) if "time" in options.parts else []
+    lines += speed(*options.pairs) if "time" in options.parts else []
     rows = [(what, found, bound, "yes" if holds else "NO") for what, found, bound, holds in lines]
     print(tabulate(rows, ("simulated", "found", "bound", "holds"), tablefmt="pipe"))
     return 0 if all(line[3] for line in lines) else 1

@@ -20,6 +20,9 @@ from vsr1_bench.store.journal import write_atomic
 from vsr1_bench.store.run_folder import RunFolder, safe_name
 from vsr1_bench.task import Task
 
+FEW = 100
+"""With fewer items a page says that it can show little."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
@@ -71,12 +74,17 @@ def audit_task(task: Task, options: AuditOptions) -> Audit:
         *(_against(task, found, training, options) for training in options.against),
     ]
     rows = "training rows" if options.training else "rows"
+    fingerprint = data.spec.fingerprint
+    if data.spec.split != "generated":
+        fingerprint = fingerprint[:8]
     part = f", the first {options.limit:,} only" if options.limit else ""
     about = (
         f"{len(found.items):,} items from the {rows} of {data.spec.id} ({data.spec.split}, "
-        f"fingerprint {data.spec.fingerprint[:8]}{part}); task version {task.version}, "
+        f"fingerprint {fingerprint}{part}); task version {task.version}, "
         f"vsr1-bench {__version__}. What each check means: docs/audit.md."
     )
+    if len(found.items) < FEW:
+        about += " So few items show gross faults only."
     findings = tuple(line for one in parts for line in one.findings)
     page = Page(
         f"Audit of {task.name}", findings, tuple(s for one in parts for s in one.sections), (about,)

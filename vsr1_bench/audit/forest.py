@@ -92,8 +92,12 @@ class Forest:
 
     @property
     def suspicious(self) -> bool:
-        """Whether the wording predicts better than it predicts shuffled answers."""
-        return self.p_value <= LEVEL
+        """Whether the wording predicts better than it predicts shuffled answers.
+
+        And better than the most frequent answer, which needs no wording: 3 of 500 open answers are
+        more than none, and give nothing away.
+        """
+        return self.p_value <= LEVEL and self.accuracy > self.constant
 
 
 def why_no_forest(items: Sequence[Item]) -> str | None:

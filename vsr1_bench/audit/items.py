@@ -221,6 +221,8 @@ def _add_digest(
 
 
 def _why(image: EncodedImage) -> str:
+    if image.data is None and image.path is None:
+        return "the row has no image"
     try:
         decode(image, 1, SEEN_PIXELS)
     except ImageError as error:

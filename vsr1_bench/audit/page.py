@@ -104,7 +104,7 @@ def markdown_page(page: Page) -> str:
         lines += [f"{markdown_text(text)}\n" for text in section.paragraphs]
         for table in section.tables:
             lines += [_markdown_table(table), ""]
-    return "\n".join(lines).rstrip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
 def _markdown_table(table: Table) -> str:

@@ -34,14 +34,24 @@ def faults_part(found: Items) -> Part:
     rows = [(fault.kind, fault.id, fault.detail) for fault in found.faults]
     section = Section(
         "Rows, ids, gold answers and images",
-        () if rows else ("All rows map, ids are unique, gold answers are possible, images open.",),
+        (_nothing_wrong(found),) if not rows else (),
         (examples(("fault", "item", "what"), rows),) if rows else (),
     )
     return Part(
-        tuple(_times(n, kind) for kind, n in counts.most_common()),
+        tuple(
+            "no image can be read: are the images there?"
+            if kind == "unreadable image" and not any(found.readable)
+            else _times(n, kind)
+            for kind, n in counts.most_common()
+        ),
         (section,),
         {"faults": [asdict(fault) for fault in found.faults]},
     )
+
+
+def _nothing_wrong(found: Items) -> str:
+    images = f"all {len(found.shas):,} images open" if found.shas else "no item has an image"
+    return f"All rows map, ids are unique, gold answers are possible, {images}."
 
 
 def _times(n: int, what: str) -> str:
@@ -105,13 +115,20 @@ def _answers_table(forms: Sequence[Distribution]) -> Table:
             form.form,
             f"{form.n:,}",
             f"{len(form.answers):,}",
-            ", ".join(f"{name} {percent(n / form.n)}" for name, n in form.answers[:10]),
+            _most_frequent(form),
             p_text(form.p_value),
         )
         for form in forms
     )
     headings = ("form", "items", "different answers", "the most frequent", "p (equal frequency)")
     return Table(headings, rows)
+
+
+def _most_frequent(form: Distribution) -> str:
+    """The answers that occur more than once, ten at most."""
+    several = [(name, n) for name, n in form.answers[:10] if n > 1]
+    shown = ", ".join(f"{name} {percent(n / form.n)}" for name, n in several)
+    return shown or "each occurs once"
 
 
 def repeats_part(found: Items) -> Part:
@@ -183,7 +200,8 @@ def _repeat_examples(items: Sequence[Item], repeats: Repeats) -> list[Table]:
 
 
 def shortened(text: str) -> str:
-    """The beginning of a text."""
+    """The beginning of a text, without the marks of images before it."""
+    text = text.removeprefix("<image>").lstrip()
     return text if len(text) <= TEXT_SHOWN else text[: TEXT_SHOWN - 1].rstrip() + "…"
 
 
@@ -229,7 +247,7 @@ def _chance_table(result: Forest) -> Table:
     rows = (
         ("forest on the wording", percent(result.accuracy), f"95 % interval {percent(low)} to "
          f"{percent(high)}, p {_compared(result.p_value)}"),
-        ("chance: shuffled answers", percent(result.chance), f"mean of {shuffled}; the test's"),
+        ("chance: shuffled answers", percent(result.chance), f"mean of {shuffled}"),
         ("chance: most frequent answer per form", percent(result.constant), ""),
         ("chance: one of the answers, drawn", percent(result.uniform), ""),
     )  # fmt: skip

@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 from cli import here
 from PIL import Image as Pil
+from tree import ROOT
 
 from vsr1_bench.audit.audit import AuditOptions, audit_task, write_audit
 from vsr1_bench.audit.duplicates import find_repeats, near_texts
 from vsr1_bench.audit.items import Item, Items, image_digests, item_of, read_items
+from vsr1_bench.audit.overlap import training_side
 from vsr1_bench.audit.page import Page, Section, Table, html_page, markdown_page
 from vsr1_bench.audit.priors import distributions, priors
 from vsr1_bench.audit.sections import forest_part
 from vsr1_bench.data.dataset import DataOptions, open_data
 from vsr1_bench.errors import RowError, TaskError, UsageError
 from vsr1_bench.records import EncodedImage, Sample
+from vsr1_bench.registry import get_task
 from vsr1_bench.task import Procedural, Row, Task
 from vsr1_bench.tiny.scenes import Split, to_sample
 
@@ -276,6 +279,40 @@ def test_without_scikit_learn_the_page_says_how_to_get_it(monkeypatch: pytest.Mo
 
 
 LETTERED = [Sample(f"{n}", ("?",), "AB"[n % 2], "choice", choices=("x", "y")) for n in range(60)]
+
+
+def test_a_forest_below_the_most_frequent_answer_is_no_finding() -> None:
+    """3 of 500 open answers, where shuffled answers give none: so it was with a real benchmark."""
+    pytest.importorskip("sklearn", reason="the extra audit")
+    from vsr1_bench.audit.forest import Forest
+
+    shuffled = (0.0,) * 39
+    few, many = (
+        Forest(500, right, 0.003, 0.038, shuffled, 0.025, (0.1,) * 500, ()) for right in (3, 30)
+    )
+    assert few.p_value == many.p_value == 0.025
+    assert not few.suspicious and many.suspicious
+
+
+def test_images_that_are_not_there_are_named_once() -> None:
+    samples = [choice(f"{n}", "Which?", "A", EncodedImage()) for n in range(3)]
+    options = AuditOptions(DataOptions(), Path(), progress=False)
+    audit = audit_task(task(samples), options)
+    assert "no image can be read: are the images there?" in audit.findings
+    assert audit.document["faults"][0]["detail"] == "image 1 of 1: the row has no image"
+    assert "So few items" in audit.page.about[0]
+    text = audit_task(task([Sample("a", ("Why?",), "so", "text")]), options).page.sections[0]
+    assert "no item has an image" in text.paragraphs[0]
+
+
+def test_the_stored_pages_are_of_these_rows() -> None:
+    """`make audit` writes them again."""
+    for name, side in (("demo", False), ("demo_prior", False), ("demo_prior", True)):
+        one = get_task(name)
+        one = training_side(one, "") if side else one
+        page = (ROOT / f"results/tiny/audit/{name}{'_training' * side}.md").read_text("utf-8")
+        assert open_data(one, DataOptions()).spec.fingerprint in page
+        assert ("the wording alone gives" in page) is side
 
 
 def test_real_slices(real_slices: Path, tmp_path: Path) -> None:
