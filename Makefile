@@ -41,7 +41,8 @@ READY := $(or $(wildcard $(VENV)/.synced-*),$(DEMO))
 INTO := --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo loop experiment-prior experiment-seeing test test-lmms-eval lint bench bench-lmms-eval \
+.PHONY: help setup demo loop experiment-prior experiment-seeing experiment-skill \
+  test test-lmms-eval lint bench bench-lmms-eval \
   lmms-both-ways lmms-differences results measure audit release-check format constraints clean
 
 help:  ## list the targets
@@ -61,6 +62,9 @@ experiment-prior: $(STAMP)  ## rebuild results/tiny/prior: four objectives, a la
 
 experiment-seeing: $(STAMP)  ## rebuild results/tiny/seeing: does rewarding descriptions teach to see? (two hours)
 	$(BIN)/python scripts/experiments/seeing.py run
+
+experiment-skill: $(STAMP)  ## rebuild results/tiny/skill: a skill that no example showed? (two hours)
+	$(BIN)/python scripts/experiments/skill.py run
 
 test: $(STAMP)  ## run the whole test suite
 	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)

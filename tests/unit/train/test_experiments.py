@@ -15,6 +15,8 @@ from PIL import Image
 from scipy import stats
 from tree import ROOT, load_script
 
+from vsr1_bench.scoring.metrics import Response, compute
+from vsr1_bench.task import Metric
 from vsr1_bench.tiny.scenes import make_row
 
 N = 400
@@ -144,3 +146,61 @@ def test_the_light_changes_pixels_alone(importable: None) -> None:
     moved = np.abs(lit - shown)
     most = 0.15 * 128 + world.CAST + world.GRAIN + 1
     assert lit.shape == shown.shape and 0 < moved.max() <= most
+
+
+@pytest.fixture(scope="module")
+def skill(importable: None) -> ModuleType:
+    return load_script("experiments/skill")
+
+
+def test_demonstrations_hold_back_large_counts(skill: ModuleType) -> None:
+    """Of three colours; a single colour is counted up to 5, and questions have larger counts."""
+    rows = list(skill.examples(1, 0, 64))
+    replies = [row["messages"][-1]["content"] for row in rows]
+    answers = [reply.split("\\boxed{")[1].rstrip("}").split() for reply in replies]
+    tallies = [list(map(int, a)) for a in answers if len(a) == 3]
+    singles = [int(a[0]) for a in answers if len(a) == 1]
+    assert (len(tallies), len(singles)) == (48, 16)
+    assert max(map(max, tallies)) == 3 and max(singles) > 3
+    read = [row for row in rows if not row["images"]]
+    assert {len(row["messages"][0]["content"]) > 0 for row in read} == {True} and len(read) == 16
+    hard = [skill.make_tally_row("test", n, hard=True) for n in range(20)]
+    assert all(max(map(int, row["answer"].split())) > 3 for row in hard)
+    assert all(row["description"].count(color) == int(n) for row in hard for color, n in zip(
+        [w for w in row["reasoning"].split() if w.isalpha() and w != "so"],
+        row["answer"].split(), strict=True))  # fmt: skip
+
+
+def test_right_draws_become_examples(skill: ModuleType, tmp_path: Path) -> None:
+    journal = tmp_path / "rollouts" / "rank-0.jsonl"
+    journal.parent.mkdir()
+    lines = [
+        {"sample_id": f"train-{n:06d}", "components": {"accuracy": right}, "said": f"reply {n}"}
+        for n, right in enumerate((1.0, 0.0, None, 1.0))
+    ]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    first, second = skill.right_draws(tmp_path)
+    assert [row["messages"][-1]["content"] for row in (first, second)] == ["reply 0", "reply 3"]
+    question = skill.make_tally_row("train", 3)["question"]
+    assert question in second["messages"][0]["content"] and len(second["images"]) == 1
+
+
+def test_pass_at_k_of_an_experiment_is_the_scorers(skill: ModuleType, tmp_path: Path) -> None:
+    right = [0, 1, 5, 64]
+    responses = [
+        Response(str(question), {}, float(place < count))
+        for question, count in enumerate(right)
+        for place in range(skill.SAMPLES)
+    ]
+    for k in skill.KS:
+        expected = compute(Metric(f"pass@{k}", "pass_at"), responses, None).value
+        assert skill.pass_at(right, k) == pytest.approx(expected)
+    gain = {"start": 1, "rl": 9, "random": 1, "more_examples": 2, "rejection": 3}
+    stored = {
+        "task": skill.TASK,
+        "right": {f"{s}/{arm}": [0, n + s, 0, n] for s in skill.STARTS for arm, n in gain.items()},
+        "tokens": {"1/rl": 1000},
+    }
+    (tmp_path / "verdicts.json").write_text(json.dumps(stored))
+    text = skill.report(tmp_path)
+    assert "rl - start" in text and (tmp_path / "pass.png").stat().st_size > 1000

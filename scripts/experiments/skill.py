@@ -1,0 +1,253 @@
+"""Test whether reinforcement learning teaches the embedded model a skill that no example showed.
+
+    python scripts/experiments/skill.py run [--jobs 2]   # two hours on two cores; resumes
+    python scripts/experiments/skill.py report           # tables and figure from verdicts.json
+
+`run` makes the starts, trains every arm from each, samples 64 answers to every test question,
+writes what every table rests on to results/tiny/skill/verdicts.json, and reports. What is
+compared, and how, was written down before the runs: results/tiny/skill/plan.md.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from by_start import against, family, levels_sheet, sheet_of
+from stages import (
+    BY_VLLM,
+    HERE,
+    ROLLOUTS,
+    evaluate,
+    in_parallel,
+    run_or_report,
+    tokens_drawn,
+    train,
+)
+from worlds.demo_tally import make_tally_row
+
+from vsr1_bench._util.look import plot_style
+from vsr1_bench.api import load_runs
+from vsr1_bench.leaderboard.rendering import markdown
+from vsr1_bench.prompts.formats import FORMATS, build_messages, reading_messages
+from vsr1_bench.records import EncodedImage, ImagePlace, Message
+from vsr1_bench.store.journal import read_journal, write_atomic
+from vsr1_bench.tiny.scenes import make_row, to_sample
+from vsr1_bench.train.tiny_mixture import reply_of
+
+NAME, TASK = "skill", "demo_tally"
+LIMIT, SAMPLES = 500, 64
+STARTS = (1, 2, 3)
+STEPS, PROMPTS, RESPONSES = 40, 16, 8
+START_STEPS, BATCH = 400, 32
+UPDATES = STEPS * PROMPTS * RESPONSES // BATCH
+"""Updates of the supervised arms: as many replies as the others draw responses."""
+FIRST = 1_000_000
+"""Numbers of the rows of demonstrations begin here, so that no other training meets them."""
+ARMS = ("rl", "random", "more_examples", "rejection")
+KS = (1, 2, 4, 8, 16, 32, 64)
+RANDOM = f"{HERE / 'random_reward.py'}:score"
+POLICY: dict[str, Any] = {
+    "task": TASK, **ROLLOUTS, "lr": 1e-4, "max_steps": STEPS, "save_every": 40,
+    "prompts_per_step": PROMPTS, "minibatch_prompts": PROMPTS, "samples_per_prompt": RESPONSES,
+}  # fmt: skip
+
+
+def run_all(output: Path, jobs: int) -> None:
+    """Run what is missing: starts, trainings and evaluations, `jobs` at the same time."""
+
+    def begin(name: str) -> None:
+        start = int(name.split("/")[0])
+        teach(output, name, "tiny", examples(start, 0, START_STEPS * BATCH), START_STEPS, 7e-4)
+        measure(output, name)
+
+    def one(name: str) -> None:
+        start, arm = name.split("/")
+        model = str(output / "models" / start / "start")
+        shared = POLICY | {"model": model, "seed": int(start)}
+        if arm == "rl":
+            train(output, name, "grpo", "tiny/vision_sr1", **shared)
+        elif arm == "random":
+            train(output, name, "grpo", "tiny/answer_only", **(shared | {"reward": RANDOM}))
+        elif arm == "more_examples":
+            more = examples(int(start), START_STEPS * BATCH, UPDATES * BATCH)
+            teach(output, name, model, more, UPDATES, 1e-4)
+        else:
+            draws = f"{start}/draws"
+            train(output, draws, "grpo", "tiny/answer_only", **(shared | {"lr": 0.0}))
+            teach(output, name, model, right_draws(output / "training" / draws), UPDATES, 1e-4)
+        measure(output, name)
+
+    in_parallel(begin, [f"{start}/start" for start in STARTS], jobs)
+    in_parallel(one, [f"{start}/{arm}" for start in STARTS for arm in ARMS], jobs)
+
+
+def teach(
+    output: Path, name: str, model: str, rows: Iterator[dict[str, Any]], updates: int, lr: float
+) -> None:
+    """Supervised training on rows, which are written beside it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if (output / "models" / name).is_dir():
+        return
+    data = output / "data" / f"{name.replace('/', '-')}.parquet"
+    if not data.is_file():
+        data.parent.mkdir(parents=True, exist_ok=True)
+        half = data.with_suffix(".part")
+        pq.write_table(pa.Table.from_pylist(list(rows)), half, compression="zstd")
+        half.rename(data)
+    train(output, name, "sft", "tiny/weak_start", model=model, dataset=str(data), lr=lr,
+          schedule_steps=updates, save_every=1000, seed=int(name.split("/")[0]))  # fmt: skip
+
+
+def examples(start: int, first: int, n: int) -> Iterator[dict[str, Any]]:
+    """Demonstrations: three of four count three colours, none above 3; one counts a single colour.
+
+    A quarter of the tallies and of the counts read a true description instead of the image.
+    """
+    for place in range(first, first + n):
+        number = FIRST * start + place
+        tally = place % 4 > 0
+        row = (
+            make_tally_row("train", number, hard=False) if tally else make_row("train", 4 * number)
+        )
+        sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
+        if place // 4 % 4 == 0:
+            messages = reading_messages(sample, row["description"])
+            yield conversation(messages, reply_of(sample.answer, think=row["reasoning"]))
+        else:
+            messages = build_messages(sample, FORMATS["see_think"])
+            reply = reply_of(sample.answer, think=row["reasoning"], description=row["description"])
+            yield conversation(messages, reply, row["image"])
+
+
+def conversation(
+    messages: Sequence[Message], reply: str, image: bytes | None = None
+) -> dict[str, Any]:
+    """A row of `train sft`."""
+    turns = [
+        {
+            "role": message.role,
+            "content": "".join(
+                "<image>" if isinstance(p, ImagePlace) else p for p in message.content
+            ),
+        }
+        for message in messages
+    ]
+    return {
+        "messages": [*turns, {"role": "assistant", "content": reply}],
+        "images": [] if image is None else [{"bytes": image}],
+    }
+
+
+def marked(part: str | ImagePlace) -> str:
+    """A part of a message as text."""
+    return part if isinstance(part, str) else "<image>"
+
+
+def right_draws(training: Path) -> Iterator[dict[str, Any]]:
+    """The right responses that a start drew to the questions of the reinforcement learning."""
+    for drawn in read_journal(training / "rollouts" / "rank-0.jsonl"):
+        if drawn["components"]["accuracy"] == 1:
+            row = make_tally_row("train", int(drawn["sample_id"].removeprefix("train-")))
+            sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
+            messages = build_messages(sample, FORMATS["see_think"])
+            yield conversation(messages, drawn["said"], row["image"])
+
+
+def measure(output: Path, name: str) -> None:
+    """Sample answers to the test questions."""
+    evaluate(output, name, TASK, "--limit", str(LIMIT), "--num_samples", str(SAMPLES),
+             *BY_VLLM, "--gen_kwargs", "temperature=1,max_tokens=128")  # fmt: skip
+
+
+def names() -> list[str]:
+    """All runs."""
+    return [f"{start}/{arm}" for start in STARTS for arm in ("start", *ARMS)]
+
+
+def collect(output: Path) -> dict[str, Any]:
+    """Read every run: by test question, how many of its answers are right."""
+    drawn = [name for name in names() if name.endswith(("/rl", "/random"))]
+    return {
+        "task": TASK,
+        "right": {name: right_of(output / "runs" / name) for name in names()},
+        "tokens": {name: tokens_drawn(output, name) for name in drawn},
+    }
+
+
+def right_of(folder: Path) -> list[int]:
+    """Right answers by question, of `SAMPLES` each."""
+    samples = load_runs(folder).samples
+    by_question = samples.groupby("row")["correct"]
+    if (by_question.count() != SAMPLES).any():
+        raise SystemExit(f"{folder}: some answers are missing; repeat the run")
+    return [int(n) for n in by_question.sum()]
+
+
+def pass_at(right: Sequence[int], k: int) -> float:
+    """pass@k over questions, by the unbiased estimator of Chen et al. 2021 (arXiv:2107.03374)."""
+    return float(np.mean([1 - comb(SAMPLES - r, k) / comb(SAMPLES, k) for r in right]))
+
+
+def report(folder: Path) -> str:
+    """Write summary.md and pass.png beside verdicts.json, and return the summary."""
+    stored = json.loads((folder / "verdicts.json").read_text("utf-8"))
+    values = {
+        name: {f"pass@{k}": pass_at(right, k) for k in KS}
+        for name, right in stored["right"].items()
+    }
+    primary = family([against(values, "rl", "start", "pass@64", STARTS)])
+    controls = family(
+        against(values, arm, other, endpoint, STARTS)
+        for arm, other in (*((a, "start") for a in ARMS[1:]), *(("rl", a) for a in ARMS[1:]))
+        for endpoint in ("pass@1", "pass@64")
+    )
+    draw(values, folder / "pass.png")
+    tokens = ", ".join(f"{name} {count:,}" for name, count in stored["tokens"].items())
+    parts = [
+        "# Does reinforcement learning teach the embedded model what no example showed?",
+        f"Printed by `python scripts/experiments/{NAME}.py report`. {LIMIT} test questions of "
+        f"`{TASK}`, {SAMPLES} answers each at temperature 1, {len(STARTS)} starts. plan.md says "
+        "what was to be compared. Percent: mean over the starts, lowest and highest start in "
+        "brackets.",
+        markdown(levels_sheet(values, ("start", *ARMS), tuple(f"pass@{k}" for k in KS), STARTS)),
+        f"Tokens drawn in training: {tokens}.",
+        "## Primary: pass@64 of the trained model against its start",
+        "Points, with 95 % intervals over the starts.",
+        markdown(sheet_of(primary)),
+        "## Controls",
+        markdown(sheet_of(controls)),
+        "![pass@k by k](pass.png)",
+    ]
+    text = "\n\n".join(parts) + "\n"
+    write_atomic(folder / "summary.md", text)
+    return text
+
+
+def draw(values: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Draw pass@k by k: a thin line per start, a thick one for their mean."""
+    from matplotlib.figure import Figure
+
+    with plot_style():
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.add_subplot()
+        for number, arm in enumerate(("start", *ARMS)):
+            lines = [[100 * values[f"{s}/{arm}"][f"pass@{k}"] for k in KS] for s in STARTS]
+            for line in lines:
+                axes.plot(KS, line, color=f"C{number}", lw=0.5, alpha=0.5)
+            axes.plot(KS, np.mean(lines, axis=0), f"C{number}", lw=2, label=arm)
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="k", ylabel="pass@k, %", xticks=KS, xticklabels=KS, ylim=(0, 100))
+        axes.legend()
+        figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    sys.exit(run_or_report(NAME, run_all, collect, report))
