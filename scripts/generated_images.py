@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -120,14 +121,18 @@ def copied(image: Image.Image, random: Random) -> EncodedImage:
     return encoded(smaller, int(random.integers(50, 96)))
 
 
-def blends(random: Random, base: int = 200) -> Callable[[int], EncodedImage]:
-    """Many images in little time: two photos blended, or one of the other kinds; by number."""
+def blends(random: Random, base: int = 400) -> Callable[[int], EncodedImage]:
+    """Many images in little time: two photos blended, or one of the other kinds; by number.
+
+    No two numbers below 79,800 blend the same photos, which would be the same picture.
+    """
     photos = [photo(random).resize((512, 384)) for _ in range(base)]
+    pairs = random.permutation(list(combinations(range(base), 2)))
 
     def make(number: int) -> EncodedImage:
         own = np.random.default_rng((7, number))
         if own.random() < 0.7:
-            one, other = (photos[place] for place in own.choice(base, 2, replace=False))
+            one, other = (photos[place] for place in pairs[number % len(pairs)])
             if own.random() < 0.5:
                 other = other.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             return encoded(Image.blend(one, other, own.uniform(0.3, 0.7)), 85)
