@@ -100,7 +100,10 @@ def teach(
     if not data.is_file():
         data.parent.mkdir(parents=True, exist_ok=True)
         half = data.with_suffix(".part")
-        pq.write_table(pa.Table.from_pylist(list(rows)), half, compression="zstd")
+        made = list(rows)
+        if not made:
+            raise SystemExit(f"{name}: nothing to learn, the start had no right answer")
+        pq.write_table(pa.Table.from_pylist(made), half, compression="zstd")
         half.rename(data)
     train(output, name, "sft", "tiny/weak_start", model=model, dataset=str(data), lr=lr,
           schedule_steps=updates, save_every=1000, seed=int(name.split("/")[0]))  # fmt: skip

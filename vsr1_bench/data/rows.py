@@ -252,7 +252,7 @@ def load_files(files: list[Path]) -> Dataset | JsonTable:
     """Read a split's files; images stay encoded.
 
     Raises:
-        TaskError: files of two kinds, or not readable.
+        TaskError: files of two kinds, not readable, or without rows.
     """
     kinds = {f.suffix for f in files}
     if len(kinds) > 1:
@@ -262,17 +262,20 @@ def load_files(files: list[Path]) -> Dataset | JsonTable:
     if kinds != {".parquet"}:
         return JsonTable(files)
     from datasets import disable_progress_bars, enable_progress_bars, load_dataset
+    from pyarrow.parquet import read_metadata
 
     disable_progress_bars()  # those of the conversion; a download has none here
     try:
-        loaded: Dataset = load_dataset(
-            "parquet", data_files={"rows": [str(f) for f in files]}, split="rows"
-        )
-        return keep_encoded(loaded)
+        # The library cannot read a file without rows, also not beside others.
+        filled = [str(f) for f in files if read_metadata(f).num_rows]
+        if filled:
+            loaded: Dataset = load_dataset("parquet", data_files={"rows": filled}, split="rows")
+            return keep_encoded(loaded)
     except Exception as error:  # the library raises many kinds, all of them about the file
         raise TaskError(f"{files[0]}: not readable as parquet: {_one_line(error)}") from error
     finally:
         enable_progress_bars()
+    raise TaskError(f"{files[0]}: no rows in it; give a file with rows")
 
 
 def load_hub(

@@ -7,11 +7,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from vsr1_bench.data.dataset import DataOptions, open_data
-from vsr1_bench.data.rows import mirror_files
+from vsr1_bench.data.rows import load_files, mirror_files
 from vsr1_bench.errors import RowError, TaskError
 from vsr1_bench.records import EncodedImage, Sample
 from vsr1_bench.task import Procedural, Row, Source, Task
@@ -245,3 +247,13 @@ def test_more_options_than_letters_are_refused_of_every_task() -> None:
     assert len(told(26).choices or ()) == 26
     with pytest.raises(RowError, match="27 options"):
         told(27)
+
+
+def test_a_parquet_file_without_rows_is_left_out_or_named(tmp_path: Path) -> None:
+    files = [tmp_path / f"test-{n}.parquet" for n in range(2)]
+    table = pa.table({"problem": ["a", "b"], "answer": ["1", "2"]})
+    pq.write_table(table.slice(0, 0), files[0])
+    with pytest.raises(TaskError, match=r"test-0\.parquet: no rows in it"):
+        load_files(files[:1])
+    pq.write_table(table, files[1])
+    assert load_files(files)["answer"] == ["1", "2"]

@@ -20,7 +20,7 @@ from vsr1_bench.task import Metric
 from vsr1_bench.tiny.scenes import make_row
 
 N = 400
-NAMES = ("prior",)
+NAMES = ("prior", "seeing")
 """The experiments; each has a script and a folder of results of its name."""
 
 
@@ -106,6 +106,31 @@ def test_the_committed_summary_is_what_its_verdicts_say(name: str, tmp_path: Pat
     (tmp_path / "verdicts.json").write_bytes((committed / "verdicts.json").read_bytes())
     text = load_script(f"experiments/{name}").report(tmp_path)
     assert text == (committed / "summary.md").read_text("utf-8")
+
+
+def test_the_docs_have_the_numbers_of_the_summary(importable: None) -> None:
+    seeing = load_script("experiments/seeing")
+    stored = json.loads((ROOT / "results" / "tiny" / "seeing" / "verdicts.json").read_text("utf-8"))
+    values = seeing.means(stored["runs"])
+    names = {"decoupled (description)": "decoupled", "random reward": "random"}
+    names["answer_only, as many tokens as summed"] = "answer_only_long"
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    table = text.split("| arm | cells |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == 1 + len(seeing.ARMS)
+    for line in table:
+        arm, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        mean = {
+            e: 100 * np.mean([values[f"{s}/{names.get(arm, arm)}"][e] for s in seeing.STARTS])
+            for e in ("cells", "accuracy", "self_contained", "lsr")
+        }
+        assert cells[:4] == [f"{value:.1f}" for value in mean.values()], arm
+        if cells[4]:
+            found = seeing.against(
+                values, names.get(arm, arm), "answer_only", "cells", seeing.STARTS
+            )
+            assert cells[4] == (
+                f"{100 * found.difference:+.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+            )
 
 
 def test_arms_are_compared_start_by_start(by_start: ModuleType) -> None:
