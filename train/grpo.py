@@ -164,8 +164,7 @@ class Trainer(Session):
         self.resume(recipe, recipe.max_steps, stack, rows=self.data.data.spec.fingerprint)
         if self.ranks.first:
             forget_validations(self.folder, self.progress.step)
-            if self.progress.step == 0:
-                note_overlap(recipe, self.data.data)
+        self.ranks.on_all_ranks(self._note_overlap)
         self.ranks.on_all_ranks(self._keep_reward)
         rollouts = self.folder / "rollouts" / f"rank-{self.ranks.rank}.jsonl"
         forget_after(rollouts, self.progress.step)
@@ -187,6 +186,11 @@ class Trainer(Session):
         """Refuse a reward of the user's own that cannot score a recorded rollout."""
         if self.own is not None:
             self.own.check(sample, self.recipe)
+
+    def _note_overlap(self) -> None:
+        """Log how many validation samples a new training would train on."""
+        if self.ranks.first and self.progress.step == 0:
+            note_overlap(self.recipe, self.data.data)
 
     def _keep_reward(self) -> None:
         """Keep the file of the user's own reward with the run."""

@@ -190,7 +190,7 @@ class Recipe(Training):
     """Tasks of those runs, as `--tasks`."""
     eval_limit: Positive = 200
     """Samples per task of those runs."""
-    overlap_seconds: NonNegative = 60
+    overlap_seconds: Annotated[float, Field(ge=0, le=3600)] = 60
     """With `eval_every`: for how long to look for these samples in the training data before a new
     training; rows are taken in a random order. 0 = not at all. `audit --against` compares all."""
     proof_bound: NonNegative | None = None

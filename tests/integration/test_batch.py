@@ -212,15 +212,15 @@ def test_a_refusal_is_one_line_and_pays_nothing_twice(
         paid_once(server, 2)
 
 
-def torn(server: BatchServer, *, mends: bool) -> None:
-    """Cut the line of one result; with `mends` only in the first download."""
+def torn(server: BatchServer, *, mends: bool, then: bytes | None = None) -> None:
+    """Cut the line of one result; with `mends` only in the first download, `then` = the second."""
     id, (kind, content) = next((i, f) for i, f in server.files.items() if f[0] == "output")
     lines = content.splitlines(keepends=True)
     server.files[id] = (kind, b"".join([lines[0][:40] + b"\n", *lines[1:]]))
 
     def at(step: str) -> None:
-        if mends and step == "after:content":
-            server.files[id] = (kind, content)
+        if step == "after:content" and (mends or then is not None):
+            server.files[id] = (kind, content if then is None else then)
 
     server.on_step = at
 
@@ -248,6 +248,19 @@ def test_a_line_of_results_that_cannot_be_read_is_downloaded_again_before_it_is_
         assert run_judge(runs, path, *judging)[0] == 0
         assert sorted(server.ran.values()) == [1, 1, 1, 2]
     assert len(outcomes(runs)) == 4
+
+
+@PROTOCOLS
+def test_a_second_download_takes_no_result_away(tmp_path: Path, protocol: Protocol) -> None:
+    runs, path = sums(tmp_path, *(box(n) for n in range(5, 9)))
+    with BatchServer(says(INCORRECT)) as server:
+        judging = flags(protocol, server)
+        run_judge(runs, path, *judging)
+        server.finish()
+        torn(server, mends=False, then=b"")  # nothing in it, and so nothing unreadable either
+        code, err = run_judge(runs, path, *judging)
+        assert code == 75 and "cannot be read, after 2 downloads: 1 (" in err, err
+        assert [len(job.lines) for job in server.jobs.values()] == [4, 1]
 
 
 def test_what_has_no_batch_service_is_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from vsr1_bench.audit.items import read_items
 from vsr1_bench.audit.overlap import KINDS, find_overlap, of_task_data
 from vsr1_bench.data.dataset import DataOptions, TaskData, open_data
-from vsr1_bench.errors import TaskError, UsageError
+from vsr1_bench.errors import BenchError, UsageError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.judging.choose import JudgeChoice, choose_judges
@@ -64,7 +64,7 @@ def note_overlap(recipe: Recipe, data: TaskData) -> None:
             )
             seconds = recipe.overlap_seconds / len(tasks)
             overlap = find_overlap(found, rows, seconds=seconds, progress=False)
-        except TaskError as error:  # whoever needs these rows will say so, too
+        except BenchError as error:  # whoever needs these rows will say so, too
             log.warning("overlap of %s with the training data: not checked: %s", task.name, error)
             continue
         n = len(overlap.items())

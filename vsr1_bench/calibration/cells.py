@@ -36,17 +36,18 @@ def calibrate_grid(grid: Grid, labels: Sequence[Label], include_path: Sequence[s
         DamagedRunError: a run cannot be read.
     """
     labelled = _Labelled(labels, include_path)
-    reasons, plain = [], []
+    reasons, plain, corrected = [], [], False
     for column in grid.columns:
         measured = [row for row in grid.rows if row.kind == "measured" and column in row.cells]
         cells = {id(row): labelled.cell(row.cells[column], column.metric) for row in measured}
         if any(cell.calibrated for cell in cells.values()):
+            corrected = True
             for row in measured:
                 row.cells[column] = cells[id(row)]
         elif measured:
             plain.append(column.title)
             reasons += [note for cell in cells.values() for note in cell.notes[-1:]]
-    if len(plain) == sum(any(column in row.cells for row in grid.rows) for column in grid.columns):
+    if not corrected:
         why = next((note for note in reasons if note.startswith(_NOT)), "")
         raise UsageError(
             "--calibrated: no number of this table can be corrected"

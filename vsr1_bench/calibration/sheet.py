@@ -12,7 +12,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -218,12 +218,26 @@ def read_labels(paths: Sequence[Path]) -> list[Label]:
         for where, row in sheet_rows(path):
             one = _label(where, row)
             known = labels.setdefault((one.run, one.place), one)
-            if known == one or one.silent:
-                continue
-            if not known.silent:
+            if (both := _together(known, one)) is None:
                 raise UsageError(f"{where}: sample {one.place[0]!r} has two labels")
-            labels[one.run, one.place] = one
+            labels[one.run, one.place] = both
     return list(labels.values())
+
+
+def _together(known: Label, other: Label) -> Label | None:
+    """What two rows say of one response, the answer and the reading each by itself.
+
+    None = they say different things.
+    """
+    if known == other or other.silent:
+        return known
+    if known.silent:
+        return other
+    answers, readings = {known.answer, other.answer}, {known.reading, other.reading}
+    if known.unsure or other.unsure or len(answers - {None}) > 1 or len(readings - {None}) > 1:
+        return None
+    return replace(known, answer=max(answers - {None}, default=None),
+                   reading=max(readings - {None}, default=None))  # fmt: skip
 
 
 def sheet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -323,20 +323,32 @@ class BatchGenerator(Generator):
     def _results(self, book: BatchBook, batch: Batch, remote: RemoteBatch) -> Iterator[Result]:
         """Yield the results of a batch that can be read; a file with others is downloaded again.
 
-        A download costs nothing, a request that is asked again does.
+        A download costs nothing, a request that is asked again does. So a result counts that any
+        download has, and a later download that fails takes none away.
         """
         for file in remote.results:
-            read: list[tuple[list[Result], list[str]]] = []
-            while len(read) < DOWNLOADS and (not read or read[-1][1]):
-                read.append(self._parsed(self._of_batch(book, batch, self._service.download(file))))
-            results, faults = min(read, key=lambda one: len(one[1]))
+            results: dict[str, Result] = {}
+            faults: list[str] = []
+            for download in range(DOWNLOADS):
+                try:
+                    content = self._of_batch(book, batch, self._service.download(file))
+                except BenchError:
+                    if not download:
+                        raise
+                    break
+                read, unread = self._parsed(content)
+                known = len(results)
+                results |= {result.key: result for result in read}
+                faults = faults[len(results) - known :] if download else unread
+                if not faults:
+                    break
             if faults:
                 log.warning(
                     "batch %s: lines of its results that cannot be read, after %d downloads: %d "
                     "(%s); their requests are asked, and paid for, again",
                     *(remote.id, DOWNLOADS, len(faults), faults[0]),
                 )
-            yield from results
+            yield from results.values()
 
     def _parsed(self, content: bytes) -> tuple[list[Result], list[str]]:
         """The results of a file, and why its other lines cannot be read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from scored import spec_of, stored_run
 from seeing import both, plugins, run_and_score
 
 from vsr1_bench.calibration.calibrate import calibrate
-from vsr1_bench.calibration.sheet import read_sheet
+from vsr1_bench.calibration.sheet import Label, _together, read_sheet
 from vsr1_bench.store.run_folder import find_runs
 
 
@@ -97,10 +98,12 @@ def test_columns_that_labels_do_not_correct_are_named(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     # The group's number is one of several runs.
     assert "Not calibrated: beta, pair both." in done.stdout
-    done = here(*words, "--tasks", "beta")
-    assert "no number of this table can be corrected (no human labels)" in error_line(
-        done.returncode, 2, done.stderr
-    )
+    # Reported numbers are no measured ones that labels could have corrected.
+    for more in (("--tasks", "beta"), ("--tasks", "beta,mathvista", "--results")):
+        done = here(*words, *more)
+        assert "no number of this table can be corrected (no human labels)" in error_line(
+            done.returncode, 2, done.stderr
+        )
     stored_run(tmp_path / "runs", spec_of("a", "figures"), [1.0] * 6 + [0.0] * 2)
     words += ["--tasks", "alpha,figures", "--format", "json"]
     rows = {row["model"]: row for row in json.loads(here(*words).stdout)["rows"]}
@@ -200,6 +203,18 @@ def test_sheets_of_several_people_go_together(tmp_path: Path) -> None:
     fill(part, lambda row: {"label": "unclear"})
     done = here(*words[:-2], *parts)
     assert "has two labels" in error_line(done.returncode, 2, done.stderr)
+
+
+def test_one_labels_the_answers_and_another_the_readings() -> None:
+    of = partial(Label, "run", ("1", 0), 5, "judge", "reader")
+    assert _together(of(1.0, None), of(None, 0.0)) == of(1.0, 0.0)
+    assert (
+        _together(of(None, None), of(0.0, 1.0))
+        == of(0.0, 1.0)
+        == _together(of(0.0, None), of(0.0, 1.0))
+    )
+    assert _together(of(1.0, None), of(0.0, None)) is None
+    assert _together(of(1.0, None), of(None, None, unsure=True)) is None
 
 
 @pytest.mark.parametrize(
