@@ -233,11 +233,16 @@ def _together(known: Label, other: Label) -> Label | None:
         return known
     if known.silent:
         return other
-    answers, readings = {known.answer, other.answer}, {known.reading, other.reading}
-    if known.unsure or other.unsure or len(answers - {None}) > 1 or len(readings - {None}) > 1:
+    for one, two in ((known.answer, other.answer), (known.reading, other.reading)):
+        if one is not None and two is not None and one != two:
+            return None
+    if known.unsure or other.unsure:
         return None
-    return replace(known, answer=max(answers - {None}, default=None),
-                   reading=max(readings - {None}, default=None))  # fmt: skip
+    return replace(
+        known,
+        answer=other.answer if known.answer is None else known.answer,
+        reading=other.reading if known.reading is None else known.reading,
+    )
 
 
 def sheet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
