@@ -32,9 +32,9 @@ class Counting(Encoder):
         super().__init__(ChatRenderer(tiny()), limit)
         self.encoded: Counter[Request] = Counter()
 
-    def _encode(self, request: Request) -> dict[str, Any]:
+    def _encode(self, request: Request, mask: str = "") -> dict[str, Any]:
         self.encoded[request] += 1
-        return super()._encode(request)
+        return super()._encode(request, mask)
 
 
 def rows_on(requests: Sequence[Request], samples: int) -> list[TrainRow]:
@@ -195,10 +195,10 @@ def test_a_step_encodes_each_prompt_once(tmp_path: Path, monkeypatch: pytest.Mon
     made: Counter[str] = Counter()
     encode = Encoder._encode
 
-    def counted(self: Encoder, request: Request) -> dict[str, Any]:
+    def counted(self: Encoder, request: Request, mask: str = "") -> dict[str, Any]:
         if request.images:
             made[request.sample_id] += 1
-        return encode(self, request)
+        return encode(self, request, mask)
 
     sizes = {"prompts_per_step": 20, "minibatch_prompts": 10, "samples_per_prompt": 2}
     changes = sizes | {"max_tokens": 20, "beta": 0.01, "importance_cap": 0}
