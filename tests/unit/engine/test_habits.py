@@ -91,7 +91,7 @@ def test_a_list_fits_the_terminal(
     piped = capsys.readouterr().out
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr(
-        columns_module.shutil, "get_terminal_size", lambda: os.terminal_size((100, 24))
+        columns_module.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((100, 24))
     )
     assert main(["ls", "tasks"]) == 0
     fitted = capsys.readouterr().out
