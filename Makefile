@@ -133,7 +133,9 @@ $(UV): constraints.txt
 	  { echo "$(PYTHON) is missing or older than Python 3.11: try make PYTHON=python3.12"; exit 1; }
 	@# Debian's python3 has no ensurepip; its pip can still fill an environment from outside.
 	$(PYTHON) -m venv $(TOOL) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(TOOL)
-	$(PYTHON) -m pip --python $(TOOL)/bin/python install --quiet --constraint constraints.txt uv
+	@# A python3 of an active environment may have no pip; the new environment has one then.
+	$$($(TOOL)/bin/python -m pip --version >/dev/null 2>&1 && echo $(TOOL)/bin/python -m pip || \
+	  echo $(PYTHON) -m pip --python $(TOOL)/bin/python) install --quiet --constraint constraints.txt uv
 	@touch $@
 
 $(BIN)/python: | $(UV)
