@@ -60,10 +60,10 @@ loop: $(STAMP)  ## train a bad habit out of the embedded model, and compare (ten
 experiment-prior: $(STAMP)  ## rebuild results/tiny/prior: four objectives, a language prior (an hour)
 	$(BIN)/python scripts/experiments/prior.py run
 
-experiment-seeing: $(STAMP)  ## rebuild results/tiny/seeing: does rewarding descriptions teach to see? (two hours)
+experiment-seeing: $(STAMP)  ## rebuild results/tiny/seeing: does rewarding descriptions teach to see? (an hour and a half)
 	$(BIN)/python scripts/experiments/seeing.py run
 
-experiment-skill: $(STAMP)  ## rebuild results/tiny/skill: a skill that no example showed? (two hours)
+experiment-skill: $(STAMP)  ## rebuild results/tiny/skill: a skill that no example showed? (hours; not run yet)
 	$(BIN)/python scripts/experiments/skill.py run
 
 test: $(STAMP)  ## run the whole test suite

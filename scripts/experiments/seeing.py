@@ -1,6 +1,6 @@
 """Test whether rewarding the description teaches the embedded model to see.
 
-    python scripts/experiments/seeing.py run [--jobs 2]   # two hours on two cores; resumes
+    python scripts/experiments/seeing.py run [--jobs 2]   # an hour and a half; resumes
     python scripts/experiments/seeing.py report           # tables from verdicts.json
 
 `run` trains every arm from every start on `demo_hard`, evaluates all of them on the test rows,

@@ -1,6 +1,6 @@
 """Test whether reinforcement learning teaches the embedded model a skill that no example showed.
 
-    python scripts/experiments/skill.py run [--jobs 2]   # two hours on two cores; resumes
+    python scripts/experiments/skill.py run [--jobs 2]   # hours; resumes
     python scripts/experiments/skill.py report           # tables and figure from verdicts.json
 
 `run` makes the starts, trains every arm from each, samples 64 answers to every test question,

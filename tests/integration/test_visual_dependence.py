@@ -71,6 +71,29 @@ def test_each_response_with_an_image_is_scored_once(tmp_path: Path) -> None:
     )
 
 
+def test_a_response_with_an_image_token_is_left_out_once(tmp_path: Path) -> None:
+    counting_rows(tmp_path / "rows")
+    assert here(*command(tmp_path, "--visual_dependence")).returncode == 0
+    first = stored(tmp_path)[0]["key"]
+    (old,) = (tmp_path / "runs").rglob("dependences.jsonl")
+    old.unlink()
+    (path,) = (tmp_path / "runs").rglob("generations.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    (run,) = find_runs(tmp_path / "runs")
+    place = next(n for n, line in enumerate(lines) if line["key"] == first)
+    lines[place]["text"] = "two <|image_pad|> dots"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = here(*command(tmp_path, "--visual_dependence"))
+    assert done.returncode == 0, done.stderr
+    assert "is not scored: the text holds '<|image_pad|>'" in done.stderr
+    (left,) = (line for line in stored(tmp_path) if line["value"] is None)
+    assert (left["key"], left["error"]) == (first, None)
+    (score,) = run.scores()
+    assert score["metrics"]["visual_dependence"]["n"] == 5
+    again = here(*command(tmp_path, "--visual_dependence"))
+    assert again.returncode == 0 and "loading tiny" not in again.stderr
+
+
 def test_it_travels_in_a_bundle(tmp_path: Path) -> None:
     demo = ("run", "--model", "tiny", "--backend", "transformers", "--tasks", "demo", "--limit", 4)
     done = here(*demo, "--visual_dependence", "--output_path", tmp_path / "runs")

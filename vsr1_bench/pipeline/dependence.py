@@ -112,25 +112,40 @@ def _missing(run: TaskRun, tally: Tally, shard: Shard) -> Iterator[tuple[Request
 
 
 def _scored(engine: ScoringGenerator, texts: Sequence[tuple[Request, str]]) -> list[Dependence]:
-    encode = engine.renderer.tokenizer.encode
-    asked = [(request, encode(text, add_special_tokens=False)) for request, text in texts]
-    asked = [one for one in asked if one[1]]
-    both = zip(asked, engine.scores(asked), engine.scores(asked, masked=True), strict=True)
+    asked: list[tuple[Request, list[int]]] = []
     found = []
+    for request, text in texts:
+        try:
+            engine.renderer.refuse_reserved([text])
+        except ValueError as error:
+            # No other attempt can score it: stored without a value, and without an error to retry.
+            log.warning(
+                "%s: response %d is not scored: %s", request.sample_id, request.index, error
+            )
+            found.append(_line(request, 0, None))
+            continue
+        tokens = engine.renderer.tokenizer.encode(text, add_special_tokens=False)
+        if tokens:
+            asked.append((request, tokens))
+    both = zip(asked, engine.scores(asked), engine.scores(asked, masked=True), strict=True)
     for (request, tokens), seen, unseen in both:
         error = seen if isinstance(seen, str) else unseen if isinstance(unseen, str) else None
         value = None
         if not isinstance(seen, str) and not isinstance(unseen, str):
             value = dependence(seen, unseen)
-        found.append(
-            Dependence(
-                key=request.key,
-                sample_id=request.sample_id,
-                index=request.index,
-                value=value,
-                tokens=len(tokens),
-                error=error,
-                created=utc_now(),
-            )
-        )
+        found.append(_line(request, len(tokens), value, error))
     return found
+
+
+def _line(
+    request: Request, tokens: int, value: float | None, error: str | None = None
+) -> Dependence:
+    return Dependence(
+        key=request.key,
+        sample_id=request.sample_id,
+        index=request.index,
+        value=value,
+        tokens=tokens,
+        error=error,
+        created=utc_now(),
+    )

@@ -99,7 +99,7 @@ def test_columns_that_labels_do_not_correct_are_named(tmp_path: Path) -> None:
     # The group's number is one of several runs.
     assert "Not calibrated: beta, pair both." in done.stdout
     # Reported numbers are no measured ones that labels could have corrected.
-    for more in (("--tasks", "beta"), ("--tasks", "beta,mathvista", "--results")):
+    for more in (("--tasks", "beta"), ("--tasks", "beta,mmmu_pro", "--results")):
         done = here(*words, *more)
         assert "no number of this table can be corrected (no human labels)" in error_line(
             done.returncode, 2, done.stderr
