@@ -50,14 +50,15 @@ def module_name(path: Path) -> str:
 
 
 def load_script(name: str) -> ModuleType:
-    """Import a file of `scripts/`, which is no package; it may import others there."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    """Import a file of `scripts/`, which is no package; it finds what is beside it."""
+    path = ROOT / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look their module up
-    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
     finally:
-        sys.path.remove(str(ROOT / "scripts"))
+        sys.path.remove(str(path.parent))
     return module

@@ -117,11 +117,9 @@ def _scored(engine: ScoringGenerator, texts: Sequence[tuple[Request, str]]) -> l
     for request, text in texts:
         try:
             engine.renderer.refuse_reserved([text])
-        except ValueError as error:
+        except ValueError as refused:
             # No other attempt can score it: stored without a value, and without an error to retry.
-            log.warning(
-                "%s: response %d is not scored: %s", request.sample_id, request.index, error
-            )
+            log.warning("the response to %s is not scored: %s", request.sample_id, refused)
             found.append(_line(request, 0, None))
             continue
         tokens = engine.renderer.tokenizer.encode(text, add_special_tokens=False)

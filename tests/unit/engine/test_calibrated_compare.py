@@ -61,8 +61,8 @@ def test_a_run_differs_from_itself_only_by_its_pseudo_labels() -> None:
 
 @pytest.mark.parametrize("case", [0, 1, 3], ids=["equal", "unlike judges", "clusters"])
 def test_coverage(case: int) -> None:
-    """A small run of scripts/simulate_coverage.py; docs/statistics.md has the large one."""
-    pair = load_script("simulate_coverage").PAIRS[case]
+    """A small run of scripts/simulate_calibration.py; docs/statistics.md has the large one."""
+    pair = load_script("simulate_calibration").PAIRS[case]
     rng, sets, hits = np.random.default_rng(case), 80, 0
     for _ in range(sets):
         found = difference(*pair.draw(rng))

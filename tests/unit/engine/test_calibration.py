@@ -158,8 +158,8 @@ def test_clusters_widen_the_interval() -> None:
     "case", [0, 6, 8, 12, 14], ids=["plain", "foreign", "clusters", "lsr", "pooled"]
 )
 def test_coverage(case: int) -> None:
-    """A small run of scripts/simulate_coverage.py; docs/statistics.md has the large one."""
-    judging = load_script("simulate_coverage").JUDGINGS[case]
+    """A small run of scripts/simulate_calibration.py; docs/statistics.md has the large one."""
+    judging = load_script("simulate_calibration").JUDGINGS[case]
     rng, sets, hits = np.random.default_rng(case), 60, np.zeros(2)
     for _ in range(sets):
         units, *others = judging.draw(rng)

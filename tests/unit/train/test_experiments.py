@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,21 +23,13 @@ NAMES = ("prior", "seeing")
 """The experiments; each has a script and a folder of results of its name."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def importable() -> Iterator[None]:
-    """The scripts import what is beside them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "scripts" / "experiments"))
-        yield
-
-
 @pytest.fixture(scope="module")
-def experiment(importable: None) -> ModuleType:
+def experiment() -> ModuleType:
     return load_script("experiments/prior")
 
 
 @pytest.fixture(scope="module")
-def by_start(importable: None) -> ModuleType:
+def by_start() -> ModuleType:
     return load_script("experiments/by_start")
 
 
@@ -108,7 +99,7 @@ def test_the_committed_summary_is_what_its_verdicts_say(name: str, tmp_path: Pat
     assert text == (committed / "summary.md").read_text("utf-8")
 
 
-def test_the_docs_have_the_numbers_of_the_summary(importable: None) -> None:
+def test_the_docs_have_the_numbers_of_the_summary() -> None:
     seeing = load_script("experiments/seeing")
     stored = json.loads((ROOT / "results" / "tiny" / "seeing" / "verdicts.json").read_text("utf-8"))
     values = seeing.means(stored["runs"])
@@ -150,7 +141,7 @@ def test_arms_are_compared_start_by_start(by_start: ModuleType) -> None:
     assert (same.holm, other.p, other.difference) == (pytest.approx(2 * found.p), 1.0, 0.0)
 
 
-def test_cells_count_at_their_place(importable: None) -> None:
+def test_cells_count_at_their_place() -> None:
     world = load_script("experiments/worlds/demo_hard")
     gold = " ".join(f"row {r} : red none blue none" for r in range(1, 5))
     assert world.cells_right(gold, gold) == 1
@@ -159,7 +150,7 @@ def test_cells_count_at_their_place(importable: None) -> None:
     assert world.cells_right("row 1 : red none", gold) == 2 / 16
 
 
-def test_the_light_changes_pixels_alone(importable: None) -> None:
+def test_the_light_changes_pixels_alone() -> None:
     world = load_script("experiments/worlds/demo_hard")
     row, plain = world.make_hard_row("test", 3), make_row("test", 3)
     assert {k: v for k, v in row.items() if k != "image"} == {
@@ -174,7 +165,7 @@ def test_the_light_changes_pixels_alone(importable: None) -> None:
 
 
 @pytest.fixture(scope="module")
-def skill(importable: None) -> ModuleType:
+def skill() -> ModuleType:
     return load_script("experiments/skill")
 
 
