@@ -245,9 +245,12 @@ def test_its_prompts_are_measured_by_the_headers_of_their_images(
     encoder = Encoder(ChatRenderer(find_model(str(trained.model), backend="transformers")), limit=0)
     decoded: list[bool] = []
     encode = encoder._encode
-    monkeypatch.setattr(
-        encoder, "_encode", lambda request: decoded.append(bool(request.images)) or encode(request)
-    )
+
+    def counted(request: Request, mask: str = "") -> dict[str, Any]:
+        decoded.append(bool(request.images))
+        return encode(request, mask)
+
+    monkeypatch.setattr(encoder, "_encode", counted)
     words = Message("user", (ImagePlace(0), "and", ImagePlace(1), "What do they show?"))
     for one, other in pairwise(SIZES):
         for bounds in (PIXELS, {"min_pixels": 784, "max_pixels": 784}, {"max_pixels": 4_194_304}):
