@@ -41,7 +41,7 @@ READY := $(or $(wildcard $(VENV)/.synced-*),$(DEMO))
 INTO := --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo loop experiment-prior experiment-seeing experiment-skill \
+.PHONY: help setup demo loop experiment-prior experiment-seeing experiment-skill experiment-reader \
   test test-lmms-eval lint bench bench-lmms-eval \
   lmms-both-ways lmms-differences results measure audit release-check format constraints clean
 
@@ -65,6 +65,9 @@ experiment-seeing: $(STAMP)  ## rebuild results/tiny/seeing: does rewarding desc
 
 experiment-skill: $(STAMP)  ## rebuild results/tiny/skill: a skill that no example showed? (hours; not run yet)
 	$(BIN)/python scripts/experiments/skill.py run
+
+experiment-reader: $(STAMP)  ## rebuild results/tiny/reader: a reader that knows the prior (an hour and a half)
+	$(BIN)/python scripts/experiments/reader.py run
 
 test: $(STAMP)  ## run the whole test suite
 	$(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)

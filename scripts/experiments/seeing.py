@@ -12,33 +12,28 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import perceived
 from by_start import against, family, levels_sheet, sheet_of
+from perceived import ENDPOINTS
 from stages import (
     BY_VLLM,
     HERE,
     ROLLOUTS,
     evaluate,
     in_parallel,
-    mark,
     run_or_report,
     tokens_drawn,
     train,
 )
-from worlds.demo_hard import cells_right
 
 from vsr1_bench.api import load_runs
 from vsr1_bench.leaderboard.rendering import markdown
-from vsr1_bench.perception.reader import description_in
-from vsr1_bench.scoring.join import join_readings
-from vsr1_bench.scoring.seeing import readers_of
 from vsr1_bench.store.journal import write_atomic
 from vsr1_bench.store.run_folder import RunFolder
-from vsr1_bench.tiny.scenes import make_question
 
 NAME, TASK, LIMIT = "seeing", "demo_hard", 500
 STARTS = (1, 2, 3, 4, 5)
@@ -56,14 +51,6 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "answer_only_long": ("tiny/answer_only", {"max_steps": LONG}),
 }
 """Arm -> recipe and settings."""
-ENDPOINTS = {
-    "cells": "cells that the description states as they are, of 16 in every sample",
-    "accuracy": "right, of all samples",
-    "all_cells": "samples with every cell right",
-    "self_contained": "the model itself reads the gold answer off the description",
-    "lsr": "right on a description that does not suffice",
-    "leaks": "the description states the answer",
-}
 
 
 def run_all(output: Path, jobs: int) -> None:
@@ -108,48 +95,16 @@ def collect(output: Path) -> dict[str, Any]:
 
 
 def flags_of(folder: Path) -> dict[str, str]:
-    """The endpoints of one evaluation, by sample.
-
-    1, 0, or `-` = does not count; of `cells` a letter: a = none of the 16 cells right, q = all.
-    """
+    """The endpoints of one evaluation, by sample."""
     stored = load_runs(folder)
-    run = RunFolder(stored.runs[0])
-    (verdicts,) = run.judged().values()
-    texts = dict(zip(stored.samples["sample_id"], stored.samples["response"], strict=True))
-    flags: dict[str, str] = dict.fromkeys(ENDPOINTS, "")
-    for seen in join_readings(run, verdicts, readers_of(run)[0]):
-        question, _ = make_question("test", int(seen.sample_id.removeprefix("test-")))
-        described = description_in(texts[seen.sample_id], "response") or ""
-        share = cells_right(described, question.scene.describe())
-        flags["cells"] += chr(ord("a") + round(16 * share))
-        flags["accuracy"] += mark(seen.correct)
-        flags["all_cells"] += mark(share == 1)
-        flags["self_contained"] += mark(
-            bool(seen.described and seen.sufficient) if seen.counted else None
-        )
-        flags["lsr"] += mark(seen.shortcut if seen.counted else None)
-        flags["leaks"] += mark(bool(seen.leaks) if seen.counted else None)
-    return flags
-
-
-def means(stored: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:
-    """The mean of every endpoint of every run."""
-
-    def value(character: str) -> float:
-        if character.isalpha():
-            return (ord(character) - ord("a")) / 16
-        return np.nan if character == "-" else float(character)
-
-    return {
-        name: {e: float(np.nanmean([value(c) for c in text])) for e, text in one.items()}
-        for name, one in stored.items()
-    }
+    responses = dict(zip(stored.samples["sample_id"], stored.samples["response"], strict=True))
+    return perceived.flags_of(RunFolder(stored.runs[0]), responses)
 
 
 def report(folder: Path) -> str:
     """Write summary.md beside verdicts.json, and return it."""
     stored = json.loads((folder / "verdicts.json").read_text("utf-8"))
-    values = means(stored["runs"])
+    values = perceived.means(stored["runs"])
     others = [arm for arm in ARMS if arm != REFERENCE]
     primary = family(against(values, arm, REFERENCE, "cells", STARTS) for arm in others)
     rest = family(

@@ -29,26 +29,25 @@ from stages import (
     tokens_drawn,
     train,
 )
+from teaching import BATCH, FIRST, conversation, teach
 from worlds.demo_tally import make_tally_row
 
 from vsr1_bench._util.look import plot_style
 from vsr1_bench.api import load_runs
 from vsr1_bench.leaderboard.rendering import markdown
 from vsr1_bench.prompts.formats import FORMATS, build_messages, reading_messages
-from vsr1_bench.records import EncodedImage, ImagePlace, Message
+from vsr1_bench.records import EncodedImage
 from vsr1_bench.store.journal import read_journal, write_atomic
-from vsr1_bench.tiny.scenes import make_row, to_sample
+from vsr1_bench.tiny.scenes import to_sample
 from vsr1_bench.train.tiny_mixture import reply_of
 
 NAME, TASK = "skill", "demo_tally"
 LIMIT, SAMPLES = 500, 64
 STARTS = (1, 2, 3)
 STEPS, PROMPTS, RESPONSES = 40, 16, 8
-START_STEPS, BATCH = 400, 32
+START_STEPS = 400
 UPDATES = STEPS * PROMPTS * RESPONSES // BATCH
 """Updates of the supervised arms: as many replies as the others draw responses."""
-FIRST = 1_000_000
-"""Numbers of the rows of demonstrations begin here, so that no other training meets them."""
 ARMS = ("rl", "random", "more_examples", "rejection")
 KS = (1, 2, 4, 8, 16, 32, 64)
 RANDOM = f"{HERE / 'random_reward.py'}:score"
@@ -87,41 +86,12 @@ def run_all(output: Path, jobs: int) -> None:
     in_parallel(one, [f"{start}/{arm}" for start in STARTS for arm in ARMS], jobs)
 
 
-def teach(
-    output: Path, name: str, model: str, rows: Iterator[dict[str, Any]], updates: int, lr: float
-) -> None:
-    """Supervised training on rows, which are written beside it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if (output / "models" / name).is_dir():
-        return
-    data = output / "data" / f"{name.replace('/', '-')}.parquet"
-    if not data.is_file():
-        data.parent.mkdir(parents=True, exist_ok=True)
-        half = data.with_suffix(".part")
-        made = list(rows)
-        if not made:
-            raise SystemExit(f"{name}: nothing to learn, the start had no right answer")
-        pq.write_table(pa.Table.from_pylist(made), half, compression="zstd")
-        half.rename(data)
-    train(output, name, "sft", "tiny/weak_start", model=model, dataset=str(data), lr=lr,
-          schedule_steps=updates, save_every=1000, seed=int(name.split("/")[0]))  # fmt: skip
-
-
 def examples(start: int, first: int, n: int) -> Iterator[dict[str, Any]]:
-    """Demonstrations: three of four count three colours, none above 3; one counts a single colour.
-
-    A quarter of the tallies and of the counts read a true description instead of the image.
-    """
+    """Demonstrations without two large counts; a quarter read a true description, no image."""
     for place in range(first, first + n):
-        number = FIRST * start + place
-        tally = place % 4 > 0
-        row = (
-            make_tally_row("train", number, hard=False) if tally else make_row("train", 4 * number)
-        )
+        row = make_tally_row("train", FIRST * start + place, hard=False)
         sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
-        if place // 4 % 4 == 0:
+        if place % 4 == 0:
             messages = reading_messages(sample, row["description"])
             yield conversation(messages, reply_of(sample.answer, think=row["reasoning"]))
         else:
@@ -130,35 +100,12 @@ def examples(start: int, first: int, n: int) -> Iterator[dict[str, Any]]:
             yield conversation(messages, reply, row["image"])
 
 
-def conversation(
-    messages: Sequence[Message], reply: str, image: bytes | None = None
-) -> dict[str, Any]:
-    """A row of `train sft`."""
-    turns = [
-        {
-            "role": message.role,
-            "content": "".join(
-                "<image>" if isinstance(p, ImagePlace) else p for p in message.content
-            ),
-        }
-        for message in messages
-    ]
-    return {
-        "messages": [*turns, {"role": "assistant", "content": reply}],
-        "images": [] if image is None else [{"bytes": image}],
-    }
-
-
-def marked(part: str | ImagePlace) -> str:
-    """A part of a message as text."""
-    return part if isinstance(part, str) else "<image>"
-
-
 def right_draws(training: Path) -> Iterator[dict[str, Any]]:
     """The right responses that a start drew to the questions of the reinforcement learning."""
     for drawn in read_journal(training / "rollouts" / "rank-0.jsonl"):
         if drawn["components"]["accuracy"] == 1:
-            row = make_tally_row("train", int(drawn["sample_id"].removeprefix("train-")))
+            number = int(drawn["sample_id"].removeprefix("train-"))
+            row = make_tally_row("train", number, hard=True)
             sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
             messages = build_messages(sample, FORMATS["see_think"])
             yield conversation(messages, drawn["said"], row["image"])

@@ -1,4 +1,4 @@
-"""demo_tally: count the dots of three colours at once. Training may hold back the large counts."""
+"""demo_tally: count the dots of several colours at once; demonstrations hold back a combination."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from vsr1_bench.task import Metric, Procedural, Task
 from vsr1_bench.tiny.scenes import COLORS, EMPTY, SIDE, Draw, Scene, Split, render, to_sample
 
-EASY, HARD = 3, 5
-"""The largest count of an asked colour that demonstrations show, and that questions have."""
+ASKED = 3
+"""Colours that a question asks for."""
+MOST, LARGE = 5, 4
+"""The largest count of an asked colour, and the least that is called large."""
 
 
 def make_tally_row(split: Split, number: int, *, hard: bool | None = None) -> dict[str, Any]:
@@ -18,16 +20,17 @@ def make_tally_row(split: Split, number: int, *, hard: bool | None = None) -> di
     Args:
         split: Train and test share no scene.
         number: The row's number.
-        hard: True = at least one count is above `EASY`, False = none is, None = as drawn.
+        hard: True = two counts at least are large, False = one at most is, None = as drawn.
     """
     draw = Draw(f"vsr1-tally:{split}:{hard}:{number}")
     while True:
-        asked = draw.shuffled(tuple(COLORS))[:3]
-        counts = [draw.below((EASY if hard is False else HARD) + 1) for _ in asked]
+        asked = draw.shuffled(tuple(COLORS))[:ASKED]
+        counts = [draw.below(MOST + 1) for _ in asked]
+        combined = sum(n >= LARGE for n in counts) >= 2
         free = [color for color in COLORS if color not in asked]
         dots = [color for color, n in zip(asked, counts, strict=True) for _ in range(n)]
         others = [draw.pick(free) for _ in range(draw.below(3))]
-        if (hard and max(counts) <= EASY) or len(dots) + len(others) > SIDE * SIDE - 2:
+        if hard not in (None, combined) or len(dots) + len(others) > SIDE * SIDE - 1:
             continue
         dots += others
         scene = Scene(tuple(draw.shuffled([*dots, *[EMPTY] * (SIDE * SIDE - len(dots))])))
@@ -35,17 +38,17 @@ def make_tally_row(split: Split, number: int, *, hard: bool | None = None) -> di
             break
     text = draw.pick(
         (
-            "How many {}, {} and {} dots are there?",
-            "Count the {}, the {} and the {} dots.",
-            "What are the numbers of {}, {} and {} dots?",
+            "How many {} and {} dots are there?",
+            "Count the {} and the {} dots.",
+            "What are the numbers of {} and {} dots?",
         )
     )
     answer = " ".join(map(str, counts))
     pairs = zip(asked, counts, strict=True)
     return {
         "id": f"{split}-{number:06d}",
-        "kind": "hard" if max(counts) > EASY else "easy",
-        "question": text.format(*asked),
+        "kind": "hard" if combined else "easy",
+        "question": text.format(", ".join(asked[:-1]), asked[-1]),
         "choices": None,
         "answer": answer,
         "answer_type": "text",
@@ -55,16 +58,17 @@ def make_tally_row(split: Split, number: int, *, hard: bool | None = None) -> di
     }
 
 
+FINGERPRINT = "demo_tally-2"
 TASK = Task(
     name="demo_tally",
     title="Demo, tally",
     version=1,
-    source=Procedural(partial(make_tally_row, "test", hard=True), 500, "demo_tally-1", ("image",)),
-    train=Procedural(partial(make_tally_row, "train"), 100_000, "demo_tally-1", ("image",)),
+    source=Procedural(partial(make_tally_row, "test", hard=True), 500, FINGERPRINT, ("image",)),
+    train=Procedural(partial(make_tally_row, "train", hard=True), 100_000, FINGERPRINT, ("image",)),
     to_sample=to_sample,
     answer_type="text",
     license="Apache-2.0",
-    description="count the dots of three colours; one count at least is 4 or 5",
+    description="count the dots of several colours; two counts at least are 4 or 5",
     metrics=(Metric("accuracy"),),
     example=partial(make_tally_row, "test", 0, hard=True),
 )
