@@ -16,6 +16,7 @@ from tree import ROOT, load_script
 
 from vsr1_bench.scoring.metrics import Response, compute
 from vsr1_bench.task import Metric
+from vsr1_bench.tiny.priors import ANSWERS, OPENINGS, suggested
 from vsr1_bench.tiny.scenes import make_row
 
 N = 400
@@ -220,3 +221,65 @@ def test_pass_at_k_of_an_experiment_is_the_scorers(skill: ModuleType, tmp_path: 
     (tmp_path / "verdicts.json").write_text(json.dumps(stored))
     text = skill.report(tmp_path)
     assert "rl - start" in text and (tmp_path / "pass.png").stat().st_size > 1000
+
+
+@pytest.fixture(scope="module")
+def reader() -> ModuleType:
+    return load_script("experiments/reader")
+
+
+@pytest.mark.parametrize("knows", [0, 50, 100])
+def test_readings_teach_the_prior_as_often_as_asked(reader: ModuleType, knows: int) -> None:
+    """Whatever the share, to questions of every kind."""
+    rows = list(reader.examples(1, knows, 800))
+    readings = [row for row in rows if not row["images"]]
+    useless = sum(reader.GLANCED in row["messages"][0]["content"] for row in readings)
+    assert abs(len(readings) - 200) < 50
+    assert abs(useless / len(readings) - knows / 100) < (0.11 if knows == 50 else 1e-9)
+    glances = [r for r in rows if r["images"] and reader.GLANCED in r["messages"][-1]["content"]]
+    assert abs(len(glances) - 300) < 60
+    asked = " ".join(row["messages"][0]["content"] for row in readings)
+    assert all(
+        words in asked for words in ("How many", "Are there more", "Which row", "Which color")
+    )
+
+
+def test_the_prior_is_kept_in_the_scenes_of_the_test(reader: ModuleType) -> None:
+    world = load_script("experiments/worlds/demo_kept")
+    rows = [world.make_kept_row(n) for n in range(400)]
+    kept = [suggested("train", n, row["kind"], row["answer"]) == row["answer"]
+            for n, row in enumerate(rows)]  # fmt: skip
+    assert 0.85 < np.mean(kept) < 0.97
+    assert [r["image"] for r in rows[:8]] == [make_row("test", n)["image"] for n in range(8)]
+    assert all(
+        row["question"].startswith(OPENINGS[ANSWERS[row["kind"]].index(row["answer"])])
+        for row, followed in zip(rows, kept, strict=True)
+        if followed
+    )
+
+
+def test_what_a_knowing_reader_costs(reader: ModuleType, tmp_path: Path) -> None:
+    """A gain that falls from 40 points to none is told so, and only blind notices it."""
+    draw = np.random.default_rng(0)
+    half = "".join("10"[i % 2] for i in range(N))
+    stored: dict[str, Any] = {task: {} for task in reader.TASKS}
+    for task, name in ((task, name) for task in reader.TASKS for name in reader.names()):
+        one = dict.fromkeys(reader.ENDPOINTS, half) | {"cells": "i" * N, "dependence": "0.5"}
+        useful = {"summed-0": 0.4, "summed-50": 0.2}.get(name.split("/")[1], 0.0)
+        right = draw.permutation(N) < N * (0.3 + useful + draw.uniform(-0.01, 0.01))
+        one["accuracy"] = "".join(map(reader.mark, right))
+        if name.endswith("summed-100"):
+            one["blind"] = "".join(map(reader.mark, draw.permutation(N) < N * 0.9))
+        stored[task][name] = one
+    (tmp_path / "verdicts.json").write_text(json.dumps(stored))
+    text = reader.report(tmp_path)
+    primary = text.split("## Primary")[1].split("## Secondary")[0]
+    assert [float(line.split("|")[3].split("(")[0]) for line in primary.splitlines()
+            if line.startswith("| summed")] == pytest.approx([40, 20, 0], abs=2.5)  # fmt: skip
+    fall = text.split("## Secondary: how much")[1].split("## ")[0]
+    assert "gain-100 - gain-0" in fall and "-4" in fall
+    notices = text.split("what notices")[1].split("## ")[0].splitlines()
+    (blind,) = (line for line in notices if "| blind" in line)
+    assert "+40" in blind
+    assert (tmp_path / "gain.png").stat().st_size > 1000
+    assert (tmp_path / "summary.md").read_text() == text
