@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import comb
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from by_start import against, family, levels_sheet, sheet_of
+from by_start import Contrast, Values, against, family, levels_sheet, sheet_of
 from stages import (
     BY_VLLM,
     HERE,
@@ -30,7 +30,7 @@ from stages import (
     train,
 )
 from teaching import BATCH, FIRST, conversation, teach
-from worlds.demo_tally import make_tally_row
+from worlds.demo_tally import POSSIBLE, make_tally_row
 
 from vsr1_bench._util.look import plot_style
 from vsr1_bench.api import load_runs
@@ -42,17 +42,19 @@ from vsr1_bench.tiny.scenes import to_sample
 from vsr1_bench.train.tiny_mixture import reply_of
 
 NAME, TASK = "skill", "demo_tally"
-LIMIT, SAMPLES = 500, 64
+LIMIT, SAMPLES, TOKENS = 500, 64, 128
 STARTS = (1, 2, 3)
-STEPS, PROMPTS, RESPONSES = 40, 16, 8
+STEPS, PROMPTS, RESPONSES = 20, 32, 8
 START_STEPS = 400
 UPDATES = STEPS * PROMPTS * RESPONSES // BATCH
 """Updates of the supervised arms: as many replies as the others draw responses."""
 ARMS = ("rl", "random", "more_examples", "rejection")
 KS = (1, 2, 4, 8, 16, 32, 64)
+GUESSING = 1 - (1 - 1 / len(POSSIBLE)) ** SAMPLES
+"""pass@64 of a uniform guess among the answers that a test question can have."""
 RANDOM = f"{HERE / 'random_reward.py'}:score"
 POLICY: dict[str, Any] = {
-    "task": TASK, **ROLLOUTS, "lr": 1e-4, "max_steps": STEPS, "save_every": 40,
+    "task": TASK, **ROLLOUTS, "max_steps": STEPS, "save_every": 40, "max_tokens": TOKENS,
     "prompts_per_step": PROMPTS, "minibatch_prompts": PROMPTS, "samples_per_prompt": RESPONSES,
 }  # fmt: skip
 
@@ -87,7 +89,7 @@ def run_all(output: Path, jobs: int) -> None:
 
 
 def examples(start: int, first: int, n: int) -> Iterator[dict[str, Any]]:
-    """Demonstrations without two large counts; a quarter read a true description, no image."""
+    """Demonstrations without three large counts; a quarter read a true description, no image."""
     for place in range(first, first + n):
         row = make_tally_row("train", FIRST * start + place, hard=False)
         sample = to_sample({**row, "image": EncodedImage(data=row["image"])})
@@ -114,7 +116,7 @@ def right_draws(training: Path) -> Iterator[dict[str, Any]]:
 def measure(output: Path, name: str) -> None:
     """Sample answers to the test questions."""
     evaluate(output, name, TASK, "--limit", str(LIMIT), "--num_samples", str(SAMPLES),
-             *BY_VLLM, "--gen_kwargs", "temperature=1,max_tokens=128")  # fmt: skip
+             *BY_VLLM, "--gen_kwargs", f"temperature=1,max_tokens={TOKENS}")  # fmt: skip
 
 
 def names() -> list[str]:
@@ -172,6 +174,11 @@ def report(folder: Path) -> str:
         "## Primary: pass@64 of the trained model against its start",
         "Points, with 95 % intervals over the starts.",
         markdown(sheet_of(primary)),
+        "A gain in skill is claimed if all of these hold:",
+        "\n".join(
+            f"- {text}: {'yes' if holds else 'no'}"
+            for text, holds in conditions(values, primary[0]).items()
+        ),
         "## Controls",
         markdown(sheet_of(controls)),
         "![pass@k by k](pass.png)",
@@ -181,7 +188,21 @@ def report(folder: Path) -> str:
     return text
 
 
-def draw(values: Mapping[str, Mapping[str, float]], path: Path) -> None:
+def conditions(values: Values, primary: Contrast) -> dict[str, bool]:
+    """What plan.md asks for before a gain in skill is claimed."""
+    ours, random = ([values[f"{s}/{arm}"]["pass@64"] for s in STARTS] for arm in ("rl", "random"))
+    better = [a > b for a, b in zip(ours, random, strict=True)]
+    return {
+        "the difference is positive, with p below 0.05": primary.low > 0,
+        "all starts agree": min(primary.by_start) > 0,
+        "`rl` exceeds `random` in all starts": all(
+            a > b for a, b in zip(ours, random, strict=True)
+        ),
+        f"`rl` exceeds guessing ({100 * GUESSING:.1f} %) in all starts": min(ours) > GUESSING,
+    }
+
+
+def draw(values: Values, path: Path) -> None:
     """Draw pass@k by k: a thin line per start, a thick one for their mean."""
     from matplotlib.figure import Figure
 

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import Any
 
 from vsr1_bench.task import Metric, Procedural, Task
 from vsr1_bench.tiny.scenes import COLORS, EMPTY, SIDE, Draw, Scene, Split, render, to_sample
 
-ASKED = 3
+ASKED = 4
 """Colours that a question asks for."""
 MOST, LARGE = 5, 4
 """The largest count of an asked colour, and the least that is called large."""
+POSSIBLE = [
+    counts
+    for counts in product(range(MOST + 1), repeat=ASKED)
+    if sum(n >= LARGE for n in counts) >= 3 and sum(counts) < SIDE * SIDE
+]
+"""The counts that a question can have of which three are large; one cell at least is empty."""
 
 
-def make_tally_row(split: Split, number: int, *, hard: bool | None = None) -> dict[str, Any]:
+def make_tally_row(split: Split, number: int, *, hard: bool) -> dict[str, Any]:
     """Make row `number` of a split: `scenes.make_row`'s columns.
 
     Args:
         split: Train and test share no scene.
         number: The row's number.
-        hard: True = two counts at least are large, False = one at most is, None = as drawn.
+        hard: True = three counts are large, False = one at most is.
     """
     draw = Draw(f"vsr1-tally:{split}:{hard}:{number}")
     while True:
         asked = draw.shuffled(tuple(COLORS))[:ASKED]
         counts = [draw.below(MOST + 1) for _ in asked]
-        combined = sum(n >= LARGE for n in counts) >= 2
+        large = sum(n >= LARGE for n in counts)
         free = [color for color in COLORS if color not in asked]
         dots = [color for color, n in zip(asked, counts, strict=True) for _ in range(n)]
         others = [draw.pick(free) for _ in range(draw.below(3))]
-        if hard not in (None, combined) or len(dots) + len(others) > SIDE * SIDE - 1:
+        if (large < 3 if hard else large > 1) or len(dots) + len(others) > SIDE * SIDE - 1:
             continue
         dots += others
         scene = Scene(tuple(draw.shuffled([*dots, *[EMPTY] * (SIDE * SIDE - len(dots))])))
@@ -47,7 +54,7 @@ def make_tally_row(split: Split, number: int, *, hard: bool | None = None) -> di
     pairs = zip(asked, counts, strict=True)
     return {
         "id": f"{split}-{number:06d}",
-        "kind": "hard" if combined else "easy",
+        "kind": "hard" if hard else "easy",
         "question": text.format(", ".join(asked[:-1]), asked[-1]),
         "choices": None,
         "answer": answer,
@@ -58,7 +65,7 @@ def make_tally_row(split: Split, number: int, *, hard: bool | None = None) -> di
     }
 
 
-FINGERPRINT = "demo_tally-2"
+FINGERPRINT = "demo_tally-3"
 TASK = Task(
     name="demo_tally",
     title="Demo, tally",
@@ -68,7 +75,7 @@ TASK = Task(
     to_sample=to_sample,
     answer_type="text",
     license="Apache-2.0",
-    description="count the dots of several colours; two counts at least are 4 or 5",
+    description="count the dots of four colours; three counts are 4 or 5",
     metrics=(Metric("accuracy"),),
     example=partial(make_tally_row, "test", 0, hard=True),
 )
