@@ -22,7 +22,16 @@ from typing import Any
 import numpy as np
 import perceived
 from by_start import Contrast, Values, against, family, levels_sheet, sheet_of
-from stages import BY_VLLM, ROLLOUTS, evaluate, in_parallel, mark, run_or_report, train
+from stages import (
+    BY_VLLM,
+    ROLLOUTS,
+    evaluate,
+    in_parallel,
+    mark,
+    run_or_report,
+    tokens_drawn,
+    train,
+)
 from teaching import BATCH, FIRST, conversation, teach
 
 from vsr1_bench._util.look import plot_style
@@ -126,9 +135,11 @@ def names() -> list[str]:
 
 def collect(output: Path) -> dict[str, Any]:
     """Read every run: one character per sample and endpoint, and the mean dependence."""
-    return {
+    runs = {
         task: {name: flags_of(output / "runs" / name, task) for name in names()} for task in TASKS
     }
+    trained = [name for name in names() if "/start-" not in name]
+    return {**runs, "tokens": {name: tokens_drawn(output, name) for name in trained}}
 
 
 def flags_of(folder: Path, task: str) -> dict[str, str]:
@@ -203,6 +214,11 @@ def report(folder: Path) -> str:
         if endpoint != "accuracy"
     )
     draw(useless, kept, folder / "gain.png")
+    tokens = {
+        arm: np.mean([stored["tokens"][f"{start}/{arm}"] for start in STARTS])
+        for arm in ARMS
+        if not arm.startswith("start-")
+    }
     parts = [
         "# Where the self-reward stops helping: readers that know the language prior",
         f"Printed by `python scripts/experiments/{NAME}.py report`. {LIMIT} test rows of each "
@@ -214,6 +230,9 @@ def report(folder: Path) -> str:
         markdown(levels_sheet(useless, ARMS, tuple(ENDPOINTS), STARTS)),
         "## Where openings reveal the answer, as in training (`demo_kept`)",
         markdown(levels_sheet(kept, ARMS, tuple(ENDPOINTS), STARTS)),
+        "Tokens drawn in training, mean over the starts: "
+        + ", ".join(f"{arm} {count:,.0f}" for arm, count in tokens.items())
+        + ".",
         "## Primary: what the self-reward adds to accuracy where openings say nothing",
         "Points, with 95 % intervals over the starts.",
         markdown(sheet_of(primary)),

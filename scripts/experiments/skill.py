@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from math import comb
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from by_start import Contrast, Values, against, family, levels_sheet, sheet_of
@@ -33,13 +33,18 @@ from teaching import BATCH, FIRST, conversation, teach
 from worlds.demo_tally import POSSIBLE, make_tally_row
 
 from vsr1_bench._util.look import plot_style
+from vsr1_bench.answers import states_answer
 from vsr1_bench.api import load_runs
 from vsr1_bench.leaderboard.rendering import markdown
+from vsr1_bench.perception.reader import description_in
 from vsr1_bench.prompts.formats import FORMATS, build_messages, reading_messages
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.store.journal import read_journal, write_atomic
 from vsr1_bench.tiny.scenes import to_sample
 from vsr1_bench.train.tiny_mixture import reply_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 NAME, TASK = "skill", "demo_tally"
 LIMIT, SAMPLES, TOKENS = 500, 64, 128
@@ -127,20 +132,32 @@ def names() -> list[str]:
 def collect(output: Path) -> dict[str, Any]:
     """Read every run: by test question, how many of its answers are right."""
     drawn = [name for name in names() if name.endswith(("/rl", "/random"))]
+    samples = {name: load_runs(output / "runs" / name).samples for name in names()}
     return {
         "task": TASK,
-        "right": {name: right_of(output / "runs" / name) for name in names()},
+        "right": {name: right_of(name, samples[name]) for name in names()},
+        "leaks": {name: round(leaks_of(samples[name]), 6) for name in names()},
         "tokens": {name: tokens_drawn(output, name) for name in drawn},
     }
 
 
-def right_of(folder: Path) -> list[int]:
+def right_of(name: str, samples: DataFrame) -> list[int]:
     """Right answers by question, of `SAMPLES` each."""
-    samples = load_runs(folder).samples
     by_question = samples.groupby("row")["correct"]
     if (by_question.count() != SAMPLES).any():
-        raise SystemExit(f"{folder}: some answers are missing; repeat the run")
+        raise SystemExit(f"{name}: some answers are missing; repeat the run")
     return [int(n) for n in by_question.sum()]
+
+
+def leaks_of(samples: DataFrame) -> float:
+    """The share of responses whose description states the answer, the response's or the gold."""
+    found = []
+    for said, final, gold in zip(
+        samples["response"], samples["extracted"].fillna(""), samples["answer"], strict=True
+    ):
+        description = description_in(said, "response") or ""
+        found.append(states_answer(description, "text", None, (final, gold)))
+    return float(np.mean(found))
 
 
 def pass_at(right: Sequence[int], k: int) -> float:
@@ -170,7 +187,8 @@ def report(folder: Path) -> str:
         "what was to be compared. Percent: mean over the starts, lowest and highest start in "
         "brackets.",
         markdown(levels_sheet(values, ("start", *ARMS), tuple(f"pass@{k}" for k in KS), STARTS)),
-        f"Tokens drawn in training: {tokens}.",
+        f"Tokens drawn in training: {tokens}. Responses whose description states the answer: "
+        f"{100 * max(stored['leaks'].values()):.2f} % at most.",
         "## Primary: pass@64 of the trained model against its start",
         "Points, with 95 % intervals over the starts.",
         markdown(sheet_of(primary)),
@@ -195,9 +213,7 @@ def conditions(values: Values, primary: Contrast) -> dict[str, bool]:
     return {
         "the difference is positive, with p below 0.05": primary.low > 0,
         "all starts agree": min(primary.by_start) > 0,
-        "`rl` exceeds `random` in all starts": all(
-            a > b for a, b in zip(ours, random, strict=True)
-        ),
+        "`rl` exceeds `random` in all starts": all(better),
         f"`rl` exceeds guessing ({100 * GUESSING:.1f} %) in all starts": min(ours) > GUESSING,
     }
 

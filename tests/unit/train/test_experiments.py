@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy import stats
@@ -219,10 +220,21 @@ def test_pass_at_k_of_an_experiment_is_the_scorers(skill: ModuleType, tmp_path: 
         "task": skill.TASK,
         "right": {f"{s}/{arm}": [0, n + s, 0, n] for s in skill.STARTS for arm, n in gain.items()},
         "tokens": {"1/rl": 1000},
+        "leaks": {"1/rl": 0.0},
     }
     (tmp_path / "verdicts.json").write_text(json.dumps(stored))
     text = skill.report(tmp_path)
     assert "rl - start" in text and (tmp_path / "pass.png").stat().st_size > 1000
+
+
+def test_a_description_that_states_the_answer_leaks(skill: ModuleType) -> None:
+    said = "<description> {} </description> <think> so </think> \\boxed{{4 4 5 0}}"
+    samples = pd.DataFrame({
+        "response": [said.format("row 1 : red"), said.format("the answer is 4 4 5 0"), "lost"],
+        "extracted": ["4 4 5 0", "4 4 5 0", None],
+        "answer": ["4 4 5 0"] * 3,
+    })  # fmt: skip
+    assert skill.leaks_of(samples) == pytest.approx(1 / 3)
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +285,7 @@ def test_what_a_knowing_reader_costs(reader: ModuleType, tmp_path: Path) -> None
         if name.endswith("summed-100"):
             one["blind"] = "".join(map(reader.mark, draw.permutation(N) < N * 0.9))
         stored[task][name] = one
+    stored["tokens"] = dict.fromkeys(reader.names(), 1000)
     (tmp_path / "verdicts.json").write_text(json.dumps(stored))
     text = reader.report(tmp_path)
     primary = text.split("## Primary")[1].split("## Secondary")[0]
