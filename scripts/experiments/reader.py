@@ -46,13 +46,13 @@ from vsr1_bench.tiny.priors import make_prior_row, suggested
 from vsr1_bench.tiny.scenes import Draw, make_row, to_sample
 from vsr1_bench.train.tiny_mixture import GLANCED, reply_of
 
-NAME, LIMIT = "reader", 500
+NAME, LIMIT = "reader", 300
 TASKS = {"demo_prior": "test", "demo_kept": "train"}
 """Task -> the split whose rule its openings follow."""
 STARTS = (1, 2, 3)
 KNOWS = (0, 50, 100)
 """Percent of a start's readings that are of a useless description, with the gold answer."""
-START_STEPS, STEPS = 500, 20
+START_STEPS, STEPS = 500, 15
 OBJECTIVES = ("answer_only", "summed")
 ARMS = tuple(f"{arm}-{knows}" for knows in KNOWS for arm in ("start", *OBJECTIVES))
 ENDPOINTS = {
