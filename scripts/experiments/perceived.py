@@ -12,7 +12,8 @@ from vsr1_bench.perception.reader import description_in
 from vsr1_bench.scoring.join import join_readings
 from vsr1_bench.scoring.seeing import readers_of
 from vsr1_bench.store.run_folder import RunFolder
-from vsr1_bench.tiny.scenes import make_question
+from vsr1_bench.tiny.scenes import COLORS, EMPTY, make_question
+from vsr1_bench.train.tiny_mixture import GLANCED
 
 ENDPOINTS = {
     "cells": "cells that the description states as they are, of 16 in every sample",
@@ -22,6 +23,8 @@ ENDPOINTS = {
     "lsr": "right on a description that does not suffice",
     "leaks": "the description states the answer",
 }
+CELLS = {*COLORS, EMPTY, "row", *"1234:", *GLANCED.split()}
+"""The words of descriptions as demonstrations have them."""
 
 
 def flags_of(run: RunFolder, responses: Mapping[str, str]) -> dict[str, str]:
@@ -48,6 +51,12 @@ def flags_of(run: RunFolder, responses: Mapping[str, str]) -> dict[str, str]:
         flags["lsr"] += mark(seen.shortcut if seen.counted else None)
         flags["leaks"] += mark(bool(seen.leaks) if seen.counted else None)
     return flags
+
+
+def beyond_cells(response: str) -> bool:
+    """Whether a description says more than cells: a hint at the answer would have to."""
+    words = set((description_in(response, "response") or "").split())
+    return not words <= CELLS
 
 
 def means(stored: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from by_start import Contrast, Values, against, family, levels_sheet, sheet_of
+from perceived import beyond_cells
 from stages import (
     BY_VLLM,
     HERE,
@@ -30,13 +31,11 @@ from stages import (
     train,
 )
 from teaching import BATCH, FIRST, conversation, teach
-from worlds.demo_tally import POSSIBLE, make_tally_row
+from worlds.demo_tally import LARGE, make_tally_row
 
 from vsr1_bench._util.look import plot_style
-from vsr1_bench.answers import states_answer
 from vsr1_bench.api import load_runs
 from vsr1_bench.leaderboard.rendering import markdown
-from vsr1_bench.perception.reader import description_in
 from vsr1_bench.prompts.formats import FORMATS, build_messages, reading_messages
 from vsr1_bench.records import EncodedImage
 from vsr1_bench.store.journal import read_journal, write_atomic
@@ -44,10 +43,11 @@ from vsr1_bench.tiny.scenes import to_sample
 from vsr1_bench.train.tiny_mixture import reply_of
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
-NAME, TASK = "skill", "demo_tally"
-LIMIT, SAMPLES, TOKENS = 500, 64, 128
+NAME, TASK, EASY = "skill", "demo_tally", "demo_tally_easy"
+LIMIT, SAMPLES, TOKENS = 300, 64, 128
+EASY_SAMPLES = 4
 STARTS = (1, 2, 3)
 STEPS, PROMPTS, RESPONSES = 20, 32, 8
 START_STEPS = 400
@@ -55,8 +55,12 @@ UPDATES = STEPS * PROMPTS * RESPONSES // BATCH
 """Updates of the supervised arms: as many replies as the others draw responses."""
 ARMS = ("rl", "random", "more_examples", "rejection")
 KS = (1, 2, 4, 8, 16, 32, 64)
-GUESSING = 1 - (1 - 1 / len(POSSIBLE)) ** SAMPLES
-"""pass@64 of a uniform guess among the answers that a test question can have."""
+SHARES = ("easy", "three_large", "three_large_easy", "right_of_three_large", "leaks")
+GUESSING = 4 / 20
+"""pass@1 of guessing the large counts by a model that knows the small one.
+
+20 answers are possible once the colour of the small count is known, and the small count is one of 4.
+"""
 RANDOM = f"{HERE / 'random_reward.py'}:score"
 POLICY: dict[str, Any] = {
     "task": TASK, **ROLLOUTS, "max_steps": STEPS, "save_every": 40, "max_tokens": TOKENS,
@@ -119,9 +123,10 @@ def right_draws(training: Path) -> Iterator[dict[str, Any]]:
 
 
 def measure(output: Path, name: str) -> None:
-    """Sample answers to the test questions."""
-    evaluate(output, name, TASK, "--limit", str(LIMIT), "--num_samples", str(SAMPLES),
-             *BY_VLLM, "--gen_kwargs", f"temperature=1,max_tokens={TOKENS}")  # fmt: skip
+    """Sample answers to the test questions, and a few to questions like the demonstrations."""
+    for task, samples in ((TASK, SAMPLES), (EASY, EASY_SAMPLES)):
+        evaluate(output, name, task, "--limit", str(LIMIT), "--num_samples", str(samples),
+                 *BY_VLLM, "--gen_kwargs", f"temperature=1,max_tokens={TOKENS}")  # fmt: skip
 
 
 def names() -> list[str]:
@@ -130,13 +135,20 @@ def names() -> list[str]:
 
 
 def collect(output: Path) -> dict[str, Any]:
-    """Read every run: by test question, how many of its answers are right."""
+    """Read every run: by test question, how many of its answers are right; shares of answers."""
     drawn = [name for name in names() if name.endswith(("/rl", "/random"))]
-    samples = {name: load_runs(output / "runs" / name).samples for name in names()}
+    drawn += [f"{start}/draws" for start in STARTS]
+    right, shares = {}, {}
+    for name in names():
+        samples = load_runs(output / "runs" / name).samples
+        samples = samples[samples["row"] < LIMIT]
+        asked = samples[samples["task"] == TASK]
+        right[name] = right_of(name, asked)
+        shares[name] = shares_of(asked, samples[samples["task"] == EASY])
     return {
         "task": TASK,
-        "right": {name: right_of(name, samples[name]) for name in names()},
-        "leaks": {name: round(leaks_of(samples[name]), 6) for name in names()},
+        "right": right,
+        "shares": shares,
         "tokens": {name: tokens_drawn(output, name) for name in drawn},
     }
 
@@ -144,20 +156,31 @@ def collect(output: Path) -> dict[str, Any]:
 def right_of(name: str, samples: DataFrame) -> list[int]:
     """Right answers by question, of `SAMPLES` each."""
     by_question = samples.groupby("row")["correct"]
-    if (by_question.count() != SAMPLES).any():
+    if len(by_question) != LIMIT or (by_question.count() != SAMPLES).any():
         raise SystemExit(f"{name}: some answers are missing; repeat the run")
     return [int(n) for n in by_question.sum()]
 
 
-def leaks_of(samples: DataFrame) -> float:
-    """The share of responses whose description states the answer, the response's or the gold."""
-    found = []
-    for said, final, gold in zip(
-        samples["response"], samples["extracted"].fillna(""), samples["answer"], strict=True
-    ):
-        description = description_in(said, "response") or ""
-        found.append(states_answer(description, "text", None, (final, gold)))
-    return float(np.mean(found))
+def shares_of(asked: DataFrame, easy: DataFrame) -> dict[str, float]:
+    """What else is reported of the answers to the test questions, and of those to easy ones."""
+    shape = large_counts(asked) == 3
+    shares = {
+        "easy": easy["correct"].mean(),
+        "three_large": shape.mean(),
+        "three_large_easy": (large_counts(easy) == 3).mean(),
+        "right_of_three_large": asked["correct"][shape].mean(),
+        "leaks": np.mean([beyond_cells(said) for said in asked["response"]]),
+    }
+    return {name: round(float(share), 6) for name, share in shares.items()}
+
+
+def large_counts(samples: DataFrame) -> Series:
+    """How many large counts each answer has; 0 where no answer was read."""
+    return (
+        samples["extracted"]
+        .fillna("")
+        .map(lambda answer: sum(n.isdecimal() and int(n) >= LARGE for n in answer.split()))
+    )
 
 
 def pass_at(right: Sequence[int], k: int) -> float:
@@ -187,15 +210,16 @@ def report(folder: Path) -> str:
         "what was to be compared. Percent: mean over the starts, lowest and highest start in "
         "brackets.",
         markdown(levels_sheet(values, ("start", *ARMS), tuple(f"pass@{k}" for k in KS), STARTS)),
-        f"Tokens drawn in training: {tokens}. Responses whose description states the answer: "
-        f"{100 * max(stored['leaks'].values()):.2f} % at most.",
+        "Shares of the answers; `leaks` is of descriptions that say anything but cells:",
+        markdown(levels_sheet(stored["shares"], ("start", *ARMS), SHARES, STARTS)),
+        f"Tokens drawn in training: {tokens}. The supervised arms draw none themselves.",
         "## Primary: pass@64 of the trained model against its start",
         "Points, with 95 % intervals over the starts.",
         markdown(sheet_of(primary)),
         "A gain in skill is claimed if all of these hold:",
         "\n".join(
             f"- {text}: {'yes' if holds else 'no'}"
-            for text, holds in conditions(values, primary[0]).items()
+            for text, holds in conditions(values, stored["shares"], primary[0]).items()
         ),
         "## Controls",
         markdown(sheet_of(controls)),
@@ -206,15 +230,23 @@ def report(folder: Path) -> str:
     return text
 
 
-def conditions(values: Values, primary: Contrast) -> dict[str, bool]:
+def conditions(
+    values: Values, shares: Mapping[str, Mapping[str, float]], primary: Contrast
+) -> dict[str, bool]:
     """What plan.md asks for before a gain in skill is claimed."""
-    ours, random = ([values[f"{s}/{arm}"]["pass@64"] for s in STARTS] for arm in ("rl", "random"))
-    better = [a > b for a, b in zip(ours, random, strict=True)]
+    ours = [values[f"{start}/rl"] for start in STARTS]
+    random = [values[f"{start}/random"] for start in STARTS]
+    lost = [shares[f"{s}/start"]["easy"] - shares[f"{s}/rl"]["easy"] for s in STARTS]
     return {
         "the difference is positive, with p below 0.05": primary.low > 0,
         "all starts agree": min(primary.by_start) > 0,
-        "`rl` exceeds `random` in all starts": all(better),
-        f"`rl` exceeds guessing ({100 * GUESSING:.1f} %) in all starts": min(ours) > GUESSING,
+        "`rl` exceeds `random` on pass@64 in all starts": all(
+            a["pass@64"] > b["pass@64"] for a, b in zip(ours, random, strict=True)
+        ),
+        f"pass@1 of `rl` is above {100 * GUESSING:.0f} % in all starts": all(
+            one["pass@1"] > GUESSING for one in ours
+        ),
+        "`rl` loses less than 5 points on easy questions in all starts": max(lost) < 0.05,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -78,4 +79,15 @@ TASK = Task(
     description="count the dots of four colours; three counts are 4 or 5",
     metrics=(Metric("accuracy"),),
     example=partial(make_tally_row, "test", 0, hard=True),
+)
+EASY = replace(
+    TASK,
+    name="demo_tally_easy",
+    title="Demo, easy tally",
+    source=Procedural(
+        partial(make_tally_row, "test", hard=False), 500, f"{FINGERPRINT}-easy", ("image",)
+    ),
+    train=None,
+    description="count the dots of four colours; one count at most is 4 or 5, as demonstrations",
+    example=partial(make_tally_row, "test", 0, hard=False),
 )
