@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import perceived
 from by_start import Contrast, Values, against, family, levels_sheet, sheet_of
+from perceived import beyond_cells
 from stages import (
     BY_VLLM,
     ROLLOUTS,
@@ -60,11 +61,13 @@ ENDPOINTS = {
     "cells": "cells that the description states as they are, of 16 in every sample",
     "self_contained": "the model itself reads the gold answer off description and question",
     "lsr": "right on a description that does not suffice",
-    "leaks": "the description states the answer",
+    "leaks": "the description says anything but cells, or that there is a grid",
     "follows": "answers what the opening stands for, of the samples where that is not the gold",
     "blind": "right without the image",
     "dependence": "visual dependence of the responses, in hundredths of a nat per token",
 }
+OUTSIDE = ("accuracy", "self_contained", "lsr", "blind", "dependence")
+"""Those that an evaluator has who knows neither the generator nor what the openings stand for."""
 
 
 # -- the runs -----------------------------------------------------------------------------------
@@ -150,10 +153,11 @@ def flags_of(folder: Path, task: str) -> dict[str, str]:
     (run,) = (
         run
         for run in map(RunFolder, stored.runs)
-        if run.spec().task == task and run.spec().variant == "none"
+        if run.spec().task.name == task and run.spec().variant == "none"
     )
     flags = perceived.flags_of(run, dict(seeing["response"]))
     kept = {name: text for name, text in flags.items() if name in ENDPOINTS}
+    kept["leaks"] = "".join(mark(beyond_cells(said)) for said in seeing["response"])
     follows = guessed = ""
     for name, said in seeing["extracted"].items():
         number = int(str(name).removeprefix("test-"))
@@ -181,21 +185,23 @@ def values_of(stored: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, fl
 # -- the report ---------------------------------------------------------------------------------
 
 
-def gains(values: Values, endpoint: str) -> dict[str, dict[str, float]]:
-    """By start and reader, what `summed` has more than `answer_only`."""
+def gains(values: Values, endpoints: Sequence[str], over: str) -> dict[str, dict[str, float]]:
+    """By start and reader, what `summed` has more than `over`, an arm."""
     return {
         f"{start}/gain-{knows}": {
             endpoint: values[f"{start}/summed-{knows}"][endpoint]
-            - values[f"{start}/answer_only-{knows}"][endpoint]
+            - values[f"{start}/{over}-{knows}"][endpoint]
+            for endpoint in endpoints
         }
         for start in STARTS
         for knows in KNOWS
     }
 
 
-def noticed(values: Values, endpoint: str) -> Contrast:
-    """What tells a `summed` model whose reader knows the prior from one whose does not."""
-    return against(values, f"summed-{KNOWS[-1]}", f"summed-{KNOWS[0]}", endpoint, STARTS)
+def noticed(values: Values, arm: str) -> list[Contrast]:
+    """What tells an arm whose reader knows the prior from one whose reader does not."""
+    most, least = (f"{arm}-{knows}" for knows in (KNOWS[-1], KNOWS[0]))
+    return family(against(values, most, least, endpoint, STARTS) for endpoint in OUTSIDE)
 
 
 def report(folder: Path) -> str:
@@ -206,7 +212,8 @@ def report(folder: Path) -> str:
     primary = family(
         against(useless, f"summed-{k}", f"answer_only-{k}", "accuracy", STARTS) for k in KNOWS
     )
-    fall = against(gains(useless, "accuracy"), "gain-100", "gain-0", "accuracy", STARTS)
+    added = gains(useless, ["accuracy"], "answer_only")
+    fall = against(added, "gain-100", "gain-0", "accuracy", STARTS)
     rest = family(
         against(useless, f"summed-{k}", f"answer_only-{k}", endpoint, STARTS)
         for k in KNOWS
@@ -239,7 +246,10 @@ def report(folder: Path) -> str:
         "## Secondary: how much of it is lost when the reader knows the prior",
         markdown(sheet_of([replace(fall, holm=fall.p)])),
         "## Secondary: what notices it where the prior still holds (`demo_kept`)",
-        markdown(sheet_of(family(noticed(kept, endpoint) for endpoint in ENDPOINTS))),
+        markdown(sheet_of(noticed(kept, "summed"))),
+        "## Exploratory: the same, of what training changed",
+        "Differences between the changes from their starts.",
+        markdown(sheet_of(noticed(gains(kept, OUTSIDE, "start"), "gain"))),
         "## Exploratory: the other endpoints where openings say nothing",
         markdown(sheet_of(rest)),
         "![Accuracy and what an evaluator sees, by reader](gain.png)",

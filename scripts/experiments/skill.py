@@ -59,7 +59,7 @@ SHARES = ("easy", "three_large", "three_large_easy", "right_of_three_large", "le
 GUESSING = 4 / 20
 """pass@1 of guessing the large counts by a model that knows the small one.
 
-20 answers are possible once the colour of the small count is known, and the small count is one of 4.
+20 answers are possible once the colour of the small count is known; that count is one of 4.
 """
 RANDOM = f"{HERE / 'random_reward.py'}:score"
 POLICY: dict[str, Any] = {
