@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from typing import Any
 
 from vsr1_bench.task import Metric, Procedural, Task
@@ -14,12 +13,6 @@ ASKED = 4
 """Colours that a question asks for."""
 MOST, LARGE = 5, 4
 """The largest count of an asked colour, and the least that is called large."""
-POSSIBLE = [
-    counts
-    for counts in product(range(MOST + 1), repeat=ASKED)
-    if sum(n >= LARGE for n in counts) >= 3 and sum(counts) < SIDE * SIDE
-]
-"""The counts that a question can have of which three are large; one cell at least is empty."""
 
 
 def make_tally_row(split: Split, number: int, *, hard: bool) -> dict[str, Any]:

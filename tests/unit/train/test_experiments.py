@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from pathlib import Path
 from types import ModuleType
@@ -184,8 +185,12 @@ def test_demonstrations_hold_back_three_large_counts(skill: ModuleType) -> None:
     assert sum(not row["images"] for row in rows) == 64
     hard = [skill.make_tally_row("test", n, hard=True) for n in range(20)]
     assert all(large(row["answer"]) == 3 for row in hard)
-    possible = {" ".join(map(str, counts)) for counts in skill.POSSIBLE}
-    assert len(possible) == 80 and {row["answer"] for row in hard} < possible
+    possible = {
+        " ".join(map(str, counts))
+        for counts in itertools.product(range(6), repeat=4)
+        if sum(n > 3 for n in counts) >= 3 and sum(counts) < 16
+    }
+    assert len(possible) == 80 and {row["answer"] for row in hard} < possible  # as plan.md says
     assert all(row["description"].count(color) == int(n) for row in hard for color, n in zip(
         [w for w in row["reasoning"].split() if w.isalpha() and w != "so"],
         row["answer"].split(), strict=True))  # fmt: skip
@@ -215,26 +220,59 @@ def test_pass_at_k_of_an_experiment_is_the_scorers(skill: ModuleType, tmp_path: 
     for k in skill.KS:
         expected = compute(Metric(f"pass@{k}", "pass_at"), responses, None).value
         assert skill.pass_at(right, k) == pytest.approx(expected)
-    gain = {"start": 1, "rl": 9, "random": 1, "more_examples": 2, "rejection": 3}
-    stored = {
-        "task": skill.TASK,
-        "right": {f"{s}/{arm}": [0, n + s, 0, n] for s in skill.STARTS for arm, n in gain.items()},
-        "tokens": {"1/rl": 1000},
-        "leaks": {"1/rl": 0.0},
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        ({}, None),
+        ({"1/rl": [20, 20, 0, 0, 0, 0, 0, 20]}, "the difference is positive"),
+        ({"2/rl": [60, 0, 0, 0, 0, 0, 0, 60]}, "all starts agree"),
+        ({"1/random": [40] * 8}, "`rl` exceeds `random`"),
+        ({"3/rl": [12] * 8}, "pass@1 of `rl` is above 20 %"),
+        ({"easy": 0.6}, "`rl` loses less than 5 points"),
+    ],
+)
+def test_a_gain_is_claimed_only_if_every_condition_holds(
+    skill: ModuleType, tmp_path: Path, change: dict[str, Any], missed: str | None
+) -> None:
+    usual = {arm: [0, 0, 0, 0, 0, 0, 1, 1] for arm in ("start", *skill.ARMS)}
+    usual["rl"] = [20] * 8
+    right = {
+        f"{start}/{arm}": change.get(f"{start}/{arm}", [*some[:-1], some[-1] * (start > 1)])
+        for start in skill.STARTS
+        for arm, some in usual.items()
     }
+    shares = {name: dict.fromkeys(skill.SHARES, 0.7) for name in right}
+    for name in right:
+        if name.endswith("rl"):
+            shares[name]["easy"] = change.get("easy", 0.68)
+    stored = {"task": skill.TASK, "right": right, "shares": shares, "tokens": {"1/rl": 1000}}
     (tmp_path / "verdicts.json").write_text(json.dumps(stored))
     text = skill.report(tmp_path)
-    assert "rl - start" in text and (tmp_path / "pass.png").stat().st_size > 1000
+    conditions = [line for line in text.splitlines() if line.endswith((": yes", ": no"))]
+    assert len(conditions) == 5
+    failed = [line for line in conditions if line.endswith(": no")]
+    assert any(missed in line for line in failed) if missed else not failed
+    assert (tmp_path / "pass.png").stat().st_size > 1000
+    assert "easy" in text and "1/rl 1,000" in text
 
 
-def test_a_description_that_states_the_answer_leaks(skill: ModuleType) -> None:
+def test_shares_of_answers(skill: ModuleType) -> None:
     said = "<description> {} </description> <think> so </think> \\boxed{{4 4 5 0}}"
-    samples = pd.DataFrame({
-        "response": [said.format("row 1 : red"), said.format("the answer is 4 4 5 0"), "lost"],
-        "extracted": ["4 4 5 0", "4 4 5 0", None],
-        "answer": ["4 4 5 0"] * 3,
+    asked = pd.DataFrame({
+        "response": [said.format("row 1 : red"), said.format("total 4 4 5 0"), "lost", "lost"],
+        "extracted": ["4 4 5 0", "4 5 5 0", None, "4 0 5 0"],
+        "correct": [1.0, 0.0, 0.0, 0.0],
     })  # fmt: skip
-    assert skill.leaks_of(samples) == pytest.approx(1 / 3)
+    easy = pd.DataFrame({"extracted": ["0 0 1 4", "4 4 4 x"], "correct": [1.0, 0.0]})
+    assert skill.shares_of(asked, easy) == {
+        "easy": 0.5,
+        "three_large": 0.5,
+        "three_large_easy": 0.5,
+        "right_of_three_large": 0.5,
+        "leaks": 0.25,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +311,7 @@ def test_the_prior_is_kept_in_the_scenes_of_the_test(reader: ModuleType) -> None
 
 
 def test_what_a_knowing_reader_costs(reader: ModuleType, tmp_path: Path) -> None:
-    """A gain that falls from 40 points to none is told so, and only blind notices it."""
+    """A gain that falls from 40 points to none is told so; on the other task blind notices it."""
     draw = np.random.default_rng(0)
     half = "".join("10"[i % 2] for i in range(N))
     stored: dict[str, Any] = {task: {} for task in reader.TASKS}
@@ -281,20 +319,34 @@ def test_what_a_knowing_reader_costs(reader: ModuleType, tmp_path: Path) -> None
         one = dict.fromkeys(reader.ENDPOINTS, half) | {"cells": "i" * N, "dependence": "0.5"}
         useful = {"summed-0": 0.4, "summed-50": 0.2}.get(name.split("/")[1], 0.0)
         right = draw.permutation(N) < N * (0.3 + useful + draw.uniform(-0.01, 0.01))
-        one["accuracy"] = "".join(map(reader.mark, right))
+        if task == "demo_prior":
+            one["accuracy"] = "".join(map(reader.mark, right))
         if name.endswith("summed-100"):
             one["blind"] = "".join(map(reader.mark, draw.permutation(N) < N * 0.9))
         stored[task][name] = one
     stored["tokens"] = dict.fromkeys(reader.names(), 1000)
     (tmp_path / "verdicts.json").write_text(json.dumps(stored))
     text = reader.report(tmp_path)
-    primary = text.split("## Primary")[1].split("## Secondary")[0]
-    assert [float(line.split("|")[3].split("(")[0]) for line in primary.splitlines()
-            if line.startswith("| summed")] == pytest.approx([40, 20, 0], abs=2.5)  # fmt: skip
-    fall = text.split("## Secondary: how much")[1].split("## ")[0]
-    assert "gain-100 - gain-0" in fall and "-4" in fall
-    notices = text.split("what notices")[1].split("## ")[0].splitlines()
-    (blind,) = (line for line in notices if "| blind" in line)
-    assert "+40" in blind
+
+    def rows(heading: str) -> dict[str, tuple[float, float]]:
+        """Contrast and endpoint -> difference, adjusted p."""
+        lines = text.split(heading)[1].split("## ")[0].splitlines()
+        cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
+        return {
+            f"{name}, {endpoint}": (float(difference.split()[0]), float(p))
+            for name, endpoint, difference, _, _, p in (c for c in cells if len(c) == 6)
+            if " - " in name
+        }
+
+    primary = rows("## Primary")
+    assert [difference for difference, _ in primary.values()] == pytest.approx([40, 20, 0], abs=2.5)
+    assert [p < 0.05 for _, p in primary.values()] == [True, True, False]
+    ((difference, p),) = rows("## Secondary: how much").values()
+    assert difference == pytest.approx(-40, abs=3) and p < 0.05
+    notices = rows("## Secondary: what notices")
+    assert len(notices) == len(reader.OUTSIDE)
+    noticing = {name.split(", ")[1] for name, (_, p) in notices.items() if p < 0.05}
+    assert noticing == {"blind"}
+    assert notices["summed-100 - summed-0, blind"][0] == pytest.approx(40, abs=1)
     assert (tmp_path / "gain.png").stat().st_size > 1000
     assert (tmp_path / "summary.md").read_text() == text
