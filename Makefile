@@ -63,7 +63,7 @@ experiment-prior: $(STAMP)  ## rebuild results/tiny/prior: four objectives, a la
 experiment-seeing: $(STAMP)  ## rebuild results/tiny/seeing: does rewarding descriptions teach to see? (an hour and a half)
 	$(BIN)/python scripts/experiments/seeing.py run
 
-experiment-skill: $(STAMP)  ## rebuild results/tiny/skill: a skill that no example showed? (hours; not run yet)
+experiment-skill: $(STAMP)  ## rebuild results/tiny/skill: a skill that no example showed? (an hour and a half)
 	$(BIN)/python scripts/experiments/skill.py run
 
 experiment-reader: $(STAMP)  ## rebuild results/tiny/reader: a reader that knows the prior (an hour and a half)

@@ -1,6 +1,6 @@
 """Test whether reinforcement learning teaches the embedded model a skill that no example showed.
 
-    python scripts/experiments/skill.py run [--jobs 2]   # hours; resumes
+    python scripts/experiments/skill.py run [--jobs 2]   # an hour and a half; resumes
     python scripts/experiments/skill.py report           # tables and figure from verdicts.json
 
 `run` makes the starts, trains every arm from each, samples 64 answers to every test question,
@@ -55,7 +55,14 @@ UPDATES = STEPS * PROMPTS * RESPONSES // BATCH
 """Updates of the supervised arms: as many replies as the others draw responses."""
 ARMS = ("rl", "random", "more_examples", "rejection")
 KS = (1, 2, 4, 8, 16, 32, 64)
-SHARES = ("easy", "three_large", "three_large_easy", "right_of_three_large", "leaks")
+SHARES = {
+    "easy": "answers to questions like the demonstrations that are right",
+    "three_large": "answers to test questions with three large counts, as all golds have",
+    "three_large_easy": "the same of easy questions, where none is right",
+    "right_of_three_large": "answers to test questions with three large counts that are right",
+    "three_as_four": "counts of 3 in easy questions that are given as 4 (added after the runs)",
+    "leaks": "descriptions that say anything but cells",
+}
 GUESSING = 4 / 20
 """pass@1 of guessing the large counts by a model that knows the small one.
 
@@ -169,9 +176,20 @@ def shares_of(asked: DataFrame, easy: DataFrame) -> dict[str, float]:
         "three_large": shape.mean(),
         "three_large_easy": (large_counts(easy) == 3).mean(),
         "right_of_three_large": asked["correct"][shape].mean(),
+        "three_as_four": counted_as(easy, "3", "4"),
         "leaks": np.mean([beyond_cells(said) for said in asked["response"]]),
     }
     return {name: round(float(share), 6) for name, share in shares.items()}
+
+
+def counted_as(samples: DataFrame, gold: str, said: str) -> float:
+    """Of the counts that are `gold`, in answers of the right length, the share given as `said`."""
+    answers = zip(samples["answer"], samples["extracted"].fillna(""), strict=True)
+    pairs = [(a.split(), b.split()) for a, b in answers]
+    given = [
+        y for a, b in pairs if len(a) == len(b) for x, y in zip(a, b, strict=True) if x == gold
+    ]
+    return given.count(said) / len(given) if given else float("nan")
 
 
 def large_counts(samples: DataFrame) -> Series:
@@ -210,8 +228,8 @@ def report(folder: Path) -> str:
         "what was to be compared. Percent: mean over the starts, lowest and highest start in "
         "brackets.",
         markdown(levels_sheet(values, ("start", *ARMS), tuple(f"pass@{k}" for k in KS), STARTS)),
-        "Shares of the answers; `leaks` is of descriptions that say anything but cells:",
-        markdown(levels_sheet(stored["shares"], ("start", *ARMS), SHARES, STARTS)),
+        "\n".join(f"- `{name}`: {text}." for name, text in SHARES.items()),
+        markdown(levels_sheet(stored["shares"], ("start", *ARMS), tuple(SHARES), STARTS)),
         f"Tokens drawn in training: {tokens}. The supervised arms draw none themselves.",
         "## Primary: pass@64 of the trained model against its start",
         "Points, with 95 % intervals over the starts.",

@@ -22,7 +22,7 @@ from vsr1_bench.tiny.priors import ANSWERS, OPENINGS, suggested
 from vsr1_bench.tiny.scenes import make_row
 
 N = 400
-NAMES = ("prior", "seeing")
+NAMES = ("prior", "seeing", "skill")
 """The experiments; each has a script and a folder of results of its name."""
 
 
@@ -265,12 +265,17 @@ def test_shares_of_answers(skill: ModuleType) -> None:
         "extracted": ["4 4 5 0", "4 5 5 0", None, "4 0 5 0"],
         "correct": [1.0, 0.0, 0.0, 0.0],
     })  # fmt: skip
-    easy = pd.DataFrame({"extracted": ["0 0 1 4", "4 4 4 x"], "correct": [1.0, 0.0]})
+    easy = pd.DataFrame({
+        "answer": ["0 0 1 4", "3 4 3 3", "3 3 3 3"],
+        "extracted": ["0 0 1 4", "4 4 4 3", "3"],
+        "correct": [1.0, 0.0, 0.0],
+    })  # fmt: skip
     assert skill.shares_of(asked, easy) == {
-        "easy": 0.5,
+        "easy": 0.333333,
         "three_large": 0.5,
-        "three_large_easy": 0.5,
+        "three_large_easy": 0.333333,
         "right_of_three_large": 0.5,
+        "three_as_four": 0.666667,
         "leaks": 0.25,
     }
 
