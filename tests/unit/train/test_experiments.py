@@ -36,6 +36,11 @@ def by_start() -> ModuleType:
     return load_script("experiments/by_start")
 
 
+@pytest.fixture(scope="module")
+def skill() -> ModuleType:
+    return load_script("experiments/skill")
+
+
 @pytest.fixture
 def stored(experiment: ModuleType) -> dict[str, Any]:
     """Every model right on half of the samples; `summed` on a tenth more, whatever the seed."""
@@ -127,6 +132,24 @@ def test_the_docs_have_the_numbers_of_the_summary() -> None:
             )
 
 
+def test_the_docs_have_the_levels_of_experiment_a(skill: ModuleType) -> None:
+    stored = json.loads((ROOT / "results" / "tiny" / "skill" / "verdicts.json").read_text("utf-8"))
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    table = text.split("| arm | pass@1 |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == 1 + len(skill.ARMS)
+    for line in table:
+        arm, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        names = [f"{start}/{arm}" for start in skill.STARTS]
+        means = [
+            np.mean([skill.pass_at(stored["right"][name], k) for name in names]) for k in (1, 8, 64)
+        ]
+        means += [
+            np.mean([stored["shares"][name][share] for name in names])
+            for share in ("easy", "three_large", "right_of_three_large")
+        ]
+        assert cells == [f"{100 * mean:.1f}" for mean in means], arm
+
+
 def test_arms_are_compared_start_by_start(by_start: ModuleType) -> None:
     draw = np.random.default_rng(1)
     values = {
@@ -165,11 +188,6 @@ def test_the_light_changes_pixels_alone() -> None:
     moved = np.abs(lit - shown)
     most = 0.15 * 128 + world.CAST + world.GRAIN + 1
     assert lit.shape == shown.shape and 0 < moved.max() <= most
-
-
-@pytest.fixture(scope="module")
-def skill() -> ModuleType:
-    return load_script("experiments/skill")
 
 
 def test_demonstrations_hold_back_three_large_counts(skill: ModuleType) -> None:
