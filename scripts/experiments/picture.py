@@ -94,7 +94,7 @@ def draw_reader(axes: Axes, verdicts: Any) -> None:
             ]
         )
         lines(axes, reader.KNOWS, each, f"C{number}", arm)
-    axes.set(title="C: accuracy, if the reader knows the prior", ylabel="%", ylim=(0, 100),
+    axes.set(title="C: if the reader knows the prior", ylabel="accuracy, %", ylim=(0, 100),
              xlabel="readings that teach the prior, %", xticks=reader.KNOWS)  # fmt: skip
     axes.legend(fontsize=7)
 

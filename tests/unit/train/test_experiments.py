@@ -22,7 +22,7 @@ from vsr1_bench.tiny.priors import ANSWERS, OPENINGS, suggested
 from vsr1_bench.tiny.scenes import make_row
 
 N = 400
-NAMES = ("prior", "seeing", "skill")
+NAMES = ("prior", "seeing", "skill", "reader")
 """The experiments; each has a script and a folder of results of its name."""
 
 
@@ -39,6 +39,11 @@ def by_start() -> ModuleType:
 @pytest.fixture(scope="module")
 def skill() -> ModuleType:
     return load_script("experiments/skill")
+
+
+@pytest.fixture(scope="module")
+def reader() -> ModuleType:
+    return load_script("experiments/reader")
 
 
 @pytest.fixture
@@ -148,6 +153,26 @@ def test_the_docs_have_the_levels_of_experiment_a(skill: ModuleType) -> None:
             for share in ("easy", "three_large", "right_of_three_large")
         ]
         assert cells == [f"{100 * mean:.1f}" for mean in means], arm
+
+
+def test_the_docs_have_the_levels_of_experiment_c(reader: ModuleType) -> None:
+    stored = json.loads((ROOT / "results" / "tiny" / "reader" / "verdicts.json").read_text("utf-8"))
+    useless, kept = (reader.values_of(stored[task]) for task in reader.TASKS)
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    table = text.split("| reader | arm |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == len(reader.ARMS)
+    for line in table:
+        knows, arm, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        names = [f"{start}/{arm}-{knows.removesuffix(' %')}" for start in reader.STARTS]
+        means = [
+            100 * np.mean([values[name][endpoint] for name in names])
+            for values, endpoints in (
+                (useless, ("accuracy", "cells", "follows")),
+                (kept, ("accuracy", "self_contained", "lsr", "blind", "dependence")),
+            )
+            for endpoint in endpoints
+        ]
+        assert cells == [f"{mean:.1f}" for mean in means], line
 
 
 def test_arms_are_compared_start_by_start(by_start: ModuleType) -> None:
@@ -296,11 +321,6 @@ def test_shares_of_answers(skill: ModuleType) -> None:
         "three_as_four": 0.666667,
         "leaks": 0.25,
     }
-
-
-@pytest.fixture(scope="module")
-def reader() -> ModuleType:
-    return load_script("experiments/reader")
 
 
 @pytest.mark.parametrize("knows", [0, 50, 100])
