@@ -55,10 +55,11 @@ def lines(axes: Axes, x: Sequence[float], each: np.ndarray, color: str, label: s
 
 def draw_skill(axes: Axes, verdicts: Any) -> None:
     """pass@k by k."""
+    right = skill.right_counts(verdicts)
     for number, arm in enumerate(("start", *skill.ARMS)):
         each = np.array(
             [
-                [100 * skill.pass_at(verdicts["right"][f"{start}/{arm}"], k) for k in skill.KS]
+                [100 * skill.pass_at(right[f"{start}/{arm}"], k) for k in skill.KS]
                 for start in skill.STARTS
             ]
         )

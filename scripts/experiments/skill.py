@@ -150,7 +150,7 @@ def collect(output: Path) -> dict[str, Any]:
         samples = load_runs(output / "runs" / name).samples
         samples = samples[samples["row"] < LIMIT]
         asked = samples[samples["task"] == TASK]
-        right[name] = right_of(name, asked)
+        right[name] = " ".join(map(str, right_of(name, asked)))
         shares[name] = shares_of(asked, samples[samples["task"] == EASY])
     return {
         "task": TASK,
@@ -166,6 +166,11 @@ def right_of(name: str, samples: DataFrame) -> list[int]:
     if len(by_question) != LIMIT or (by_question.count() != SAMPLES).any():
         raise SystemExit(f"{name}: some answers are missing; repeat the run")
     return [int(n) for n in by_question.sum()]
+
+
+def right_counts(stored: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Run -> right answers by question, as `collect` has stored them."""
+    return {name: list(map(int, counts.split())) for name, counts in stored["right"].items()}
 
 
 def shares_of(asked: DataFrame, easy: DataFrame) -> dict[str, float]:
@@ -211,7 +216,7 @@ def report(folder: Path) -> str:
     stored = json.loads((folder / "verdicts.json").read_text("utf-8"))
     values = {
         name: {f"pass@{k}": pass_at(right, k) for k in KS}
-        for name, right in stored["right"].items()
+        for name, right in right_counts(stored).items()
     }
     primary = family([against(values, "rl", "start", "pass@64", STARTS)])
     controls = family(

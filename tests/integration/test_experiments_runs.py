@@ -60,7 +60,7 @@ def test_the_answers_to_tallies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found["tokens"] == {"1/rl": 11, "1/draws": 11}
     samples = load_runs(tmp_path / "runs" / "1" / "rl").samples
     asked = samples[(samples["task"] == skill.TASK) & (samples["row"] < ROWS - 1)]
-    assert sum(found["right"]["1/rl"]) == asked["correct"].sum()
+    assert sum(skill.right_counts(found)["1/rl"]) == asked["correct"].sum()
     easy = samples[(samples["task"] == skill.EASY) & (samples["row"] < ROWS - 1)]
     assert len(easy) == 2 * (ROWS - 1)
     assert found["shares"]["1/rl"]["easy"] == easy["correct"].mean()
