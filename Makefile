@@ -66,7 +66,7 @@ experiment-seeing: $(STAMP)  ## rebuild results/tiny/seeing: does rewarding desc
 experiment-skill: $(STAMP)  ## rebuild results/tiny/skill: a skill that no example showed? (an hour and a half)
 	$(BIN)/python scripts/experiments/skill.py run
 
-experiment-reader: $(STAMP)  ## rebuild results/tiny/reader: a reader that knows the prior (an hour and a half)
+experiment-reader: $(STAMP)  ## rebuild results/tiny/reader: a reader that knows the prior (an hour)
 	$(BIN)/python scripts/experiments/reader.py run
 
 test: $(STAMP)  ## run the whole test suite

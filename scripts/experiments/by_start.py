@@ -87,3 +87,10 @@ def levels_sheet(
             cells.append(f"{np.mean(each):.1f} ({min(each):.1f} to {max(each):.1f})")
         rows.append((arm, *cells))
     return Sheet(("arm", *endpoints), tuple(rows))
+
+
+def tokens_sentence(tokens: Mapping[str, int], arms: Iterable[str], starts: Sequence[int]) -> str:
+    """Say how many tokens each arm drew in training."""
+    drawn = {arm: np.mean([tokens[f"{start}/{arm}"] for start in starts]) for arm in arms}
+    told = ", ".join(f"{arm} {count:,.0f}" for arm, count in drawn.items())
+    return f"Tokens drawn in training, mean over the starts: {told}."

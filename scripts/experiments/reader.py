@@ -1,6 +1,6 @@
 """Test where the self-reward stops helping: readers that know the language prior themselves.
 
-    python scripts/experiments/reader.py run [--jobs 2]   # an hour and a half; resumes
+    python scripts/experiments/reader.py run [--jobs 2]   # an hour; resumes
     python scripts/experiments/reader.py report           # tables and figure from verdicts.json
 
 `run` teaches starts whose readings of useless descriptions are none, half or all of their
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import perceived
-from by_start import Contrast, Values, against, family, levels_sheet, sheet_of
+from by_start import Contrast, Values, against, family, levels_sheet, sheet_of, tokens_sentence
 from perceived import beyond_cells
 from stages import (
     BY_VLLM,
@@ -221,11 +221,7 @@ def report(folder: Path) -> str:
         if endpoint != "accuracy"
     )
     draw(useless, kept, folder / "gain.png")
-    tokens = {
-        arm: np.mean([stored["tokens"][f"{start}/{arm}"] for start in STARTS])
-        for arm in ARMS
-        if not arm.startswith("start-")
-    }
+    trained = [arm for arm in ARMS if not arm.startswith("start-")]
     parts = [
         "# Where the self-reward stops helping: readers that know the language prior",
         f"Printed by `python scripts/experiments/{NAME}.py report`. {LIMIT} test rows of each "
@@ -237,9 +233,7 @@ def report(folder: Path) -> str:
         markdown(levels_sheet(useless, ARMS, tuple(ENDPOINTS), STARTS)),
         "## Where openings reveal the answer, as in training (`demo_kept`)",
         markdown(levels_sheet(kept, ARMS, tuple(ENDPOINTS), STARTS)),
-        "Tokens drawn in training, mean over the starts: "
-        + ", ".join(f"{arm} {count:,.0f}" for arm, count in tokens.items())
-        + ".",
+        tokens_sentence(stored["tokens"], trained, STARTS),
         "## Primary: what the self-reward adds to accuracy where openings say nothing",
         "Points, with 95 % intervals over the starts.",
         markdown(sheet_of(primary)),

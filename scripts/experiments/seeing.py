@@ -15,9 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import perceived
-from by_start import against, family, levels_sheet, sheet_of
+from by_start import against, family, levels_sheet, sheet_of, tokens_sentence
 from perceived import ENDPOINTS
 from stages import (
     BY_VLLM,
@@ -114,9 +113,6 @@ def report(folder: Path) -> str:
         if endpoint != "cells"
     )
     change = family(against(values, arm, "start", "cells", STARTS) for arm in ARMS)
-    tokens = {
-        arm: np.mean([stored["tokens"][f"{start}/{arm}"] for start in STARTS]) for arm in ARMS
-    }
     parts = [
         "# Does rewarding the description teach the embedded model to see?",
         f"Printed by `python scripts/experiments/{NAME}.py report`. {LIMIT} test rows of `{TASK}`, "
@@ -124,9 +120,7 @@ def report(folder: Path) -> str:
         "starts, lowest and highest start in brackets.",
         "\n".join(f"- `{name}`: {text}." for name, text in ENDPOINTS.items()),
         markdown(levels_sheet(values, ("start", *ARMS), tuple(ENDPOINTS), STARTS)),
-        "Tokens drawn in training, mean over the starts: "
-        + ", ".join(f"{arm} {count:,.0f}" for arm, count in tokens.items())
-        + ".",
+        tokens_sentence(stored["tokens"], ARMS, STARTS),
         "## Primary: cells, each arm against the answer reward alone",
         "Points, with 95 % intervals over the starts.",
         markdown(sheet_of(primary)),

@@ -66,7 +66,8 @@ SHARES = {
 GUESSING = 4 / 20
 """pass@1 of guessing the large counts by a model that knows the small one.
 
-20 answers are possible once the colour of the small count is known; that count is one of 4.
+Once the colour of the small count is known, 20 answers are possible. The small count, 0 to 3,
+parts them into 4 groups, and a guess within its group is right in 4 of the 20 cases.
 """
 RANDOM = f"{HERE / 'random_reward.py'}:score"
 POLICY: dict[str, Any] = {
@@ -190,10 +191,9 @@ def shares_of(asked: DataFrame, easy: DataFrame) -> dict[str, float]:
 def counted_as(samples: DataFrame, gold: str, said: str) -> float:
     """Of the counts that are `gold`, in answers of the right length, the share given as `said`."""
     answers = zip(samples["answer"], samples["extracted"].fillna(""), strict=True)
-    pairs = [(a.split(), b.split()) for a, b in answers]
-    given = [
-        y for a, b in pairs if len(a) == len(b) for x, y in zip(a, b, strict=True) if x == gold
-    ]
+    both = [(wanted.split(), answer.split()) for wanted, answer in answers]
+    pairs = [pair for a, b in both if len(a) == len(b) for pair in zip(a, b, strict=True)]
+    given = [b for a, b in pairs if a == gold]
     return given.count(said) / len(given) if given else float("nan")
 
 

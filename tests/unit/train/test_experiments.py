@@ -174,6 +174,34 @@ def test_the_docs_have_the_levels_of_experiment_c(reader: ModuleType) -> None:
         assert cells == [f"{mean:.1f}" for mean in means], line
 
 
+def test_each_panel_of_the_picture_draws_its_own_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = load_script("experiments/picture")
+    stored = picture.stored
+
+    def panels() -> list[np.ndarray]:
+        picture.draw(tmp_path / "evidence.png")
+        pixels = np.asarray(Image.open(tmp_path / "evidence.png").convert("L"), dtype=int)
+        return np.array_split(pixels, 3, axis=1)
+
+    changes = {  # experiment -> its verdicts, with one arm of every start like another
+        "skill": ("right", "start", "rl"),
+        "seeing": ("runs", "answer_only", "papo"),
+        "reader": ("demo_prior", "summed-0", "start-0"),
+    }
+    before = panels()
+    for place, (experiment, (part, arm, other)) in enumerate(changes.items()):
+        verdicts = stored(experiment)
+        for name in [name for name in verdicts[part] if name.endswith(f"/{arm}")]:
+            verdicts[part][name] = verdicts[part][name.replace(f"/{arm}", f"/{other}")]
+        monkeypatch.setattr(
+            picture, "stored", lambda n, e=experiment, v=verdicts: v if n == e else stored(n)
+        )
+        changed = [int(np.abs(a - b).max()) > 50 for a, b in zip(before, panels(), strict=True)]
+        assert changed[place], experiment
+
+
 def test_arms_are_compared_start_by_start(by_start: ModuleType) -> None:
     draw = np.random.default_rng(1)
     values = {
