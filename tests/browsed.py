@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
-import seeing
+import picture_runs
 from reports import HOSTILE, rollout, written_run
 from scored import spec_of
 
@@ -31,7 +31,7 @@ def lines_of(shift: int) -> list[dict[str, Any]]:
     """A script: all fields of the square, a truncated, a failed and an unreadable answer."""
     lines = []
     for n in range(N):
-        lines += seeing.both(n, sufficient=(n + shift) % 2 == 0, right=(n + shift) % 3 != 0)
+        lines += picture_runs.both(n, sufficient=(n + shift) % 2 == 0, right=(n + shift) % 3 != 0)
     changes = {
         20: {"finish_reason": "length"},
         21: {"response": "I cannot tell.", "finish_reason": "stop"},
@@ -48,7 +48,7 @@ def lines_of(shift: int) -> list[dict[str, Any]]:
 
 def seen_runs(root: Path) -> list[RunFolder]:
     """Two models on a task with pictures, one with a blind run, judged by two judges."""
-    paths = ("--include_path", seeing.plugins(root), "--include_path", root / "judges")
+    paths = ("--include_path", picture_runs.plugins(root), "--include_path", root / "judges")
     for shift, model in enumerate(("org/first", "org/second")):
         script = cli.script(root / f"{shift}.jsonl", *lines_of(shift))
         done = cli.here(
@@ -99,7 +99,7 @@ def made_report(root: Path) -> Made:
     runs = seen_runs(root)
     texts = {f"../{name}</script>#?%": text for name, text in HOSTILE.items()}
     texts |= {"long": LONG, "deep": ">" * 3000 + "[" * 3000 + "$" + "{" * 500 + "$"}
-    include = [str(seeing.plugins(root)), str(root / "judges")]
+    include = [str(picture_runs.plugins(root)), str(root / "judges")]
     written_run(root / "hostile", spec_of("<b>org</b>", "mixed"), texts, include[0])
     done = cli.here(
         *("view", root / "runs", root / "hostile", training(root / "trained")),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cli import error_line, here
-from seeing import both, options, plugins
+from picture_runs import both, options, plugins
 from servers import Asked, ChatServer, Reply, chat, failure
 
 from judges import CORRECT, INCORRECT, OPENAI, box, sums, verdicts

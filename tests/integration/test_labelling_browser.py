@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import cli
+import picture_runs
 import pytest
-import seeing
 from browsing import NARROW, TALL, WIDE, Tab, chromium, tab
 from labelled import fill, sheet_rows
 from reports import HOSTILE, data
@@ -50,15 +50,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     hostile = list(HOSTILE.values())
     lines = []
     for n in range(N):
-        first, second = seeing.both(n, sufficient=n % 4 != 0, right=n % 5 != 0)
+        first, second = picture_runs.both(n, sufficient=n % 4 != 0, right=n % 5 != 0)
         if n < len(hostile):
             first["response"] = hostile[n] + first["response"]
             second["response"] = hostile[n] + second["response"]
         lines += [first, second]
     # One response has no description, so there is nothing to read.
     lines[-2]["response"] = "\\boxed{23}"
-    seeing.run_and_score(root, lines, N, model=MODEL)
-    sheet, include = root / "sheet.csv", ("--include_path", seeing.plugins(root))
+    picture_runs.run_and_score(root, lines, N, model=MODEL)
+    sheet, include = root / "sheet.csv", ("--include_path", picture_runs.plugins(root))
     made = Made(root / "page", sheet, root / "runs", include)
     words = (*made.words("calibrate"), "--judge", "string_match", "--labels", sheet)
     assert cli.here(*words).returncode == 0

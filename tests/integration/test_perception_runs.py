@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cli import cli, error_line, here, records, script
-from seeing import answer, both, plugins
+from picture_runs import answer, both, plugins
 from servers import Asked, ChatServer, Reply, chat, failure
 
 CELLS = [(1, 1)] * 4 + [(1, 0)] + [(0, 1)] * 3 + [(0, 0)] * 2

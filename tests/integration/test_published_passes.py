@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from bundles import Bundle, made_run
 from cli import cli
-from seeing import both, options, plugins, score
+from picture_runs import both, options, plugins, score
 from servers import Asked, ChatServer, Reply, chat
 
 from vsr1_bench.compare.delta import compare_judges

@@ -12,13 +12,14 @@ import re
 import subprocess
 import sys
 import tokenize
+from collections import Counter
 from pathlib import Path
 
 import house
 import pytest
 from cli import loaded
 from house import CODE, imports_of, inside
-from tree import MAPPED, ROOT, module_name, repository_files
+from tree import MAPPED, ROOT, module_name, python_files, repository_files
 
 HEAVY = {
     "accelerate",
@@ -236,6 +237,13 @@ def test_bare_names_are_refused_in_one_line(folder: str) -> None:
     said = done.stderr.strip().splitlines()[-1]
     assert said.startswith("ImportError:")
     assert f"vsr1_bench.{folder}" in said
+
+
+def test_a_name_of_the_tests_or_scripts_means_one_file() -> None:
+    # They are imported by their bare names, in one process: the first of two would win.
+    files = python_files("tests", "scripts")
+    names = Counter(p.stem for p in files if not p.stem.startswith(("__", "test_", "conftest")))
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_files_stay_small() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import random
@@ -114,7 +115,17 @@ def join_ranks() -> Ranks:
     deepspeed.init_distributed(
         dist_backend=backend, timeout=PATIENCE, verbose=False, auto_mpi_discovery=False
     )
+    if "RANK" in os.environ:
+        atexit.register(_leave)
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def _leave() -> None:
+    """Leave torchrun's group: a rank that ends in it is aborted, now and then, by its threads."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _join_alone(backend: str) -> None:

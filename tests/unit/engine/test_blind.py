@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seeing import answer, options, plugins, run_and_score
+from picture_runs import answer, options, plugins, run_and_score
 
 from vsr1_bench.data.blind import (
     GUESS,

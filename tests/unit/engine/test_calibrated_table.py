@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from cli import error_line, here
 from labelled import fill, sheet_rows, two_runs
+from picture_runs import both, plugins, run_and_score
 from scored import spec_of, stored_run
-from seeing import both, plugins, run_and_score
 
 from vsr1_bench.calibration.calibrate import calibrate
 from vsr1_bench.calibration.sheet import Label, _together, read_sheet

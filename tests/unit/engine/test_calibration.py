@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from cli import error_line, here
 from labelled import Row, fill, sheet_rows, two_runs
+from picture_runs import both, plugins, run_and_score
 from scipy import stats
 from scored import stored_run
-from seeing import both, plugins, run_and_score
 from tree import load_script
 
 from vsr1_bench.calibration.calibrate import calibrate

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli import records
-from seeing import answer, both, options, plugins, reading, run_and_score, score
+from picture_runs import answer, both, options, plugins, reading, run_and_score, score
 from statsmodels.stats.proportion import proportion_confint
 
 from vsr1_bench.cli.main import main

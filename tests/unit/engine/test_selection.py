@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import picture_runs
 import pytest
-import seeing
 from cli import here, plugins, script
 
 from vsr1_bench.data.blind import open_variant
@@ -162,7 +162,7 @@ def test_tasks_without_any_of_the_ids_are_skipped(asking: Asking) -> None:
 
 
 def test_swapped_images_are_those_of_the_whole_data(tmp_path: Path) -> None:
-    data = open_data(get_task("pictures", [str(seeing.plugins(tmp_path))]), DataOptions())
+    data = open_data(get_task("pictures", [str(picture_runs.plugins(tmp_path))]), DataOptions())
     whole = open_variant("swap", data, 0, progress=False)
     part = SelectedData(data, [31, 4])
     swap = open_variant("swap", part, 0, progress=False)

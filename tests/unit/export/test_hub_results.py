@@ -11,8 +11,8 @@ import yaml
 from bundles import made_run
 from cli import error_line, here
 from huggingface_hub import parse_eval_result_entries
-from seeing import both, run_and_score
-from seeing import plugins as pictures
+from picture_runs import both, run_and_score
+from picture_runs import plugins as pictures
 
 from vsr1_bench.data.dataset import DataOptions
 from vsr1_bench.errors import UsageError

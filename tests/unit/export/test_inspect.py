@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from bundles import made_run
 from cli import error_line, here
+from picture_runs import answer, both, plugins, run_and_score
 from reports import HOSTILE, written_run
 from scored import spec_of, tasks_folder
-from seeing import answer, both, plugins, run_and_score
 
 from vsr1_bench._util.installing import install_command
 from vsr1_bench.scoring.runs import judge_and_score

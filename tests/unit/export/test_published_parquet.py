@@ -10,7 +10,7 @@ import pytest
 import yaml
 from bundles import Bundle, files_below, made_run
 from cli import here
-from seeing import both, plugins, run_and_score
+from picture_runs import both, plugins, run_and_score
 
 from vsr1_bench.publish.unpack import download
 

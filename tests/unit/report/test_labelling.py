@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import picture_runs
 import pytest
-import seeing
 from cli import error_line, here
 from labelled import fill, sheet_rows, two_runs
 from reports import data, written_run
@@ -16,9 +16,11 @@ from scored import spec_of
 
 def drawn(tmp_path: Path, draw: int = 6) -> tuple[tuple[Any, ...], Path]:
     """A run with pictures and a second pass, and a sheet with some of its responses."""
-    lines = [line for n in range(40) for line in seeing.both(n, sufficient=True, right=n % 2 == 0)]
-    seeing.run_and_score(tmp_path, lines, 40)
-    words = (tmp_path / "runs", "--include_path", seeing.plugins(tmp_path))
+    lines = [
+        line for n in range(40) for line in picture_runs.both(n, sufficient=True, right=n % 2 == 0)
+    ]
+    picture_runs.run_and_score(tmp_path, lines, 40)
+    words = (tmp_path / "runs", "--include_path", picture_runs.plugins(tmp_path))
     sheet = tmp_path / "sheet.csv"
     done = here("calibrate", *words, "--judge", "string_match", "--labels", sheet,
                 "--draw", draw, "--seed", 3)  # fmt: skip
@@ -75,7 +77,7 @@ def test_the_key_is_that_of_the_drawn_responses(tmp_path: Path) -> None:
 
 
 def test_ids_that_a_spreadsheet_would_run_stay_escaped(tmp_path: Path) -> None:
-    folder = str(seeing.plugins(tmp_path))
+    folder = str(picture_runs.plugins(tmp_path))
     written_run(
         tmp_path / "runs", spec_of("m", "mixed"), {"=1+1": "A", "'b": "B", "c": "A"}, folder
     )

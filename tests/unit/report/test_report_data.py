@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import picture_runs
 import pytest
-import seeing
 from cli import error_line, here
 from reports import data, samples, view
 from scored import spec_of, stored_run, tasks_folder
@@ -28,11 +28,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     """A report of a run with second pass and blind run, and the scores of that run."""
     root = tmp_path_factory.mktemp("seen")
     lines = [
-        line for n in range(N) for line in seeing.both(n, sufficient=n % 2 == 0, right=n % 3 != 0)
+        line
+        for n in range(N)
+        for line in picture_runs.both(n, sufficient=n % 2 == 0, right=n % 3 != 0)
     ]
-    runs = generate(seeing.options(root, lines, N, blind=("drop",)))
-    scores = seeing.score(runs, root)
-    folder, _ = view(root, [run.folder for run in runs], plugins=[str(seeing.plugins(root))])
+    runs = generate(picture_runs.options(root, lines, N, blind=("drop",)))
+    scores = picture_runs.score(runs, root)
+    folder, _ = view(root, [run.folder for run in runs], plugins=[str(picture_runs.plugins(root))])
     return folder, scores["none"]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -81,3 +84,19 @@ def test_a_process_alone_reports_everything(
     fail.error = interrupted()
     with pytest.raises(BenchError, match="after step 3: interrupted"):
         train.execute(fail)
+
+
+def test_a_rank_leaves_its_group_before_it_ends() -> None:
+    code = (
+        "import atexit, torch.distributed as dist\n"
+        "atexit.register(lambda: print('still in its group:', dist.is_initialized()))\n"
+        "from vsr1_bench.train.core.ranks import join_ranks\n"
+        "print(join_ranks(), dist.is_initialized())\n"
+    )
+    launched = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    launched |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | launched, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["Ranks(rank=0, world=1) True", "still in its group: False"]
