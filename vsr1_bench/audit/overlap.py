@@ -260,7 +260,7 @@ class _Search:
         self.overlap.unreadable += len(new) - len(readable)
         self.seen |= dict.fromkeys(new, ())
         others = Pictures.of([p for sha in readable if (p := pictures[sha]) is not None])
-        for near in self.gallery.near(others):
+        for near in self.gallery.near(others, pool):
             sha = readable[near.other]
             self.seen[sha] = (*self.seen[sha], near)
         for sha in readable:

@@ -16,8 +16,9 @@ steps:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,10 +51,11 @@ _STARTS = ((COARSE, COARSE, 24, FINE, FINE), (8, COARSE, COARSE, 24, FINE, FINE)
 """Cells of the steps of an alignment; lines of text are fitted by the one or by the other."""
 _REACH = 0.08
 """How far outside or inside the picture an edge can be fitted."""
-_BLOCK = 256
-"""Pictures that are handled together, which bounds the memory."""
+_BLOCK, _PAIRS = 256, 128
+"""Pictures, and pairs of them, that are handled together, which bounds the memory."""
 
 Floats = NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 Windows = tuple[Floats, Floats]
 """Left and right, top and bottom edge of each window, as a share of the side, (N, 2) each."""
 
@@ -120,29 +122,39 @@ class Gallery:
         self._numbers = np.flatnonzero(self.shown)
         self._pictures = pictures[self._numbers]
         self._spaces = [
-            np.concatenate([_space(part, window) for part in _parts(self._pictures.grey)])
+            np.concatenate([_space(part, window) for part in _parts(self._pictures.grey, _BLOCK)])
             if len(self._numbers)
             else np.zeros((0, 5, COARSE * COARSE), np.float32)
             for window in (INNER, WHOLE)
         ]
 
-    def near(self, others: Pictures) -> list[Near]:
-        """All pairs of a picture of the gallery with the same other picture."""
+    def near(self, others: Pictures, pool: Executor) -> list[Near]:
+        """All pairs of a picture of the gallery with the same other picture.
+
+        Args:
+            others: The other pictures.
+            pool: Its threads share the alignments.
+        """
         if not len(self._numbers):
             return []
-        visible = np.flatnonzero(shown(others))
-        found: list[Near] = []
-        for start in range(0, len(visible), _BLOCK):
-            some = visible[start : start + _BLOCK]
-            own, other = self._candidates(others[some])
-            for part in _parts(np.arange(len(own))):
-                pair = self._pictures[own[part]], others[some[other[part]]]
-                distances, same = _compared(*pair, other[part])
-                found += [
-                    Near(int(self._numbers[own[n]]), int(some[other[n]]), float(distance))
-                    for n, distance in zip(part[same], distances[same], strict=True)
-                ]
+        found = [
+            Near(int(self._numbers[own]), int(some[other]), float(distance))
+            for some in _parts(np.flatnonzero(shown(others)), _BLOCK)
+            for own, other, distance in self._same(others[some], pool)
+        ]
         return sorted(found, key=lambda near: (near.own, near.other))
+
+    def _same(self, others: Pictures, pool: Executor) -> Iterator[tuple[int, int, float]]:
+        """Own picture, other picture and distance of all pairs that are the same."""
+        own, other = self._candidates(others)
+
+        def compared(part: NDArray[np.intp]) -> tuple[Floats, NDArray[np.bool_]]:
+            return _compared(self._pictures[own[part]], others[other[part]], other[part])
+
+        # By the other picture, because `_compared` ranks the candidates of each one.
+        parts = [*_parts(np.argsort(other, kind="stable"), _PAIRS)]
+        for part, (distances, same) in zip(parts, pool.map(compared, parts), strict=True):
+            yield from zip(own[part[same]], other[part[same]], distances[same], strict=True)
 
     def _candidates(self, others: Pictures) -> tuple[NDArray[np.intp], ...]:
         """Numbers of own and of other pictures that may be the same."""
@@ -163,13 +175,13 @@ class Gallery:
 
 def shown(pictures: Pictures) -> NDArray[np.bool_]:
     """Whether pictures show anything: a white page is the copy of every other one, (N,)."""
-    parts = [_vectors(part).std(axis=1) >= FLAT for part in _parts(pictures.grey)]
+    parts = [_vectors(part).std(axis=1) >= FLAT for part in _parts(pictures.grey, _BLOCK)]
     return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
 
 
-def _parts(things: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
-    for start in range(0, len(things), _BLOCK):
-        yield things[start : start + _BLOCK]
+def _parts(things: NDArray[T], size: int) -> Iterator[NDArray[T]]:
+    for start in range(0, len(things), size):
+        yield things[start : start + size]
 
 
 def _vectors(planes: NDArray[np.generic]) -> Floats:

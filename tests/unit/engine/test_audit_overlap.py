@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image as Pil
 from PIL import ImageDraw
 from scored import spec_of, stored_run, tasks_folder
 
+from vsr1_bench.audit import pictures
 from vsr1_bench.audit.items import Items, read_items
 from vsr1_bench.audit.overlap import (
     KEPT,
@@ -95,6 +97,11 @@ ALIKE = [
 ]
 
 
+def same(own: Pictures, others: Pictures) -> list[tuple[int, int]]:
+    with ThreadPoolExecutor(2) as pool:
+        return [(near.own, near.other) for near in Gallery(own).near(others, pool)]
+
+
 @pytest.mark.parametrize("crop", CROPS)
 @pytest.mark.parametrize(("scale", "quality"), [(0.5, 50), (2.0, 95)])
 def test_copies_are_found_and_images_that_look_alike_are_not(
@@ -103,16 +110,26 @@ def test_copies_are_found_and_images_that_look_alike_are_not(
     own = Pictures.of([picture_of(image) for image in ALIKE])
     copies = Pictures.of([seen(copy_of(image, crop, scale, quality)) for image in ALIKE])
     every = [(n, n) for n in range(len(ALIKE))]
-    assert [(near.own, near.other) for near in Gallery(own).near(copies)] == every
+    assert same(own, copies) == every
     # The benchmark can hold the crop, and the training data the whole image.
-    assert [(near.own, near.other) for near in Gallery(copies).near(own)] == every
+    assert same(copies, own) == every
 
 
 def test_a_picture_without_content_is_not_looked_for() -> None:
     white = Pictures.of([picture_of(Pil.new("RGB", (90, 90), "white")), picture_of(photo(1))])
-    assert [(near.own, near.other) for near in Gallery(white).near(white)] == [(1, 1)]
-    assert Gallery(Pictures.of([])).near(white) == []
-    assert Gallery(white).near(Pictures.of([])) == []
+    assert same(white, white) == [(1, 1)]
+    assert same(Pictures.of([]), white) == []
+    assert same(white, Pictures.of([])) == []
+
+
+def test_the_sizes_of_the_parts_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Pictures.of([picture_of(image) for image in ALIKE])
+    copies = Pictures.of([seen(copy_of(image, CROPS[-1], 0.5, 50)) for image in ALIKE])
+    whole = same(own, copies)
+    for block, pairs in ((256, 2), (2, 128), (2, 1)):
+        monkeypatch.setattr(pictures, "_BLOCK", block)
+        monkeypatch.setattr(pictures, "_PAIRS", pairs)
+        assert same(own, copies) == whole == [(n, n) for n in range(len(ALIKE))]
 
 
 def read(*samples: Sample) -> Items:
