@@ -178,6 +178,9 @@ class Recipe(Training):
     """Prompts per update, over all ranks; divides `prompts_per_step`."""
     epochs: Positive = 1
     """Passes over each rollout."""
+    share_prompts: bool | None = None
+    """Compute a prompt once for several of its responses, as far as that saves work (see
+    `core.sharing`); None = with Qwen-VL and attention `sdpa`."""
 
     # The run
     max_steps: Positive = 200

@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig
-from transformers import Qwen3VLForConditionalGeneration as Qwen3
 
 from tests.models import demo_requests, tiny
+from tests.responses import qwen2_5, qwen3, rows_on, two_images
 from tests.training import small_recipe, trainer
 from vsr1_bench.generation.chat import ChatRenderer
-from vsr1_bench.records import ImagePlace, Message, Request
-from vsr1_bench.tiny import weights_path
+from vsr1_bench.records import Request
 from vsr1_bench.train.core.encoding import Encoder, TrainRow
 from vsr1_bench.train.core.logprobs import Scorer, score_batch
 from vsr1_bench.train.core.metrics import StepMetrics
@@ -35,63 +33,6 @@ class Counting(Encoder):
     def _encode(self, request: Request, mask: str = "") -> dict[str, Any]:
         self.encoded[request] += 1
         return super()._encode(request, mask)
-
-
-def rows_on(requests: Sequence[Request], samples: int) -> list[TrainRow]:
-    """Responses of different lengths; those to a prompt are not neighbours."""
-    return [
-        TrainRow(replace(request, key=f"{request.key} {n}", index=n), tuple(range(9, 12 + n)), ())
-        for n in range(samples)
-        for request in requests
-    ]
-
-
-def two_images() -> Request:
-    one, two = demo_requests(2)
-    content = (ImagePlace(0), "then", ImagePlace(1), "?")
-    return replace(one, messages=(Message("user", content),), images=one.images + two.images)
-
-
-def qwen2_5() -> Any:
-    return Qwen2_5_VLForConditionalGeneration.from_pretrained(weights_path(), dtype=torch.float32)
-
-
-def qwen3() -> Any:
-    """A random Qwen3-VL that reads the embedded model's batches."""
-    small = qwen2_5().config
-    text = small.get_text_config()
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": text.vocab_size,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-            "head_dim": 32,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e4,
-                "mrope_section": [6, 5, 5],
-            },
-        },
-        vision_config={
-            "depth": 3,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_heads": 2,
-            "patch_size": 14,
-            "out_hidden_size": 64,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0, 1],
-        },
-        image_token_id=small.image_token_id,
-        video_token_id=small.video_token_id,
-        vision_start_token_id=small.vision_start_token_id,
-        vision_end_token_id=small.vision_end_token_id,
-    )
-    torch.manual_seed(0)
-    return Qwen3(config)
 
 
 def scored(model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor], list[int]]:
@@ -115,7 +56,7 @@ def test_samples_share_the_features_of_their_image(build: Any) -> None:
     rows = rows_on(requests, 4)
     batch = encoder.collate(rows)
     logprobs, gradients, patches = scored(model, batch)
-    encoder._shares = False
+    encoder.shares_images = False
     plain = encoder.collate(rows)
     wanted, plain_gradients, all_patches = scored(model, plain)
     assert [4 * n for n in patches] == all_patches
@@ -216,9 +157,9 @@ def test_responses_to_a_prompt_stay_together_and_lose_nothing() -> None:
     rows = rows_on([r for r in demo_requests(6) if r.images], 4)
     prompt = max(encoder.encode(row.request)["input_ids"].shape[1] for row in rows)
     tokens = 4 * (prompt + 6)
-    encoder._shares = False
+    encoder.shares_images = False
     by_length = encoder.microbatches(rows, tokens, len(rows))["image"]
-    encoder._shares = True
+    encoder.shares_images = True
     by_prompt = encoder.microbatches(rows, tokens, len(rows))["image"]
 
     def total(cut: Sequence[Sequence[TrainRow]]) -> tuple[float, dict[str, Tensor], int]:

@@ -24,6 +24,7 @@ from vsr1_bench.records import ImagePlace, Message, Request, Sampling
 from vsr1_bench.task import example_image
 
 from .packing import pack
+from .sharing import Layout, bundles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,6 +85,8 @@ class TrainRow:
     """Factors of the tokens' advantages, `(C,)`; None = 1 (see `rl.vppo`)."""
     masked: bool = False
     """Patches of the images are black (`images.blackened`)."""
+    bundle: int | None = None
+    """Rows of a micro-batch with the same number share one copy of their prompt."""
 
     @property
     def kind(self) -> Kind:
@@ -97,7 +100,10 @@ Micro = list[TrainRow]
 
 @dataclass(slots=True)
 class Batch:
-    """Right-padded prompts and responses, and where the N response tokens are predicted."""
+    """Right-padded prompts and responses, and where the N response tokens are predicted.
+
+    A row has one response, or several to the same prompt (see `sharing`).
+    """
 
     inputs: dict[str, Tensor]
     """The model's inputs; `input_ids` is `(B, T)`."""
@@ -108,7 +114,9 @@ class Batch:
     targets: Tensor
     """The token, `(N,)`."""
     lengths: list[int] = field(default_factory=list)
-    """Response tokens per row; they sum to N."""
+    """Tokens of each response; they sum to N."""
+    prompts: list[int] = field(default_factory=list)
+    """Tokens of the prompt of each response."""
 
 
 class Encoder:
@@ -123,8 +131,11 @@ class Encoder:
         """
         self.renderer = renderer
         self.tokenizer = renderer.tokenizer
-        self._shares = shares_images(renderer)
+        self.shares_images = shares_images(renderer)
+        """Whether the rows of a batch share the features of their images."""
         self._limit = local_share() // CACHED_SHARE if limit is None else limit
+        self.reach: float | None = None
+        """See `sharing.reach_of`; None = each response has its own copy of its prompt."""
         self._kept: OrderedDict[tuple[Request, str], dict[str, Any]] = OrderedDict()
         self._bytes = 0
         self._one = Lock()
@@ -256,6 +267,8 @@ class Encoder:
     def collate(self, rows: Sequence[TrainRow]) -> Batch:
         """Append responses to their prompts, padded on the right.
 
+        Rows of the same bundle share one row of the batch (see `sharing`).
+
         Everything that the processor returns is passed on. Without `mm_token_type_ids` the
         positions of image tokens would be slightly wrong, with no error.
 
@@ -264,8 +277,8 @@ class Encoder:
         """
         import torch
 
-        encoded = [self.encode(row.request, masked=row.masked) for row in rows]
-        starts = [prompt["input_ids"].shape[1] for prompt in encoded]
+        prompts = [self.encode(row.request, masked=row.masked) for row in rows]
+        starts = [prompt["input_ids"].shape[1] for prompt in prompts]
         for row, start in zip(rows, starts, strict=True):
             if row.prompt_tokens not in (None, start):
                 raise GenerationError(
@@ -273,10 +286,15 @@ class Encoder:
                     f"the engine and {start} in the trainer; they must read it alike"
                 )
         lengths = [len(row.tokens) for row in rows]
-        width = max(start + n for start, n in zip(starts, lengths, strict=True))
-        inputs: dict[str, Tensor] = {}
+        alone = [(place,) if row.bundle is None else None for place, row in enumerate(rows)]
+        layout = Layout.of(
+            [own or (row.bundle, row.masked) for own, row in zip(alone, rows, strict=True)],
+            *(starts, lengths),
+        )
+        encoded = [prompts[place] for place in layout.firsts]
+        inputs = layout.shared()
         distinct = encoded
-        if self._shares and GRIDS in encoded[0]:
+        if self.shares_images and GRIDS in encoded[0]:
             distinct = list({id(prompt): prompt for prompt in encoded}.values())
             inputs |= _copies(encoded, distinct)
         for name in encoded[0]:
@@ -285,23 +303,16 @@ class Encoder:
                 inputs[name] = torch.cat([prompt[name] for prompt in whole])
                 continue
             pad = self.tokenizer.pad_token_id or 0 if name == "input_ids" else 0
-            inputs[name] = torch.full((len(rows), width), pad)  # (B, T)
-            for i, (prompt, row, start) in enumerate(zip(encoded, rows, starts, strict=True)):
-                inputs[name][i, :start] = prompt[name][0]
-                response = inputs[name][i, start : start + len(row.tokens)]
+            inputs[name] = torch.full((len(encoded), layout.width), pad)  # (B, T)
+            for line, prompt in zip(inputs[name], encoded, strict=True):
+                line[: prompt[name].shape[1]] = prompt[name][0]
+            for row, span in zip(rows, layout.spans(), strict=True):
                 if name == "input_ids":
-                    response[:] = torch.tensor(row.tokens)
+                    inputs[name][span] = torch.tensor(row.tokens)
                 elif name == "attention_mask":
-                    response[:] = 1
-        # The token at position t is predicted at t - 1.
-        predicted = [torch.arange(s - 1, s - 1 + n) for s, n in zip(starts, lengths, strict=True)]
-        return Batch(
-            inputs,
-            torch.arange(len(rows)).repeat_interleave(torch.tensor(lengths)),
-            torch.cat(predicted),
-            torch.tensor([token for row in rows for token in row.tokens]),
-            lengths,
-        )
+                    inputs[name][span] = 1
+        targets = torch.tensor([token for row in rows for token in row.tokens])
+        return Batch(inputs, *layout.predicted(), targets, lengths, starts)
 
     def batches(self, plan: Sequence[Micro]) -> Generator[Batch, None, None]:
         """The batches of micro-batches; each is made while the one before it is used.
@@ -339,14 +350,29 @@ class Encoder:
             of_kind = [row for row in rows if row.kind == kind]
             for start in range(0, len(of_kind), window):
                 together = of_kind[start : start + window]
-                shared = kind == "image" and self._shares
+                if self.reach is not None:
+                    cut[kind] += self._bundled(together, tokens, self.reach)
+                    continue
+                shared = kind == "image" and self.shares_images
                 prompts = [_bare(row.request) if shared else n for n, row in enumerate(together)]
-                cut[kind] += pack(together, list(map(self._size, together)), prompts, tokens)
+                sizes = [self._start(row) + len(row.tokens) for row in together]
+                cut[kind] += pack(together, sizes, prompts, tokens)
         return cut
 
-    def _size(self, row: TrainRow) -> int:
-        prompt = row.prompt_tokens or self.encode(row.request)["input_ids"].shape[1]
-        return int(prompt + len(row.tokens))
+    def _bundled(self, rows: Sequence[TrainRow], tokens: int, reach: float) -> list[Micro]:
+        """Micro-batches in which responses share one copy of their prompt."""
+        starts, lengths = list(map(self._start, rows)), [len(row.tokens) for row in rows]
+        prompts = [_bare(row.request) for row in rows]
+        places = bundles(prompts, starts, lengths, tokens, reach)
+        for number, own in enumerate(places):
+            for place in own:
+                rows[place].bundle = number if len(own) > 1 else None
+        sizes = [starts[own[0]] + sum(lengths[place] for place in own) for own in places]
+        cut = pack(places, sizes, range(len(places)), tokens)
+        return [[rows[place] for own in micro for place in own] for micro in cut]
+
+    def _start(self, row: TrainRow) -> int:
+        return int(row.prompt_tokens or self.encode(row.request)["input_ids"].shape[1])
 
 
 def _bare(request: Request) -> Request:

@@ -1,8 +1,9 @@
 """Floating-point operations of an update, and the share of a card's peak that they reach (MFU).
 
 Model FLOPs (arXiv:2204.02311, appendix B): the matrix products of one forward and backward pass
-over the tokens of a batch. Padding is not counted, and neither is what gradient checkpointing
-computes again. Attention is counted over all pairs of positions, as torch counts it.
+over the tokens of a batch. Padding is not counted, neither is what gradient checkpointing computes
+again, and a prompt that responses share counts once. Attention is counted over all pairs of
+positions of a row, as torch counts it.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .encoding import COPIES, DISTINCT, Batch
+from .sharing import SEGMENTS, attend_to_own
 
 CHUNK = 1024
 """Positions whose logits are in memory at once: 0.6 GB in fp32 with a vocabulary of 152,000."""
@@ -63,7 +64,9 @@ class Scorer(nn.Module):
             Log-probabilities and entropies in nats, fp32, `(N,)` each; entropies have no gradient.
         """
         inputs = self._with_features(inputs)
-        if self.policy.config.get_text_config()._attn_implementation == "sdpa":
+        if SEGMENTS in inputs:
+            inputs = attend_to_own(inputs, self.policy.base_model)
+        elif self.policy.config.get_text_config()._attn_implementation == "sdpa":
             # Padding is on the right, where no token attends to it; torch's fast kernels of causal
             # attention take no mask.
             inputs.pop("attention_mask", None)

@@ -28,7 +28,8 @@ NOT_TRAINING = frozenset(
     "about source sleep_level "
     "output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit overlap_seconds "
     "loggers data_root offline perception_args engine_args max_excluded_share "
-    "proof_bound microbatch_tokens gradient_checkpointing attention peak_tflops".split()
+    "proof_bound microbatch_tokens share_prompts gradient_checkpointing attention "
+    "peak_tflops".split()
 )
 
 
