@@ -144,7 +144,7 @@ class Trainer(Session):
         self.engine = TrainingEngine(
             recipe, self.model, self.generator.renderer, self.ranks, banned
         )
-        self.encoder.reach = reach_of(recipe, self.engine.policy, able=self.encoder.shares_images)
+        self.encoder.reach = reach_of(recipe.share_prompts, self.engine.policy)
         self.sync_check.bind(self.engine, recipe.proof_bound)
         judge = open_judge(recipe.judge or self.data.task.judge)
         self.judge: JudgeRunner = stack.enter_context(judge)

@@ -403,6 +403,8 @@ def test_rows_of_one_kind_are_packed_by_tokens(tmp_path: Path) -> None:
         _, request = t.data.draw(0, 1).requests[0]
         rows = [TrainRow(request, (1,) * n, (0.0,) * n) for n in (3, 50, 4, 60)]
         length = t.encoder.encode(request)["input_ids"].shape[1]
+        together, t.encoder.reach = t.encoder.microbatches(rows, 2 * (length + 60), window=8), None
         cut = t.encoder.microbatches(rows, 2 * (length + 60), window=8)
+    assert [[len(r.tokens) for r in micro] for micro in together["image"]] == [[3, 4, 50, 60]]
     assert [[len(r.tokens) for r in micro] for micro in cut["image"]] == [[3, 4], [50, 60]]
-    assert cut["text"] == []
+    assert cut["text"] == together["text"] == []

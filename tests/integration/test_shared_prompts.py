@@ -57,7 +57,7 @@ def by_row(rows: Sequence[TrainRow], values: Tensor) -> dict[tuple[str, int, boo
 @pytest.mark.parametrize("kind", ["image", "text", "masked"])
 @pytest.mark.parametrize("build", [qwen2_5, qwen3])
 def test_responses_behind_one_prompt_are_scored_as_alone(
-    build: Any, kind: str, checkpointing: bool, tmp_path: Path
+    build: Any, kind: str, checkpointing: bool
 ) -> None:
     model, encoder = build(), Encoder(ChatRenderer(tiny()))
     if checkpointing:
@@ -72,7 +72,7 @@ def test_responses_behind_one_prompt_are_scored_as_alone(
 
     alone = cut()
     wanted, wanted_gradients, many = scored(model, encoder, alone)
-    encoder.reach = reach_of(small_recipe(tmp_path), model, able=encoder.shares_images)
+    encoder.reach = reach_of(None, model)
     together = cut()
     found, gradients, few = scored(model, encoder, together)
     assert 4 * few == many == len(alone)
@@ -85,9 +85,27 @@ def test_responses_behind_one_prompt_are_scored_as_alone(
         assert error <= 1e-4 * float(wanted_gradients[name].abs().max()) + 1e-6, name
 
 
-def test_without_the_mask_the_responses_would_see_each_other(tmp_path: Path) -> None:
+def test_the_same_sample_in_two_slots_of_a_step_has_two_masked_images() -> None:
     model, encoder = qwen2_5(), Encoder(ChatRenderer(tiny()))
-    encoder.reach = reach_of(small_recipe(tmp_path), model, able=True)
+    first = demo_requests(1)[0]
+    slots = [replace(first, sampling=replace(first.sampling, seed=seed)) for seed in (1, 2)]
+    rows = [replace(row, masked=True) for slot in slots for row in rows_on([slot], 2)]
+    alone = [scored(model, encoder, [row])[0] for row in rows]
+    encoder.reach = reach_of(None, model)
+    (micro,) = encoder.microbatches(rows, 10**6, len(rows))["image"]
+    batch = encoder.collate(micro)
+    with torch.no_grad():
+        found, _ = score_batch(Scorer(model), batch, temperature=1.0, bans=False)
+    parts = torch.split(found, batch.lengths)
+    for row, part in zip(micro, parts, strict=True):
+        (wanted,) = alone[rows.index(row)].values()
+        torch.testing.assert_close(part, wanted, rtol=0, atol=2e-5)
+    assert len(batch.inputs["input_ids"]) == 2
+
+
+def test_without_the_mask_the_responses_would_see_each_other() -> None:
+    model, encoder = qwen2_5(), Encoder(ChatRenderer(tiny()))
+    encoder.reach = reach_of(None, model)
     rows = rows_on(prompts("image"), 3)
     (micro,) = encoder.microbatches(rows, 10**6, len(rows))["image"]
     batch = encoder.collate(micro)
@@ -127,21 +145,22 @@ def test_a_step_with_shared_prompts_is_the_step_without(tmp_path: Path) -> None:
     assert one["tokens_trained"] == other["tokens_trained"]
 
 
-def test_where_prompts_cannot_be_shared(tmp_path: Path) -> None:
+def test_where_prompts_cannot_be_shared() -> None:
     model = qwen2_5()
     text = model.config.get_text_config()
-    recipe = small_recipe(tmp_path)
-    wanted = recipe.model_copy(update={"share_prompts": True})
-    assert reach_of(wanted, model, able=True) == reach_of(recipe, model, able=True)
-    assert reach_of(recipe, model, able=True) is not None
-    assert reach_of(recipe.model_copy(update={"share_prompts": False}), model, able=True) is None
-    assert reach_of(recipe, model, able=False) is None
+    assert reach_of(True, model) == reach_of(None, model)
+    assert reach_of(None, model) is not None
+    assert reach_of(False, model) is None
     text._attn_implementation = "eager"
-    assert reach_of(recipe, model, able=True) is None
-    with pytest.raises(
-        UsageError, match=r"wanted a Qwen-VL with attention=sdpa, got qwen2_5_vl with eager"
-    ):
-        reach_of(wanted, model, able=True)
+    assert reach_of(None, model) is None
+    with pytest.raises(UsageError, match=r"attention=sdpa, got qwen2_5_vl with eager; drop"):
+        reach_of(True, model)
     text._attn_implementation = "sdpa"
     text.layer_types = ["full_attention", "sliding_attention"]
-    assert reach_of(recipe, model, able=True) is None
+    assert reach_of(None, model) is None
+
+
+def test_attention_without_a_mask_is_refused_in_one_line(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, share_prompts=True, attention="eager")
+    with pytest.raises(UsageError, match=r"^share_prompts=true: wanted"), trainer(recipe):
+        pass

@@ -10,7 +10,7 @@ import inspect
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -286,11 +286,7 @@ class Encoder:
                     f"the engine and {start} in the trainer; they must read it alike"
                 )
         lengths = [len(row.tokens) for row in rows]
-        alone = [(place,) if row.bundle is None else None for place, row in enumerate(rows)]
-        layout = Layout.of(
-            [own or (row.bundle, row.masked) for own, row in zip(alone, rows, strict=True)],
-            *(starts, lengths),
-        )
+        layout = Layout.of([_bundle(row, at) for at, row in enumerate(rows)], starts, lengths)
         encoded = [prompts[place] for place in layout.firsts]
         inputs = layout.shared()
         distinct = encoded
@@ -368,11 +364,18 @@ class Encoder:
             for place in own:
                 rows[place].bundle = number if len(own) > 1 else None
         sizes = [starts[own[0]] + sum(lengths[place] for place in own) for own in places]
-        cut = pack(places, sizes, range(len(places)), tokens)
+        cut = pack(places, sizes, [prompts[own[0]] for own in places], tokens)
         return [[rows[place] for own in micro for place in own] for micro in cut]
 
     def _start(self, row: TrainRow) -> int:
         return int(row.prompt_tokens or self.encode(row.request)["input_ids"].shape[1])
+
+
+def _bundle(row: TrainRow, place: int) -> Hashable:
+    """What is equal for the rows of a micro-batch that share a copy of their prompt."""
+    if row.bundle is None:
+        return place
+    return row.bundle, mask_seed(row.request) if row.masked else None
 
 
 def _bare(request: Request) -> Request:
@@ -381,7 +384,7 @@ def _bare(request: Request) -> Request:
 
 
 def shares_images(renderer: ChatRenderer) -> bool:
-    """Whether a model takes the features of images in place of their pixels (Qwen-VL)."""
+    """Whether a model takes the features of images in place of their pixels, as Qwen-VL does."""
     if not renderer.sees:
         return False
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING

@@ -115,7 +115,8 @@ def join_ranks() -> Ranks:
     deepspeed.init_distributed(
         dist_backend=backend, timeout=PATIENCE, verbose=False, auto_mpi_discovery=False
     )
-    if "RANK" in os.environ:
+    if "RANK" in os.environ and not cuda:
+        # With NCCL a rank that fails could wait here for the others.
         atexit.register(_leave)
     return Ranks(dist.get_rank(), dist.get_world_size())
 

@@ -7,6 +7,7 @@ A prompt with an image is often longer than its responses, so this saves most of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,14 @@ from vsr1_bench.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..recipe import Recipe
-
 SEGMENTS, SHIFTS = "segments", "shifts"
 """Our names for inputs of a batch, `(B, T)` each: to which response a token belongs (0 = the
 prompt, -1 = padding), and how many tokens of other responses are between prompt and token."""
 LONGEST = 8192
 """Tokens of a row with several responses at most: its mask has a value for each pair of tokens."""
+MASKED = 3.0
+"""On a GPU a pair of positions costs about so much more with a mask, which torch's flash attention
+does not take. An estimate, on the safe side; nobody has measured it for this trainer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +101,12 @@ class Layout:
         return {SEGMENTS: segments, SHIFTS: shifts}
 
 
-def reach_of(recipe: Recipe, policy: Any, *, able: bool) -> float | None:
+def reach_of(wanted: bool | None, policy: Any) -> float | None:
     """Pairs of positions whose attention costs as much as the matrices of one token.
 
     Args:
-        recipe: Its `share_prompts`.
+        wanted: The recipe's `share_prompts`.
         policy: The Hugging Face model.
-        able: Whether it takes the features of shared images.
 
     Returns:
         None if each response is to have its own copy of the prompt.
@@ -113,13 +114,14 @@ def reach_of(recipe: Recipe, policy: Any, *, able: bool) -> float | None:
     Raises:
         UsageError: `share_prompts=true`, and model or attention cannot do it.
     """
-    if recipe.share_prompts is False:
+    if wanted is False:
         return None
     text: Any = policy.config.get_text_config()
     attention = text._attn_implementation
     kinds = {*(getattr(text, "layer_types", None) or ())}
+    able = hasattr(policy.base_model, "get_rope_index")  # Qwen-VL, whose text attention is causal
     if not able or attention != "sdpa" or kinds - {"full_attention"}:
-        if recipe.share_prompts:
+        if wanted:
             raise UsageError(
                 "share_prompts=true: wanted a Qwen-VL with attention=sdpa, got "
                 f"{policy.config.model_type} with {attention}; drop share_prompts"
@@ -129,7 +131,8 @@ def reach_of(recipe: Recipe, policy: Any, *, able: bool) -> float | None:
     size: int = getattr(text, "head_dim", None) or text.hidden_size // heads
     projections = 2 * text.hidden_size * size * (heads + text.num_key_value_heads)
     matrices = projections + 3 * text.hidden_size * text.intermediate_size
-    return float(2 * matrices / (4 * heads * size))
+    reach = float(2 * matrices / (4 * heads * size))
+    return reach / MASKED if policy.device.type == "cuda" else reach
 
 
 def bundles(
@@ -192,4 +195,11 @@ def attend_to_own(inputs: dict[str, Any], model: Any) -> dict[str, Any]:
         positions, _ = model.get_rope_index(**named)  # (3, B, T)
     queries, keys = segments[:, :, None], segments[:, None, :]
     seen = ((keys == 0) | (keys == queries)) & (places[:, None] >= places)  # (B, T, T)
-    return inputs | {"attention_mask": seen[:, None], "position_ids": positions - shifts}
+    # A mask of booleans would become one of numbers in each layer, and so would one on a GPU whose
+    # rows do not begin at multiples of eight.
+    rows, width = segments.shape
+    mask = torch.full(
+        (rows, width, -(-width // 8) * 8), -math.inf, dtype=model.dtype, device=segments.device
+    )[..., :width]
+    mask.masked_fill_(seen, 0.0)
+    return inputs | {"attention_mask": mask[:, None], "position_ids": positions - shifts}

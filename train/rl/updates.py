@@ -189,8 +189,8 @@ class Updater:
         logprobs, entropy = score_batch(
             self._engine.engine, batch, temperature=self._recipe.temperature, bans=True
         )
-        each = zip(batch.prompts, batch.lengths, strict=True)
-        metrics.count("tokens_trained", float(sum(map(sum, [*each][: len(micro)]))))
+        tokens = [*batch.prompts[: len(micro)], *batch.lengths[: len(micro)]]
+        metrics.count("tokens_trained", float(sum(tokens)))
         metrics.count("flops", self._engine.work.of(batch))
         if len(batch.lengths) > len(micro):
             (logprobs, unseen), entropy = logprobs.chunk(2), entropy.chunk(2)[0]
