@@ -90,6 +90,7 @@ bench: $(STAMP)  ## measure overhead over the bare engine and client, and memory
 	$(BIN)/python scripts/bench_store.py --samples 10000 100000
 	$(BIN)/python scripts/bench_view.py
 	$(BIN)/python scripts/bench_grpo.py
+	$(BIN)/python scripts/bench_shared_prompts.py
 
 bench-lmms-eval: $(LMMS)/.engine  ## compare our path on an lmms-eval task with lmms-eval's vLLM model
 	HF_HUB_OFFLINE=1 $(LMMS)/bin/python scripts/bench_lmms_eval.py

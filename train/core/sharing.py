@@ -2,7 +2,7 @@
 
 The responses to a prompt follow each other in a row. Each attends to the prompt and to itself, at
 the positions that it would have alone, so log-probs and gradients are those of rows of their own.
-A prompt with an image is often longer than its responses, so this saves most of an update.
+A prompt with an image is often longer than its responses, so this can save most of an update.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ SEGMENTS, SHIFTS = "segments", "shifts"
 prompt, -1 = padding), and how many tokens of other responses are between prompt and token."""
 LONGEST = 8192
 """Tokens of a row with several responses at most: its mask has a value for each pair of tokens."""
-MASKED = 3.0
-"""On a GPU a pair of positions costs about so much more with a mask, which torch's flash attention
-does not take. An estimate, on the safe side; nobody has measured it for this trainer."""
+MASKED = 2.0
+"""Attention with a mask costs about so many times what its operations say, beside the matrices
+(`scripts/bench_shared_prompts.py`, on a CPU; on a GPU nobody has measured it)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Layout:
 
 
 def reach_of(wanted: bool | None, policy: Any) -> float | None:
-    """Pairs of positions whose attention costs as much as the matrices of one token.
+    """Pairs of positions whose masked attention costs as much as the matrices of one token.
 
     Args:
         wanted: The recipe's `share_prompts`.
@@ -131,8 +131,7 @@ def reach_of(wanted: bool | None, policy: Any) -> float | None:
     size: int = getattr(text, "head_dim", None) or text.hidden_size // heads
     projections = 2 * text.hidden_size * size * (heads + text.num_key_value_heads)
     matrices = projections + 3 * text.hidden_size * text.intermediate_size
-    reach = float(2 * matrices / (4 * heads * size))
-    return reach / MASKED if policy.device.type == "cuda" else reach
+    return float(2 * matrices / (4 * heads * size)) / MASKED
 
 
 def bundles(
