@@ -8,7 +8,7 @@ Random answers earn nothing, so their advantages are given: +1 and -1. The scrip
 a Markdown table, and fails where a run would: if trainer and engine disagree, before or after the
 step.
 
-On a CPU it takes minutes, and about 12 GB of memory without LoRA.
+On a CPU it takes minutes, and about 19 GB of memory without LoRA.
 """
 
 from __future__ import annotations

@@ -55,9 +55,10 @@ from vsr1_bench.pipeline.plan import make_sampling
 from vsr1_bench.pipeline.report import alike_reasons
 from vsr1_bench.store.journal import Journal
 
-from .core.encoding import Encoder, TrainRow, dummy_rows
+from .core.encoding import Encoder, TrainRow
 from .core.engine import TrainingEngine, banned_tokens
 from .core.loading import attention_of
+from .core.lockstep import dummy_rows
 from .core.metrics import StepMetrics, forget_after
 from .core.ranks import TrainError, seed_all
 from .core.session import Session, train_safely

@@ -31,8 +31,9 @@ from vsr1_bench.prompts.formats import get_format
 from vsr1_bench.records import Request, Sampling
 
 from .conversations import Example, examples_of
-from .core.encoding import Encoder, TrainRow, dummy_rows, lockstep, order_of, reason_of
+from .core.encoding import Encoder, TrainRow, order_of, reason_of
 from .core.engine import TrainingEngine
+from .core.lockstep import dummy_rows, lockstep
 from .core.logprobs import score_batch
 from .core.metrics import StepMetrics
 from .core.ranks import Ranks, TrainError, seed_all

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vsr1_bench._util.memory import local_share
 from vsr1_bench.errors import BenchError, GenerationError
 from vsr1_bench.generation.images import blackened, fit, image_size, mask_seed
-from vsr1_bench.records import ImagePlace, Message, Request, Sampling
-from vsr1_bench.task import example_image
+from vsr1_bench.records import Request
 
 from .packing import pack
 from .sharing import Layout, bundles
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from vsr1_bench.generation.chat import ChatRenderer
 
-    from .ranks import Ranks
 
 Kind = Literal["image", "text"]
 KINDS: tuple[Kind, ...] = ("image", "text")
@@ -410,45 +408,6 @@ def _copies(
 
 def _size_of(encoded: dict[str, Any]) -> int:
     return sum(int(tensor.nbytes) for tensor in encoded.values())
-
-
-def dummy_rows(encoder: Encoder, sampling: Sampling) -> dict[Kind, TrainRow]:
-    """A row of each kind without a share of the loss, to keep ranks in lockstep."""
-    words = Message("user", ("-",))
-    tokens = (int(encoder.tokenizer.eos_token_id or 0),)
-    rows: dict[Kind, TrainRow] = {"text": TrainRow(Request("", (words,), sampling), tokens, (0.0,))}
-    if encoder.renderer.sees:
-        shown = Message("user", (ImagePlace(0), "-"))
-        request = Request("", (shown,), replace(sampling, min_pixels=3136, max_pixels=12_544))
-        rows["image"] = TrainRow(replace(request, images=(example_image(),)), tokens, (0.0,))
-    return rows
-
-
-def lockstep(
-    encoder: Encoder,
-    ranks: Ranks,
-    rows: Sequence[TrainRow],
-    tokens: int,
-    window: int,
-    dummies: dict[Kind, TrainRow],
-) -> list[Micro]:
-    """Cut rows into micro-batches, equally many of each kind on every rank; all ranks call.
-
-    Args:
-        encoder: Measures and cuts them.
-        ranks: The ranks that train together.
-        rows: The rows of this rank.
-        tokens: See `Encoder.microbatches`.
-        window: See `Encoder.microbatches`.
-        dummies: Rows that fill up a rank with fewer micro-batches.
-    """
-    cut = encoder.microbatches(rows, tokens, window)
-    counts = ranks.gather({kind: len(cut[kind]) for kind in KINDS})
-    plan: list[Micro] = []
-    for kind in KINDS:
-        most = max(count[kind] for count in counts)
-        plan += cut[kind] + [[dummies[kind]]] * (most - len(cut[kind]))
-    return plan
 
 
 def reason_of(error: Exception) -> str:

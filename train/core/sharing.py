@@ -81,9 +81,8 @@ class Layout:
             # The token at position t is predicted at t - 1, the first one by the prompt's last.
             columns.append(torch.arange(span.start - 1, span.stop - 1))
             columns[-1][:1] = self.starts[row] - 1
-        return torch.repeat_interleave(*map(torch.tensor, (self.rows, self.lengths))), torch.cat(
-            columns
-        )
+        rows = torch.tensor(self.rows).repeat_interleave(torch.tensor(self.lengths))
+        return rows, torch.cat(columns)
 
     def shared(self) -> dict[str, Tensor]:
         """The inputs `SEGMENTS` and `SHIFTS`; none if each row has one response."""

@@ -12,8 +12,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from ..core.encoding import PROMPTS_TOGETHER, Batch, Encoder, Kind, Micro, TrainRow, lockstep
+from ..core.encoding import PROMPTS_TOGETHER, Batch, Encoder, Kind, Micro, TrainRow
 from ..core.engine import TrainingEngine
+from ..core.lockstep import lockstep
 from ..core.metrics import StepMetrics
 from ..recipe import Recipe
 from .losses import (
