@@ -87,13 +87,18 @@ def tab(
             wrong.append(f"request: {request.url}")
 
     page.on("request", requested)
-    page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url[:200]}"))
+
+    def failed(request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # of a page that was left while it loaded
+            wrong.append(f"failed: {request.url[:200]} ({request.failure})")
+
+    page.on("requestfailed", failed)
     page.on("console", lambda message: wrong.append(f"{message.type}: {message.text[:400]}"))
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     context.on("page", lambda other: wrong.append(f"opened: {other.url}"))
     try:
         yield opened
-        assert wrong == []
+        assert wrong == [], wrong
     finally:
         context.close()
