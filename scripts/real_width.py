@@ -1,6 +1,6 @@
 r"""Two layers of a real model's width through vLLM and the trainer: one GRPO step, checked.
 
-    python scripts/real_width.py [--untied] [--lora RANK] [--pixels 4194304] [--backend vllm]
+    python scripts/real_width.py [--untied] [--lora RANK] [--alone] [--pixels 4194304]
 
 The model is a Qwen2.5-VL of 3B with random weights and two layers: real widths, the real
 vocabulary, a tied or an untied head. Its prompt is an image of so many pixels and a question.
@@ -79,6 +79,8 @@ def settings(args: argparse.Namespace, folder: Path) -> list[str]:
         "beta": 0,
         "output_dir": folder / "run",
     }
+    if args.alone:
+        recipe["share_prompts"] = "false"
     if args.lora:
         recipe |= {"lora_rank": args.lora, "freeze": "[]"}
     return [f"{key}={value}" for key, value in recipe.items()]
@@ -114,6 +116,9 @@ def main() -> int:
     parser.add_argument("--untied", action="store_true", help="a head with its own weights")
     parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="train adapters")
     parser.add_argument("--pixels", type=int, default=4_194_304)
+    parser.add_argument(
+        "--alone", action="store_true", help="a copy of the prompt for each of the two answers"
+    )
     parser.add_argument("--backend", choices=("vllm", "transformers"), default="vllm")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

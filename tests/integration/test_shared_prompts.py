@@ -123,6 +123,7 @@ def test_a_step_with_shared_prompts_is_the_step_without(tmp_path: Path) -> None:
     widths: list[int] = []
     for shared in (None, False):
         changes = {"share_prompts": shared, "beta": 0.01, "minibatch_prompts": 1, "lr": 1e-4}
+        changes |= {"max_tokens": 16}
         with trainer(small_recipe(tmp_path / str(shared), **changes)) as t:
             collate = t.encoder.collate
 

@@ -27,6 +27,11 @@ MASKED = 2.0
 (`scripts/bench_shared_prompts.py`, on a CPU; on a GPU nobody has measured it)."""
 
 
+WORTH = 0.85
+"""Responses share prompts only if the work falls to this share of it: one row of several responses
+takes torch's fast attention from all rows of its micro-batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where the responses of a batch of B rows are."""
@@ -143,7 +148,8 @@ def bundles(
     """Which responses share a row.
 
     A response that joins others saves its own copy of the prompt. It costs the attention between
-    it and the others, which is computed and then masked. It joins if it saves more.
+    it and the others, which is computed and then masked. It joins if it saves more, and no response
+    joins another if all of it saves little (`WORTH`).
 
     Args:
         prompts: The prompt of each response.
@@ -170,7 +176,20 @@ def bundles(
                 length = start
             rows[-1].append(place)
             length += own
-    return rows
+    alone = [[place] for row in rows for place in row]
+    shares = _work(rows, starts, responses, reach) <= WORTH * _work(alone, starts, responses, reach)
+    return rows if shares else alone
+
+
+def _work(
+    rows: Sequence[Sequence[int]], starts: Sequence[int], responses: Sequence[int], reach: float
+) -> float:
+    """Matrices and attention of rows, in pairs of positions."""
+    work = 0.0
+    for row in rows:
+        length = starts[row[0]] + sum(responses[place] for place in row)
+        work += reach * length + length**2 / (1 if len(row) > 1 else 2)
+    return work
 
 
 def attend_to_own(inputs: dict[str, Any], model: Any) -> dict[str, Any]:
