@@ -179,8 +179,9 @@ class Recipe(Training):
     epochs: Positive = 1
     """Passes over each rollout."""
     share_prompts: bool | None = None
-    """Compute a prompt once for several of its responses, as far as that saves work (see
-    `core.sharing`); None = with Qwen-VL and attention `sdpa`."""
+    """Compute a prompt once for several of its responses, where that saves work (see
+    `core.sharing`). It needs a Qwen-VL and attention `sdpa`; None = where these are, `true` =
+    refuse to train without them."""
 
     # The run
     max_steps: Positive = 200

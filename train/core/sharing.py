@@ -25,8 +25,6 @@ LONGEST = 8192
 MASKED = 2.0
 """Attention with a mask costs about so many times what its operations say, beside the matrices
 (`scripts/bench_shared_prompts.py`, on a CPU; on a GPU nobody has measured it)."""
-
-
 WORTH = 0.85
 """Responses share prompts only if the work falls to this share of it: one row of several responses
 takes torch's fast attention from all rows of its micro-batch."""
