@@ -80,7 +80,7 @@ def settings(args: argparse.Namespace, folder: Path) -> list[str]:
         "output_dir": folder / "run",
     }
     if args.alone:
-        recipe["share_prompts"] = "false"
+        recipe["packing"] = "false"
     if args.lora:
         recipe |= {"lora_rank": args.lora, "freeze": "[]"}
     return [f"{key}={value}" for key, value in recipe.items()]

@@ -62,7 +62,6 @@ from .core.lockstep import dummy_rows
 from .core.metrics import StepMetrics, forget_after
 from .core.ranks import TrainError, seed_all
 from .core.session import Session, train_safely
-from .core.sharing import reach_of
 from .recipe import Recipe
 from .rl.objectives import Moments, advantages_of, batch_moments, rows_of
 from .rl.own_reward import OwnReward
@@ -145,7 +144,7 @@ class Trainer(Session):
         self.engine = TrainingEngine(
             recipe, self.model, self.generator.renderer, self.ranks, banned
         )
-        self.encoder.reach = reach_of(recipe.share_prompts, self.engine.policy)
+        self.encoder.make_batches_for(self.engine.policy)
         self.sync_check.bind(self.engine, recipe.proof_bound)
         judge = open_judge(recipe.judge or self.data.task.judge)
         self.judge: JudgeRunner = stack.enter_context(judge)

@@ -86,7 +86,7 @@ def _sft(recipe: SftRecipe, world: int) -> list[str]:
         length = f"{recipe.planned(0).steps} updates of {recipe.schedule_steps} of the schedule"
     return [
         f"an update: {recipe.batch_size} conversations, {each:g} per rank, in micro-batches of at "
-        f"most {recipe.microbatch_tokens:,} padded tokens; in all: {length}",
+        f"most {recipe.microbatch_tokens:,} tokens; in all: {length}",
         f"trained: all but {', '.join(recipe.freeze)}" if recipe.freeze else "trained: everything",
     ]
 

@@ -178,10 +178,6 @@ class Recipe(Training):
     """Prompts per update, over all ranks; divides `prompts_per_step`."""
     epochs: Positive = 1
     """Passes over each rollout."""
-    share_prompts: bool | None = None
-    """Compute a prompt once for several of its responses, where that saves work (see
-    `core.sharing`). It needs a Qwen-VL and attention `sdpa`; None = where these are, `true` =
-    refuse to train without them."""
 
     # The run
     max_steps: Positive = 200
@@ -306,6 +302,11 @@ class Recipe(Training):
     def masked_gradient(self) -> bool:
         """Whether the gradient passes through the masked images, too."""
         return self.masked_pass == "papo" and self.papo_masked_entropy > 0
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the loss of a token has a part that does not depend on its advantage."""
+        return bool(self.beta or self.entropy_penalty or self.masked_pass == "papo")
 
     @property
     def reads(self) -> bool:

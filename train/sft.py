@@ -83,6 +83,7 @@ class SftTrainer(Session):
         self.recipe = recipe.planned(data.count)
         self.batches = Batches(self.recipe, self.encoder, self.sampling, data)
         self.engine = TrainingEngine(self.recipe, self.model, self.encoder.renderer, self.ranks)
+        self.encoder.make_batches_for(self.engine.policy)
         # After the engine has started, because it reseeds every random generator.
         seed_all(recipe.seed + self.ranks.rank)
         self.dummies = dummy_rows(self.encoder, self.sampling)
@@ -152,7 +153,7 @@ class SftTrainer(Session):
             metrics: Counts the tokens that pass through the model.
         """
         batch = self.encoder.collate(micro)
-        metrics.count("tokens_trained", float(batch.inputs["attention_mask"].sum()))
+        metrics.count("tokens_trained", float(sum(batch.prompts) + sum(batch.lengths)))
         metrics.count("flops", self.engine.work.of(batch))
         logprobs, _ = score_batch(self.engine.engine, batch, temperature=1.0, bans=False)  # (N,)
         share = 0.0 if micro[0] in self.dummies.values() else 1 / learnt

@@ -23,7 +23,7 @@ DOCTOR = "ok  vsr1-bench  0\nok  backend transformers  5\nNO  backend vllm  no\n
 
 
 class Here(gpu_acceptance.Acceptance):  # type: ignore[misc]
-    """Runs the checks in this process; the second of two trainings fails."""
+    """Runs the checks in this process; the second training fails."""
 
     def _call(self, command: Any) -> str:
         return DOCTOR
@@ -55,17 +55,24 @@ def test_every_check_is_a_line_and_a_failed_one_stops_no_other(
         ("grpo, full: memory", None),
         ("grpo, full: update", True),
         ("grpo, LoRA", False),
+        ("grpo, padded", True),
+        ("grpo, padded: sync check", True),
+        ("grpo, padded: sleep and wake", None),
+        ("grpo, padded: memory", None),
+        ("grpo, padded: update", True),
     ]
     assert lines["doctor"].detail == ("ok backend transformers 5; NO backend vllm no; -- GPU none")
     assert lines["evaluate, transformers"].detail.startswith("4 of 4 responses, 64 tokens")
     proof = lines["grpo, full: sync check"].numbers
-    assert 0 < proof["mismatch_mean"] <= proof["bound"] == 0.3 and proof["distance"] > 0
-    assert lines["grpo, full: update"].numbers["mfu"] > 0
+    assert proof["mismatch_mean"] <= proof["bound"] == 0.3 and proof["distance"] > 0
+    packed, padded = (lines[f"grpo, {way}: update"].numbers for way in ("full", "padded"))
+    assert packed["mfu"] > 0 and packed["flops"] < padded["flops"]
     assert not (tmp_path / "grpo, full/checkpoints").exists()
     gpu_acceptance.show(checks)
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 2 + len(checks)
-    assert "| grpo, LoRA | FAILED | " in table[-1] and "CUDA out of memory |" in table[-1]
+    (failed,) = [line for line in table if "| FAILED | " in line]
+    assert failed.startswith("| grpo, LoRA |") and failed.endswith("CUDA out of memory |")
 
 
 def test_a_child_that_fails_gives_its_reason(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_prompts_token_never_carries_loss(tmp_path: Path) -> None:
             assert row.tokens[-1] == end and row.tokens.count(end) == 1
             batch = t.encoder.collate([row])
             start = t.encoder.encode(row.request)["input_ids"].shape[1]
-            assert batch.columns.tolist() == list(range(start - 1, start - 1 + len(row.tokens)))
+            assert batch.places.tolist() == list(range(start - 1, start - 1 + len(row.tokens)))
             assert batch.targets.tolist() == list(row.tokens)
         said = {t.encoder.tokenizer.decode(row.tokens[:-1]) for row in rows}
         asked = [make_row("train", 4 * i) for i in range(8)]

@@ -10,10 +10,10 @@ import inspect
 import math
 import random
 from collections import OrderedDict
-from collections.abc import Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,8 +22,9 @@ from vsr1_bench.errors import BenchError, GenerationError
 from vsr1_bench.generation.images import blackened, fit, image_size, mask_seed
 from vsr1_bench.records import Request
 
-from .packing import pack
-from .sharing import Layout, bundles
+from .layout import Layout, Segments
+from .microbatches import cut_packed, cut_padded
+from .packed import is_packed, positions_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,8 +84,6 @@ class TrainRow:
     """Factors of the tokens' advantages, `(C,)`; None = 1 (see `rl.vppo`)."""
     masked: bool = False
     """Patches of the images are black (`images.blackened`)."""
-    bundle: int | None = None
-    """Rows of a micro-batch with the same number share one copy of their prompt."""
 
     @property
     def kind(self) -> Kind:
@@ -98,23 +97,29 @@ Micro = list[TrainRow]
 
 @dataclass(slots=True)
 class Batch:
-    """Right-padded prompts and responses, and where the N response tokens are predicted.
-
-    A row has one response, or several to the same prompt (see `sharing`).
-    """
+    """Prompts and responses, and where the N response tokens are predicted."""
 
     inputs: dict[str, Tensor]
     """The model's inputs; `input_ids` is `(B, T)`."""
-    rows: Tensor
-    """Row of each response token, `(N,)`."""
-    columns: Tensor
-    """Position whose output predicts it, `(N,)`."""
+    places: Tensor
+    """The place among the B * T outputs that predicts each response token, `(N,)`."""
     targets: Tensor
     """The token, `(N,)`."""
     lengths: list[int] = field(default_factory=list)
     """Tokens of each response; they sum to N."""
     prompts: list[int] = field(default_factory=list)
     """Tokens of the prompt of each response."""
+    segments: Segments | None = None
+    """What the tokens of a packed batch attend to; None = rows, padded on the right."""
+
+    def attended(self) -> list[tuple[int, int]]:
+        """Numbers of queries and keys of each attention.
+
+        The queries sum to the tokens of the batch, without padding.
+        """
+        if self.segments is not None:
+            return [*zip(self.segments.lengths, self.segments.key_counts(), strict=True)]
+        return [(n, n) for n in self.inputs["attention_mask"].sum(1).tolist()]
 
 
 class Encoder:
@@ -132,11 +137,19 @@ class Encoder:
         self.shares_images = shares_images(renderer)
         """Whether the rows of a batch share the features of their images."""
         self._limit = local_share() // CACHED_SHARE if limit is None else limit
-        self.reach: float | None = None
-        """See `sharing.reach_of`; None = each response has its own copy of its prompt."""
+        self._positions: Callable[[Mapping[str, Any]], Tensor] | None = None
         self._kept: OrderedDict[tuple[Request, str], dict[str, Any]] = OrderedDict()
         self._bytes = 0
         self._one = Lock()
+
+    @property
+    def packs(self) -> bool:
+        """Whether batches are packed; else they are padded."""
+        return self._positions is not None
+
+    def make_batches_for(self, policy: Any) -> None:
+        """Pack batches if a model takes them packed; see `packed.set_packing`."""
+        self._positions = partial(positions_of, policy) if is_packed(policy) else None
 
     def encode(self, request: Request, *, masked: bool = False) -> dict[str, Any]:
         """The processor's output for a prompt; see `TrainRow.masked`."""
@@ -263,9 +276,7 @@ class Encoder:
         return int(self._encode(blind)["input_ids"].shape[1])
 
     def collate(self, rows: Sequence[TrainRow]) -> Batch:
-        """Append responses to their prompts, padded on the right.
-
-        Rows of the same bundle share one row of the batch (see `sharing`).
+        """Append responses to their prompts: packed, or padded on the right.
 
         Everything that the processor returns is passed on. Without `mm_token_type_ids` the
         positions of image tokens would be slightly wrong, with no error.
@@ -284,10 +295,12 @@ class Encoder:
                     f"the engine and {start} in the trainer; they must read it alike"
                 )
         lengths = [len(row.tokens) for row in rows]
-        layout = Layout.of([_bundle(row, at) for at, row in enumerate(rows)], starts, lengths)
-        encoded = [prompts[place] for place in layout.firsts]
-        inputs = layout.shared()
-        distinct = encoded
+        if self.packs:
+            layout = Layout.packed(list(map(id, prompts)), starts, lengths)
+        else:
+            layout = Layout.padded(starts, lengths)
+        encoded = [prompts[first] for first, _ in layout.prompts]
+        inputs, distinct = dict[str, Any](), encoded
         if self.shares_images and GRIDS in encoded[0]:
             distinct = list({id(prompt): prompt for prompt in encoded}.values())
             inputs |= _copies(encoded, distinct)
@@ -295,18 +308,33 @@ class Encoder:
             if name not in _BY_TOKEN:
                 whole = distinct if name == "pixel_values" else encoded
                 inputs[name] = torch.cat([prompt[name] for prompt in whole])
-                continue
-            pad = self.tokenizer.pad_token_id or 0 if name == "input_ids" else 0
-            inputs[name] = torch.full((len(encoded), layout.width), pad)  # (B, T)
-            for line, prompt in zip(inputs[name], encoded, strict=True):
-                line[: prompt[name].shape[1]] = prompt[name][0]
-            for row, span in zip(rows, layout.spans(), strict=True):
-                if name == "input_ids":
-                    inputs[name][span] = torch.tensor(row.tokens)
-                elif name == "attention_mask":
-                    inputs[name][span] = 1
+            elif name == "input_ids" or not self.packs:
+                inputs[name] = self._by_token(name, rows, encoded, layout)
+        if self._positions is not None:
+            inputs["position_ids"] = layout.positions(list(map(self._positions, encoded)))
         targets = torch.tensor([token for row in rows for token in row.tokens])
-        return Batch(inputs, *layout.predicted(), targets, lengths, starts)
+        return Batch(inputs, layout.predicted(), targets, lengths, starts, layout.segments)
+
+    def _by_token(
+        self,
+        name: str,
+        rows: Sequence[TrainRow],
+        encoded: Sequence[Mapping[str, Any]],
+        layout: Layout,
+    ) -> Tensor:
+        """An input with a value for each token, `(B, T)`."""
+        import torch
+
+        pad = self.tokenizer.pad_token_id or 0 if name == "input_ids" else 0
+        flat = torch.full(layout.shape, pad).flatten()
+        for (_, at), prompt in zip(layout.prompts, encoded, strict=True):
+            flat[at : at + prompt[name].shape[1]] = prompt[name][0]
+        for row, span in zip(rows, layout.spans(), strict=True):
+            if name == "input_ids":
+                flat[span] = torch.tensor(row.tokens)
+            elif name == "attention_mask":
+                flat[span] = 1
+        return flat.view(layout.shape)
 
     def batches(self, plan: Sequence[Micro]) -> Generator[Batch, None, None]:
         """The batches of micro-batches; each is made while the one before it is used.
@@ -326,54 +354,38 @@ class Encoder:
     def microbatches(
         self, rows: Sequence[TrainRow], tokens: int, window: int
     ) -> dict[Kind, list[list[TrainRow]]]:
-        """Cut rows of each kind into micro-batches of at most `tokens` padded tokens.
+        """Cut rows of each kind into micro-batches of at most `tokens` tokens, padding included.
 
         Kinds are separate: a batch without images gives the vision tower no gradients, and ZeRO
         requires this to happen on all ranks at once. A row that is too long gets its own batch.
-        Rows are sorted by length, and among similar lengths by prompt: the vision tower runs once
-        per prompt of a micro-batch.
+        Padded rows are sorted by length, and among similar lengths by prompt: the vision tower runs
+        once per prompt of a micro-batch.
 
         Args:
             rows: In the order of their prompts.
-            tokens: Number of rows times the longest of them.
-            window: Number of rows that are sorted by length together. A larger one would scatter
-                the responses to a prompt, whose pixels would then be computed again.
+            tokens: Tokens of a packed batch, or number of rows times the longest of them.
+            window: Number of padded rows that are sorted by length together. A larger one would
+                scatter the responses to a prompt, whose pixels would then be computed again.
         """
         cut: dict[Kind, list[list[TrainRow]]] = {kind: [] for kind in KINDS}
         for kind in KINDS:
             of_kind = [row for row in rows if row.kind == kind]
+            if self.packs:
+                # A sample in two slots of a step has two masked images.
+                prompts = [(_bare(row.request), mask_seed(row.request)) for row in of_kind]
+                sizes = [(self._start(row), len(row.tokens)) for row in of_kind]
+                cut[kind] = cut_packed(of_kind, sizes, prompts, tokens)
+                continue
             for start in range(0, len(of_kind), window):
                 together = of_kind[start : start + window]
-                if self.reach is not None:
-                    cut[kind] += self._bundled(together, tokens, self.reach)
-                    continue
                 shared = kind == "image" and self.shares_images
-                prompts = [_bare(row.request) if shared else n for n, row in enumerate(together)]
-                sizes = [self._start(row) + len(row.tokens) for row in together]
-                cut[kind] += pack(together, sizes, prompts, tokens)
+                keys = [_bare(row.request) if shared else n for n, row in enumerate(together)]
+                lengths = [self._start(row) + len(row.tokens) for row in together]
+                cut[kind] += cut_padded(together, lengths, keys, tokens)
         return cut
-
-    def _bundled(self, rows: Sequence[TrainRow], tokens: int, reach: float) -> list[Micro]:
-        """Micro-batches in which responses share one copy of their prompt."""
-        starts, lengths = list(map(self._start, rows)), [len(row.tokens) for row in rows]
-        prompts = [_bare(row.request) for row in rows]
-        places = bundles(prompts, starts, lengths, tokens, reach)
-        for number, own in enumerate(places):
-            for place in own:
-                rows[place].bundle = number if len(own) > 1 else None
-        sizes = [starts[own[0]] + sum(lengths[place] for place in own) for own in places]
-        cut = pack(places, sizes, [prompts[own[0]] for own in places], tokens)
-        return [[rows[place] for own in micro for place in own] for micro in cut]
 
     def _start(self, row: TrainRow) -> int:
         return int(row.prompt_tokens or self.encode(row.request)["input_ids"].shape[1])
-
-
-def _bundle(row: TrainRow, place: int) -> Hashable:
-    """What is equal for the rows of a micro-batch that share a copy of their prompt."""
-    if row.bundle is None:
-        return place
-    return row.bundle, mask_seed(row.request) if row.masked else None
 
 
 def _bare(request: Request) -> Request:

@@ -1,9 +1,9 @@
 """Floating-point operations of an update, and the share of a card's peak that they reach (MFU).
 
 Model FLOPs (arXiv:2204.02311, appendix B): the matrix products of one forward and backward pass
-over the tokens of a batch. Padding is not counted, neither is what gradient checkpointing computes
-again, and a prompt that responses share counts once. Attention is counted over all pairs of
-positions of a row, as torch counts it.
+over the tokens of a batch, or of the forward pass alone. Padding is not counted, neither is what
+gradient checkpointing computes again, and a prompt that responses share counts once. Attention is
+counted over all pairs of a query and a key, as torch counts it.
 """
 
 from __future__ import annotations
@@ -98,16 +98,16 @@ class FlopCount:
     def of(self, batch: Batch, *, backward: bool = True) -> float:
         """Operations of one forward and backward pass, or of the forward pass alone."""
         each, turns = (self._each, 3) if backward else (self._forward, 1)
-        lengths: list[int] = batch.inputs["attention_mask"].sum(1).tolist()
+        attended = batch.attended()
         text = self._config.get_text_config()
         size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         width = text.num_attention_heads * size
         images = self._images(batch)
         passes = turns if self._tower_learns else 1
         return float(
-            each["language"] * sum(lengths)
+            each["language"] * sum(queries for queries, _ in attended)
             + each["head"] * len(batch.targets)
-            + turns * text.num_hidden_layers * 4 * width * sum(n * n for n in lengths)
+            + turns * text.num_hidden_layers * 4 * width * sum(q * k for q, k in attended)
             + each["vision"] * sum(height * width for height, width in images)
             + each["projector"] * self._image_tokens(batch, images)
             + passes * sum(self._tower_attention(*image) for image in images)

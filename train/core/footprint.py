@@ -222,8 +222,7 @@ def batch_of(config: Any, micro: MicroBatch, mode: FakeTensorMode | None = None)
     ends = torch.arange(tokens - micro.response - 1, tokens - 1)
     return Batch(
         inputs,
-        torch.arange(rows).repeat_interleave(micro.response),
-        ends.repeat(rows),
+        (torch.arange(rows)[:, None] * tokens + ends).flatten(),
         torch.zeros(rows * micro.response, dtype=torch.long),
         [micro.response] * rows,
     )

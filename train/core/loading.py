@@ -15,6 +15,7 @@ from vsr1_bench.errors import ModelError
 from vsr1_bench.generation.attention import attention_settings, set_attention
 from vsr1_bench.generation.models import ModelInfo
 
+from .packed import set_packing
 from .ranks import Ranks
 from .settings import Training
 
@@ -40,7 +41,7 @@ def load(recipe: Training, model: ModelInfo, renderer: ChatRenderer, ranks: Rank
 
     Raises:
         ModelError: the model cannot be loaded.
-        UsageError: its attention cannot run here.
+        UsageError: its attention cannot run here, or not with `packing=true`.
     """
     from vsr1_bench.generation.chat import cannot_load
 
@@ -51,6 +52,7 @@ def load(recipe: Training, model: ModelInfo, renderer: ChatRenderer, ranks: Rank
             set_attention(policy, recipe.attention, _device())
         except Exception as error:  # the library raises many kinds, all about this folder
             raise cannot_load(model, "transformers", error) from error
+        set_packing(policy, recipe.packing)
         return policy
 
     return ranks.on_all_ranks(act)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .encoding import COPIES, DISTINCT, Batch
-from .sharing import SEGMENTS, attend_to_own
+from .layout import Segments
 
 CHUNK = 1024
 """Positions whose logits are in memory at once: 0.6 GB in fp32 with a vocabulary of 152,000."""
@@ -44,35 +44,35 @@ class Scorer(nn.Module):
     def forward(
         self,
         inputs: dict[str, Tensor],
-        rows: Tensor,
-        columns: Tensor,
+        places: Tensor,
         targets: Tensor,
         temperature: float,
         bans: bool,
+        segments: Segments | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Score tokens.
 
         Args:
             inputs: What the model takes, `(B, T)` and the images.
-            rows: Row of each token, `(N,)`.
-            columns: Position that predicts it, `(N,)`.
+            places: The place among the B * T outputs that predicts each token, `(N,)`.
             targets: The tokens, `(N,)`.
             temperature: Logits are divided by it, as in sampling.
             bans: Remove banned tokens from the distribution, as in rollouts.
+            segments: What the tokens of a packed batch attend to; None = padded rows.
 
         Returns:
             Log-probabilities and entropies in nats, fp32, `(N,)` each; entropies have no gradient.
         """
-        inputs = self._with_features(inputs)
-        if SEGMENTS in inputs:
-            inputs = attend_to_own(inputs, self.policy.base_model)
+        named = self._with_features(inputs)
+        if segments is not None:
+            named["segments"] = segments
         elif self.policy.config.get_text_config()._attn_implementation == "sdpa":
             # Padding is on the right, where no token attends to it; torch's fast kernels of causal
             # attention take no mask.
-            inputs.pop("attention_mask", None)
-        hidden = self.policy.base_model(**inputs, use_cache=False).last_hidden_state  # (B, T, H)
-        picked = hidden[rows, columns]  # (N, H)
-        passes = torch.tensor(-(-len(targets) // CHUNK))
+            named.pop("attention_mask", None)
+        hidden = self.policy.base_model(**named, use_cache=False).last_hidden_state  # (B, T, H)
+        picked = hidden.flatten(0, 1)[places]  # (N, H)
+        passes = torch.tensor(max(1, -(-len(targets) // CHUNK)))
         if self.lockstep:
             dist.all_reduce(passes, dist.ReduceOp.MAX)
         scores = []
@@ -109,15 +109,15 @@ class Scorer(nn.Module):
         self, hidden: Tensor, targets: Tensor, temperature: float, bans: bool
     ) -> tuple[Tensor, Tensor]:
         logits = self.policy.get_output_embeddings()(hidden).float()  # (C, V)
+        # In place, because a copy takes as much memory as the logits.
         if bans and self.banned:
-            banned = torch.tensor(self.banned, device=logits.device)
-            logits = logits.index_fill(1, banned, BANNED)
-        logits = logits / temperature
-        total = logits.logsumexp(-1)  # (C,)
-        chosen = logits.gather(1, targets[:, None])[:, 0] - total
+            logits.index_fill_(1, torch.tensor(self.banned, device=logits.device), BANNED)
+        if temperature != 1:
+            logits.div_(temperature)
+        logs = logits.log_softmax(-1)  # (C, V)
+        chosen = logs.gather(1, targets[:, None])[:, 0]
         with torch.no_grad():
-            shares = (logits - total[:, None]).exp()
-            entropy = total - (shares * logits).sum(-1)
+            entropy = -logs.exp().mul_(logs).sum(-1)
         return chosen, entropy
 
 
@@ -131,6 +131,6 @@ def score_batch(
     """
     device = next(module.parameters()).device
     inputs = {name: value.to(device) for name, value in batch.inputs.items()}
-    places = (t.to(device) for t in (batch.rows, batch.columns, batch.targets))
-    scored: tuple[Tensor, Tensor] = module(inputs, *places, temperature, bans)
+    places = (t.to(device) for t in (batch.places, batch.targets))
+    scored: tuple[Tensor, Tensor] = module(inputs, *places, temperature, bans, batch.segments)
     return scored

@@ -75,8 +75,9 @@ def measurable(config: Any) -> bool:
 def micro_of(recipe: Training, shape: Shape) -> MicroBatch:
     """The micro-batch at the limit: rows with an image of `max_pixels` and the longest response.
 
-    Rows are as long as the prompt of such an image and `max_tokens` (GRPO), or `cutoff` (SFT); a
-    row that is longer than `microbatch_tokens` is a micro-batch of its own.
+    They are padded, because a packed micro-batch of as many tokens has fewer images. Rows are as
+    long as the prompt of such an image and `max_tokens` (GRPO), or `cutoff` (SFT); a row that is
+    longer than `microbatch_tokens` is a micro-batch of its own.
     """
     from .footprint import MicroBatch
 

@@ -28,7 +28,7 @@ NOT_TRAINING = frozenset(
     "about source sleep_level "
     "output_dir max_steps save_every keep_last eval_every eval_tasks eval_limit overlap_seconds "
     "loggers data_root offline perception_args engine_args max_excluded_share "
-    "proof_bound microbatch_tokens share_prompts gradient_checkpointing attention "
+    "proof_bound microbatch_tokens packing gradient_checkpointing attention "
     "peak_tflops".split()
 )
 
@@ -103,7 +103,11 @@ class Training(BaseModel):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are clipped to this norm."""
     microbatch_tokens: Positive = 16_384
-    """Maximum padded tokens of one forward pass."""
+    """Maximum tokens of one forward pass, padding included."""
+    packing: bool | None = None
+    """The rows of a forward pass follow each other without padding, and responses share a copy of
+    their prompt. None = where model and attention can do it (see `core.packed`), `true` = refuse to
+    train otherwise, `false` = a padded row for each response."""
     deepspeed: UserText = "zero2"
     """A name from `ds_config/`, or the path of a DeepSpeed file."""
     peak_tflops: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

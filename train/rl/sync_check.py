@@ -115,9 +115,9 @@ class SyncCheck:
         # Ranks score the probe together, so all of them need the same kinds of batches.
         answered = {kind for kinds in ranks.gather({row.kind for row in rows}) for kind in kinds}
         ranks.on_all_ranks(lambda: _require(answered - {row.kind for row in rows}, reasons))
-        by_kind = [[row for row in rows if row.kind == kind] for kind in KINDS]
-        self.rows = [row for kind in by_kind for row in kind]  # in the order of the batches
-        self._batches = [encoder.collate(kind) for kind in by_kind if kind]
+        of_kinds = [[row for row in rows if row.kind == kind] for kind in KINDS]
+        self.rows = [row for of_kind in of_kinds for row in of_kind]
+        self._encoder, self._of_kinds = encoder, [of_kind for of_kind in of_kinds if of_kind]
         self._engine_before, sums = ranks.on_all_ranks(
             lambda: (self._engine_logprobs(), generator.checksums())
         )
@@ -128,12 +128,15 @@ class SyncCheck:
     def bind(self, engine: TrainingEngine, bound: float | None = None) -> None:
         """Take a trainer that holds the same first weights; all ranks call.
 
+        The encoder must make that trainer's batches by now (`Encoder.make_batches_for`).
+
         Args:
             engine: The trainer.
             bound: Maximum mean |Δ log-prob|; None = by dtype.
         """
         self._engine = engine
         self.bound = BOUNDS[engine.recipe.dtype] if bound is None else bound
+        self._batches = list(map(self._encoder.collate, self._of_kinds))  # the order of `rows`
         self._before = self._trainer_logprobs()
         for _ in self.watch(engine.weights()):
             pass

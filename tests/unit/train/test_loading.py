@@ -43,7 +43,7 @@ def both(folder: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> tuple[An
     """The models of two ranks after loading; the first one's tensors are passed on by hand."""
     model = tiny() if family == "tiny" else made(family, folder)
     recipe = small_sft(folder / "run", dataset=("tiny/glances",), dtype="bfloat16")
-    recipe = recipe.model_copy(update={"deepspeed": "zero2"})
+    recipe = recipe.model_copy(update={"deepspeed": "zero2", "packing": False})
     alone = Ranks(0, 1)
     monkeypatch.setattr(Ranks, "gather", lambda self, value: [value])
     first = loading.load(recipe, model, SEES, alone)

@@ -309,7 +309,7 @@ class Engine:
     def __init__(self, table: Table) -> None:
         self.engine = table
         self.ranks = SimpleNamespace(world=1, gather=lambda value: [value])
-        self.work = SimpleNamespace(of=lambda batch: 0.0)
+        self.work = SimpleNamespace(of=lambda batch, **_: 0.0)
 
 
 class Lines:
@@ -318,7 +318,7 @@ class Lines:
     def collate(self, rows: list[TrainRow]) -> Batch:
         lengths = [len(row.tokens) for row in rows]
         empty = torch.zeros(sum(lengths), dtype=torch.long)
-        return Batch({"attention_mask": empty + 1}, empty, empty, empty, lengths)
+        return Batch({"attention_mask": empty + 1}, empty, empty, lengths)
 
 
 def loss_of(updater: Updater, rows: list[TrainRow], totals: Any) -> Any:

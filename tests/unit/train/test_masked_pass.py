@@ -63,7 +63,7 @@ def our_loss(recipe: Recipe, rows: list[TrainRow], values: Any, *, paired: bool 
     engine: Any = SimpleNamespace(
         engine=table,
         ranks=SimpleNamespace(world=1, gather=lambda value: [value]),
-        work=SimpleNamespace(of=lambda batch: 0.0),
+        work=SimpleNamespace(of=lambda batch, **_: 0.0),
     )
     updater = Updater(recipe, engine, None, {})  # type: ignore[arg-type]
     totals = {part: updater._totals(rows, part) for part in PARTS}
@@ -71,7 +71,7 @@ def our_loss(recipe: Recipe, rows: list[TrainRow], values: Any, *, paired: bool 
     empty = torch.zeros(sum(lengths), dtype=torch.long)
     metrics = StepMetrics()
     inputs = {"attention_mask": torch.ones(len(lengths), 1)}
-    loss = updater._loss(rows, Batch(inputs, empty, empty, empty, lengths), totals, metrics)
+    loss = updater._loss(rows, Batch(inputs, empty, empty, lengths), totals, metrics)
     (gradient,) = torch.autograd.grad(loss, table.values)
     return float(loss.detach()), gradient, metrics
 

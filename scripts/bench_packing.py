@@ -1,10 +1,10 @@
-"""Measure what sharing prompts saves in an update of GRPO: forward and backward pass, in one run.
+"""Measure what packing saves in an update: forward and backward pass, in one run.
 
-The same rows, 8 responses of random tokens to each of 4 prompts with an image, are scored with a
-copy of the prompt for each response, and with one for several where that saves work. The two take
+The same rows, 8 responses of random tokens to each of 4 prompts with an image, are scored padded,
+with a copy of the prompt for each response, and in lines, with one copy for all. The two take
 turns. Prompts are lengthened by words.
 
-    python scripts/bench_shared_prompts.py [--rounds 7]
+    python scripts/bench_packing.py [--rounds 7]
 """
 
 from __future__ import annotations
@@ -56,25 +56,27 @@ def updates(words: int, longest: int) -> tuple[dict[str, Way], list[float], int]
     from vsr1_bench.train.core.encoding import Encoder
     from vsr1_bench.train.core.flops import FlopCount
     from vsr1_bench.train.core.logprobs import Scorer, score_batch
-    from vsr1_bench.train.core.sharing import reach_of
+    from vsr1_bench.train.core.packed import set_packing
 
     model = AutoModelForImageTextToText.from_pretrained(weights_path()).train()
     scorer, rows = Scorer(model), rows_of(words, longest)
     encoder = Encoder(ChatRenderer(find_model("tiny", backend="transformers")))
     ways: dict[str, Way] = {}
     flops = []
-    for shared in (False, True):
-        encoder.reach = reach_of(shared, model)
+    for packed in (False, True):
+        set_packing(model, packed)
+        encoder.make_batches_for(model)
         cut = encoder.microbatches(rows, MICROBATCH, len(rows))["image"]
         batches = [encoder.collate(micro) for micro in cut]
         flops.append(sum(map(FlopCount(model).of, batches)))
 
-        def update(folder: Path, batches: Any = batches) -> None:
+        def update(folder: Path, batches: Any = batches, packed: bool = packed) -> None:
+            model.set_attn_implementation({"text_config": "line_with_torch" if packed else "sdpa"})
             for batch in batches:
                 score_batch(scorer, batch, temperature=1.0, bans=False)[0].sum().backward()
             model.zero_grad()
 
-        ways[str(shared)] = update
+        ways[str(packed)] = update
     return ways, flops, max(batches[0].prompts)
 
 
@@ -87,17 +89,17 @@ def main() -> None:
     table = []
     for words, longest in SHAPES:
         ways, flops, prompt = updates(words, longest)
-        alone, shared = interleave(ways, args.rounds)
+        padded, packed = interleave(ways, args.rounds)
         table.append(
             (
                 f"{prompt}",
                 f"{longest // 2} to {longest}",
-                *(f"{one.seconds:.2f} s" for one in (alone, shared)),
-                f"{shared.seconds / alone.seconds:.2f}",
+                *(f"{one.seconds:.2f} s" for one in (padded, packed)),
+                f"{packed.seconds / padded.seconds:.2f}",
                 f"{flops[1] / flops[0]:.2f}",
             )
         )
-    headers = ("prompt", "responses", "alone", "shared", "ratio", "ratio of operations")
+    headers = ("prompt", "responses", "padded", "packed", "ratio", "ratio of operations")
     print(tabulate(table, headers, tablefmt="pipe", disable_numparse=True))
 
 
