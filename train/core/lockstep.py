@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from vsr1_bench.records import ImagePlace, Message, Request, Sampling
@@ -31,6 +31,7 @@ def lockstep(
     tokens: int,
     window: int,
     dummies: dict[Kind, TrainRow],
+    needed: Collection[Kind] = (),
 ) -> list[Micro]:
     """Cut rows into micro-batches, equally many of each kind on every rank; all ranks call.
 
@@ -41,9 +42,10 @@ def lockstep(
         tokens: See `Encoder.microbatches`.
         window: See `Encoder.microbatches`.
         dummies: Rows that fill up a rank with fewer micro-batches.
+        needed: Kinds of which there is at least one micro-batch if any rank needs them.
     """
     cut = encoder.microbatches(rows, tokens, window)
-    counts = ranks.gather({kind: len(cut[kind]) for kind in KINDS})
+    counts = ranks.gather({kind: max(len(cut[kind]), kind in needed) for kind in KINDS})
     plan: list[Micro] = []
     for kind in KINDS:
         most = max(count[kind] for count in counts)

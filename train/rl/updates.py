@@ -3,13 +3,17 @@
 The loss of a minibatch is a sum over tokens, whose weights contain the mean. Any division into
 micro-batches and any number of ranks therefore gives the same gradient. Ranks run micro-batches of
 the same kind at the same time; a rank with fewer of them scores a dummy row without a share.
+
+Groups of equal rewards have advantages of 0. Without a penalty their gradient is 0 too, so their
+rows get no backward pass; they are scored for the metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from ..core.encoding import PROMPTS_TOGETHER, Batch, Encoder, Kind, Micro, TrainRow
@@ -37,6 +41,18 @@ if TYPE_CHECKING:
 PARTS = ("answer", "visual")
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The micro-batches of an update."""
+
+    learnt: list[Micro]
+    scored: list[Micro]
+    """Of rows whose gradient is 0."""
+
+    def __iter__(self) -> Iterator[Micro]:
+        return chain(self.learnt, self.scored)
+
+
 class Updater:
     """Turns training rows into new weights."""
 
@@ -58,19 +74,17 @@ class Updater:
             TrainError: a loss or gradient is NaN or inf.
         """
         recipe = self._recipe
-        # Micro-batches of a window hold all responses to PROMPTS_TOGETHER prompts.
+        # Padded micro-batches of a window hold all responses to PROMPTS_TOGETHER prompts.
         window = PROMPTS_TOGETHER * recipe.samples_per_prompt
         # Rows whose masked copy is in the same batch are half as many.
         tokens = max(1, recipe.microbatch_tokens // (1 + recipe.masked_gradient))
         ranks = self._engine.ranks
-        plans = [
-            lockstep(self._encoder, ranks, rows, tokens, window, self._dummies)
-            for rows in minibatches
-        ]
-        # In a single update the policy is the old one.
-        if len(minibatches) * recipe.epochs > 1 or recipe.masked_pass == "vppo":
+        plans = [self._plan(rows, tokens, window) for rows in minibatches]
+        # In the first update the policy is the old one.
+        later = plans if recipe.epochs > 1 or recipe.masked_pass == "vppo" else plans[1:]
+        if later:
             with metrics.phase("old_logprobs"):
-                self._store_logprobs(plans, "old", metrics)
+                self._store_logprobs(later, "old", metrics)
         if recipe.beta:
             with metrics.phase("reference"):
                 self._store_logprobs(plans, "reference", metrics)
@@ -87,9 +101,22 @@ class Updater:
                     self._minibatch(rows, plan, metrics, step)
         self._encoder.forget()
 
+    def _plan(self, rows: list[TrainRow], tokens: int, window: int) -> Plan:
+        """Cut an update into micro-batches; all ranks call."""
+        penalised = self._recipe.penalised
+        learnt = [row for row in rows if penalised or _has_advantage(row)]
+        scored = [row for row in rows if not penalised and not _has_advantage(row)]
+        # A part of the model without any gradient would not even move by its momentum.
+        needed = {row.kind for row in rows}
+        shared = (self._encoder, self._engine.ranks)
+        return Plan(
+            lockstep(*shared, learnt, tokens, window, self._dummies, needed),
+            lockstep(*shared, scored, tokens, window, self._dummies),
+        )
+
     def _store_logprobs(
         self,
-        plans: list[list[Micro]],
+        plans: list[Plan],
         name: Literal["old", "reference", "unseen"],
         metrics: StepMetrics,
     ) -> None:
@@ -107,20 +134,23 @@ class Updater:
             for row, part in zip(micro, torch.split(scores, batch.lengths), strict=True):
                 setattr(row, name, part)
 
-    def _minibatch(
-        self, rows: list[TrainRow], plan: list[Micro], metrics: StepMetrics, step: int
-    ) -> None:
+    def _minibatch(self, rows: list[TrainRow], plan: Plan, metrics: StepMetrics, step: int) -> None:
         """One optimizer step."""
+        import torch
+
         totals = {part: self._totals(rows, part) for part in PARTS}
         if not any(total.tokens for total in totals.values()):
             metrics.peak("skipped_updates", 1.0)  # alike on all ranks: nothing could be rewarded
             return
-        scored = plan
+        learnt = plan.learnt
         if self._recipe.masked_gradient:  # one forward pass, which ZeRO-3 needs
-            scored = [[*m, *_masked(m)] if m[0].kind == "image" else m for m in plan]
-        with closing(self._encoder.batches(scored)) as batches:
+            learnt = [[*m, *_masked(m)] if m[0].kind == "image" else m for m in learnt]
+        with closing(self._encoder.batches([*plan.scored, *learnt])) as batches:
+            with torch.no_grad():
+                for micro in plan.scored:
+                    self._loss(micro, next(batches), totals, metrics)
             stats = self._engine.update(
-                plan, lambda micro: self._loss(micro, next(batches), totals, metrics), step
+                plan.learnt, lambda micro: self._loss(micro, next(batches), totals, metrics), step
             )
         for name, value in stats.items():
             metrics.add(name, value, 1)
@@ -146,7 +176,7 @@ class Updater:
         recipe = self._recipe
         logprobs, entropy, unseen = self._scores(micro, batch, metrics)  # (N,) each
         now = logprobs.detach()  # (N,), the value without the gradient
-        # In the first and only update the policy is the old one: ratio 1, but with a gradient.
+        # In the first update the policy is the old one: ratio 1, but with a gradient.
         old = now if micro[0].old is None else _concatenated([r.old for r in micro], now)  # (N,)
         sampled = torch.tensor([p for row in micro for p in row.sampled]).to(now)  # (N,), engine's
         kl = torch.zeros_like(logprobs)  # (N,)
@@ -185,14 +215,13 @@ class Updater:
         """
         from ..core.logprobs import score_batch
 
-        # B responses of T tokens with their prompts, padded: `input_ids` (B, T); N response
-        # tokens, one after another, or 2 N with the masked rows.
+        # N response tokens, one after another, or 2 N with the masked rows.
         logprobs, entropy = score_batch(
             self._engine.engine, batch, temperature=self._recipe.temperature, bans=True
         )
         tokens = [*batch.prompts[: len(micro)], *batch.lengths[: len(micro)]]
         metrics.count("tokens_trained", float(sum(tokens)))
-        metrics.count("flops", self._engine.work.of(batch))
+        metrics.count("flops", self._engine.work.of(batch, backward=logprobs.requires_grad))
         if len(batch.lengths) > len(micro):
             (logprobs, unseen), entropy = logprobs.chunk(2), entropy.chunk(2)[0]
             return logprobs, entropy, unseen
@@ -311,6 +340,11 @@ class Updater:
             metrics.add(f"{prefix}{name}", float(values[mask].sum()), int(mask.sum()))
         metrics.peak(f"{prefix}mismatch/max", float(stats["mismatch/mean"][mask].max()))
         metrics.peak(f"{prefix}ratio_max", float(stats["ratio"][mask].max()))
+
+
+def _has_advantage(row: TrainRow) -> bool:
+    """Whether any token of a row has an advantage other than 0."""
+    return any(term.advantage or (term.other or (0,))[0] for term in row.terms)
 
 
 def _masked(micro: Micro) -> Micro:
