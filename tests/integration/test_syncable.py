@@ -120,6 +120,19 @@ def test_banned_tokens_are_never_drawn(engine: SyncableGenerator) -> None:
             assert completion.logprobs and len(completion.logprobs) == len(completion.token_ids)
 
 
+def test_a_stop_string_ends_a_response(engine: SyncableGenerator) -> None:
+    """Without one the text is decoded at the end (vLLM), with one it is read while it grows."""
+    free = by_key(list(engine.generate(demo_requests(3, max_tokens=40))))
+    stopped = [
+        replace(request, sampling=replace(request.sampling, stop=(free[request.key].text[9:12],)))
+        for request in demo_requests(3, max_tokens=40)
+    ]
+    for request, completion in zip(stopped, engine.generate(stopped), strict=True):
+        text = free[completion.key].text
+        assert completion.text == text[: text.find(request.sampling.stop[0])] != text
+        assert completion.finish_reason == "stop"
+
+
 def test_a_sync_that_lacks_or_misnames_a_parameter_is_refused() -> None:
     with open_syncable("transformers", tiny(), {"dtype": "float32"}, banned=()) as generator:
         own = _first_weights()

@@ -190,6 +190,7 @@ class VllmGenerator(ScoringGenerator):
             max_tokens=1,
             temperature=0.0,
             prompt_logprobs=0,
+            flat_logprobs=True,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -294,18 +295,12 @@ class VllmGenerator(ScoringGenerator):
 
     def _completion(self, request: Request, output: Any) -> Completion:
         sampled = output.outputs[0]
-        logprobs = None
-        if sampled.logprobs is not None:
-            logprobs = tuple(
-                entry[token].logprob
-                for token, entry in zip(sampled.token_ids, sampled.logprobs, strict=True)
-            )
         return Completion(
             request.key,
             sampled.text,
             "length" if sampled.finish_reason == "length" else "stop",
             token_ids=tuple(sampled.token_ids),
-            logprobs=logprobs,
+            logprobs=None if sampled.logprobs is None else tuple(sampled.logprobs.logprobs),
             usage=Usage(len(output.prompt_token_ids or ()), len(sampled.token_ids)),
         )
 
@@ -324,8 +319,7 @@ class VllmGenerator(ScoringGenerator):
 
 def _last(output: Any, tokens: Sequence[int]) -> tuple[float, ...]:
     """The log-probabilities of a scored prompt's last tokens."""
-    entries = output.prompt_logprobs[-len(tokens) :]
-    return tuple(entry[token].logprob for token, entry in zip(tokens, entries, strict=True))
+    return tuple(output.prompt_logprobs.logprobs[-len(tokens) :])
 
 
 def died(error: Exception) -> GenerationError:
@@ -427,7 +421,8 @@ def sampling_params(
         max_tokens=sampling.max_tokens,
         stop=list(sampling.stop),
         seed=seed if sampling.temperature > 0 else None,
-        logprobs=0 if logprobs else None,
+        logprobs=0 if logprobs else None,  # 0 = of the sampled token only
+        flat_logprobs=logprobs,  # a list of numbers, instead of objects for each token
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_special_tokens=not keep_marks,
         # If white space is allowed in JSON, a small model may write nothing else.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.errors import GenerationError, UsageError
 from vsr1_bench.generation.base import SyncableGenerator
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
-from vsr1_bench.records import Request
+from vsr1_bench.records import Completion, Request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,9 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         self._asleep, self._sleep_level = False, sleep_level
         in_process = args.model_copy(update={"in_process": True, "logprobs": True})
         super().__init__(model, in_process)
+        from transformers import PreTrainedTokenizerFast
+
+        self._fast = isinstance(self.renderer.tokenizer, PreTrainedTokenizerFast)
 
     def _settings(self, model: ModelInfo, *, trust_remote_code: bool) -> dict[str, Any]:
         import torch
@@ -74,7 +78,29 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
     def _params(self, request: Request) -> Any:
         params = super()._params(request)
         params.logit_bias = self.banned or None
+        params.detokenize = not self._decodes_at_end(request)
         return params
+
+    def _decodes_at_end(self, request: Request) -> bool:
+        """Whether a response becomes text when it is finished, and not token by token.
+
+        vLLM decodes each token twice between two forward passes, once for its log-prob, where
+        nobody reads it. Only stop strings need the text while it grows.
+        """
+        return self._fast and not request.sampling.stop
+
+    def _completion(self, request: Request, output: Any) -> Completion:
+        completion = super()._completion(request, output)
+        if not self._decodes_at_end(request):
+            return completion
+        ids, ended = output.outputs[0].token_ids, completion.finish_reason == "stop"
+        text = text_of(
+            self.renderer.tokenizer,
+            output.prompt_token_ids,
+            ids[:-1] if ended else ids,
+            keep_marks=self.renderer.keeps_marks,
+        )
+        return replace(completion, text=text)
 
     def sync(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Load the weights in place, through the engine's own loader, and reset the caches."""
@@ -115,6 +141,32 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         """Allocate the memory of the weights; `sync` allocates that of the KV cache."""
         if self._asleep:
             self.engine.wake_up(["weights"])
+
+
+def text_of(
+    tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int], *, keep_marks: bool
+) -> str:
+    """The text that vLLM makes of a response: it continues the prompt's, in whole characters.
+
+    The text of the tokens alone may begin with another space, or end with half a character.
+
+    Args:
+        tokenizer: A fast one.
+        prompt: The tokens before the response.
+        tokens: The response's, without the one that ended it.
+        keep_marks: Special tokens stay in the text.
+    """
+    from tokenizers.decoders import DecodeStream
+
+    stream, pieces = DecodeStream(list(prompt), skip_special_tokens=not keep_marks), list[str]()
+    for token in tokens:
+        try:
+            piece = stream.step(tokenizer.backend_tokenizer, token)
+        except Exception:  # bytes that change an earlier character; vLLM begins anew, too
+            stream = DecodeStream(skip_special_tokens=not keep_marks)
+            piece = stream.step(tokenizer.backend_tokenizer, token)
+        pieces += [piece] if piece else []
+    return "".join(pieces)
 
 
 def _checksums(model: Any) -> dict[str, int]:
