@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from vsr1_bench.errors import GenerationError, UsageError
@@ -19,6 +20,8 @@ from vsr1_bench.records import Completion, Request
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from vsr1_bench.generation.chat import Prompt
 
 BIAS = -100.0
 """Added to the logits of banned tokens; the lowest value that vLLM accepts."""
@@ -31,6 +34,9 @@ before the last one has ended."""
 
 class SyncableVllm(VllmGenerator, SyncableGenerator):
     """A vLLM engine whose weights a trainer replaces."""
+
+    _latest: tuple[Prompt, Any] | None = None
+    """The latest prompt of a response, and its form for the engine."""
 
     def __init__(
         self,
@@ -81,6 +87,17 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         params.detokenize = not self._decodes_at_end(request)
         return params
 
+    def _input(self, prompt: Prompt, tokens: Sequence[int] = ()) -> Any:
+        """As for an evaluation, but the samples of a prompt, which follow each other, share it.
+
+        An engine in another process would be sent the images with each sample.
+        """
+        if tokens:
+            return super()._input(prompt, tokens)
+        if self._latest is None or not _alike(prompt, self._latest[0]):
+            self._latest = prompt, super()._input(prompt)
+        return self._latest[1]
+
     def _decodes_at_end(self, request: Request) -> bool:
         """Whether a response becomes text when it is finished, and not token by token.
 
@@ -121,6 +138,7 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         Raises:
             GenerationError: requests under way still use prefixes of the old weights.
         """
+        self._latest = None
         if not self.engine.reset_prefix_cache():
             raise GenerationError("vLLM kept its prefix cache: requests are still under way")
         self.engine.reset_encoder_cache()
@@ -141,6 +159,12 @@ class SyncableVllm(VllmGenerator, SyncableGenerator):
         """Allocate the memory of the weights; `sync` allocates that of the KV cache."""
         if self._asleep:
             self.engine.wake_up(["weights"])
+
+
+def _alike(one: Prompt, other: Prompt) -> bool:
+    """Whether two prompts show the same; requests share the decoded images that they have."""
+    images = zip_longest(one.images, other.images)
+    return one.text == other.text and all(a is b for a, b in images)
 
 
 def text_of(
