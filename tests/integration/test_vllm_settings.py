@@ -77,6 +77,12 @@ def test_the_engine_gets_the_batch_sizes_of_offline_use(
         assert generator.capacity == max(512, sequences)  # the engine is never kept waiting
 
 
+def test_on_a_cpu_samples_share_short_prompts(resolve: Any) -> None:
+    with resolve(SyncableVllm, None, max_model_len=1024) as generator:
+        cache = generator.engine.vllm_config.cache_config
+        assert cache.enable_prefix_caching and cache.block_size == 32
+
+
 def test_given_batch_sizes_take_precedence(resolve: Any) -> None:
     card = ("NVIDIA H100 80GB HBM3", 80)
     given = {"max_num_seqs": 7, "max_num_batched_tokens": 2048, "capacity": 9}
