@@ -1,6 +1,6 @@
 r"""Two layers of a real model's width through vLLM and the trainer: one GRPO step, checked.
 
-    python scripts/real_width.py [--untied] [--lora RANK] [--alone] [--pixels 4194304]
+    python scripts/real_width.py [--untied] [--lora RANK] [--padded] [--pixels 4194304]
 
 The model is a Qwen2.5-VL of 3B with random weights and two layers: real widths, the real
 vocabulary, a tied or an untied head. Its prompt is an image of so many pixels and a question.
@@ -79,7 +79,7 @@ def settings(args: argparse.Namespace, folder: Path) -> list[str]:
         "beta": 0,
         "output_dir": folder / "run",
     }
-    if args.alone:
+    if args.padded:
         recipe["packing"] = "false"
     if args.lora:
         recipe |= {"lora_rank": args.lora, "freeze": "[]"}
@@ -117,7 +117,7 @@ def main() -> int:
     parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="train adapters")
     parser.add_argument("--pixels", type=int, default=4_194_304)
     parser.add_argument(
-        "--alone", action="store_true", help="a copy of the prompt for each of the two answers"
+        "--padded", action="store_true", help="a padded row for each of the two answers"
     )
     parser.add_argument("--backend", choices=("vllm", "transformers"), default="vllm")
     args = parser.parse_args()
