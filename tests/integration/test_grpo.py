@@ -22,7 +22,7 @@ from tests.training import (  # noqa: E402
     trainer,
     weights,
 )
-from vsr1_bench.errors import UsageError  # noqa: E402
+from vsr1_bench.errors import BenchError, UsageError  # noqa: E402
 from vsr1_bench.generation.transformers_sync import SyncableTransformers  # noqa: E402
 from vsr1_bench.train import grpo  # noqa: E402
 from vsr1_bench.train.core import logprobs  # noqa: E402
@@ -304,6 +304,27 @@ def test_credit_for_descriptions_and_component_advantages_train(tmp_path: Path) 
     advantages = torch.tensor([line["advantage"] for line in said])
     assert advantages.mean().abs() < 1e-5 and abs(advantages.std() - 1) < 1e-3
     assert told["advantage/max"] == pytest.approx(float(advantages.max()))
+
+
+def test_a_reader_that_thinks_is_drawn(tmp_path: Path) -> None:
+    def plan(number: int, asked: Asked) -> Reply:
+        if asked.body["temperature"] != 1:
+            return failure(400, "Unsupported value: 'temperature' does not support 0.")
+        return Reply(body=chat("<think> </think> \\boxed{2}"))
+
+    changes = {"task": None, "dataset": str(counting_rows(tmp_path / "rows", gold="2"))}
+    changes |= {"judge": "string_match", "objective": "external_perception"}
+    with ChatServer(plan) as server:
+        changes |= {"perception_model": "m", "perception_base_url": server.url}
+        refused = small_recipe(tmp_path / "greedy", max_steps=1, **changes)
+        drawn = small_recipe(tmp_path / "drawn", max_steps=1, reader="drawn", **changes)
+        way = "reader=drawn temperature=1"
+        with trainer(refused) as t, pytest.raises(BenchError, match=way):
+            t.run()
+        with trainer(drawn) as t:
+            t.run()
+    (told,) = metrics(tmp_path / "drawn")
+    assert told["excluded_share"] == 0
 
 
 def test_another_model_reads_the_descriptions_over_http(

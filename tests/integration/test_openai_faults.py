@@ -78,6 +78,10 @@ HOPELESS = {
         failure(400, "'temperature' does not support 0; only the default (1) value is supported"),
         "--gen_kwargs temperature=1",
     ),
+    "field": (
+        failure(400, "Unsupported parameter: 'temperature' is not supported with this model."),
+        "--gen_kwargs temperature=1",
+    ),
     "fastapi": (Reply(422, {"detail": [{"msg": "field required"}]}), "field required"),
 }
 
@@ -89,6 +93,21 @@ def test_what_cannot_pass_fails_its_sample_without_retries(fault: str) -> None:
     assert answer.finish_reason == "error" and answer.text == ""
     assert reason in (answer.error or "")
     assert len(server.asked) == 1
+
+
+def test_a_gateway_to_openai_gets_no_field_that_says_the_default() -> None:
+    def plan(number: int, asked: Asked) -> Reply:
+        named = {"temperature", "top_p"} & {*asked.body}
+        refusal = f"Unsupported parameter: {sorted(named)} is not supported with this model."
+        return failure(400, refusal) if named else Reply()
+
+    typed = {"vllm_fields": False, "max_completion_tokens": True}
+    for args, fine in (({}, False), (typed, True)):
+        with ChatServer(plan) as server:
+            answer = ask(server, [request("q0", temperature=1.0)], **args)["q0"]
+        assert (answer.error is None) == fine
+        way = "(a gateway to OpenAI's models, without temperature: --model_args vllm_fields=false"
+        assert fine or way in (answer.error or "")
 
 
 def test_an_answer_cut_at_the_limit_is_an_answer() -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from vsr1_bench.calibration.units import Judged, Place
 from vsr1_bench.errors import StoreError, UsageError
 from vsr1_bench.perception.reader import description_in, perception_key
+from vsr1_bench.scoring.join import captions_of
 
 LEAST = 10
 """Labels drawn from a stratum, if it has as many responses."""
@@ -130,9 +131,9 @@ def _texts(run: Judged, places: set[Place]) -> dict[Place, dict[str, str]]:
     ids = {sample_id for sample_id, _ in places}
     samples = {s.id: s for s in run.run.stream_samples() if s.id in ids}
     captions = {}
-    if run.reader is not None and run.reader.descriptions == "caption":
-        captions = {c.sample_id: c for c in run.run.captions().values()}
     perceptions = run.run.perceptions() if run.reader is not None else {}
+    if run.reader is not None and run.reader.descriptions == "caption":
+        captions = captions_of(run.run, perceptions, run.reader.digest())
     texts = {}
     for made in run.run.generations().values():
         place = made.sample_id, made.index

@@ -251,8 +251,9 @@ def add_reader(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reader_args",
         default="",
-        help="max_tokens, seed; openai: reasoning_effort, extra_body={…}; and arguments of the "
-        "backend, listed by vsr1-bench ls model_args (concurrency, timeout, …): a=1,b=2",
+        help="max_tokens, seed, temperature (0 unless given; self takes only this one); openai: "
+        "reasoning_effort, extra_body={…}; and arguments of the backend, listed by "
+        "vsr1-bench ls model_args (concurrency, timeout, …): a=1,b=2",
     )
 
 

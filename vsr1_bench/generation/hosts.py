@@ -25,13 +25,14 @@ class Host:
     the default as value, and leaving them out says the same."""
 
 
+# All chat models take `max_completion_tokens`; reasoning models take nothing else.
+OPENAI = Host(
+    ("api.openai.com", ".api.openai.com", ".openai.azure.com"),
+    {"vllm_fields": False, "max_completion_tokens": True},
+    {"temperature": 1.0, "top_p": 1.0},
+)
 HOSTS = (
-    # All chat models take `max_completion_tokens`; reasoning models take nothing else.
-    Host(
-        ("api.openai.com", ".api.openai.com", ".openai.azure.com"),
-        {"vllm_fields": False, "max_completion_tokens": True},
-        {"temperature": 1.0, "top_p": 1.0},
-    ),
+    OPENAI,
     # An unknown field is an error there.
     Host(("generativelanguage.googleapis.com",), {"vllm_fields": False}, {}),
 )
@@ -48,6 +49,19 @@ def known_host(url: str | None) -> Host | None:
         if any(name == known or (known[0] == "." and name.endswith(known)) for known in host.names):
             return host
     return None
+
+
+def defaults_at(url: str | None, args: Mapping[str, Any]) -> Mapping[str, float]:
+    """The sampling fields that are left out if they have these values.
+
+    Args:
+        url: The endpoint. One that is given the arguments of OpenAI's hosts is a gateway to them.
+        args: The arguments of backend `openai`.
+    """
+    host = known_host(url)
+    if host is None and OPENAI.args.items() <= args.items():
+        host = OPENAI
+    return host.defaults if host else {}
 
 
 def with_host_args(url: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ key, an unknown model, a missing endpoint or one that asks for a very long wait 
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import openai
@@ -38,8 +39,9 @@ from vsr1_bench.generation.chat_reply import (
     read_logprobs,
     read_message,
 )
+from vsr1_bench.generation.flags import PERCEPTION_FLAGS
 from vsr1_bench.generation.further_fields import body_fields, headers_of
-from vsr1_bench.generation.hosts import known_host
+from vsr1_bench.generation.hosts import OPENAI, defaults_at
 from vsr1_bench.generation.images import data_url
 from vsr1_bench.generation.models import ModelInfo, checked_url
 from vsr1_bench.records import Completion, ImagePlace, Message, Request, Usage
@@ -52,6 +54,7 @@ log = logging.getLogger(__name__)
 KEY_VARIABLE = "OPENAI_API_KEY"
 
 
+_NOT_TAKEN = re.compile(r"unsupported|not support|unrecogni[sz]ed|unknown|default \(1\)", re.I)
 RAW = {"X-Stainless-Raw-Response": "true"}
 """The header by which the client returns the raw reply (its `with_raw_response`)."""
 
@@ -91,8 +94,7 @@ class OpenAIGenerator(CallingGenerator):
         self._marked = False
         """Whether a byte order mark has been reported."""
         self._flags = model.flags
-        host = known_host(model.base_url)
-        self._defaults = host.defaults if host else {}
+        self._defaults = defaults_at(model.base_url, args.model_dump())
         url, key = checked_url(model.base_url or "", model.flags), checked_key(key_variable)
         headers = headers_of(model.flags.headers_variable)
         self._client = openai.AsyncOpenAI(
@@ -181,19 +183,33 @@ class OpenAIGenerator(CallingGenerator):
                 f"{self._flags.base_url} (which ends in /v1 for most servers)"
             )
         if status < 500 and status not in RETRIED_STATUS:
-            return failed(request, self._hint(reason))
+            return failed(request, self._hint(reason, request))
         raise self._later(reason, asked_seconds(error.response.headers.get("retry-after")))
 
-    def _hint(self, reason: str) -> str:
+    def _hint(self, reason: str, request: Request) -> str:
+        """The reason of a refused request, with the way out where a field is not taken."""
         flag = self._flags.args
         if self.args.vllm_fields and any(f in reason for f in ("top_k", "min_p", "repetition_pen")):
             return f"{reason} (an endpoint without these fields: {flag} vllm_fields=false)"
-        if "temperature" in reason and "default (1)" in reason and self._flags.role != "reader":
-            sampling = "--gen_kwargs" if self._flags.role == "backend" else flag
-            return f"{reason} (a model that takes no other: {sampling} temperature=1)"
+        refused = next(
+            (f for f in OPENAI.defaults if f in reason and _NOT_TAKEN.search(reason)), None
+        )
+        if refused and getattr(request.sampling, refused) != OPENAI.defaults[refused]:
+            return f"{reason} (a model that takes no other: {self._setting(request)} {refused}=1)"
+        if refused and not self._defaults:
+            given = "vllm_fields=false,max_completion_tokens=true"
+            return f"{reason} (a gateway to OpenAI's models, without {refused}: {flag} {given})"
         if "max_completion_tokens" in reason and not self.args.max_completion_tokens:
             return f"{reason} ({flag} max_completion_tokens=true)"
         return reason
+
+    def _setting(self, request: Request) -> str:
+        """The flag or recipe key of a request's sampling."""
+        if self._flags is PERCEPTION_FLAGS:
+            return "reader=drawn"
+        if self._flags.role != "backend":
+            return self._flags.args
+        return "--gen_kwargs" if request.stage == "answer" else "--reader self --reader_args"
 
     async def _is_there(self) -> bool:
         try:

@@ -1,22 +1,23 @@
 """Who reads the descriptions of the second pass, and how: part of every perception's key.
 
 The reader `self` is the model that wrote them. Any other reader is an LLM that is called like a
-judge: `openai`, `gemini` (as in the paper) or `vllm`. All readers are greedy, whatever the sampling
-of the first pass, because the question is what the description contains, not how a sample uses it.
+judge: `openai`, `gemini` (as in the paper) or `vllm`. Readers are greedy, whatever the sampling of
+the first pass, because the question is what the description contains, not how a sample uses it.
+Only models that refuse temperature 0 get another, by `--reader_args temperature=1`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from vsr1_bench.answers import final_region, mark_tags, read_description
 from vsr1_bench.errors import UsageError, nearest
-from vsr1_bench.generation.connect import CONNECT, Connection, ConnectOptions
+from vsr1_bench.generation.connect import CONNECT, Connection, ConnectOptions, split_args
 from vsr1_bench.generation.costs import Spending
 from vsr1_bench.generation.flags import Flags
 from vsr1_bench.prompts.formats import (
@@ -54,6 +55,14 @@ class ReaderOptions(ConnectOptions):
     """Prices and the cost limit, for judges and reader together."""
     thinking_tags: tuple[str, ...] = ()
     """Further tags of thinking (`answers.mark_tags`), which contain no description."""
+
+    def own_temperature(self) -> float:
+        """The temperature of the evaluated model's own readings and captions; usually 0, greedy.
+
+        Raises:
+            UsageError: one that is not valid.
+        """
+        return _checked(split_args(self, {})[0]).temperature if self.name == SELF else 0.0
 
 
 class ReaderSpec(Strict):
@@ -101,12 +110,15 @@ class ReaderSpec(Strict):
 
 
 def self_reader(
-    spec: RunSpec, descriptions: Descriptions, thinking_tags: tuple[str, ...] = ()
+    spec: RunSpec,
+    descriptions: Descriptions,
+    thinking_tags: tuple[str, ...] = (),
+    temperature: float = 0.0,
 ) -> ReaderSpec:
     """The model of a run as the reader of its own descriptions.
 
-    It reads greedily, in the layout of the run's prompt format. System message, limits, stop
-    strings and repetition penalty are those of the run.
+    It reads in the layout of the run's prompt format. System message, limits, stop strings and
+    repetition penalty are those of the run.
 
     Raises:
         UsageError: the run's responses were made elsewhere, so its model cannot be called.
@@ -119,7 +131,7 @@ def self_reader(
         model=spec.model.id,
         fingerprint=spec.model.fingerprint,
         verified=spec.model.verified,
-        sampling=_greedy_spec(Sampling(**spec.sampling.model_dump())),
+        sampling=_checked(second_sampling(spec.sampling, temperature)),
         told={},
         prompt_hash=reader_hash(asked.images, asked.thinking),
         system=spec.prompt.system,
@@ -129,13 +141,25 @@ def self_reader(
     )
 
 
-def greedy(sampling: Sampling) -> Sampling:
-    """The same limits with greedy decoding."""
-    return replace(sampling, temperature=0.0, top_p=1.0, top_k=-1, min_p=0.0, n=1)
+def second_sampling(sampling: SamplingSpec | Sampling, temperature: float = 0.0) -> Sampling:
+    """The sampling of the second pass: the limits of this one, and one reply; 0 = greedy."""
+    fields = sampling.model_dump() if isinstance(sampling, SamplingSpec) else asdict(sampling)
+    plain = {"temperature": temperature, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "n": 1}
+    return Sampling(**(fields | plain))
 
 
-def _greedy_spec(sampling: Sampling) -> SamplingSpec:
-    return SamplingSpec(**asdict(greedy(sampling)))
+def _checked(sampling: Sampling) -> SamplingSpec:
+    """The sampling as a spec.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+    try:
+        return SamplingSpec(**asdict(sampling))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{READER_FLAGS.args} {first['loc'][0]}={first['input']}"
+        raise UsageError(f"{name}: {first['msg']}") from None
 
 
 def _caption_hash(descriptions: Descriptions) -> str | None:
@@ -156,14 +180,15 @@ def external_reader(
     connection = CONNECT[options.name](options)
     if options.name in PAID:
         options.spending.check(connection.model)
-    if connection.sampling.temperature != 0:
-        raise UsageError(f"{READER_FLAGS.args} temperature: readers are greedy; drop it")
+    sampling = connection.sampling
+    if sampling.temperature == 0:  # the greedy readers of old had no other top_p
+        sampling = second_sampling(sampling)
     spec = ReaderSpec(
         name=options.name,
         model=connection.model,
         fingerprint=connection.mark,
         verified=options.name == "vllm",
-        sampling=_greedy_spec(connection.sampling),
+        sampling=_checked(sampling),
         told=dict(connection.settings),
         prompt_hash=reader_hash("mark"),
         system=None,

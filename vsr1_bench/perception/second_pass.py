@@ -27,8 +27,8 @@ from vsr1_bench.perception.reader import (
     ReaderSpec,
     description_hash,
     description_in,
-    greedy,
     perception_key,
+    second_sampling,
 )
 from vsr1_bench.prompts.formats import describe_messages, reading_messages
 from vsr1_bench.records import (
@@ -161,7 +161,9 @@ class SecondPass:
         assert spec.sampling is not None
         self._descriptions, self._system = descriptions, spec.prompt.system
         self._tags = reader.thinking_tags if reader else ()
-        self._sampling = greedy(Sampling(**spec.sampling.model_dump()))
+        self._sampling = second_sampling(
+            spec.sampling, reader.sampling.temperature if reader else 0.0
+        )
         self._spec_digest = spec.digest()
         self.captions = Tally("captions")
         self._unread: dict[str, str] = {}
@@ -230,7 +232,7 @@ class SecondPass:
         if not sample.images:
             return None
         messages = describe_messages(sample, system=self._system)
-        key = caption_key(self._spec_digest, sample, messages)
+        key = caption_key(self._spec_digest, sample, messages, self._sampling.temperature)
         if key in self._known:
             text = self._unread.pop(key, None)
             return None if text is None else self._reading(sample, key, 0, text)
@@ -238,9 +240,12 @@ class SecondPass:
         return Request(key, messages, self._sampling, sample.images, sample.id, stage="caption")
 
 
-def caption_key(spec_digest: str, sample: Sample, messages: Sequence[Message]) -> str:
+def caption_key(
+    spec_digest: str, sample: Sample, messages: Sequence[Message], temperature: float = 0.0
+) -> str:
     """Key of a separately requested description; its prompt is part of the messages."""
-    return request_key(f"{spec_digest} caption", sample.id, messages, sample.images, 0)
+    how = f" at temperature {temperature:g}" if temperature else ""  # keys of old have none
+    return request_key(f"{spec_digest} caption{how}", sample.id, messages, sample.images, 0)
 
 
 def reading_request(

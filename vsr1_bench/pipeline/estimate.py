@@ -14,9 +14,8 @@ from vsr1_bench.perception.reader import PAID as PAID_READERS
 from vsr1_bench.perception.reader import (
     SELF,
     ReaderSpec,
-    greedy,
     perception_key,
-    self_reader,
+    second_sampling,
 )
 from vsr1_bench.perception.second_pass import caption_key, reading_request, stored_descriptions
 from vsr1_bench.pipeline.plan import RunOptions, plan
@@ -109,8 +108,9 @@ class _Missing:
 
     def __init__(self, run: TaskRun, options: RunOptions) -> None:
         """Go through the samples of the run."""
-        self.run, self._tags = run, options.reader.thinking_tags
+        self.run, self._options = run, options
         self.describing = None if run.blind else options.descriptions
+        self._second = second_sampling(run.sampling, options.reader.own_temperature())
         self.answers: list[Request] = []
         self.captions: list[Request] = []
         self.unjudged: list[tuple[Sample, str, Stage]] = []
@@ -135,15 +135,14 @@ class _Missing:
 
     def _caption(self, sample: Sample) -> Request:
         messages = describe_messages(sample, system=self.run.spec.prompt.system)
-        key = caption_key(self.run.digest, sample, messages)
-        return Request(key, messages, greedy(self.run.sampling), (), sample.id, stage="caption")
+        key = caption_key(self.run.digest, sample, messages, self._second.temperature)
+        return Request(key, messages, self._second, (), sample.id, stage="caption")
 
     def reader(self, external: ReaderSpec | None) -> tuple[ReaderSpec, bool]:
         """The reader, and whether it is the model itself."""
-        assert self.describing is not None
         if external is not None:
             return external, False
-        return self_reader(self.run.spec, self.describing, self._tags), True
+        return self._options.own_reader(self.run.spec), True
 
 
 def _add_readings(

@@ -67,13 +67,15 @@ class ReaderFlags(ThinkingFlags):
             UsageError: flags of another reader for the reader `self`, or values that are not valid.
         """
         name = self.reader or SELF
-        if name == SELF and any((self.reader_model, self.reader_base_url, self.reader_args)):
+        further = {*self.reader_args} - {"temperature"}
+        if name == SELF and (self.reader_model or self.reader_base_url or further):
             raise UsageError(
                 "--reader_model, --reader_base_url, --reader_args go with --reader openai, gemini "
-                "or vllm; the reader `self` is the model itself"
+                "or vllm; the reader `self` is the model itself and takes only --reader_args "
+                "temperature"
             )
         refuse_key(self.reader_base_url, "--reader_base_url", "VSR1_READER_API_KEY")
-        return ReaderOptions(
+        options = ReaderOptions(
             name=name,
             model=self.reader_model,
             base_url=self.reader_base_url,
@@ -83,6 +85,8 @@ class ReaderFlags(ThinkingFlags):
             dry_run=self.dry_run,
             batch=self.batch,
         )
+        options.own_temperature()  # a wrong one is refused before anything is made
+        return options
 
 
 class RunFlags(JudgeFlags, ReaderFlags):
@@ -175,6 +179,9 @@ class RunFlags(JudgeFlags, ReaderFlags):
             raise UsageError(
                 "--use_cache: the run folder is the cache; rerun with the same --output_path"
             )
+        reader = self.reader_options(spending)
+        if reader.name == SELF and self.reader_args and self.perception is None:
+            raise UsageError("--reader_args: this run has no second pass; add --perception")
         refuse_other_forms(self.model, self.model_args, self.backend, self.base_url)
         return RunOptions(
             model=self.model,
@@ -201,7 +208,7 @@ class RunFlags(JudgeFlags, ReaderFlags):
             force_unlock=self.force_unlock,
             progress=self.progress,
             perception=self.perception,
-            reader=self.reader_options(spending),
+            reader=reader,
             spending=spending or Spending(),
             blind=parse_variants(self.blind),
             circular=self.variant is not None,

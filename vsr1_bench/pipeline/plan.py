@@ -28,6 +28,7 @@ from vsr1_bench.perception.reader import (
     ReaderOptions,
     ReaderSpec,
     external_reader,
+    self_reader,
 )
 from vsr1_bench.pipeline.stream import TaskRun
 from vsr1_bench.prompts.formats import DEFAULT_FORMAT, OWN, PromptFormat, get_format, trained_with
@@ -105,6 +106,12 @@ class RunOptions:
         if self.descriptions is None or self.reader.name == SELF:
             return None
         return external_reader(self.reader, self.descriptions)
+
+    def own_reader(self, spec: RunSpec) -> ReaderSpec:
+        """The model of a run as the reader of its own descriptions."""
+        assert self.descriptions is not None
+        reader = self.reader
+        return self_reader(spec, self.descriptions, reader.thinking_tags, reader.own_temperature())
 
     def batched(self) -> dict[str, bool | None]:
         """The model and its reader, for `connect.batch_note`."""

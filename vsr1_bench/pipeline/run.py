@@ -18,7 +18,7 @@ from vsr1_bench.generation.base import Generator
 from vsr1_bench.generation.connect import Connection, by_batch
 from vsr1_bench.generation.models import ModelInfo
 from vsr1_bench.generation.open import PAID, open_generator
-from vsr1_bench.perception.reader import SELF, ReaderSpec, self_reader
+from vsr1_bench.perception.reader import SELF, ReaderSpec
 from vsr1_bench.perception.second_pass import SecondPass, read_runs
 from vsr1_bench.pipeline.dependence import check_backend, measure_dependences
 from vsr1_bench.pipeline.key_memo import KeyMemo, asking_digest
@@ -143,7 +143,7 @@ def _open(run: TaskRun, options: RunOptions, backend: str, stack: ExitStack) -> 
     descriptions, itself = options.descriptions, options.reader.name == SELF
     if descriptions is None or run.blind or not (itself or descriptions == "caption"):
         return OpenRun(run, writer, None, _memo(run, writer, options.shard, stack))
-    reader = self_reader(run.spec, descriptions, options.reader.thinking_tags) if itself else None
+    reader = options.own_reader(run.spec) if itself else None
     second = SecondPass(run.folder, run.spec, descriptions, reader, options.shard)
     stack.callback(second.close)
     run.further = [second.captions] if descriptions == "caption" else []

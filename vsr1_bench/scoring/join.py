@@ -9,7 +9,7 @@ from pathlib import Path
 from vsr1_bench._util.garbage import without_gc
 from vsr1_bench.answers import extract, mark_tags, states_answer
 from vsr1_bench.perception.reader import ReaderSpec, description_in, perception_key
-from vsr1_bench.records import Generation, ImagePlace, Judgment, Sample
+from vsr1_bench.records import Generation, ImagePlace, Judgment, Perception, Sample
 from vsr1_bench.scoring.metrics import Response
 from vsr1_bench.scoring.shortcuts import Seen
 from vsr1_bench.store.journal_index import OutputSummary, VerdictSummary, check_asked
@@ -139,7 +139,7 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
     digest, captioned = reader.digest(), reader.descriptions == "caption"
     judged, perceptions = run.judgments(verdicts), run.perceptions()
     of_readings = run.judgments(run.perception_judgment_path(verdicts))
-    captions = {c.sample_id: c for c in run.captions().values()} if captioned else {}
+    captions = captions_of(run, perceptions, digest) if captioned else {}
     seen = []
     has_answers = "answer" not in run.withheld()
     for row, sample, generation in _asked(run, run.placed_samples()):
@@ -170,6 +170,22 @@ def join_readings(run: RunFolder, verdicts: Path, reader: ReaderSpec) -> list[Se
         leaks = _leaks(sample, text, description) if has_answers else None
         seen.append(Seen(sample.id, groups, correct, True, sufficient, leaks, cut))
     return seen
+
+
+def captions_of(
+    run: RunFolder, perceptions: Mapping[str, Perception], reader: str
+) -> dict[str, Generation]:
+    """Sample -> its caption; of several, at different temperatures, the one that is read.
+
+    Args:
+        run: A stored run.
+        perceptions: Its readings.
+        reader: The digest of the reader.
+    """
+    read = {one.source for one in perceptions.values() if one.reader == reader}
+    captions = run.captions().values()
+    ordered = sorted(captions, key=lambda one: (one.error is None, one.key in read))
+    return {one.sample_id: one for one in ordered}
 
 
 def _asked(

@@ -311,9 +311,9 @@ def test_labels_say_nothing_about_a_second_pass(tmp_path: Path) -> None:
         ),
         (
             ReaderOptions(
-                name="openai", model="m", base_url="http://h/v1", args={"temperature": 1}
+                name="openai", model="m", base_url="http://h/v1", args={"temperature": 3}
             ),
-            "readers are greedy",
+            "--reader_args temperature=3",
         ),
         (ReaderOptions(name="gemini"), "reader 'gemini' needs a key"),
     ],
