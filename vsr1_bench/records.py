@@ -259,6 +259,8 @@ class Dependence:
     tokens: int
     """Number of its tokens."""
     error: str | None = None
+    unscorable: str | None = None
+    """Why no attempt can score it; such a line is not tried again."""
     created: str = ""
     """UTC, ISO 8601."""
     schema: int = SCHEMA_VERSION

@@ -90,8 +90,35 @@ def test_a_response_with_an_image_token_is_left_out_once(tmp_path: Path) -> None
     assert (left["key"], left["error"]) == (first, None)
     (score,) = run.scores()
     assert score["metrics"]["visual_dependence"]["n"] == 5
+    assert "visual_dependence without 1 of 6 responses, not scorable: the text" in done.stdout
     again = here(*command(tmp_path, "--visual_dependence"))
     assert again.returncode == 0 and "loading tiny" not in again.stderr
+
+
+def test_a_response_that_fills_the_context_is_left_out_once(tmp_path: Path) -> None:
+    pytest.importorskip("vllm", reason="backend vllm is not installed here")
+    words = [
+        *("run", "--model", "tiny", "--backend", "vllm", "--tasks", "demo", "--limit", 3),
+        *("--model_args", "dtype=float32,max_model_len=106", "--output_path", tmp_path / "runs"),
+        "--visual_dependence",
+    ]
+    done = here(*words)
+    assert done.returncode == 0, done.stderr
+    left = [line for line in stored(tmp_path) if line["value"] is None]
+    reason = "prompt and response fill the context: 106 tokens, at most 105 can be scored"
+    assert [line["unscorable"] for line in left] == [reason] * 2
+    assert done.stderr.count("is not scored: prompt and response fill") == 2
+    (run,) = find_runs(tmp_path / "runs")
+    (score,) = run.scores()
+    note = f"visual_dependence without 2 of 3 responses, not scorable: {reason}"
+    assert note in score["notes"] and score["metrics"]["visual_dependence"]["n"] == 1
+    assert f"tiny, demo: {note}." in done.stdout
+    for columns in ("task,visual_dependence", "task"):
+        wide = here("table", tmp_path / "runs", "--columns", columns)
+        assert (note in wide.stdout) == ("visual" in columns)
+    again = here(*words)
+    assert again.returncode == 0 and "loading tiny" not in again.stderr
+    assert len(stored(tmp_path)) == 3
 
 
 def test_it_travels_in_a_bundle(tmp_path: Path) -> None:

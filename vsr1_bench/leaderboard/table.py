@@ -20,8 +20,7 @@ from vsr1_bench.leaderboard.shortcuts import (
     readers_remark,
     undescribed,
 )
-from vsr1_bench.scoring.dependence import METRIC as DEPENDENCE
-from vsr1_bench.scoring.dependence import UNIT
+from vsr1_bench.scoring.dependence import dependence_remarks
 from vsr1_bench.scoring.score import RANKED_FROM
 
 # Shown only if runs differ in them.
@@ -169,5 +168,4 @@ def footnotes(documents: Sequence[dict[str, Any]], values: str) -> list[str]:
     if readers := [label for d in documents if (label := reader_label(d)) is not None]:
         notes.append(readers_remark(readers))
     notes += cut_remarks(documents)
-    notes += [UNIT] if any(DEPENDENCE in d["metrics"] for d in documents) else []
-    return notes
+    return notes + dependence_remarks(documents)

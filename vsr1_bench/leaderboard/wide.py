@@ -25,7 +25,7 @@ from vsr1_bench.leaderboard.shortcuts import (
     usual_readers,
 )
 from vsr1_bench.scoring.dependence import METRIC as DEPENDENCE
-from vsr1_bench.scoring.dependence import UNIT
+from vsr1_bench.scoring.dependence import dependence_remarks
 from vsr1_bench.store.judge_names import bare
 
 HEADLINE = "accuracy"
@@ -131,7 +131,8 @@ def build_grid(
     cells = [cell for row in rows for cell in row.cells.values()]
     if readers := {cell.reader for cell in cells if cell.reader}:
         grid.remarks.append(readers_remark(readers))
-    grid.remarks += [UNIT] if any(column.metric == DEPENDENCE for column in columns) else []
+    if any(column.metric == DEPENDENCE for column in columns):
+        grid.remarks += dependence_remarks([one.document for one in chosen])
     grid.remarks += _precision_remarks(rows)
     grid.remarks += [table.note for table in reported if table.note and _shown(table, columns)]
     return grid

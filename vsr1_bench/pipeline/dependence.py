@@ -19,7 +19,7 @@ from vsr1_bench.errors import UsageError
 from vsr1_bench.generation.base import Generator, ScoringGenerator
 from vsr1_bench.generation.tally import Tally
 from vsr1_bench.pipeline.stream import TaskRun, requests_of
-from vsr1_bench.records import Dependence, Request
+from vsr1_bench.records import Dependence, Generation, Request
 from vsr1_bench.store.dependences import read_dependences
 from vsr1_bench.store.journal import Journal
 from vsr1_bench.store.run_folder import Shard, shard_part, utc_now
@@ -85,7 +85,7 @@ def measure_dependences(
                 engine = opening()
                 if not isinstance(engine, ScoringGenerator):
                     raise UsageError("--visual_dependence: this engine returns no log-probs")
-                found = _scored(engine, texts)
+                found = _scored(engine, texts, _longest(engine))
                 with Journal(journal) as file:
                     for one in found:
                         file.append(asdict(one))
@@ -93,11 +93,23 @@ def measure_dependences(
                         bar.update()
 
 
-def _missing(run: TaskRun, tally: Tally, shard: Shard) -> Iterator[tuple[Request, str]]:
-    """Requests with images whose response is stored and whose dependence is not, with its text."""
+def _longest(engine: ScoringGenerator) -> int | None:
+    """The most tokens that can be scored, prompt included; None = no limit is known.
+
+    vLLM scores a text as a prompt, and wants room for one token more.
+    """
+    from vsr1_bench.generation.vllm import VllmGenerator
+
+    if not isinstance(engine, VllmGenerator):
+        return None
+    return int(engine.engine.model_config.max_model_len) - 1
+
+
+def _missing(run: TaskRun, tally: Tally, shard: Shard) -> Iterator[tuple[Request, Generation]]:
+    """Requests with images whose response is stored and whose dependence is not."""
     known = {key for key, one in read_dependences(run.folder).items() if one.error is None}
     stored = {
-        key: made.text
+        key: made
         for key, made in run.folder.generations().items()
         if made.error is None and made.text
     }
@@ -111,18 +123,21 @@ def _missing(run: TaskRun, tally: Tally, shard: Shard) -> Iterator[tuple[Request
                 yield request, stored[request.key]
 
 
-def _scored(engine: ScoringGenerator, texts: Sequence[tuple[Request, str]]) -> list[Dependence]:
+def _scored(
+    engine: ScoringGenerator, texts: Sequence[tuple[Request, Generation]], longest: int | None
+) -> list[Dependence]:
     asked: list[tuple[Request, list[int]]] = []
     found = []
-    for request, text in texts:
+    for request, made in texts:
+        tokens: list[int] = []
         try:
-            engine.renderer.refuse_reserved([text])
+            engine.renderer.refuse_reserved([made.text])
+            tokens = engine.renderer.tokenizer.encode(made.text, add_special_tokens=False)
+            _refuse_size((made.usage.prompt_tokens or 0) + len(tokens), longest)
         except ValueError as refused:
-            # No other attempt can score it: stored without a value, and without an error to retry.
             log.warning("the response to %s is not scored: %s", request.sample_id, refused)
-            found.append(_line(request, 0, None))
+            found.append(_line(request, len(tokens), None, unscorable=str(refused)))
             continue
-        tokens = engine.renderer.tokenizer.encode(text, add_special_tokens=False)
         if tokens:
             asked.append((request, tokens))
     both = zip(asked, engine.scores(asked), engine.scores(asked, masked=True), strict=True)
@@ -135,8 +150,24 @@ def _scored(engine: ScoringGenerator, texts: Sequence[tuple[Request, str]]) -> l
     return found
 
 
+def _refuse_size(size: int, longest: int | None) -> None:
+    """Refuse a text that the engine cannot score.
+
+    Raises:
+        ValueError: it has too many tokens.
+    """
+    if longest is not None and size > longest:
+        raise ValueError(
+            f"prompt and response fill the context: {size} tokens, at most {longest} can be scored"
+        )
+
+
 def _line(
-    request: Request, tokens: int, value: float | None, error: str | None = None
+    request: Request,
+    tokens: int,
+    value: float | None,
+    error: str | None = None,
+    unscorable: str | None = None,
 ) -> Dependence:
     return Dependence(
         key=request.key,
@@ -145,5 +176,6 @@ def _line(
         value=value,
         tokens=tokens,
         error=error,
+        unscorable=unscorable,
         created=utc_now(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,14 +23,22 @@ UNIT = (
 """The remark of tables."""
 
 
-def add_dependence(document: dict[str, Any], run: RunFolder, task: Task) -> None:
+def add_dependence(document: dict[str, Any], run: RunFolder, task: Task) -> str | None:
     """Add the mean visual dependence of the responses that have one, if any has.
 
     Responses to prompts without images have none. Neither have failed and empty ones.
+
+    Returns:
+        A note on responses that no attempt can score; None if there are none.
     """
-    measured = [one for one in read_dependences(run).values() if one.value is not None]
+    tried = [one for one in read_dependences(run).values() if one.error is None]
+    measured = [one for one in tried if one.value is not None]
+    note = None
+    if left := [one for one in tried if one.value is None]:
+        why = left[0].unscorable or "the text holds an image token"  # lines of old have no reason
+        note = f"{METRIC} without {len(left)} of {len(tried)} responses, not scorable: {why}"
     if not measured:
-        return
+        return note
     samples = run.samples()
     sums: dict[str, list[float]] = defaultdict(list)
     for one in measured:
@@ -41,3 +50,16 @@ def add_dependence(document: dict[str, Any], run: RunFolder, task: Task) -> None
     low, high = mean_interval(totals, sizes) or (None, None)
     value = Value(float(totals.sum() / sizes.sum()), low, high, len(measured))
     document["metrics"][METRIC] = {**asdict(value), "unit": "own"}
+    return note
+
+
+def dependence_remarks(documents: Sequence[dict[str, Any]]) -> list[str]:
+    """What tables say of visual dependence, if a score has it."""
+    notes = {
+        f"{document['model']}, {document['task']}: {note}."
+        for document in documents
+        for note in document.get("notes", ())
+        if note.startswith(METRIC)
+    }
+    unit = [UNIT] if any(METRIC in document["metrics"] for document in documents) else []
+    return unit + sorted(notes)

@@ -106,13 +106,14 @@ def score_document(
     }
     if reasons := _reasons(notable):
         document["unscored"] = reasons
+    notes = [slice_note(run, task)]
     if spec.variant == NONE:
         add_seeing(document, run, task, path)
         add_circular(document, run, task, path)
-        add_dependence(document, run, task)
+        notes.append(add_dependence(document, run, task))
         if "answer" in run.withheld():
             keep_leakage(document, [d for d in run.scores() if d["judge"] == judge_name])
-    document["notes"] = score_notes(document, [slice_note(run, task)])
+    document["notes"] = score_notes(document, notes)
     return document
 
 
