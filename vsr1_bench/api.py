@@ -273,7 +273,9 @@ def estimate_evaluation(flags: RunFlags) -> list[tuple[str, str, str, Estimate, 
             choosing = partial(choose_judges, tasks.values(), flags.judge, pool)
             judges = together(choosing, options.external_reader)[0]
         if options.batch:
-            batch_note(options.batched() | batched_judges(judges))
+            asked = options.batched() | batched_judges(judges)
+            if note := batch_note(asked, dry_run=True):
+                notice(note)
         for run in estimate_runs(options):
             rows += [
                 (run.model, run.task, part.what, part.estimate, part.at_most) for part in run.parts

@@ -266,8 +266,9 @@ def test_a_second_download_takes_no_result_away(tmp_path: Path, protocol: Protoc
 def test_what_has_no_batch_service_is_said(tmp_path: Path) -> None:
     runs, path = sums(tmp_path, box(5), box(6))
     nothing = "--batch: nothing that this command asks has a batch service"
-    code, err = run_judge(runs, path, "--judge", "math", "--batch")
-    assert f"{nothing} (only rules)" in error_line(code, 2, err)
+    for more in ((), ("--dry_run",)):
+        code, err = run_judge(runs, path, "--judge", "math", "--batch", *more)
+        assert f"{nothing} (only rules)" in error_line(code, 2, err)
     words = ("run", "--model", "tiny", "--backend", "transformers", "--tasks", "demo", "--limit", 2)
     words += ("--output_path", tmp_path / "made", "--batch")
     for more in ((), ("--dry_run",), ("--perception",)):
@@ -287,9 +288,15 @@ def test_what_works_as_without_batch_is_named_where_something_is_batched(tmp_pat
     with BatchServer(says(INCORRECT)) as server:
         words = ("run", "--model", "tiny", "--backend", "transformers", "--tasks", "demo")
         words += ("--limit", 2, "--output_path", tmp_path / "made")
+        dry = here(*words, *flags(OPENAI, server), "--dry_run")
+        submit = "vsr1-bench: --batch: would submit a batch to judge openai"
+        without = "; no batch service for model tiny by transformers; works as without\n"
+        assert dry.returncode == 0 and submit + without in dry.stderr and not server.jobs
         done = here(*words, *flags(OPENAI, server))
         note = "vsr1-bench: --batch: no batch service for model tiny by transformers; works as"
         assert done.returncode == 75 and note in done.stderr and len(server.jobs) == 1
         runs, path = sums(tmp_path, box(5))
+        code, err = run_judge(runs, path, *flags(OPENAI, server), "--dry_run")
+        assert code == 0 and f"{submit}\n" in err and len(server.jobs) == 1
         code, err = run_judge(runs, path, *flags(OPENAI, server))
         assert code == 75 and "no batch service" not in err

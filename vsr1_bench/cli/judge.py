@@ -38,6 +38,8 @@ def execute(options: argparse.Namespace) -> int:
         runs, without_gold = common.with_golds(runs, options)
         unknown += without_gold
         if options.dry_run:
+            if options.batch:
+                choose(runs, options, pool)  # says what a batch would change
             return dry_run(runs, options.judge, pool, skipped)
         code = judge_and_print(runs, options, pool, choose(runs, options, pool), skipped)
     return EXIT_INCOMPLETE if unknown or skipped.count else code
@@ -67,8 +69,10 @@ def choose(
     for one in chosen.values():
         if one.warning:
             print(f"vsr1-bench: {one.warning}", file=sys.stderr)
-    if options.batch and (note := batch_note({**(reader or {}), **batched_judges(chosen)})):
-        print(f"vsr1-bench: {note}", file=sys.stderr)
+    if options.batch:
+        asked = {**(reader or {}), **batched_judges(chosen)}
+        if note := batch_note(asked, dry_run=options.dry_run):
+            print(f"vsr1-bench: {note}", file=sys.stderr)
     return chosen
 
 

@@ -205,11 +205,12 @@ def together(*steps: Callable[[], Any]) -> list[Any]:
     return results
 
 
-def batch_note(parts: Mapping[str, bool | None]) -> str | None:
+def batch_note(parts: Mapping[str, bool | None], *, dry_run: bool = False) -> str | None:
     """What `--batch` does not change, in one line; None = it changes all that is asked.
 
     Args:
         parts: Who answers -> whether a batch service can be asked; None = nobody is asked (a rule).
+        dry_run: Also name those that would be asked by batch.
 
     Raises:
         UsageError: it would change nothing.
@@ -220,7 +221,10 @@ def batch_note(parts: Mapping[str, bool | None]) -> str | None:
             f"--batch: nothing that this command asks has a batch service ({alone or 'only rules'})"
             "; drop it, or ask an endpoint: --base_url, --judge or --reader openai or gemini"
         )
-    return f"--batch: no batch service for {alone}; works as without" if alone else None
+    asked = ", ".join(name for name, can in parts.items() if can)
+    notes = [f"would submit a batch to {asked}"] if dry_run else []
+    notes += [f"no batch service for {alone}; works as without"] if alone else []
+    return f"--batch: {'; '.join(notes)}" if notes else None
 
 
 def by_batch(generator: Generator, wanted: bool) -> Generator:
