@@ -5,8 +5,8 @@ The first two note what their ranks had in memory while the model was loaded.
 The first ZeRO-3 is as strict as a large model makes it: every parameter is in pieces, gathered for
 each use and let go after it, and ranks differ in how many pieces their log-probs are computed.
 Between them a step in the published shape, runs whose second checkpoint one of the ranks cannot
-write, a run that was killed before (if FOLDER/killed is there), a step on rows of a hub (if
-HF_ENDPOINT names one), and a cold start.
+write, one whose engine takes no weights on one of the ranks, a run that was killed before (if
+FOLDER/killed is there), a step on rows of a hub (if HF_ENDPOINT names one), and a cold start.
 
 python -m torch.distributed.run --standalone --nproc_per_node 2 -m tests.two_ranks FOLDER
 python -m tests.two_ranks FOLDER 4      # the published shape alone, on four ranks
@@ -139,10 +139,7 @@ def refuse(folder: Path, stage: str, full: int) -> None:
     """Train two steps, and let the disk of rank `full` be full when the second one is saved."""
     import torch.distributed as dist
 
-    from tests.training import small_recipe
-    from vsr1_bench.errors import BenchError
     from vsr1_bench.train.core.checkpoints import Checkpoints
-    from vsr1_bench.train.grpo import train
 
     real = Checkpoints.save
 
@@ -152,17 +149,53 @@ def refuse(folder: Path, stage: str, full: int) -> None:
             return real(self, engine, progress, keep_last, steps)
 
     Checkpoints.save = save  # type: ignore[method-assign]
-    told: dict[str, Any] = {}
     changes = TWO | {"deepspeed": stage, "save_every": 1, "objective": "answer_only"}
     try:
-        train(small_recipe(folder / f"refused-{stage}", **changes))
+        note_end(folder / f"refused-{stage}", **changes)
+    finally:
+        Checkpoints.save = real  # type: ignore[method-assign]
+
+
+def deaf(folder: Path) -> None:
+    """Train at ZeRO-3 until the engine of rank 1 takes no weights in the middle of a sync."""
+    import torch
+    import torch.distributed as dist
+
+    from vsr1_bench.generation.transformers_sync import SyncableTransformers
+
+    real, syncs = SyncableTransformers.sync, 0
+
+    def sync(self: SyncableTransformers, weights: Any) -> None:
+        nonlocal syncs
+        syncs += 1
+        if syncs == 2 and dist.get_rank() == 1:
+            layers = self.model.model.language_model.layers
+            layers[-1].input_layernorm.weight = torch.nn.Parameter(torch.ones(3))
+        real(self, weights)
+
+    SyncableTransformers.sync = sync  # type: ignore[method-assign]
+    try:
+        note_end(folder / "deaf", **TWO, deepspeed="zero3", objective="answer_only")
+    finally:
+        SyncableTransformers.sync = real  # type: ignore[method-assign]
+
+
+def note_end(folder: Path, **changes: Any) -> None:
+    """Train, and write how this rank ended to FOLDER-RANK.json."""
+    import torch.distributed as dist
+
+    from tests.training import small_recipe
+    from vsr1_bench.errors import BenchError
+    from vsr1_bench.train.grpo import train
+
+    told: dict[str, Any] = {}
+    try:
+        train(small_recipe(folder, **changes))
     except BenchError as error:
         told = {"error": str(error), "code": error.exit_code}
     except SystemExit as left:
         told = {"error": None, "code": left.code}
-    finally:
-        Checkpoints.save = real  # type: ignore[method-assign]
-    (folder / f"refused-{stage}-{dist.get_rank()}.json").write_text(json.dumps(told))
+    Path(f"{folder}-{dist.get_rank()}.json").write_text(json.dumps(told))
 
 
 def published(folder: Path, world: int) -> int:
@@ -218,6 +251,7 @@ if __name__ == "__main__":
     train(small_recipe(folder / "published", **PUBLISHED))
     for stage, full in REFUSED.items():
         refuse(folder, stage, full)
+    deaf(folder)
     if (folder / "killed").is_dir():
         train(small_recipe(folder / "killed", **TWO, **KILLED))
     if "HF_ENDPOINT" in os.environ:

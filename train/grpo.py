@@ -350,13 +350,27 @@ class Trainer(Session):
     def _sync(self, metrics: StepMetrics) -> dict[str, float]:
         """Copy the weights to the rollouts' engine, and check that they arrived."""
         with metrics.phase("sync"):
-            self.generator.wake()
-            self.generator.sync(self.sync_check.watch(self.engine.weights()))
+            self.ranks.on_all_ranks(self._send_weights)
         with metrics.phase("proof"):
             stats = self.sync_check.check(self.progress.step)
         for name, value in stats.items():
             metrics.peak(name, value)
         return stats
+
+    def _send_weights(self) -> None:
+        """Give the engine the weights; all ranks call.
+
+        Raises:
+            GenerationError: this rank's engine does not take them.
+        """
+        weights = self.engine.weights()
+        try:
+            self.generator.wake()
+            self.generator.sync(self.sync_check.watch(weights))
+        except Exception:
+            for _ in weights:  # at ZeRO-3 the other ranks wait for this one in each gather
+                pass
+            raise
 
     def _validate(self, metrics: StepMetrics) -> None:
         progress = self.progress

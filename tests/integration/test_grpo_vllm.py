@@ -374,6 +374,14 @@ def test_a_disk_that_refuses_one_rank_ends_all_of_them(two_ranks: Path, stage: s
     read_mark(run / "checkpoints/step-000001")
 
 
+def test_an_engine_that_takes_no_weights_on_one_rank_ends_all_of_them(two_ranks: Path) -> None:
+    """The others do not wait for it in the gathers of ZeRO-3."""
+    first, other = (json.loads((two_ranks / f"deaf-{rank}.json").read_text()) for rank in (0, 1))
+    assert other == {"error": None, "code": 0}
+    said = "after step 1: rank 1: the engine has no parameter model.language_model.layers."
+    assert first["code"] == 75 and first["error"].startswith(said)
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_a_killed_run_continues_the_trajectory_of_one_that_was_not(tmp_path: Path) -> None:
     """Bit for bit, in one process and fp32 (transformers rollouts; vLLM's batches vary)."""
