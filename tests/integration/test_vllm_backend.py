@@ -30,7 +30,7 @@ from vsr1_bench.generation.base import parse_backend_args
 from vsr1_bench.generation.transformers import TransformersGenerator
 from vsr1_bench.generation.transformers_args import TransformersArgs
 from vsr1_bench.generation.vllm import VllmArgs, VllmGenerator
-from vsr1_bench.records import Completion, EncodedImage, Request
+from vsr1_bench.records import Completion, EncodedImage, ImagePlace, Request
 
 N = 24
 
@@ -105,10 +105,15 @@ def test_a_sample_that_cannot_be_prepared_fails_alone(engine: VllmGenerator) -> 
     requests[1] = replace(requests[1], images=(EncodedImage(data=b"no image"),))
     long = replace(requests[2].messages[-1], content=("word " * 3000,))
     requests[2] = replace(requests[2], messages=(long,), images=())
+    # vLLM refuses a prompt with images elsewhere, and in another way.
+    shown = replace(requests[3].messages[-1], content=(ImagePlace(0), "word " * 1020))
+    requests[3] = replace(requests[3], messages=(shown,))
     found = answer(engine, requests)
     assert "image cannot be decoded" in str(found["k1"].error)
-    assert "1024" in str(found["k2"].error)
-    assert found["k0"].error is None and found["k3"].error is None
+    assert "1024" in str(found["k2"].error) and "1024" in str(found["k3"].error)
+    assert found["k0"].error is None
+    fine, *failed = engine.scores([(request, (9, 10)) for request in requests])
+    assert len(fine) == 2 and all(isinstance(reason, str) for reason in failed)
 
 
 def test_several_images_in_one_prompt_keep_their_order(engine: VllmGenerator) -> None:

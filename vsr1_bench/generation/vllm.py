@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import PositiveInt
@@ -201,7 +202,7 @@ class VllmGenerator(ScoringGenerator):
                 prompt = self.renderer.render(request)
                 ready = self._input(prompt.masked() if masked else prompt, tokens)
                 self.engine.add_request(key, ready, params.clone())
-            except ValueError as error:  # an image that cannot be read, a text that is too long
+            except refusals() as error:  # an image that cannot be read, a text that is too long
                 found[key] = " ".join(str(error).split())[:500]
             except Exception as error:  # the engine's state is unknown now
                 raise died(error) from error
@@ -267,7 +268,7 @@ class VllmGenerator(ScoringGenerator):
             try:
                 self.engine.add_request(request.key, ready, params)
                 return None
-            except ValueError as error:  # e.g. a prompt longer than the context
+            except refusals() as error:  # e.g. a prompt longer than the context
                 ready = error
             except Exception as error:  # the engine's process is gone
                 raise died(error) from error
@@ -320,6 +321,15 @@ class VllmGenerator(ScoringGenerator):
 def _last(output: Any, tokens: Sequence[int]) -> tuple[float, ...]:
     """The log-probabilities of a scored prompt's last tokens."""
     return tuple(output.prompt_logprobs.logprobs[-len(tokens) :])
+
+
+@cache
+def refusals() -> tuple[type[Exception], ...]:
+    """What vLLM raises for a request that it refuses; the engine goes on."""
+    from vllm import exceptions
+
+    # From vLLM 0.32 on these are no ValueErrors.
+    return ValueError, getattr(exceptions, "VLLMClientError", ValueError)
 
 
 def died(error: Exception) -> GenerationError:
