@@ -70,8 +70,10 @@ def updates(words: int, longest: int) -> tuple[dict[str, Way], list[float], int]
         batches = [encoder.collate(micro) for micro in cut]
         flops.append(sum(map(FlopCount(model).of, batches)))
 
-        def update(folder: Path, batches: Any = batches, packed: bool = packed) -> None:
-            model.set_attn_implementation({"text_config": "line_with_torch" if packed else "sdpa"})
+        attention = model.config.get_text_config()._attn_implementation
+
+        def update(folder: Path, batches: Any = batches, attention: str = attention) -> None:
+            model.set_attn_implementation({"text_config": attention})
             for batch in batches:
                 score_batch(scorer, batch, temperature=1.0, bans=False)[0].sum().backward()
             model.zero_grad()
