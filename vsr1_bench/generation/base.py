@@ -109,6 +109,11 @@ class ScoringGenerator(Generator):
     renderer: ChatRenderer
     """Renders prompts."""
 
+    @property
+    def longest_scored(self) -> int | None:
+        """Maximum tokens of a prompt with its continuation; None = no limit is known."""
+        return None
+
     @abstractmethod
     def scores(
         self, texts: Sequence[tuple[Request, Sequence[int]]], *, masked: bool = False

@@ -179,6 +179,11 @@ class VllmGenerator(ScoringGenerator):
         (ready,) = self.engine.renderer.render_cmpl([prompt_input])
         return ready
 
+    @property
+    def longest_scored(self) -> int | None:
+        """One less than the context: vLLM scores a text as a prompt, with room for a token more."""
+        return int(self.engine.model_config.max_model_len) - 1
+
     def scores(
         self, texts: Sequence[tuple[Request, Sequence[int]]], *, masked: bool = False
     ) -> list[tuple[float, ...] | str]:

@@ -85,24 +85,12 @@ def measure_dependences(
                 engine = opening()
                 if not isinstance(engine, ScoringGenerator):
                     raise UsageError("--visual_dependence: this engine returns no log-probs")
-                found = _scored(engine, texts, _longest(engine))
+                found = _scored(engine, texts)
                 with Journal(journal) as file:
                     for one in found:
                         file.append(asdict(one))
                         tally.note(one.error)
                         bar.update()
-
-
-def _longest(engine: ScoringGenerator) -> int | None:
-    """The most tokens that can be scored, prompt included; None = no limit is known.
-
-    vLLM scores a text as a prompt, and wants room for one token more.
-    """
-    from vsr1_bench.generation.vllm import VllmGenerator
-
-    if not isinstance(engine, VllmGenerator):
-        return None
-    return int(engine.engine.model_config.max_model_len) - 1
 
 
 def _missing(run: TaskRun, tally: Tally, shard: Shard) -> Iterator[tuple[Request, Generation]]:
@@ -124,7 +112,7 @@ def _missing(run: TaskRun, tally: Tally, shard: Shard) -> Iterator[tuple[Request
 
 
 def _scored(
-    engine: ScoringGenerator, texts: Sequence[tuple[Request, Generation]], longest: int | None
+    engine: ScoringGenerator, texts: Sequence[tuple[Request, Generation]]
 ) -> list[Dependence]:
     asked: list[tuple[Request, list[int]]] = []
     found = []
@@ -133,7 +121,7 @@ def _scored(
         try:
             engine.renderer.refuse_reserved([made.text])
             tokens = engine.renderer.tokenizer.encode(made.text, add_special_tokens=False)
-            _refuse_size((made.usage.prompt_tokens or 0) + len(tokens), longest)
+            _refuse_size((made.usage.prompt_tokens or 0) + len(tokens), engine.longest_scored)
         except ValueError as refused:
             log.warning("the response to %s is not scored: %s", request.sample_id, refused)
             found.append(_line(request, len(tokens), None, unscorable=str(refused)))
