@@ -24,6 +24,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
 )
+from tree import load_script
 
 from tests.models import demo_requests, tiny
 from tests.random_models import FAMILIES, write
@@ -366,3 +367,10 @@ def test_a_response_without_tokens_has_no_share() -> None:
         logprobs, _ = score_batch(Scorer(model), batch, temperature=1.0, bans=False)
         logprobs.sum().backward()
         assert len(logprobs) == sum(len(row.tokens) for row in rows)
+
+
+def test_the_benchmark_makes_the_same_update_in_both_ways(tmp_path: Path) -> None:
+    ways, (padded, packed_flops), prompt = load_script("bench_packing").updates(0, 8)
+    assert packed_flops < padded and prompt > 20
+    for way in ways.values():
+        way(tmp_path)

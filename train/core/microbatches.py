@@ -73,7 +73,7 @@ def cut_packed(
     for places in of_prompt.values():
         start = sizes[places[0]][0]
         responses = [sizes[place][1] for place in places]
-        fitting = max((sum_ for sum_ in accumulate(responses) if sum_ <= room - start), default=0)
+        fitting = max((n for n in accumulate(responses) if n <= room - start), default=0)
         if fitting < min(start, sum(responses)):
             room = 0
         room -= start

@@ -169,7 +169,7 @@ def set_packing(policy: Any, wanted: bool | None) -> None:
 def is_packed(policy: Any) -> bool:
     """Whether `set_packing` has changed a model's attention."""
     name = policy.config.get_text_config()._attn_implementation
-    return any(name == own for own, _ in KERNELS.values())
+    return name in {own for own, _ in KERNELS.values()}
 
 
 def positions_of(policy: Any, prompt: Mapping[str, Any]) -> Tensor:
